@@ -1,0 +1,1 @@
+"""One module a verb; see `squeezenet.cli.main`."""

@@ -1,0 +1,101 @@
+"""The command line: one verb a job. `squeezenet VERB --help` says what each takes.
+
+A verb is a module with `configure(parser)`, `run(args) -> dict` (the JSON object) and `render(result) -> str`.
+Only the chosen verb's module is imported, so `classify` never pays for what training needs.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from squeezenet.errors import MissingDependency, SqueezeNetError, UsageError
+from squeezenet.version import __version__
+
+VERBS = {
+    "demo": "train, squeeze, ship and use a network on images that come with a dependency",
+    "train": "train a network; resumes where a run stopped",
+    "evaluate": "accuracy of exactly what would ship",
+    "classify": "label images",
+    "compress": "squeeze a model into one .sqz file",
+    "inspect": "layer by layer: shapes, parameters, density, bits, bytes (the paper's table 1)",
+    "convert": "read and write other people's model files",
+    "models": "networks that can be named",
+    "doctor": "check this installation",
+}
+
+WORKSHOP = {"torch", "safetensors", "datasets", "pyarrow", "sklearn", "tensorboard", "matplotlib", "tqdm"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, verb = _parser(arguments)
+    args = parser.parse_args(arguments)
+    try:
+        result = verb.run(args)
+        sys.stdout.write(json.dumps(result) if args.json else verb.render(result))
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        return int(result.get("exit_code", 0)) if isinstance(result, dict) else 0
+    except KeyboardInterrupt:
+        print("squeezenet: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (SqueezeNetError, ImportError, OSError, MemoryError) as error:
+        if args.debug:
+            raise
+        known = _explain(error)
+        if known is None:
+            raise
+        print(f"squeezenet: {' '.join(str(known).split())}", file=sys.stderr)
+        return known.exit_code
+
+
+def _parser(arguments: list[str]) -> tuple[argparse.ArgumentParser, ModuleType]:
+    chosen = next((a for a in arguments if a in VERBS), None)
+    parser = argparse.ArgumentParser(prog="squeezenet", description=__doc__.split("\n")[0])
+    parser.add_argument("--version", action="version", version=f"squeezenet {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    module = ModuleType("none")
+    for name, summary in VERBS.items():
+        sub = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            try:
+                module = importlib.import_module(f"squeezenet.cli.{name}")
+            except ImportError as error:
+                known = _explain(error)
+                if known is None:
+                    raise
+                print(f"squeezenet: {known}", file=sys.stderr)
+                raise SystemExit(known.exit_code) from None
+            module.configure(sub)
+        sub.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser, module
+
+
+def _explain(error: BaseException) -> SqueezeNetError | None:
+    """The one line a user needs, or None where the error is a fault of ours that a traceback must show."""
+    if isinstance(error, SqueezeNetError):
+        return error
+    if isinstance(error, ImportError):
+        missing = (error.name or "").split(".")[0]
+        if missing in WORKSHOP:
+            return MissingDependency(f"this needs {missing}; install it with: pip install 'squeezenet[train]'")
+        return None
+    if isinstance(error, MemoryError):
+        return SqueezeNetError("not enough memory; try a smaller --batch-size or close other programs")
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return UsageError(f"{where}{error.strerror or error}")
+    return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

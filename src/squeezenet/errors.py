@@ -1,0 +1,80 @@
+"""Every failure a user can cause or meet, as one tree of exceptions.
+
+A message is one line: what is wrong, then what to do next. The command line prints it and exits with `exit_code`.
+"""
+
+
+class SqueezeNetError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(SqueezeNetError):
+    """The call itself is wrong: an unknown name, options that exclude each other."""
+
+    exit_code = 2
+
+
+class MissingDependency(SqueezeNetError):
+    """A part of the package was asked for whose libraries are not installed."""
+
+
+class ImageError(SqueezeNetError):
+    """An image cannot be read, or is too large to be read safely."""
+
+
+class DataError(SqueezeNetError):
+    """A data set is missing, malformed, or does not fit the model."""
+
+
+class ModelError(SqueezeNetError):
+    """A model cannot be found, loaded or built."""
+
+
+class UnsupportedOperation(ModelError):
+    """A network uses an operation that the graph cannot express."""
+
+
+class TrainingError(SqueezeNetError):
+    """Training cannot go on: a loss that is not a number, or a network that never started to learn."""
+
+
+class CheckpointError(SqueezeNetError):
+    """A run folder cannot be resumed from or written to."""
+
+
+class FormatError(ModelError):
+    """A `.sqz` file is damaged or hostile. Each kind of damage has its own subclass; no partial model is returned."""
+
+
+class NotSqz(FormatError):
+    """The file does not begin with the magic bytes."""
+
+
+class UnsupportedVersion(FormatError):
+    """The file's version, or a flag in it, is newer than this reader."""
+
+
+class Truncated(FormatError):
+    """The file, or a section in it, ends too early."""
+
+
+class TrailingBytes(FormatError):
+    """The file, or a section in it, goes on after its declared end."""
+
+
+class ChecksumMismatch(FormatError):
+    """The bytes are not those that were written."""
+
+
+class BadGraph(FormatError):
+    """The graph is not one that a writer could have written: unknown operation, impossible shape."""
+
+
+class BadStream(FormatError):
+    """A coded stream contradicts itself or the graph."""
+
+
+class LimitExceeded(FormatError):
+    """The file asks for more memory or time than a file of its size may."""

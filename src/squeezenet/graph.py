@@ -1,0 +1,335 @@
+"""The network as a short list of operations: what every part of the package, and every device, agrees on.
+
+Value 0 is the prepared image; operation `i` produces value `i + 1`; the last value holds the logits.
+
+    >>> graph = Graph((3, 32, 32), (Conv((0,), "conv1", 16, (3, 3)), ReLU((1,)), GlobalAvgPool((2,)), Flatten((3,))))
+    >>> graph.shapes()[-1]
+    (16,)
+
+Weights live beside the graph (`squeezenet.model`), under the names of the operations that own them.
+Shapes leave the batch out: (channels, height, width), or (features,) after `Flatten`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from squeezenet.errors import BadGraph
+
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Conv:
+    """2-D convolution with bias. Weight: (out, in // groups, kernel height, kernel width)."""
+
+    inputs: tuple[int, ...]
+    name: str
+    out: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    groups: int = 1
+
+    def shape(self, c: int, h: int, w: int) -> Shape:
+        if not (0 < self.out and 0 < self.groups) or c % self.groups or self.out % self.groups:
+            raise BadGraph(f"{self.name}: {c} -> {self.out} channels cannot be split into {self.groups} groups")
+        return (self.out, *_window((h, w), self.kernel, self.stride, self.padding, ceil=False))
+
+    def weight_shape(self, c: int, *_: int) -> Shape:
+        return (self.out, c // self.groups, *self.kernel)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Fully connected layer with bias. Weight: (out, in)."""
+
+    inputs: tuple[int, ...]
+    name: str
+    out: int
+
+    def shape(self, features: int) -> Shape:
+        if self.out < 1:
+            raise BadGraph(f"{self.name}: a layer needs outputs")
+        return (self.out,)
+
+    def weight_shape(self, features: int) -> Shape:
+        return (self.out, features)
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """max(x, 0), cut off at `cap` where there is one (6 in MobileNet); 0 means no cap."""
+
+    inputs: tuple[int, ...]
+    cap: float = 0.0
+
+    def shape(self, *shape: int) -> Shape:
+        return shape
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Maximum over windows; `ceil` keeps a last window that hangs over the edge, as Caffe does."""
+
+    inputs: tuple[int, ...]
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+    ceil: bool = False
+
+    def shape(self, c: int, h: int, w: int) -> Shape:
+        return (c, *_window((h, w), self.kernel, self.stride, self.padding, self.ceil, pool=True))
+
+
+@dataclass(frozen=True)
+class AvgPool:
+    """Mean over windows; padding counts as zeros."""
+
+    inputs: tuple[int, ...]
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+
+    def shape(self, c: int, h: int, w: int) -> Shape:
+        return (c, *_window((h, w), self.kernel, self.stride, self.padding, ceil=False, pool=True))
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool:
+    """Mean over all positions: (channels, height, width) -> (channels, 1, 1)."""
+
+    inputs: tuple[int, ...]
+
+    def shape(self, c: int, h: int, w: int) -> Shape:
+        return (c, 1, 1)
+
+
+@dataclass(frozen=True)
+class LRN:
+    """Local response normalisation across channels, as in AlexNet: x / (k + alpha / size * sum(x^2)) ** beta."""
+
+    inputs: tuple[int, ...]
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def shape(self, c: int, h: int, w: int) -> Shape:
+        if not 1 <= self.size <= c:
+            raise BadGraph(f"local response normalisation over {self.size} of {c} channels")
+        return (c, h, w)
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Join along channels."""
+
+    inputs: tuple[int, ...]
+
+    def shape_of(self, shapes: list[Shape]) -> Shape:
+        if any(len(s) != 3 or s[1:] != shapes[0][1:] for s in shapes):
+            raise BadGraph(f"cannot join {shapes} along channels")
+        return (sum(s[0] for s in shapes), *shapes[0][1:])
+
+
+@dataclass(frozen=True)
+class Add:
+    """Sum of two values of the same shape."""
+
+    inputs: tuple[int, ...]
+
+    def shape_of(self, shapes: list[Shape]) -> Shape:
+        if len(shapes) != 2 or shapes[0] != shapes[1]:
+            raise BadGraph(f"cannot add {shapes}")
+        return shapes[0]
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(channels, height, width) -> (features,)."""
+
+    inputs: tuple[int, ...]
+
+    def shape(self, *shape: int) -> Shape:
+        return (prod(shape),)
+
+
+Op = Conv | Linear | ReLU | MaxPool | AvgPool | GlobalAvgPool | LRN | Concat | Add | Flatten
+Layer = Conv | Linear  # the operations that own weights
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An image classifier: `input_shape` (channels, height, width) and operations in the order they run.
+
+    Raises `BadGraph` on construction if an operation reads a value that does not exist yet, if shapes do not fit
+    together, if two layers share a name, or if the last value is not a vector of logits.
+    """
+
+    input_shape: Shape
+    ops: tuple[Op, ...]
+
+    def __post_init__(self) -> None:
+        if not self.ops or len(self.input_shape) != 3 or min(self.input_shape) < 1:
+            raise BadGraph("a graph needs an image and at least one operation")
+        names = [op.name for op in self.layers]
+        if len(set(names)) != len(names):
+            raise BadGraph("two layers share a name")
+        if len(self.shapes()[-1]) != 1:
+            raise BadGraph("the last operation must give one row of logits: end with Flatten or Linear")
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The operations that own weights, in the order they run."""
+        return tuple(op for op in self.ops if isinstance(op, Layer))
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.shapes()[-1][0]
+
+    def shapes(self) -> list[Shape]:
+        """The shape of every value: the image first, then each operation's result."""
+        return list(self._shapes)
+
+    @cached_property
+    def _shapes(self) -> tuple[Shape, ...]:
+        shapes: list[Shape] = [self.input_shape]
+        for op in self.ops:
+            if not op.inputs or not all(0 <= i < len(shapes) for i in op.inputs):
+                raise BadGraph(f"{type(op).__name__} reads a value that does not exist yet")
+            operands = [shapes[i] for i in op.inputs]
+            if isinstance(op, Concat | Add):
+                shapes.append(op.shape_of(operands))
+                continue
+            (operand,) = operands if len(operands) == 1 else _refuse(op)
+            if not isinstance(op, ReLU | Flatten) and len(operand) != (1 if isinstance(op, Linear) else 3):
+                raise BadGraph(f"{type(op).__name__} cannot read a value of shape {operand}")
+            shapes.append(op.shape(*operand))
+        return tuple(shapes)
+
+    def weight_shapes(self) -> dict[str, Shape]:
+        """Layer name -> shape of its weight; its bias has the first entry as length."""
+        shapes = self._shapes
+        return {op.name: op.weight_shape(*shapes[op.inputs[0]]) for op in self.layers}
+
+    def macs(self) -> list[int]:
+        """Multiply-accumulates of every operation for one image; bias, pooling and activation are not counted."""
+        shapes, weights = self._shapes, self.weight_shapes()
+        return [
+            prod(weights[op.name]) * prod(out[1:]) if isinstance(op, Layer) else 0
+            for op, out in zip(self.ops, shapes[1:], strict=True)
+        ]
+
+    def last_use(self) -> list[int]:
+        """For every value the index of the last operation that reads it, so that memory can be given back."""
+        last = [-1] * (len(self.ops) + 1)
+        for index, op in enumerate(self.ops):
+            for i in op.inputs:
+                last[i] = index
+        last[-1] = len(self.ops)
+        return last
+
+    def consumers(self) -> list[list[int]]:
+        """For every value the indices of the operations that read it."""
+        readers: list[list[int]] = [[] for _ in range(len(self.ops) + 1)]
+        for index, op in enumerate(self.ops):
+            for i in op.inputs:
+                readers[i].append(index)
+        return readers
+
+
+def _refuse(op: Op) -> list[Shape]:
+    raise BadGraph(f"{type(op).__name__} takes one input, not {len(op.inputs)}")
+
+
+def _window(size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil: bool, pool: bool = False) -> Pair:
+    out = []
+    for n, k, s, p in zip(size, kernel, stride, padding, strict=True):
+        if k < 1 or s < 1 or p < 0 or (pool and 2 * p > k):
+            raise BadGraph(f"window of {kernel}, stride {stride}, padding {padding}")
+        span = n + 2 * p - k
+        if span < 0:
+            raise BadGraph(f"a window of {kernel} does not fit into {size}")
+        count = span // s + 1
+        # A last, partial window counts only if it starts inside the image or its leading padding.
+        if ceil and span % s and count * s < n + p:
+            count += 1
+        out.append(count)
+    return out[0], out[1]
+
+
+@dataclass(frozen=True)
+class Fire:
+    """Where a Fire module stands in a graph: the names of its layers (SqueezeNet, section 3.2)."""
+
+    squeeze: str
+    expand1x1: str
+    expand3x3: str
+    bypass: str = ""
+
+
+def fire_modules(graph: Graph) -> list[Fire]:
+    """Find the Fire modules by their shape: a 1x1 convolution whose ReLU feeds a 1x1 and a 3x3 that are joined.
+
+    Works on any graph, wherever it came from; the order is that of execution, so the paper's fire2 is the first.
+    """
+    by_value = {i + 1: op for i, op in enumerate(graph.ops)}
+    adds = [op for op in graph.ops if isinstance(op, Add)]
+
+    def conv_before(value: int) -> Conv | None:
+        op = by_value.get(value)
+        if isinstance(op, ReLU):
+            op = by_value.get(op.inputs[0])
+        return op if isinstance(op, Conv) else None
+
+    found = []
+    for value, op in by_value.items():
+        if not isinstance(op, Concat) or len(op.inputs) != 2:
+            continue
+        e1, e3 = (conv_before(i) for i in op.inputs)
+        if e1 is None or e3 is None or e1.inputs != e3.inputs or (e1.kernel, e3.kernel) != ((1, 1), (3, 3)):
+            continue
+        squeeze = conv_before(e1.inputs[0])
+        if squeeze is None or squeeze.kernel != (1, 1):
+            continue
+        others = [by_value.get(i) for add in adds if value in add.inputs for i in add.inputs if i != value]
+        bypass = next((o.name for o in others if isinstance(o, Conv)), "")
+        found.append(Fire(squeeze.name, e1.name, e3.name, bypass))
+    return found
+
+
+def paper_names(graph: Graph) -> dict[str, str]:
+    """Layer name -> the paper's name for it (`conv1`, `fire2/squeeze1x1`, ... `conv10`), where the paper has one.
+
+    Convolutions outside Fire modules count on in the same sequence. A network without Fire modules gets its own
+    names back.
+    """
+    fires = {fire.squeeze: fire for fire in fire_modules(graph)}
+    names = {op.name: op.name for op in graph.layers}
+    if not fires:
+        return names
+    inside: set[str] = set()
+    number = 0
+    for op in graph.layers:
+        if op.name in inside:
+            continue
+        number += 1
+        fire = fires.get(op.name)
+        if fire is None:
+            kind = "conv" if isinstance(op, Conv) else "fc"
+            names[op.name] = f"{kind}{number}"
+            continue
+        parts = {
+            fire.squeeze: "squeeze1x1",
+            fire.expand1x1: "expand1x1",
+            fire.expand3x3: "expand3x3",
+            fire.bypass: "bypass",
+        }
+        for name, part in parts.items():
+            if name:
+                names[name] = f"fire{number}/{part}"
+                inside.add(name)
+    return names

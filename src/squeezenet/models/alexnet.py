@@ -1,0 +1,62 @@
+"""AlexNet as the paper counts it: two groups, local response normalisation, 60,965,224 parameters.
+
+    >>> sum(p.numel() for p in AlexNet().parameters())
+    60965224
+
+Krizhevsky et al. 2012 in Caffe's `bvlc_alexnet` form: normalisation before pooling. torchvision's `alexnet` is
+another network (one tower, 61,100,840 parameters).
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class AlexNet(nn.Module):
+    """Five convolutions and three fully connected layers. (N, in_channels, 227, 227) -> (N, classes) logits.
+
+    `input_size` 32 or 64 gives conv1 and its pooling the stride that small images need; everything else is the same,
+    except that fc6 reads what is left of the image.
+    """
+
+    def __init__(self, classes: int = 1000, in_channels: int = 3, input_size: int = 227) -> None:
+        super().__init__()
+        kernel, stride, padding = {227: (11, 4, 0), 64: (5, 2, 2), 32: (3, 1, 1)}[input_size]
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 96, kernel, stride, padding),  # conv1: (N, 96, 55, 55)
+            nn.ReLU(inplace=True),
+            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+            nn.MaxPool2d(3, 2),  # (N, 96, 27, 27)
+            nn.Conv2d(96, 256, 5, padding=2, groups=2),  # conv2: (N, 256, 27, 27)
+            nn.ReLU(inplace=True),
+            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+            nn.MaxPool2d(3, 2),  # (N, 256, 13, 13)
+            nn.Conv2d(256, 384, 3, padding=1),  # conv3
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2),  # conv4
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1, groups=2),  # conv5
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),  # (N, 256, 6, 6)
+        )
+        side = {227: 6, 64: 3, 32: 3}[input_size]
+        self.classifier = nn.Sequential(
+            nn.Linear(256 * side * side, 4096),  # fc6
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(4096, 4096),  # fc7
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(4096, classes),  # fc8
+        )
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Gaussians of 0.01 (0.005 for fc6 and fc7); biases 0, or 1 in conv2, conv4, conv5, fc6, fc7."""
+        layers = [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        for number, layer in enumerate(layers, 1):
+            nn.init.normal_(layer.weight, std=0.005 if number in (6, 7) else 0.01)
+            nn.init.constant_(layer.bias, 1.0 if number in (2, 4, 5, 6, 7) else 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, classes)."""
+        return self.classifier(torch.flatten(self.features(x), 1))

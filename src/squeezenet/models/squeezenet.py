@@ -1,0 +1,149 @@
+"""SqueezeNet (arXiv 1602.07360): Fire modules, the whole network, both bypasses, and the metaparameters of section 5.
+
+    >>> sum(p.numel() for p in SqueezeNet().parameters())
+    1248424
+
+State-dict keys are torchvision's, so its published `squeezenet1_0` and `squeezenet1_1` weights load.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Stem = Literal["v1.0", "v1.1", "32", "64"]
+Bypass = Literal["none", "simple", "complex"]
+
+
+@dataclass(frozen=True)
+class Metaparameters:
+    """The design space of section 5.1, and what has to change with the size of the images.
+
+    Fire module i (from 0) has e_i = base_e + incr_e * floor(i / freq) expand filters, pct3x3 * e_i of them 3x3,
+    and SR * e_i squeeze filters.
+    """
+
+    base_e: int = 128
+    incr_e: int = 128
+    freq: int = 2
+    pct3x3: float = 0.5
+    sr: float = 0.125
+    fires: int = 8
+    bypass: Bypass = "none"
+    stem: Stem = "v1.0"
+    classes: int = 1000
+    in_channels: int = 3
+    dropout: float = 0.5
+
+    def fire_widths(self) -> list[tuple[int, int, int]]:
+        """(s1x1, e1x1, e3x3) of every Fire module."""
+        widths = []
+        for i in range(self.fires):
+            e = self.base_e + self.incr_e * (i // self.freq)
+            e3x3 = min(max(round(self.pct3x3 * e), 1), e - 1)
+            widths.append((max(round(self.sr * e), 1), e - e3x3, e3x3))
+        return widths
+
+
+@dataclass(frozen=True)
+class _Stem:
+    conv1: tuple[int, int, int, int]  # filters at base_e = 128, kernel, stride, padding
+    pools: tuple[int, ...]  # a 3x3/2 max-pool stands after these layers: 1 = conv1, 2 = fire2, ...
+
+
+STEMS: dict[str, _Stem] = {
+    "v1.0": _Stem((96, 7, 2, 0), (1, 4, 8)),
+    "v1.1": _Stem((64, 3, 2, 0), (1, 3, 5)),  # the authors' second release: 2.4x less computation
+    # Small images: keep resolution where v1.0 throws it away, so that fire9 still sees 4x4 (32) or 4x4 (64).
+    "32": _Stem((64, 3, 1, 1), (1, 4, 8)),
+    "64": _Stem((64, 3, 2, 1), (1, 4, 8)),
+}
+
+
+class Fire(nn.Module):
+    """Squeeze with 1x1 filters, expand with 1x1 and 3x3 filters, join (section 3.2).
+
+    (N, in, H, W) -> (N, e1x1 + e3x3, H, W). `bypass="simple"` adds the input to the output, which needs as many
+    channels in as out; `"complex"` adds a 1x1 convolution of it (section 6).
+    """
+
+    def __init__(self, in_channels: int, s1x1: int, e1x1: int, e3x3: int, bypass: Bypass = "none") -> None:
+        super().__init__()
+        if bypass == "simple" and in_channels != e1x1 + e3x3:
+            raise ValueError(f"a simple bypass needs {in_channels} channels out, not {e1x1 + e3x3}")
+        self.squeeze = nn.Conv2d(in_channels, s1x1, 1)
+        self.squeeze_activation = nn.ReLU(inplace=True)
+        self.expand1x1 = nn.Conv2d(s1x1, e1x1, 1)
+        self.expand1x1_activation = nn.ReLU(inplace=True)
+        self.expand3x3 = nn.Conv2d(s1x1, e3x3, 3, padding=1)
+        self.expand3x3_activation = nn.ReLU(inplace=True)
+        self.has_bypass = bypass != "none"
+        self.bypass = nn.Conv2d(in_channels, e1x1 + e3x3, 1) if bypass == "complex" else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, e1x1 + e3x3, H, W)."""
+        s = self.squeeze_activation(self.squeeze(x))  # (N, s1x1, H, W)
+        e1 = self.expand1x1_activation(self.expand1x1(s))
+        e3 = self.expand3x3_activation(self.expand3x3(s))
+        expanded = torch.cat([e1, e3], 1)
+        return expanded + self.bypass(x) if self.has_bypass else expanded
+
+
+class SqueezeNet(nn.Module):
+    """conv1, eight Fire modules with three max-pools between them, conv10, global average pool (table 1).
+
+    (N, 3, H, W) -> (N, classes) logits.
+    """
+
+    def __init__(self, meta: Metaparameters | None = None) -> None:
+        super().__init__()
+        self.meta = meta = meta or Metaparameters()
+        stem = STEMS[meta.stem]
+        filters, kernel, stride, padding = stem.conv1
+        # The stem keeps its share of the network's width: 96 (64) filters belong to base_e = 128.
+        filters = max(round(filters * meta.base_e / 128), 4)
+        features: list[nn.Module] = [
+            nn.Conv2d(meta.in_channels, filters, kernel, stride, padding),  # v1.0: (N, 96, 111, 111)
+            nn.ReLU(inplace=True),
+        ]
+        pool = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
+        if 1 in stem.pools:
+            features.append(nn.MaxPool2d(**pool))  # (N, 96, 55, 55)
+        channels = filters
+        for i, (s1x1, e1x1, e3x3) in enumerate(meta.fire_widths()):
+            features.append(Fire(channels, s1x1, e1x1, e3x3, self._bypass(channels, e1x1 + e3x3)))
+            channels = e1x1 + e3x3
+            if i + 2 in stem.pools and i + 1 < meta.fires:
+                features.append(nn.MaxPool2d(**pool))  # (N, 256, 27, 27) after fire4, (N, 512, 13, 13) after fire8
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(
+            nn.Dropout(meta.dropout),
+            nn.Conv2d(channels, meta.classes, 1),  # conv10: (N, 1000, 13, 13)
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+        )
+        self.initialise()
+
+    def _bypass(self, channels_in: int, channels_out: int) -> Bypass:
+        """Table 3: identity where input and output have as many channels; "complex" fills the other places."""
+        if self.meta.bypass == "none":
+            return "none"
+        if channels_in == channels_out:
+            return "simple"
+        return "complex" if self.meta.bypass == "complex" else "none"
+
+    def initialise(self) -> None:
+        """Xavier everywhere, a gaussian of 0.01 for conv10, zero biases (the released prototxts)."""
+        conv10 = self.classifier[1]
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                if module is conv10:
+                    nn.init.normal_(module.weight, std=0.01)
+                else:
+                    nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, classes)."""
+        return torch.flatten(self.classifier(self.features(x)), 1)

@@ -1,0 +1,54 @@
+"""How an image becomes the input of a network: one value that travels from training into the file.
+
+    >>> Preparation.imagenet_caffe().crop
+    227
+
+Pixels are counted 0 to 255 and never rescaled to [0, 1]: `(pixel - mean) / std`, per channel, in float32.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Fit = Literal["stretch", "shorter"]
+Channels = Literal["RGB", "BGR", "L"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Resize to `resize` pixels (bilinear, antialiased), cut the centre `crop` square, order channels, normalise.
+
+    `fit="stretch"` makes the image `resize` x `resize` whatever its shape was (the paper's protocol);
+    `fit="shorter"` scales the shorter side to `resize` and keeps the shape. `mean` and `std` have one entry per
+    channel, in the order of `channels`, on the scale 0 to 255.
+    """
+
+    resize: int
+    crop: int
+    fit: Fit = "stretch"
+    channels: Channels = "RGB"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        count = len(self.channels)
+        if len(self.mean) != count or len(self.std) != count:
+            raise ValueError(f"{self.channels} needs {count} means and standard deviations")
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(f"a crop of {self.crop} does not fit into an image of {self.resize}")
+        if any(not s > 0 for s in self.std):
+            raise ValueError("standard deviations must be positive")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the prepared image."""
+        return len(self.channels), self.crop, self.crop
+
+    @staticmethod
+    def imagenet_caffe() -> "Preparation":
+        """The paper's: stretched to 256 x 256, centre 227, BGR, mean subtracted, no scaling (released prototxts)."""
+        return Preparation(256, 227, "stretch", "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
+
+    @staticmethod
+    def imagenet_torchvision() -> "Preparation":
+        """What torchvision's published ImageNet weights expect: shorter side 256, centre 224, RGB."""
+        return Preparation(256, 224, "shorter", "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

@@ -1,0 +1,129 @@
+"""From an image file to the input of a network, the same for training, evaluation and every classification.
+
+>>> from PIL import Image
+>>> prepare(Image.new("RGB", (640, 480)), Preparation.imagenet_caffe()).shape
+(3, 227, 227)
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from squeezenet.errors import ImageError
+from squeezenet.preparation import Preparation
+
+MAX_PIXELS = 150_000_000
+"""Pixels an image may have: 450 MB decoded, and below the size at which Pillow itself refuses."""
+
+# What a camera, a browser or a data set produces. Formats that run other programs (EPS) are never tried.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+
+
+def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
+    """Decode an image upright, as RGB or (when it has no colour) L, 8 bits a channel.
+
+    `source` is a path, the bytes of a file, or a Pillow image. 16-bit images keep their upper 8 bits, transparent
+    ones are laid on white, animations give their first frame. Raises `ImageError`.
+    """
+    name = "image" if isinstance(source, bytes | Image.Image) else str(source)
+    with _readable_errors(name):
+        if isinstance(source, Image.Image):
+            return _eight_bit(source)
+        stream = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+        with stream, Image.open(stream, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(
+                    f"{name}: {image.width} x {image.height} pixels are over the limit of {MAX_PIXELS:,}; "
+                    "scale the image down first"
+                )
+            image.load()
+            return _eight_bit(ImageOps.exif_transpose(image))
+
+
+def pixels(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
+    """Resize and cut the centre out of an image from `open_image`: (channels, crop, crop), 0 to 255."""
+    image = image.convert("L" if preparation.channels == "L" else "RGB")
+    width, height = resized(image.size, preparation)
+    crop = preparation.crop
+    left, top = round((width - crop) / 2), round((height - crop) / 2)
+    # The crop is taken inside the resize: same pixels, and a 1 x 100,000 image costs no more than any other.
+    x, y = image.width / width, image.height / height
+    box = (left * x, top * y, min((left + crop) * x, image.width), min((top + crop) * y, image.height))
+    return channels_first(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box), preparation)
+
+
+def resized(size: tuple[int, int], preparation: Preparation) -> tuple[int, int]:
+    """(width, height) an image of `size` is scaled to before the crop."""
+    if preparation.fit == "stretch":
+        return preparation.resize, preparation.resize
+    shorter = min(size)
+    return size[0] * preparation.resize // shorter, size[1] * preparation.resize // shorter
+
+
+def channels_first(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
+    """Pixels of an image as (channels, height, width), in the preparation's channel order."""
+    array = np.asarray(image)
+    if preparation.channels == "L":
+        return array[None]
+    if preparation.channels == "BGR":
+        array = array[:, :, ::-1]
+    return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def normalise(array: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.float32]:
+    """(pixel - mean) / std in float32; any number of images, channels third from last."""
+    mean = np.asarray(preparation.mean, np.float32)[:, None, None]
+    std = np.asarray(preparation.std, np.float32)[:, None, None]
+    return (array.astype(np.float32) - mean) / std
+
+
+def prepare(source: str | Path | bytes | Image.Image, preparation: Preparation) -> NDArray[np.float32]:
+    """The input of a network: float32 (channels, crop, crop). Raises `ImageError`."""
+    return normalise(pixels(open_image(source), preparation), preparation)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGB", "L"):
+        return image
+    if image.mode.startswith("I;16") or image.mode == "I":
+        wide = np.asarray(image).astype(np.int64)
+        return Image.fromarray(np.clip(wide >> 8, 0, 255).astype(np.uint8))
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "LA") else "RGB")
+
+
+@contextmanager
+def _readable_errors(name: str) -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large sizes and odd metadata; the limit here decides
+            yield
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name}: is a folder, not an image") from None
+    except PermissionError:
+        raise ImageError(f"{name}: may not be read") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: more than {MAX_PIXELS:,} pixels; scale the image down first") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{name}: not an image that can be read ({', '.join(FORMATS)})") from None
+    except MemoryError:
+        raise ImageError(f"{name}: not enough memory to decode it") from None
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, struct.error, zlib.error) as error:
+        raise ImageError(f"{name}: damaged image ({error})") from None
