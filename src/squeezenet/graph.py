@@ -10,7 +10,7 @@ Weights live beside the graph (`squeezenet.model`), under the names of the opera
 Shapes leave the batch out: (channels, height, width), or (features,) after `Flatten`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -184,6 +184,12 @@ class Graph:
     def layers(self) -> tuple[Layer, ...]:
         """The operations that own weights, in the order they run."""
         return tuple(op for op in self.ops if isinstance(op, Layer))
+
+    def renamed(self, names: list[str]) -> "Graph":
+        """The same graph with other names for its layers, in the order they run."""
+        following = iter(names)
+        ops = tuple(replace(op, name=next(following)) if isinstance(op, Layer) else op for op in self.ops)
+        return Graph(self.input_shape, ops)
 
     @property
     def classes(self) -> int:

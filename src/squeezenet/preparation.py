@@ -6,8 +6,9 @@
 Pixels are counted 0 to 255 and never rescaled to [0, 1]: `(pixel - mean) / std`, per channel, in float32.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 Fit = Literal["stretch", "shorter"]
 Channels = Literal["RGB", "BGR", "L"]
@@ -42,6 +43,15 @@ class Preparation:
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the prepared image."""
         return len(self.channels), self.crop, self.crop
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold; `from_dict` gives the same preparation back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(saved: Mapping[str, Any]) -> "Preparation":
+        """Read what `to_dict` wrote. Raises `ValueError` or `TypeError` if it is something else."""
+        return Preparation(**{**saved, "mean": tuple(saved["mean"]), "std": tuple(saved["std"])})
 
     @staticmethod
     def imagenet_caffe() -> "Preparation":

@@ -37,10 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         result = verb.run(args)
-        sys.stdout.write(json.dumps(result) if args.json else verb.render(result))
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-        return int(result.get("exit_code", 0)) if isinstance(result, dict) else 0
+        print(json.dumps(result) if args.json else verb.render(result), flush=True)
+        return 0
     except KeyboardInterrupt:
         print("squeezenet: interrupted", file=sys.stderr)
         return 130

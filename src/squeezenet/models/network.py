@@ -1,0 +1,160 @@
+"""A graph as a PyTorch module: what is fine-tuned, whatever network it once was.
+
+    >>> network = from_model(model)                                      # doctest: +SKIP
+    >>> network(images).shape                                            # doctest: +SKIP
+    torch.Size([8, 1000])
+
+Weights are looked up through `weight(name)`, so that a stage of compression can put its own idea of a weight (masked,
+shared, low rank) in a layer's place and autograd does the rest.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from squeezenet.graph import (
+    LRN,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    Linear,
+    MaxPool,
+    Op,
+    ReLU,
+)
+from squeezenet.model import Model, Plain, Shared, Weights
+
+
+class Network(nn.Module):
+    """Runs a graph in float32. `weights` maps a layer's name to a module that returns its weight, and `biases` to
+    its bias."""
+
+    def __init__(self, graph: Graph, weights: Mapping[str, nn.Module], biases: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.graph = graph
+        self._last_use = graph.last_use()
+        self._key = {op.name: f"layer{i}" for i, op in enumerate(graph.layers)}  # torch forbids dots in names
+        self.weights = nn.ModuleDict({self._key[name]: weights[name] for name in self._key})
+        self.biases = nn.ParameterDict({self._key[name]: nn.Parameter(biases[name].clone()) for name in self._key})
+
+    def weight(self, name: str) -> nn.Module:
+        """The module that gives a layer's weight."""
+        return self.weights[self._key[name]]
+
+    def replace_weight(self, name: str, weight: nn.Module) -> None:
+        """Give a layer another idea of its weight."""
+        self.weights[self._key[name]] = weight
+
+    def bias(self, name: str) -> nn.Parameter:
+        """A layer's bias."""
+        return self.biases[self._key[name]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, height, width) -> (N, classes) logits."""
+        values: list[Tensor | None] = [x]
+        for index, op in enumerate(self.graph.ops):
+            operands = [value for i in op.inputs if (value := values[i]) is not None]
+            values.append(self._apply_op(op, operands))
+            for i in op.inputs:
+                if self._last_use[i] == index:
+                    values[i] = None
+        result = values[-1]
+        assert result is not None
+        return result
+
+    def _apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
+        x = operands[0]
+        match op:
+            case Conv():
+                weight, bias = self.weight(op.name)(), self.bias(op.name)
+                return F.conv2d(x, weight, bias, op.stride, op.padding, groups=op.groups)
+            case Linear():
+                return F.linear(x, self.weight(op.name)(), self.bias(op.name))
+            case ReLU():
+                return F.relu(x) if op.cap == 0 else x.clamp(0, op.cap)
+            case MaxPool():
+                return F.max_pool2d(x, op.kernel, op.stride, op.padding, ceil_mode=op.ceil)
+            case AvgPool():
+                return F.avg_pool2d(x, op.kernel, op.stride, op.padding)
+            case GlobalAvgPool():
+                return x.mean((2, 3), keepdim=True)
+            case LRN():
+                return F.local_response_norm(x, op.size, op.alpha, op.beta, op.k)
+            case Concat():
+                return torch.cat(operands, 1)
+            case Add():
+                return operands[0] + operands[1]
+            case Flatten():
+                return x.flatten(1)
+
+
+class FreeWeight(nn.Module):
+    """A weight of its own values, zero wherever `mask` is zero: pruned weights stay pruned (Han et al. 2015)."""
+
+    mask: Tensor
+
+    def __init__(self, values: Tensor, mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values.detach().clone())
+        self.register_buffer("mask", torch.ones_like(values) if mask is None else mask.to(values.dtype))
+
+    def forward(self) -> Tensor:
+        """The weight."""
+        return self.values * self.mask
+
+    def tensor(self) -> Plain:
+        """The weight as it is shipped."""
+        return Plain(self().detach().cpu().numpy().copy())
+
+
+class SharedWeight(nn.Module):
+    """A weight looked up in a codebook; index 0 is a pruned weight.
+
+    The lookup is a gather, so autograd gives a centroid the sum of the gradients of the weights that share it:
+    trained quantization (Deep Compression, section 3.3).
+    """
+
+    indices: Tensor
+
+    def __init__(self, indices: Tensor, codebook: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("indices", indices.long())
+        self.codebook = nn.Parameter(codebook.detach().clone())
+
+    def forward(self) -> Tensor:
+        """The weight."""
+        zero = self.codebook.new_zeros(1)
+        return torch.cat([zero, self.codebook])[self.indices]
+
+    def tensor(self) -> Shared:
+        """The weight as it is shipped."""
+        indices = self.indices.cpu().numpy().astype(np.uint16)
+        return Shared(indices, self.codebook.detach().cpu().numpy().copy())
+
+
+def from_model(model: Model) -> Network:
+    """A network that can be fine-tuned: free weights keep the zeros they have, shared ones their codebooks."""
+    weights: dict[str, nn.Module] = {}
+    for name, held in model.weights.items():
+        if isinstance(held.weight, Shared):
+            indices = torch.from_numpy(held.weight.indices.astype(np.int64))
+            weights[name] = SharedWeight(indices, torch.from_numpy(held.weight.codebook))
+        else:
+            values = torch.from_numpy(held.weight.data)
+            weights[name] = FreeWeight(values, values != 0)
+    return Network(model.graph, weights, {n: torch.from_numpy(w.bias) for n, w in model.weights.items()})
+
+
+def to_weights(network: Network) -> dict[str, Weights]:
+    """What a network's layers own, as it is shipped."""
+    return {
+        op.name: Weights(network.weight(op.name).tensor(), network.bias(op.name).detach().cpu().numpy().copy())
+        for op in network.graph.layers
+    }

@@ -1,0 +1,73 @@
+"""Reading and writing the primitives of the format: bytes, variable-length integers, float32.
+
+>>> out = bytearray(); put_varint(out, 300); Cursor(bytes(out)).varint()
+300
+"""
+
+import struct
+
+from squeezenet.errors import BadStream, TrailingBytes, Truncated
+
+MAX_VARINT = 2**31 - 1
+
+
+class Cursor:
+    """A position in a buffer that refuses to move past its end. Raises `Truncated`, `BadStream`, `TrailingBytes`."""
+
+    def __init__(self, data: bytes | memoryview, what: str = "section") -> None:
+        self.data = memoryview(data)
+        self.at = 0
+        self.what = what
+
+    @property
+    def left(self) -> int:
+        """Bytes not yet read."""
+        return len(self.data) - self.at
+
+    def take(self, count: int) -> memoryview:
+        """The next `count` bytes."""
+        if count > self.left:
+            raise Truncated(f"{self.what}: {count} bytes wanted, {self.left} left; the file was cut short")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def varint(self, limit: int = MAX_VARINT) -> int:
+        """Little-endian base 128, at most five bytes, no needless zero byte at the end."""
+        value = 0
+        for shift in range(0, 35, 7):
+            byte = self.byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                if (byte == 0 and shift) or value > limit:
+                    raise BadStream(f"{self.what}: a number is over its limit of {limit} or not in its shortest form")
+                return value
+        raise BadStream(f"{self.what}: a number has more than five bytes")
+
+    def float32(self) -> float:
+        (value,) = struct.unpack("<f", self.take(4))
+        if value != value or value in (float("inf"), float("-inf")):
+            raise BadStream(f"{self.what}: a number is not finite")
+        return float(value)
+
+    def finish(self) -> None:
+        """Raise `TrailingBytes` unless everything was read."""
+        if self.left:
+            raise TrailingBytes(f"{self.what}: {self.left} bytes after its end")
+
+
+def put_varint(out: bytearray, value: int) -> None:
+    """Append `value` as `Cursor.varint` reads it."""
+    if not 0 <= value <= MAX_VARINT:
+        raise ValueError(f"{value} is not a 31-bit number")
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+
+
+def put_float32(out: bytearray, value: float) -> None:
+    """Append `value` as `Cursor.float32` reads it."""
+    out += struct.pack("<f", value)

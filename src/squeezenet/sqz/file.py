@@ -1,0 +1,174 @@
+"""The file as a whole: header, graph, text, weights (docs/FORMAT.md).
+
+>>> decode(encode(model)).parameters == model.parameters    # doctest: +SKIP
+True
+"""
+
+import struct
+from binascii import crc32
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from squeezenet.errors import (
+    BadStream,
+    ChecksumMismatch,
+    LimitExceeded,
+    ModelError,
+    NotSqz,
+    TrailingBytes,
+    Truncated,
+    UnsupportedVersion,
+)
+from squeezenet.files import write_atomically
+from squeezenet.graph import Graph
+from squeezenet.model import Model, Weights
+from squeezenet.sqz import graphs, tensors, text
+from squeezenet.sqz.cursor import Cursor, put_varint
+
+MAGIC = b"\x89SQZ"
+VERSION = 1
+_HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length, crc32, graph bytes, text bytes
+
+MAX_FILE = 1 << 30
+MAX_TEXT = 1 << 24
+MAX_LABELS = 1 << 20
+MAX_WEIGHTS_PER_BYTE = 1024
+"""Weights a file may declare for each of its bytes: a stranger's kilobyte cannot ask for gigabytes."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """How many bytes of a file hold what: "header", "graph", "text", or a layer's name."""
+
+    name: str
+    bytes: int
+
+
+def write(model: Model, path: str | Path) -> int:
+    """Write `model` to `path`, whole or not at all; returns the bytes of the file."""
+    data = encode(model)
+    write_atomically(Path(path), data)
+    return len(data)
+
+
+def read(path: str | Path) -> Model:
+    """Read a file. Raises a subclass of `FormatError` for each kind of damage, `ModelError` if there is none."""
+    return decode(_load(Path(path)))
+
+
+def encode(model: Model) -> bytes:
+    """The file's bytes: the same model always gives the same bytes, on every machine."""
+    graphs.check_limits(model.graph)
+    graph = graphs.pack(model.graph, model.preparation)
+    strings = text.pack(_text(model))
+    body = bytearray(graph + strings)
+    for op in model.graph.layers:
+        weights = model.weights[op.name]
+        tensors.put_weight(body, weights.weight)
+        body += tensors.floats(weights.bias)
+    total = _HEADER.size + len(body)
+    if _weight_count(model.graph) > MAX_WEIGHTS_PER_BYTE * total:
+        raise ModelError(
+            f"fewer than one weight in {MAX_WEIGHTS_PER_BYTE * 8} bits is left; a network this empty is not one to ship"
+        )
+    tail = struct.pack("<II", len(graph), len(strings)) + body
+    return _HEADER.pack(MAGIC, VERSION, 0, 0, total, crc32(tail), len(graph), len(strings)) + bytes(body)
+
+
+def decode(data: bytes) -> Model:
+    """The model in a file's bytes; never a partial one."""
+    model, _ = _decode(data)
+    return model
+
+
+def sections(path: str | Path) -> list[Section]:
+    """Where a file's bytes go; they add up to its size."""
+    _, found = _decode(_load(Path(path)))
+    return found
+
+
+def _decode(data: bytes) -> tuple[Model, list[Section]]:
+    body, graph_bytes, text_bytes = _open(data)
+    graph, preparation = graphs.unpack(Cursor(body.take(graph_bytes), "graph"))
+    if _weight_count(graph) > MAX_WEIGHTS_PER_BYTE * len(data):
+        raise LimitExceeded(f"{len(data)} bytes cannot hold the {_weight_count(graph):,} weights that are declared")
+    graph, labels, provenance = _read_text(Cursor(body.take(text_bytes), "text"), graph)
+    found = [Section("header", _HEADER.size), Section("graph", graph_bytes), Section("text", text_bytes)]
+    weights = {}
+    shapes = graph.weight_shapes()
+    for op in graph.layers:
+        start, body.what = body.at, op.name
+        weight = tensors.take_weight(body, shapes[op.name])
+        weights[op.name] = Weights(weight, tensors.take_floats(body, op.out))
+        found.append(Section(op.name, body.at - start))
+    body.what = "weights"
+    body.finish()
+    return Model(graph, weights, preparation, labels, provenance), found
+
+
+def _load(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise LimitExceeded(f"{path}: larger than {MAX_FILE >> 20} MiB")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+
+
+def _open(data: bytes) -> tuple[Cursor, int, int]:
+    """Check the header; returns a cursor behind it and the sizes of graph and text."""
+    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
+        raise NotSqz("not a .sqz file: it does not begin with the magic bytes")
+    if len(data) < _HEADER.size:
+        raise Truncated("the file ends inside its header; fetch it again")
+    _, version, flags, reserved, total, checksum, graph_bytes, text_bytes = _HEADER.unpack_from(data)
+    if version != VERSION or flags or reserved:
+        raise UnsupportedVersion(
+            f"version {version}, flags {flags}; this reader knows version {VERSION}: upgrade squeezenet"
+        )
+    if len(data) < total:
+        raise Truncated(f"the file has {len(data)} of its {total} bytes; fetch it again")
+    if len(data) > total:
+        raise TrailingBytes(f"the file has {len(data) - total} bytes after its end")
+    if crc32(memoryview(data)[16:]) != checksum:
+        raise ChecksumMismatch("the file's bytes are not those that were written; fetch it again")
+    body = Cursor(memoryview(data)[_HEADER.size :], "file")
+    if graph_bytes + text_bytes > body.left:
+        raise Truncated("graph and text are longer than the file")
+    return body, graph_bytes, text_bytes
+
+
+def _weight_count(graph: Graph) -> int:
+    return sum(prod(shape) for shape in graph.weight_shapes().values())
+
+
+def _text(model: Model) -> bytes:
+    """Layer names, labels, and provenance as key and value in turn; every string ends with a zero byte."""
+    out = bytearray()
+    put_varint(out, len(model.labels))
+    put_varint(out, len(model.provenance))
+    names = [op.name for op in model.graph.layers]
+    pairs = [string for item in sorted(model.provenance.items()) for string in item]
+    for string in [*names, *model.labels, *pairs]:
+        if "\0" in string:
+            raise ModelError(f"the name {string!r} holds a zero byte")
+        out += string.encode() + b"\0"
+    return bytes(out)
+
+
+def _read_text(cursor: Cursor, graph: Graph) -> tuple[Graph, tuple[str, ...], dict[str, str]]:
+    raw = Cursor(text.unpack(cursor, MAX_TEXT), "text")
+    cursor.finish()
+    label_count, pair_count = raw.varint(MAX_LABELS), raw.varint(256)
+    if label_count not in (0, graph.classes):
+        raise BadStream(f"{label_count} labels for {graph.classes} outputs")
+    try:
+        strings = bytes(raw.take(raw.left)).decode().split("\0")
+    except UnicodeDecodeError:
+        raise BadStream("text: not UTF-8") from None
+    layers = len(graph.layers)
+    if strings.pop() or len(strings) != layers + label_count + 2 * pair_count:
+        raise BadStream("text: more or fewer strings than were promised")
+    names, labels, pairs = strings[:layers], strings[layers : layers + label_count], strings[layers + label_count :]
+    return graph.renamed(names), tuple(labels), dict(zip(pairs[::2], pairs[1::2], strict=True))

@@ -1,0 +1,48 @@
+"""Where the non-zero weights are: relative indices with filler zeros (Deep Compression, section 2).
+
+    >>> symbols = to_symbols(np.array([0, 1, 9]), longest=3)    # gaps 0, 0, 7 = 3 + 3 + 1
+    >>> symbols.tolist(), to_positions(symbols, longest=3).tolist()
+    ([0, 0, 3, 3, 1], [0, 1, 9])
+
+A gap is the number of zeros before a weight. Symbols 0 to `longest - 1` are a gap and the weight after it; `longest`
+is a filler: that many zeros and no weight. (The authors' file spends a weight of value zero on a filler; here it costs
+its gap only.) Zeros after the last weight are not coded, since the shape says how many there are.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squeezenet.sqz import huffman
+
+CANDIDATES = (7, 15, 31, 63, 127, 255)
+"""Longest gaps tried; the writer keeps the one that codes smallest."""
+
+Integers = NDArray[np.int64]
+
+
+def to_symbols(positions: Integers, longest: int) -> Integers:
+    """Relative indices of increasing `positions`."""
+    gaps = np.diff(positions, prepend=-1) - 1
+    fillers = gaps // longest
+    symbols = np.full(int(positions.size + fillers.sum()), longest, np.int64)
+    symbols[np.cumsum(fillers + 1) - 1] = gaps % longest
+    return symbols
+
+
+def to_positions(symbols: Integers, longest: int) -> Integers:
+    """The positions that `to_symbols` was given."""
+    advance = np.where(symbols == longest, longest, symbols + 1)
+    return (np.cumsum(advance) - 1)[symbols != longest]
+
+
+def choose_longest(positions: Integers) -> int:
+    """The longest gap whose Huffman-coded stream is smallest."""
+    return min(CANDIDATES, key=lambda longest: coded_size(positions, longest))
+
+
+def coded_size(positions: Integers, longest: int) -> int:
+    """Bytes of the Huffman-coded relative indices."""
+    gaps = np.diff(positions, prepend=-1) - 1
+    counts = np.bincount(gaps % longest, minlength=longest + 1)
+    counts[longest] = (gaps // longest).sum()
+    return huffman.coded_size(counts)
