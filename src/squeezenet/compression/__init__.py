@@ -1,1 +1,22 @@
-"""placeholder."""
+"""Squeezing a model: every stage a function that works alone, and the pipelines that put them in order.
+
+>>> from squeezenet.compression import prune, share                      # doctest: +SKIP
+>>> prune(network, {"conv1": 0.5}); share(network, {"conv1": 6})         # doctest: +SKIP
+"""
+
+from squeezenet.compression.codebook import share
+from squeezenet.compression.finetune import Teaching, Tuning, fine_tune
+from squeezenet.compression.pipeline import Bits, Settings, deep_compression
+from squeezenet.compression.prune import magnitude_mask, prune
+
+__all__ = [
+    "Bits",
+    "Settings",
+    "Teaching",
+    "Tuning",
+    "deep_compression",
+    "fine_tune",
+    "magnitude_mask",
+    "prune",
+    "share",
+]

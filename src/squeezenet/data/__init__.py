@@ -1,1 +1,22 @@
-"""placeholder."""
+"""Data sets: names, folders, Parquet files and hub ids become examples, and examples become pixels.
+
+>>> load_data("digits").train.classes[:3]
+('0', '1', '2')
+"""
+
+from squeezenet.data.examples import Data, Examples, split
+from squeezenet.data.load import load_data, load_evaluation
+from squeezenet.data.pixels import Pixels, default_preparation, load_pixels
+from squeezenet.data.score import Score
+
+__all__ = [
+    "Data",
+    "Examples",
+    "Pixels",
+    "Score",
+    "default_preparation",
+    "load_data",
+    "load_evaluation",
+    "load_pixels",
+    "split",
+]

@@ -61,7 +61,7 @@ class Network(nn.Module):
         values: list[Tensor | None] = [x]
         for index, op in enumerate(self.graph.ops):
             operands = [value for i in op.inputs if (value := values[i]) is not None]
-            values.append(self._apply_op(op, operands))
+            values.append(self.apply_op(op, operands))
             for i in op.inputs:
                 if self._last_use[i] == index:
                     values[i] = None
@@ -69,7 +69,7 @@ class Network(nn.Module):
         assert result is not None
         return result
 
-    def _apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
+    def apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
         x = operands[0]
         match op:
             case Conv():

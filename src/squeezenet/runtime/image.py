@@ -7,6 +7,7 @@
 
 import io
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from squeezenet.errors import ImageError
 from squeezenet.preparation import Preparation
@@ -24,7 +25,7 @@ MAX_PIXELS = 150_000_000
 """Pixels an image may have: 450 MB decoded, and below the size at which Pillow itself refuses."""
 
 # What a camera, a browser or a data set produces. Formats that run other programs (EPS) are never tried.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 
 def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
@@ -37,7 +38,7 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
     with _readable_errors(name):
         if isinstance(source, Image.Image):
             return _eight_bit(source)
-        stream = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+        stream = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
         with stream, Image.open(stream, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
@@ -105,11 +106,39 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "LA") else "RGB")
 
 
+class _Quiet:
+    """Silences Pillow's warnings of large sizes and odd metadata: the limit here decides.
+
+    `warnings.catch_warnings` alone is not made for threads: two that overlap would leave the process silent for ever.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.simplefilter("ignore")
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.filters.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
 @contextmanager
 def _readable_errors(name: str) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large sizes and odd metadata; the limit here decides
+        with _quiet:
             yield
     except ImageError:
         raise
@@ -121,7 +150,7 @@ def _readable_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: may not be read") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: more than {MAX_PIXELS:,} pixels; scale the image down first") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{name}: not an image that can be read ({', '.join(FORMATS)})") from None
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to decode it") from None

@@ -1,1 +1,12 @@
-"""placeholder."""
+"""Training: a recipe, one readable loop, checkpoints that resume exactly, evaluation.
+
+>>> PAPER.lr, PAPER.batch_size
+(0.04, 512)
+"""
+
+from squeezenet.training.evaluate import evaluate
+from squeezenet.training.loop import TrainResult, train
+from squeezenet.training.recipe import MODERN, PAPER, RECIPES, Recipe
+from squeezenet.training.start import fresh_model
+
+__all__ = ["MODERN", "PAPER", "RECIPES", "Recipe", "TrainResult", "evaluate", "fresh_model", "train"]

@@ -1,0 +1,50 @@
+"""`squeezenet evaluate MODEL --data DATA`: accuracy of exactly what would ship."""
+
+import time
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from squeezenet.cli.arguments import add_data, add_model
+from squeezenet.data import load_evaluation, load_pixels
+from squeezenet.data.classes import match_classes
+from squeezenet.data.evaluate import evaluate
+from squeezenet.formats import load_model
+from squeezenet.runtime.reference import Runner
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Arguments of the verb."""
+    add_model(parser)
+    add_data(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images, taken evenly over the data")
+
+
+def run(args: Namespace) -> dict[str, Any]:
+    """Score a model with the runtime that ships it."""
+    model = load_model(args.model, args.random_weights)
+    examples = match_classes(load_evaluation(args.data), model.labels, model.graph.classes)
+    examples.require_labels()
+    pixels = load_pixels(examples, model.preparation, args.limit)
+    start = time.perf_counter()
+    score = evaluate(Runner(model), pixels, model.preparation)
+    path = Path(args.model)
+    return {
+        "model": args.model,
+        "data": args.data,
+        "images": score.images,
+        "top1": round(score.top1, 4),
+        "top5": round(score.top5, 4),
+        "bytes": path.stat().st_size if path.is_file() else model.float32_bytes,
+        "skipped": pixels.skipped,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """For people."""
+    skipped = f" ({result['skipped']} unreadable images left out)" if result["skipped"] else ""
+    return (
+        f"{result['images']:,} images{skipped}: top-1 {result['top1']:.2f}%, top-5 {result['top5']:.2f}%, "
+        f"{result['bytes']:,} bytes"
+    )

@@ -1,0 +1,133 @@
+"""`squeezenet inspect MODEL`: the paper's table 1 for any model."""
+
+from argparse import ArgumentParser, Namespace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from squeezenet import sqz
+from squeezenet.cli.arguments import add_model
+from squeezenet.cli.table import table
+from squeezenet.errors import BadGraph, UsageError
+from squeezenet.graph import AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool, paper_names
+from squeezenet.model import Model
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Arguments of the verb."""
+    add_model(parser)
+    parser.add_argument("--image-size", type=int, metavar="N", help="count for images of N x N pixels instead")
+
+
+def run(args: Namespace) -> dict[str, Any]:
+    """A row for every layer and pooling."""
+    path = Path(args.model)
+    if path.suffix == ".sqz":
+        model, coded = sqz.read(path), {section.name: section.bytes for section in sqz.sections(path)}
+    else:
+        model, coded = _load(args), {}
+    try:
+        size = args.image_size
+        graph = Graph((model.graph.input_shape[0], size, size), model.graph.ops) if size else model.graph
+    except BadGraph as error:
+        raise UsageError(f"--image-size {args.image_size} does not fit this network: {error}") from None
+    total = path.stat().st_size if path.is_file() else model.float32_bytes
+    return {
+        "model": args.model,
+        "input": list(graph.input_shape),
+        "classes": graph.classes,
+        "labels": len(model.labels),
+        "preparation": model.preparation.to_dict(),
+        "provenance": dict(model.provenance),
+        "parameters": model.parameters,
+        "nonzero": model.nonzero,
+        "density": round(model.density, 6),
+        "macs": sum(graph.macs()),
+        "bytes": total,
+        "ratio": round(model.float32_bytes / total, 2),
+        "sections": {name: coded[name] for name in ("header", "graph", "text") if name in coded},
+        "layers": _rows(model, graph, coded),
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """For people."""
+    rows = []
+    for row in result["layers"]:
+        owner = row["parameters"] > 0
+        rows.append(
+            [
+                row["name"],
+                "x".join(map(str, row["shape"])),
+                row["window"],
+                f"{row['parameters']:,}" if owner else "",
+                f"{100 * row['density']:.1f}%" if owner else "",
+                f"{row['nonzero']:,}" if owner else "",
+                str(row["bits"]) if owner else "",
+                f"{row['bytes']:,}" if owner else "",
+                f"{row['macs']:,}" if owner else "",
+            ]
+        )
+    total = [
+        "total", "", "", f"{result['parameters']:,}", f"{100 * result['density']:.1f}%", f"{result['nonzero']:,}", "",
+        f"{result['bytes']:,}", f"{result['macs']:,}",
+    ]  # fmt: skip
+    head = ["layer", "output", "filter/stride", "parameters", "kept", "after pruning", "bits", "bytes", "MACs"]
+    prepared = result["preparation"]
+    made = ", ".join(f"{key} {value}" for key, value in result["provenance"].items())
+    return "\n".join(
+        [
+            f"{result['model']}: {result['bytes']:,} bytes, {result['ratio']:.1f}x smaller than its float32 weights",
+            f"reads {'x'.join(map(str, result['input']))} {prepared['channels']} images, {prepared['fit']} to "
+            f"{prepared['resize']}, crop {prepared['crop']}; {result['classes']} classes, {result['labels']} labels",
+            *([made] if made else []),
+            "",
+            table(head, [*rows, total]),
+        ]
+    )
+
+
+def _load(args: Namespace) -> Model:
+    from squeezenet.formats import load_model
+    from squeezenet.models import ARCHITECTURES
+
+    named = args.model in ARCHITECTURES and not Path(args.model).exists()
+    return load_model(args.model, 0 if named and args.random_weights is None else args.random_weights)
+
+
+def _rows(model: Model, graph: Graph, coded: dict[str, int]) -> list[dict[str, Any]]:
+    names = paper_names(graph)
+    rows = []
+    pools = 0
+    for op, shape, macs in zip(graph.ops, graph.shapes()[1:], graph.macs(), strict=True):
+        row: dict[str, Any] = {"shape": list(shape), "macs": macs}
+        if isinstance(op, Conv | Linear):
+            held = model.weights[op.name]
+            count = prod(held.weight.shape) + held.bias.size
+            row |= {
+                "name": names[op.name],
+                "key": op.name,
+                "window": _window(op) if isinstance(op, Conv) else "",
+                "weight": list(held.weight.shape),
+                "parameters": count,
+                "nonzero": held.weight.nonzero + held.bias.size,
+                "density": round(held.weight.nonzero / prod(held.weight.shape), 6),
+                "bits": held.weight.bits,
+                "bytes": coded.get(op.name, 4 * count),
+            }
+        elif isinstance(op, MaxPool | AvgPool | GlobalAvgPool):
+            pools += 1
+            kind = "maxpool" if isinstance(op, MaxPool) else "avgpool"
+            window = "global" if isinstance(op, GlobalAvgPool) else _window(op)
+            row |= {"name": f"{kind}{pools}", "window": window, "parameters": 0, "nonzero": 0}
+            row |= {"density": 1.0, "bits": 0, "bytes": 0}
+        else:
+            continue
+        rows.append(row)
+    return rows
+
+
+def _window(op: Conv | MaxPool | AvgPool) -> str:
+    """As table 1 prints it: 7x7/2; groups where there are some."""
+    groups = f" ({op.groups} groups)" if isinstance(op, Conv) and op.groups > 1 else ""
+    return f"{op.kernel[0]}x{op.kernel[1]}/{op.stride[0]}{groups}"

@@ -1,0 +1,121 @@
+"""Retraining between the stages: weights under their mask, centroids by the gradient of all weights that share them.
+
+    >>> fine_tune(network, tuning, Tuning(epochs=2))            # doctest: +SKIP
+
+With labels the loss is cross-entropy; without, the network learns to answer as it did before it was compressed
+(distillation: Hinton et al. 2015), which needs images only.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from squeezenet.data import Pixels
+from squeezenet.data.augment import Augmentation, augment
+from squeezenet.errors import DataError, TrainingError
+from squeezenet.models.network import Network
+from squeezenet.preparation import Preparation
+from squeezenet.runtime.image import normalise
+
+Objective = Literal["labels", "distill"]
+
+IMAGES_PER_CLASS = 50
+"""Labels teach more than the uncompressed network does only where there are enough of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Teaching:
+    """What to fine-tune on: prepared images, and either their labels or a network to imitate."""
+
+    pixels: Pixels
+    preparation: Preparation
+    objective: Objective
+    teacher: nn.Module | None = None
+    augmentation: Augmentation = Augmentation(mirror=False)
+
+    def __post_init__(self) -> None:
+        if self.objective == "labels" and self.pixels.labels is None:
+            raise DataError("these images have no labels; fine-tune by distillation instead")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How long and how fast. `lr` is Adam's, decayed to zero over the run by half a cosine."""
+
+    epochs: float = 2.0
+    batch_size: int = 32
+    lr: float = 1e-4
+    seed: int = 0
+
+
+def choose_objective(pixels: Pixels, classes: int) -> Objective:
+    """Labels where there are some `IMAGES_PER_CLASS` of them for each class, else distillation."""
+    return "labels" if pixels.labels is not None and len(pixels) >= IMAGES_PER_CLASS * classes else "distill"
+
+
+def teacher_of(network: Network) -> nn.Module:
+    """A frozen copy of `network` as it is now."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def fine_tune(
+    network: Network, teaching: Teaching, tuning: Tuning, tick: Callable[[float], object] = lambda loss: None
+) -> None:
+    """Train what the network's weights and biases are made of. `tick(loss)` is called after every step.
+
+    Raises `TrainingError` when the loss is not a number.
+    """
+    count = len(teaching.pixels)
+    batch_size = min(tuning.batch_size, count)
+    steps = steps_of(tuning, count)
+    optimizer = torch.optim.Adam(network.parameters(), lr=tuning.lr)
+    random = torch.Generator().manual_seed(tuning.seed)
+    network.train()
+    order = torch.empty(0, dtype=torch.long)
+    for step in range(steps):
+        if len(order) < batch_size:
+            order = torch.cat([order, torch.randperm(count, generator=random)])
+        chosen, order = order[:batch_size], order[batch_size:]
+        for group in optimizer.param_groups:
+            group["lr"] = tuning.lr * (1 + cos(pi * step / steps)) / 2
+        loss = _loss(network, teaching, chosen, random)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is not a number after {step} steps of fine-tuning; lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        tick(float(loss))
+    network.eval()
+
+
+def steps_of(tuning: Tuning, images: int) -> int:
+    """How many steps a run of fine-tuning on `images` images takes."""
+    return round(tuning.epochs * images / min(tuning.batch_size, images))
+
+
+def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None = None) -> Tensor:
+    """A batch of network inputs (N, C, H, W), augmented where `random` is given."""
+    images = torch.from_numpy(teaching.pixels.images[chosen.numpy()])
+    if random is not None:
+        images = augment(images, teaching.augmentation, images.shape[-1], random)
+    return torch.from_numpy(normalise(images.numpy(), teaching.preparation)).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def _loss(network: Network, teaching: Teaching, chosen: Tensor, random: torch.Generator) -> Tensor:
+    images = prepared(teaching, chosen, random)
+    logits = network(images)
+    if teaching.objective == "labels":
+        assert teaching.pixels.labels is not None
+        return F.cross_entropy(logits, torch.from_numpy(teaching.pixels.labels[chosen.numpy()]))
+    assert teaching.teacher is not None
+    with torch.no_grad():
+        target = F.log_softmax(teaching.teacher(images), 1)
+    return F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean")

@@ -1,0 +1,202 @@
+"""Deep Compression from end to end: prune and retrain, share weights and retrain, round what is left (1510.00149).
+
+    >>> squeezed = deep_compression(model, pixels, Settings(bits=Bits(6, 6)))           # doctest: +SKIP
+    >>> sqz.write(squeezed, "squeezed.sqz")               # relative indices and Huffman coding happen in the file
+
+Every stage is a function that can be used alone (`prune`, `share`, `fine_tune`); this module only puts them in order.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from squeezenet.compression import finetune, prune, sensitivity
+from squeezenet.compression.codebook import Initialisation, share
+from squeezenet.compression.finetune import Objective, Teaching, Tuning
+from squeezenet.data import Pixels
+from squeezenet.data.augment import Augmentation
+from squeezenet.errors import UsageError
+from squeezenet.graph import Graph, Linear, fire_modules
+from squeezenet.model import Model
+from squeezenet.models.network import Network, SharedWeight, from_model, to_weights
+from squeezenet.version import __version__
+
+OnStage = Callable[[str, Model], object]
+
+SENSITIVITY_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Width of an index into the codebook, for convolutions and for fully connected layers."""
+
+    conv: int = 8
+    fc: int = 5
+
+    def of(self, graph: Graph) -> dict[str, int]:
+        """Layer name -> bits."""
+        return {op.name: self.fc if isinstance(op, Linear) else self.conv for op in graph.layers}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What Deep Compression is asked for. `density` is a number, or one of the words of `DENSITY_WORDS`.
+
+    `objective` "auto" fine-tunes on labels where there are enough of them, else by distillation. `float_bits` is what
+    is kept of each centroid and bias in the end: 16 of the 32 bits of a float.
+    """
+
+    density: str | float = "auto"
+    bits: Bits = Bits()
+    initialisation: Initialisation = "linear"
+    objective: Objective | Literal["auto"] = "auto"
+    prune_steps: int = 4
+    prune: Tuning = Tuning(epochs=4, lr=1e-4)
+    share: Tuning = Tuning(epochs=2, lr=1e-4)
+    augmentation: Augmentation = Augmentation(mirror=False)
+    float_bits: int = 16
+    seed: int = 0
+
+
+DENSITY_WORDS = (
+    "auto: what the model already has if it is pruned, else paper, else sensitivity=0.33",
+    "keep: prune nothing more",
+    "paper: the papers' densities for SqueezeNet and AlexNet",
+    "sensitivity=X: X of all weights, each layer by how little it minds",
+)
+
+
+def deep_compression(
+    model: Model, pixels: Pixels | None, settings: Settings, on_stage: OnStage = lambda name, model: None
+) -> Model:
+    """Compress `model`, fine-tuning on `pixels` where there are some; the model given is not changed.
+
+    `on_stage` is called with ("pruned", model) and ("shared", model) as they come about. Raises `UsageError` for
+    settings that do not fit the network, `TrainingError` if fine-tuning diverges.
+    """
+    network = from_model(model).eval()
+    teaching = _teaching(model, network, pixels, settings)
+    densities = resolve_densities(network, teaching, settings.density)
+    before = prune.current_densities(network)
+    if any(densities[name] < before[name] for name in densities):
+        _prune(network, before, densities, teaching, settings)
+        on_stage("pruned", _snapshot(model, network, settings))
+    share(network, settings.bits.of(model.graph), settings.initialisation, settings.seed)
+    if teaching is not None:
+        _fine_tune(network, teaching, settings.share, "trained quantization")
+    round_floats(network, settings.float_bits)
+    shared = _snapshot(model, network, settings)
+    on_stage("shared", shared)
+    return shared
+
+
+def resolve_densities(network: Network, teaching: Teaching | None, density: str | float) -> dict[str, float]:
+    """Layer name -> kept share of its weights, for any value of `Settings.density`."""
+    current = prune.current_densities(network)
+    graph = network.graph
+    if density == "auto":
+        if min(current.values()) < 0.9:
+            density = "keep"
+        elif len(fire_modules(graph)) == 8:
+            density = "paper"
+        else:
+            density = "sensitivity=0.33"
+    if density == "keep":
+        return current
+    if density == "paper":
+        return prune.paper_densities(graph)
+    if isinstance(density, str) and density.startswith("sensitivity="):
+        if teaching is None:
+            raise UsageError("a sensitivity sweep needs images; pass --data, or one density such as --density 0.3")
+        return _sweep(network, teaching, _share_of(density.removeprefix("sensitivity=")))
+    return prune.uniform_densities(graph, _share_of(density))
+
+
+def round_floats(network: Network, bits: int) -> None:
+    """Round centroids and biases to the upper `bits` of their 32, to nearest; the file then stores only those."""
+    with torch.no_grad():
+        for op in network.graph.layers:
+            values: list[Tensor] = [network.bias(op.name)]
+            weight = network.weight(op.name)
+            if isinstance(weight, SharedWeight):
+                values.append(weight.codebook)
+            for value in values:
+                value.copy_(rounded(value, bits))
+
+
+def rounded(values: Tensor, bits: int) -> Tensor:
+    """float32 `values` with all but their upper `bits` bits (sign, exponent, start of the mantissa) set to zero."""
+    drop = 32 - bits
+    if drop == 0:
+        return values
+    whole = values.detach().contiguous().view(torch.int32)
+    return ((whole + (1 << (drop - 1)) >> drop) << drop).view(torch.float32)
+
+
+def _teaching(model: Model, network: Network, pixels: Pixels | None, settings: Settings) -> Teaching | None:
+    if pixels is None:
+        return None
+    objective = settings.objective
+    if objective == "auto":
+        objective = finetune.choose_objective(pixels, model.graph.classes)
+    teacher = finetune.teacher_of(network) if objective == "distill" else None
+    return Teaching(pixels, model.preparation, objective, teacher, settings.augmentation)
+
+
+def _prune(
+    network: Network,
+    before: dict[str, float],
+    after: dict[str, float],
+    teaching: Teaching | None,
+    settings: Settings,
+) -> None:
+    """Prune a little, retrain, prune more: large steps first, small ones at the end (Zhu and Gupta 2017)."""
+    steps = settings.prune_steps if teaching is not None else 1
+    for step in range(1, steps + 1):
+        left = (1 - step / steps) ** 3
+        prune.prune(network, {name: after[name] + (before[name] - after[name]) * left for name in after})
+        if teaching is not None:
+            tuning = replace(settings.prune, epochs=settings.prune.epochs / steps, seed=settings.seed + step)
+            _fine_tune(network, teaching, tuning, f"pruning {step}/{steps}")
+
+
+def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) -> None:
+    steps = finetune.steps_of(tuning, len(teaching.pixels))
+    with tqdm(total=steps, desc=what, unit="step", leave=False, disable=None) as bar:
+
+        def tick(loss: float) -> None:
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            bar.update()
+
+        finetune.fine_tune(network, teaching, tuning, tick)
+
+
+def _sweep(network: Network, teaching: Teaching, target: float) -> dict[str, float]:
+    count = len(teaching.pixels)
+    chosen = torch.arange(min(SENSITIVITY_IMAGES, count)) * count // min(SENSITIVITY_IMAGES, count)
+    with tqdm(total=len(network.graph.layers), desc="sensitivity", unit="layer", leave=False, disable=None) as bar:
+        curves = sensitivity.measure(network, finetune.prepared(teaching, chosen), bar.update)
+    return sensitivity.choose(curves, network.graph, target)
+
+
+def _share_of(density: str | float) -> float:
+    try:
+        share_kept = float(density)
+    except ValueError:
+        raise UsageError(f"density {density!r}: give a number, or {'; '.join(DENSITY_WORDS)}") from None
+    if not 0 < share_kept <= 1:
+        raise UsageError(f"density {density}: must be above 0 and at most 1")
+    return share_kept
+
+
+def _snapshot(model: Model, network: Network, settings: Settings) -> Model:
+    provenance = {
+        **model.provenance,
+        "method": f"deep-compression, {settings.bits.conv}/{settings.bits.fc} bits, seed {settings.seed}",
+        "made by": f"squeezenet {__version__}",
+    }
+    return replace(model, weights=to_weights(network), provenance=provenance)

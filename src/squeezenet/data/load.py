@@ -1,0 +1,103 @@
+"""From what the user names to examples: `digits`, a folder, Parquet files, or an id on the Hugging Face hub.
+
+>>> data = load_data("digits")
+>>> len(data.train), len(data.validation)
+(1437, 360)
+"""
+
+import glob
+import re
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from squeezenet.data.examples import Data, Examples, split
+from squeezenet.data.folders import read_folder
+from squeezenet.errors import DataError
+
+ACCEPTED = "a folder of class folders, Parquet files, 'digits', or owner/name on the Hugging Face hub"
+HELD_OUT = 10
+"""One image in ten is set aside for validation where a source has no splits."""
+
+
+def load_data(source: str, validation: str | None = None, seed: int = 0) -> Data:
+    """Images to train on and images to judge by; nothing is decoded yet.
+
+    A source without splits gives 10% of every class to validation, chosen by `seed`, unless `validation` names
+    another source. Raises `DataError` if nothing is there, or if validation has classes that training lacks.
+    """
+    splits = _read(source)
+    train = splits.get("train", next(iter(splits.values())))
+    if validation is not None:
+        return Data(train, _with_classes(load_evaluation(validation), train))
+    if "validation" in splits and "train" in splits:
+        return Data(train, _with_classes(splits["validation"], train))
+    return split(train, HELD_OUT, seed)
+
+
+def load_evaluation(source: str) -> Examples:
+    """Images to judge by: the validation split where the source has one, else everything. Raises `DataError`."""
+    splits = _read(source)
+    return splits.get("validation", next(iter(splits.values())))
+
+
+def _read(source: str) -> dict[str, Examples]:
+    """Splits by name: "train" and "validation", one of them, or "all"."""
+    path = Path(source)
+    if source == "digits" and not path.exists():
+        return _digits()
+    if path.is_dir():
+        files = sorted(
+            p for p in path.rglob("*.parquet") if not any(x.startswith(".") for x in p.parts[len(path.parts) :])
+        )
+        return _parquet(files) if files else read_folder(path)
+    if path.is_file() and path.suffix != ".parquet":
+        raise DataError(f"{source}: is one file; accepted are {ACCEPTED}")
+    if path.is_file():
+        return _parquet([path])
+    if files := sorted(Path(p) for p in glob.glob(source, recursive=True) if p.endswith(".parquet")):
+        return _parquet(files)
+    # "owner/name" is a path like any other as long as there is such a folder beside us.
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and not path.parent.is_dir() and path.suffix != ".parquet":
+        from squeezenet.data.hub import read_hub
+
+        return read_hub(source)
+    beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = get_close_matches(path.name, [*beside, "digits"], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"accepted are {ACCEPTED}"
+    raise DataError(f"{source}: no such file or folder; {hint}")
+
+
+def _parquet(files: list[Path]) -> dict[str, Examples]:
+    from squeezenet.data.parquet import read_parquet  # pyarrow is only paid for where it is used
+
+    return read_parquet(files)
+
+
+def _digits() -> dict[str, Examples]:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels of 0 to 16. One image in five of every class is held."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    everything = Examples("digits", [Image.fromarray(g) for g in grey], labels, tuple("0123456789"))
+    data = split(everything, 5, seed=0)  # always the same, so that accuracies can be compared
+    return {"train": data.train, "validation": data.validation}
+
+
+def _with_classes(examples: Examples, train: Examples) -> Examples:
+    """`examples` with its labels counted in the classes of `train`."""
+    if examples.labels is None or train.labels is None or examples.classes == train.classes:
+        return examples
+    unknown = sorted(set(examples.classes) - set(train.classes))
+    if unknown:
+        raise DataError(
+            f"{examples.name}: class {unknown[0]!r} is not among the {len(train.classes)} classes of {train.name} "
+            f"({len(unknown)} such classes); validation needs the classes of training"
+        )
+    number = np.array([train.classes.index(name) for name in examples.classes], np.int64)
+    return replace(examples, labels=number[examples.labels], classes=train.classes)

@@ -1,0 +1,173 @@
+"""Decoding many images at once: prepared pixels for evaluation, calibration and distillation.
+
+    >>> from squeezenet.data import load_evaluation
+    >>> digits = load_evaluation("digits")
+    >>> load_pixels(digits, default_preparation(digits), limit=100, progress=False).images.shape
+    (100, 1, 16, 16)
+
+Decoding runs in threads: Pillow gives the interpreter's lock back while it decodes and resizes.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squeezenet.data.examples import Examples, ImageSource, Indices
+from squeezenet.errors import DataError, ImageError
+from squeezenet.preparation import Preparation
+from squeezenet.runtime import image
+
+SMALL = 96
+"""Images up to this size, all equal and square, are shown to the network as they are."""
+SMALLEST = 16
+"""What three poolings need to leave something over; smaller images are enlarged to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Prepared images. `images` (N, C, crop, crop) uint8, `labels` (N,) or None, `indices` (N,) into the examples."""
+
+    images: NDArray[np.uint8]
+    labels: Indices | None
+    indices: Indices
+    unreadable: tuple[tuple[int, str], ...] = ()  # (index, what is wrong) of the images left out
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def skipped(self) -> int:
+        """Images left out because they cannot be read."""
+        return len(self.unreadable)
+
+
+def workers_by_default() -> int:
+    """Threads for decoding: two at least, so that one decodes while another waits for the disk."""
+    return max(2, min(16, os.cpu_count() or 1))
+
+
+def load_pixels(
+    examples: Examples,
+    preparation: Preparation,
+    limit: int | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+) -> Pixels:
+    """Decode and prepare all images, or `limit` of them taken evenly; those that cannot be read are left out.
+
+    Raises `DataError` if there is no image, or none can be read.
+    """
+    count = len(examples) if limit is None else min(limit, len(examples))
+    if count < 1:
+        raise DataError(f"{examples.name}: no images found")
+    indices = np.arange(count) * len(examples) // count
+    images = np.empty((count, *preparation.shape), np.uint8)
+    kept: list[int] = []
+    unreadable: list[tuple[int, str]] = []
+    with _bar(count, progress) as bar:
+        for part in decode(examples, chunks(indices), preparation, workers):
+            images[len(kept) : len(kept) + len(part)] = part.images
+            kept.extend(part.indices.tolist())
+            unreadable.extend(part.unreadable)
+            bar.update(len(part) + part.skipped)
+    if not kept:
+        raise DataError(f"{examples.name}: none of {count} images can be read; the first: {unreadable[0][1]}")
+    where = np.array(kept, np.int64)
+    labels = None if examples.labels is None else examples.labels[where]
+    return Pixels(images[: len(kept)], labels, where, tuple(unreadable))
+
+
+def chunks(indices: Indices, size: int = 256) -> list[Indices]:
+    """`indices` in runs of `size`."""
+    return [indices[i : i + size] for i in range(0, len(indices), size)]
+
+
+def decode(
+    examples: Examples, batches: Iterable[Indices], preparation: Preparation, workers: int | None = None
+) -> Iterator[Pixels]:
+    """Prepared pixels of each batch of indices, in order, whatever the number of threads; two batches ahead."""
+    workers = workers or workers_by_default()
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[tuple[Indices, list[Future[list[NDArray[np.uint8] | str]]]]] = deque()
+
+        def finish() -> Pixels:
+            indices, futures = ahead.popleft()
+            results = [result for future in futures for result in future.result()]
+            unreadable = [(int(i), r) for i, r in zip(indices, results, strict=True) if isinstance(r, str)]
+            good = [r for r in results if not isinstance(r, str)]
+            kept = np.array([i for i, r in zip(indices, results, strict=True) if not isinstance(r, str)], np.int64)
+            labels = None if examples.labels is None else examples.labels[kept]
+            images = np.stack(good) if good else np.empty((0, *preparation.shape), np.uint8)
+            return Pixels(images, labels, kept, tuple(unreadable))
+
+        try:
+            for indices in batches:
+                # The store is read here, by one thread; only decoding is shared out.
+                sources = [(f"{examples.name}, image {i}", examples.images[int(i)]) for i in indices]
+                share = max(1, -(-len(sources) // workers))
+                parts = [sources[i : i + share] for i in range(0, len(sources), share)]
+                ahead.append((indices, [pool.submit(_decode, part, preparation) for part in parts]))
+                if len(ahead) > 2:
+                    yield finish()
+            while ahead:
+                yield finish()
+        finally:
+            for _, futures in ahead:
+                for future in futures:
+                    future.cancel()
+
+
+def _decode(sources: list[tuple[str, ImageSource]], preparation: Preparation) -> list[NDArray[np.uint8] | str]:
+    """Pixels of each image, or a line that says why there are none."""
+    results: list[NDArray[np.uint8] | str] = []
+    for name, source in sources:
+        try:
+            results.append(image.pixels(image.open_image(source), preparation))
+        except ImageError as error:
+            results.append(str(error).replace("image:", f"{name}:", 1))
+    return results
+
+
+def default_preparation(examples: Examples, image_size: int | None = None, photo_size: int = 227) -> Preparation:
+    """How to prepare images like these, judged by the first few.
+
+    Square images of one size up to 96 pixels keep it (or are scaled to `image_size`), with the mean and standard
+    deviation of these images. Others are prepared as in the paper: stretched, cut to `image_size` or `photo_size`, BGR,
+    ImageNet's mean. Images without colour stay without. Raises `DataError` if no image can be read.
+    """
+    seen = []
+    for index in range(min(len(examples), 64)):
+        try:
+            seen.append(image.open_image(examples.images[index]))
+        except ImageError:
+            continue
+        if len(seen) == 16:
+            break
+    if not seen:
+        raise DataError(f"{examples.name}: no image can be read among the first {min(len(examples), 64)}")
+    grey = all(i.mode == "L" for i in seen)
+    size = seen[0].width
+    if any(i.size != (size, size) for i in seen) or size > SMALL:
+        crop = image_size or photo_size
+        resize = round(crop * 256 / 227)
+        if grey:
+            return Preparation(resize, crop, "stretch", "L", (117.3,), (1.0,))  # the luminance of ImageNet's mean
+        return Preparation(resize, crop, "stretch", "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
+    side = image_size or max(size, SMALLEST)
+    bare = Preparation(side, side, "stretch", "L", (0.0,), (1.0,)) if grey else Preparation(side, side)
+    sample = load_pixels(examples, bare, limit=2000, progress=False).images.astype(np.float64)
+    mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clip(1.0)
+    return Preparation(
+        side, side, "stretch", bare.channels, tuple(np.round(mean, 2).tolist()), tuple(np.round(std, 2).tolist())
+    )
+
+
+def _bar(count: int, progress: bool):  # type: ignore[no-untyped-def]
+    from tqdm import tqdm
+
+    return tqdm(total=count, desc="images", unit="img", leave=False, disable=None if progress else True)

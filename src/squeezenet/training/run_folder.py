@@ -1,0 +1,131 @@
+"""What a run leaves behind: RUN/model.safetensors, config.json, metrics.jsonl, tensorboard/, checkpoints/.
+
+    >>> json.loads(Path("run/config.json").read_text())["result"]["top1"]       # doctest: +SKIP
+    99.17
+
+`model.safetensors` can be moved alone: its metadata say how to build the network and how to prepare an image.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from squeezenet.errors import CheckpointError
+from squeezenet.files import write_atomically
+from squeezenet.preparation import Preparation
+from squeezenet.version import __version__
+
+COMPARED = ("architecture", "parameters", "preparation", "labels", "recipe", "data")
+"""Parts of the configuration that must be the same for a run to go on."""
+
+
+def save_model(
+    path: Path,
+    model: nn.Module,
+    architecture: Mapping[str, Any] | None,
+    preparation: Preparation,
+    labels: tuple[str, ...],
+) -> None:
+    """Write weights under the module's own names, with all that is needed to use them in the metadata."""
+    about = {"architecture": architecture, "preparation": preparation.to_dict(), "labels": list(labels)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(path, safetensors.torch.save(tensors, {"squeezenet": json.dumps(about)}))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load what `save_model` wrote into the same network. Raises `CheckpointError` if the file is damaged."""
+    try:
+        model.load_state_dict(safetensors.torch.load(path.read_bytes()))
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({' '.join(str(error).split())[:100]}); start again with another --out"
+        ) from None
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    return {"squeezenet": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Create the folder of a run, or find it again: the configuration as it is on disk, with `result` when done.
+
+    Raises `CheckpointError` if something else is there, or a run of another configuration.
+    """
+    path = out / "config.json"
+    if path.exists():
+        saved = read_config(out)
+        differences = [d for part in COMPARED for d in _differences(part, saved.get(part), _plain(config[part]))]
+        if differences:
+            raise CheckpointError(
+                f"{out}: holds another run ({'; '.join(differences[:3])}); use another --out, or the same options"
+            )
+        return saved
+    if out.is_file():
+        raise CheckpointError(f"{out}: is a file; give --out a folder that is empty or new")
+    if out.is_dir() and any(out.iterdir()):
+        raise CheckpointError(f"{out}: is a folder with other things in it; give --out one that is empty or new")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_config(out, config)
+    except OSError as error:
+        raise CheckpointError(f"{out}: cannot be written to ({error.strerror}); use another --out") from None
+    return config
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """The configuration of a run. Raises `CheckpointError` if it is damaged."""
+    try:
+        config = json.loads((out / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{out}/config.json: damaged ({error}); start again with another --out") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{out}/config.json: damaged (not an object); start again with another --out")
+    return config
+
+
+def write_config(out: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json."""
+    write_atomically(out / "config.json", json.dumps(config, indent=2).encode())
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Forget the rows after `step`, and a row that a crash cut in two: they will be written again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def add_metrics(path: Path, row: Mapping[str, Any]) -> None:
+    """Append one line of JSON."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+def _differences(name: str, saved: Any, new: Any) -> list[str]:
+    if isinstance(saved, dict) and isinstance(new, dict):
+        keys = [*saved, *(key for key in new if key not in saved)]
+        return [d for key in keys for d in _differences(f"{name}.{key}", saved.get(key), new.get(key))]
+    if saved == new:
+        return []
+    short = [text if len(text := json.dumps(value)) <= 40 else text[:37] + "..." for value in (saved, new)]
+    return [f"{name.removeprefix('recipe.')} was {short[0]}, now {short[1]}"]

@@ -1,0 +1,62 @@
+"""Watching a run: a loss that is no number ends it at once, a network that never starts to learn is told of early.
+
+>>> watch = Watch(steps=1000, labels=np.array([0, 1, 2, 3] * 10), classes=4)
+>>> round(watch.guess, 3)
+1.386
+"""
+
+import logging
+from collections import deque
+
+import numpy as np
+
+from squeezenet.data.examples import Indices
+from squeezenet.errors import TrainingError
+
+WARN_AFTER = (100, 0.05)  # steps, and share of the run: the later of both
+FAIL_AFTER = (300, 0.25)
+WINDOW = 50  # steps that are averaged
+
+ADVICE = "try a lower --lr, and check that labels belong to their images and that the mean suits them"
+
+_log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Compares the loss with a guess: that of a network that only knows how frequent each class is.
+
+    With classes of one size, that is ln(classes).
+    """
+
+    def __init__(self, steps: int, labels: Indices, classes: int) -> None:
+        shares = np.bincount(labels, minlength=classes) / len(labels)
+        self.guess = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
+        self.chance = float(shares.max())
+        self.steps = steps
+        self.warned = False
+        self.recent: deque[tuple[float, int, int]] = deque(maxlen=WINDOW)
+
+    def see(self, step: int, loss: float, correct: int, images: int, lr: float) -> None:
+        """Take one step in: its mean loss, and how many of its images were right. Raises `TrainingError`."""
+        self.recent.append((loss, correct, images))
+        if not self.dead:
+            return
+        mean = sum(row[0] for row in self.recent) / len(self.recent)
+        told = (
+            f"the network has not begun to learn after {step} of {self.steps} steps: "
+            f"loss {mean:.3f}, a guess gives {self.guess:.3f}"
+        )
+        if step >= max(FAIL_AFTER[0], FAIL_AFTER[1] * self.steps):
+            raise TrainingError(f"{told}; {ADVICE} (--lr was {lr:.3g})")
+        if not self.warned and step >= min(max(WARN_AFTER[0], WARN_AFTER[1] * self.steps), self.steps):
+            self.warned = True
+            _log.warning("%s; %s", told, ADVICE)
+
+    @property
+    def dead(self) -> bool:
+        """Whether the last steps were no better than a guess, in loss and in accuracy."""
+        if len(self.recent) < WINDOW:
+            return False
+        loss = sum(row[0] for row in self.recent) / len(self.recent)
+        correct, images = sum(row[1] for row in self.recent), sum(row[2] for row in self.recent)
+        return loss > 0.99 * self.guess and correct < (self.chance + 0.05) * images
