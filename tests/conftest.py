@@ -13,3 +13,23 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared does not exist here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """64 prepared digits and how they were prepared."""
+    from squeezenet.data import default_preparation, load_evaluation, load_pixels
+
+    examples = load_evaluation("digits")
+    preparation = default_preparation(examples)
+    return load_pixels(examples, preparation, limit=64, progress=False), preparation
+
+
+@pytest.fixture(scope="session")
+def tiny_model(digits):
+    """A SqueezeNet with two Fire modules for digits; its weights are random."""
+    from squeezenet.formats.state_dict import from_module
+    from squeezenet.models import create_seeded
+
+    module = create_seeded("squeezenet_32", 0, base_e=16, incr_e=8, sr=0.25, fires=2, classes=10, in_channels=1)
+    return from_module(module.eval(), digits[1], tuple("0123456789"), {"name": "tiny"})

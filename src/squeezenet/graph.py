@@ -19,6 +19,9 @@ from squeezenet.errors import BadGraph
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
+MAX_ELEMENTS = 1 << 31
+"""Elements of one value that any machine could index. A stranger's graph may join values to numbers of any length."""
+
 
 @dataclass(frozen=True)
 class Conv:
@@ -33,7 +36,7 @@ class Conv:
     groups: int = 1
 
     def shape(self, c: int, h: int, w: int) -> Shape:
-        if not (0 < self.out and 0 < self.groups) or c % self.groups or self.out % self.groups:
+        if not (self.out > 0 and self.groups > 0) or c % self.groups or self.out % self.groups:
             raise BadGraph(f"{self.name}: {c} -> {self.out} channels cannot be split into {self.groups} groups")
         return (self.out, *_window((h, w), self.kernel, self.stride, self.padding, ceil=False))
 
@@ -209,11 +212,13 @@ class Graph:
             operands = [shapes[i] for i in op.inputs]
             if isinstance(op, Concat | Add):
                 shapes.append(op.shape_of(operands))
-                continue
-            (operand,) = operands if len(operands) == 1 else _refuse(op)
-            if not isinstance(op, ReLU | Flatten) and len(operand) != (1 if isinstance(op, Linear) else 3):
-                raise BadGraph(f"{type(op).__name__} cannot read a value of shape {operand}")
-            shapes.append(op.shape(*operand))
+            else:
+                (operand,) = operands if len(operands) == 1 else _refuse(op)
+                if not isinstance(op, ReLU | Flatten) and len(operand) != (1 if isinstance(op, Linear) else 3):
+                    raise BadGraph(f"{type(op).__name__} cannot read a value of shape {operand}")
+                shapes.append(op.shape(*operand))
+            if prod(shapes[-1]) > MAX_ELEMENTS:
+                raise BadGraph(f"{type(op).__name__} gives more than {MAX_ELEMENTS:,} elements")
         return tuple(shapes)
 
     def weight_shapes(self) -> dict[str, Shape]:

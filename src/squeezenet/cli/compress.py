@@ -31,7 +31,10 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--method", choices=METHODS, default=METHODS[0])
     parser.add_argument("--bits", default="8,5", help="index width: 6, or 8,5 for convolutions, fully connected layers")
     parser.add_argument(
-        "--density", default="auto", help="kept share of the weights: a number; " + "; ".join(DENSITY_WORDS)
+        "--density",
+        default="auto",
+        metavar="KEPT",
+        help="kept share of the weights: a number; " + "; ".join(DENSITY_WORDS),
     )
     parser.add_argument("--init", choices=("linear", "density", "random"), default="linear", help="first centroids")
     parser.add_argument("--objective", choices=("auto", "labels", "distill"), default="auto", help="what to retrain on")

@@ -5,6 +5,7 @@
 """
 
 from squeezenet.compression.codebook import share
+from squeezenet.compression.compensate import share_compensated
 from squeezenet.compression.finetune import Teaching, Tuning, fine_tune
 from squeezenet.compression.pipeline import Bits, Settings, deep_compression
 from squeezenet.compression.prune import magnitude_mask, prune
@@ -19,4 +20,5 @@ __all__ = [
     "magnitude_mask",
     "prune",
     "share",
+    "share_compensated",
 ]

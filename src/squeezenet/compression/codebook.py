@@ -77,7 +77,7 @@ def kmeans(values: Doubles, centroids: Doubles, iterations: int = MAX_ITERATIONS
     sums = np.concatenate([[0.0], np.cumsum(values)])
     squares = np.concatenate([[0.0], np.cumsum(values**2)])
     for _ in range(iterations):
-        ends = np.concatenate([[0], np.searchsorted(values, _boundaries(centroids)), [values.size]])
+        ends = np.concatenate([[0], np.searchsorted(values, _boundaries(centroids), "right"), [values.size]])
         held = np.flatnonzero(np.diff(ends))
         first, last = ends[held], ends[held + 1]
         means = (sums[last] - sums[first]) / (last - first)

@@ -27,7 +27,7 @@ MAX_INPUTS = 2048
 """Inputs of one output up to which a covariance is affordable; larger layers are rounded weight by weight."""
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what is made here is trained afterwards
 def share_compensated(
     network: Network,
     images: Tensor,
@@ -80,9 +80,10 @@ def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor
             indices[block] = np.where(rows[block] != 0, nearest(rows[block], codebook) + 1, 0)
             continue
         covariance = _covariance(op, inputs, group, groups)
+        order = np.argsort(-np.diag(covariance), kind="stable")  # what matters most has most left to make up for it
         factors: dict[bytes, Doubles] = {}  # unpruned rows share one
         for i in range(block.start, block.stop):
-            where = np.flatnonzero(rows[i])
+            where = order[rows[i, order] != 0]
             key = where.tobytes()
             if key not in factors:
                 factors[key] = _factor(covariance[np.ix_(where, where)])
@@ -106,13 +107,15 @@ def _factor(covariance: Doubles) -> Doubles:
     if covariance.size == 0:
         return covariance
     damped = covariance + np.eye(len(covariance)) * (DAMPING * np.trace(covariance) / len(covariance) + 1e-12)
-    return np.linalg.cholesky(np.linalg.inv(damped)).T
+    # chol(inverse(M)).T without the unstable inverse of M: factor M backwards and invert the triangle.
+    return np.linalg.inv(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1]
 
 
 def _covariance(op: Conv | Linear, inputs: Tensor, group: int, groups: int) -> Doubles:
     """Of the values that one output of the layer reads, over all positions of all images."""
-    total: Tensor | None = None
-    mean: Tensor | None = None
+    size = inputs.shape[1] // groups * (op.kernel[0] * op.kernel[1] if isinstance(op, Conv) else 1)
+    product, sums = torch.zeros(size, size, dtype=torch.double), torch.zeros(size, dtype=torch.double)
+    origin: Tensor | None = None  # near the mean, so that little is lost where the mean is large
     count = 0
     for image in inputs.split(8):
         if isinstance(op, Conv):
@@ -120,13 +123,12 @@ def _covariance(op: Conv | Linear, inputs: Tensor, group: int, groups: int) -> D
             patches = F.unfold(part, op.kernel, padding=op.padding, stride=op.stride).transpose(1, 2).flatten(0, 1)
         else:
             patches = image
-        product, sums = (patches.T @ patches).double(), patches.sum(0).double()
-        total = product if total is None else total + product
-        mean = sums if mean is None else mean + sums
+        origin = patches.mean(0) if origin is None else origin
+        patches = patches - origin
+        product += patches.T @ patches
+        sums += patches.sum(0)
         count += len(patches)
-    assert total is not None
-    assert mean is not None
-    return (total / count - torch.outer(mean, mean) / count**2).numpy()
+    return (product / count - torch.outer(sums, sums) / count**2).numpy()
 
 
 def _shared(indices: NDArray[np.int64], codebook: Doubles) -> SharedWeight:

@@ -25,6 +25,8 @@ from squeezenet.runtime.image import normalise
 
 Objective = Literal["labels", "distill"]
 
+NO_AUGMENTATION = Augmentation(mirror=False)
+
 IMAGES_PER_CLASS = 50
 """Labels teach more than the uncompressed network does only where there are enough of them."""
 
@@ -37,7 +39,7 @@ class Teaching:
     preparation: Preparation
     objective: Objective
     teacher: nn.Module | None = None
-    augmentation: Augmentation = Augmentation(mirror=False)
+    augmentation: Augmentation = NO_AUGMENTATION
 
     def __post_init__(self) -> None:
         if self.objective == "labels" and self.pixels.labels is None:
@@ -49,7 +51,7 @@ class Tuning:
     """How long and how fast. `lr` is Adam's, decayed to zero over the run by half a cosine."""
 
     epochs: float = 2.0
-    batch_size: int = 32
+    batch_size: int = 16
     lr: float = 1e-4
     seed: int = 0
 
@@ -90,7 +92,7 @@ def fine_tune(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        tick(float(loss))
+        tick(float(loss.detach()))
     network.eval()
 
 
@@ -103,7 +105,7 @@ def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None 
     """A batch of network inputs (N, C, H, W), augmented where `random` is given."""
     images = torch.from_numpy(teaching.pixels.images[chosen.numpy()])
     if random is not None:
-        images = augment(images, teaching.augmentation, images.shape[-1], random)
+        images = augment(images, teaching.augmentation, images.shape[-1], random)  # (N, C, H, W)
     return torch.from_numpy(normalise(images.numpy(), teaching.preparation)).contiguous(
         memory_format=torch.channels_last
     )

@@ -7,7 +7,7 @@ Every stage is a function that can be used alone (`prune`, `share`, `fine_tune`)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from squeezenet.compression import finetune, prune, sensitivity
 from squeezenet.compression.codebook import Initialisation, share
-from squeezenet.compression.finetune import Objective, Teaching, Tuning
+from squeezenet.compression.compensate import share_compensated
+from squeezenet.compression.finetune import NO_AUGMENTATION, Objective, Teaching, Tuning
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
@@ -28,6 +29,7 @@ from squeezenet.version import __version__
 OnStage = Callable[[str, Model], object]
 
 SENSITIVITY_IMAGES = 64
+SHARING_IMAGES = 96  # more do not help: a layer sees thousands of positions of each
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,18 @@ class Settings:
     """What Deep Compression is asked for. `density` is a number, or one of the words of `DENSITY_WORDS`.
 
     `objective` "auto" fine-tunes on labels where there are enough of them, else by distillation. `float_bits` is what
-    is kept of each centroid and bias in the end: 16 of the 32 bits of a float.
+    is kept of each centroid and bias in the end, of the 32 bits of a float.
     """
 
     density: str | float = "auto"
-    bits: Bits = Bits()
+    bits: Bits = field(default_factory=Bits)
     initialisation: Initialisation = "linear"
     objective: Objective | Literal["auto"] = "auto"
     prune_steps: int = 4
-    prune: Tuning = Tuning(epochs=4, lr=1e-4)
-    share: Tuning = Tuning(epochs=2, lr=1e-4)
-    augmentation: Augmentation = Augmentation(mirror=False)
-    float_bits: int = 16
+    prune: Tuning = field(default_factory=lambda: Tuning(epochs=4.0))
+    share: Tuning = field(default_factory=lambda: Tuning(epochs=2.0))
+    augmentation: Augmentation = NO_AUGMENTATION
+    float_bits: int = 20
     seed: int = 0
 
 
@@ -85,9 +87,7 @@ def deep_compression(
     if any(densities[name] < before[name] for name in densities):
         _prune(network, before, densities, teaching, settings)
         on_stage("pruned", _snapshot(model, network, settings))
-    share(network, settings.bits.of(model.graph), settings.initialisation, settings.seed)
-    if teaching is not None:
-        _fine_tune(network, teaching, settings.share, "trained quantization")
+    _share(network, teaching, settings)
     round_floats(network, settings.float_bits)
     shared = _snapshot(model, network, settings)
     on_stage("shared", shared)
@@ -164,6 +164,23 @@ def _prune(
             _fine_tune(network, teaching, tuning, f"pruning {step}/{steps}")
 
 
+def _share(network: Network, teaching: Teaching | None, settings: Settings) -> None:
+    bits = settings.bits.of(network.graph)
+    if teaching is None:
+        share(network, bits, settings.initialisation, settings.seed)
+        return
+    images = _some(teaching, SHARING_IMAGES)
+    with tqdm(total=len(bits), desc="weight sharing", unit="layer", leave=False, disable=None) as bar:
+        share_compensated(network, images, bits, settings.initialisation, settings.seed, bar.update)
+    _fine_tune(network, teaching, settings.share, "trained quantization")
+
+
+def _some(teaching: Teaching, count: int) -> Tensor:
+    """Prepared images, taken evenly over those there are."""
+    have = len(teaching.pixels)
+    return finetune.prepared(teaching, torch.arange(min(count, have)) * have // min(count, have))
+
+
 def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) -> None:
     steps = finetune.steps_of(tuning, len(teaching.pixels))
     with tqdm(total=steps, desc=what, unit="step", leave=False, disable=None) as bar:
@@ -176,10 +193,8 @@ def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) 
 
 
 def _sweep(network: Network, teaching: Teaching, target: float) -> dict[str, float]:
-    count = len(teaching.pixels)
-    chosen = torch.arange(min(SENSITIVITY_IMAGES, count)) * count // min(SENSITIVITY_IMAGES, count)
     with tqdm(total=len(network.graph.layers), desc="sensitivity", unit="layer", leave=False, disable=None) as bar:
-        curves = sensitivity.measure(network, finetune.prepared(teaching, chosen), bar.update)
+        curves = sensitivity.measure(network, _some(teaching, SENSITIVITY_IMAGES), bar.update)
     return sensitivity.choose(curves, network.graph, target)
 
 

@@ -46,9 +46,10 @@ def measure(network: Network, images: Tensor, tick: Callable[[], object] = lambd
 
 
 def choose(curves: Mapping[str, Curve], graph: Graph, target: float) -> dict[str, float]:
-    """Densities that keep `target` of all weights (or a little less) at the least sum of divergences.
+    """Densities that keep `target` of all weights at the least sum of divergences.
 
-    From everything kept, the step that costs least divergence per weight removed is taken until the target is met.
+    From everything kept, the step that costs least divergence per weight removed is taken until the target is met; of
+    the last step only as much as that needs.
     """
     sizes = {name: prod(shape) for name, shape in graph.weight_shapes().items()}
     steps = []
@@ -56,11 +57,11 @@ def choose(curves: Mapping[str, Curve], graph: Graph, target: float) -> dict[str
         for (high, low), cost in zip(pairwise(sorted(curve, reverse=True)), _rising(curve), strict=True):
             steps.append((cost / ((high - low) * sizes[name]), name, low))
     densities = dict.fromkeys(curves, 1.0)
-    total = sum(sizes.values())
+    excess = (1 - target) * sum(sizes.values())
     for _, name, low in sorted(steps, key=lambda step: step[0]):
-        if sum(densities[n] * sizes[n] for n in sizes) <= target * total:
-            break
-        densities[name] = min(densities[name], low)
+        removed = min((densities[name] - low) * sizes[name], excess)
+        densities[name] -= removed / sizes[name]
+        excess -= removed
     return densities
 
 

@@ -4,12 +4,13 @@
 65.7
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from squeezenet.data.pixels import Pixels
+from squeezenet.data.examples import Examples
+from squeezenet.data.pixels import Pixels, chunks, decode
 from squeezenet.data.score import Score, hits, score
 from squeezenet.errors import DataError, ModelError
 from squeezenet.preparation import Preparation
@@ -19,23 +20,37 @@ Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def evaluate(
-    answer: Answer, pixels: Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
+    answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
 ) -> Score:
     """Top-1 and top-5 in percent of `answer`: (N, C, H, W) prepared images -> (N, classes) logits.
 
-    Raises `DataError` without labels, `ModelError` if the network gives values that are not numbers.
+    Raises `DataError` without labels or readable images, `ModelError` if the network gives values that are not numbers.
     """
     from tqdm import tqdm
 
-    if pixels.labels is None:
+    if data.labels is None:
         raise DataError("accuracy needs labels; give folders named after classes, or a `label` column")
-    first = among = 0
-    with tqdm(total=len(pixels), desc="evaluate", unit="img", leave=False, disable=None if progress else True) as bar:
-        for at in range(0, len(pixels), batch_size):
-            logits = answer(normalise(pixels.images[at : at + batch_size], preparation))
+    first = among = images = 0
+    with tqdm(total=len(data), desc="evaluate", unit="img", leave=False, disable=None if progress else True) as bar:
+        for part in _parts(data, preparation, batch_size):
+            bar.update(len(part) + part.skipped)
+            if not len(part):
+                continue
+            logits = answer(normalise(part.images, preparation))
             if not np.isfinite(logits).all():
                 raise ModelError("the network gives values that are not numbers; its weights are of no use")
-            correct = hits(logits, pixels.labels[at : at + batch_size])
-            first, among = first + correct[0], among + correct[1]
-            bar.update(len(logits))
-    return score(first, among, len(pixels))
+            assert part.labels is not None
+            correct = hits(logits, part.labels)
+            first, among, images = first + correct[0], among + correct[1], images + len(part)
+    if not images:
+        raise DataError("accuracy needs images; none can be read")
+    return score(first, among, images)
+
+
+def _parts(data: Examples | Pixels, preparation: Preparation, batch_size: int) -> Iterator[Pixels]:
+    if isinstance(data, Examples):
+        yield from decode(data, chunks(np.arange(len(data)), batch_size), preparation)
+        return
+    for i in range(0, len(data), batch_size):
+        cut = slice(i, i + batch_size)
+        yield Pixels(data.images[cut], data.labels[cut] if data.labels is not None else None, data.indices[cut])

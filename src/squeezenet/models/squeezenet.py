@@ -141,7 +141,8 @@ class SqueezeNet(nn.Module):
                 if module is conv10:
                     nn.init.normal_(module.weight, std=0.01)
                 else:
-                    nn.init.xavier_uniform_(module.weight)
+                    # Caffe's "xavier": uniform within sqrt(3 / fan_in); PyTorch's own averages fan in and fan out.
+                    nn.init.kaiming_uniform_(module.weight, nonlinearity="linear")
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:

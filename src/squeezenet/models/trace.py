@@ -8,6 +8,7 @@ torch.fx follows the module's `forward`. BatchNorm is folded into the convolutio
 
 import operator
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ _IGNORED = {nn.Dropout, nn.Dropout2d, nn.Identity, F.dropout, "contiguous"}
 _FLATTEN = {nn.Flatten, torch.flatten, "flatten"}
 _RESHAPE = {torch.reshape, "view", "reshape"}
 _MEAN = {torch.mean, "mean"}
-_SIZES = {getattr, "size", operator.getitem}
+_IN_PLACE = {F.relu_, torch.relu_, operator.iadd, "relu_", "add_"}
 
 
 def trace(module: nn.Module, input_shape: Shape) -> tuple[Graph, Arrays]:
@@ -72,6 +73,7 @@ class _Tracer:
         self.ops: list[Op] = []
         self.weights: Arrays = {}
         self.values: dict[fx.Node, int] = {}
+        self.sizes: set[fx.Node] = set()  # x.size(0) and x.shape[0], on their way into a reshape
         self.shapes: list[Shape] = [input_shape]
 
     def visit(self, node: fx.Node) -> None:
@@ -100,9 +102,10 @@ class _Tracer:
         if node.op == "call_module":
             layer = self.module.get_submodule(name)
             target = type(layer)
-        inputs = tuple(self.values[a] for a in node.all_input_nodes if a in self.values)
-        if target in _SIZES:
-            return  # x.size(0) and x.shape[0], on their way into a reshape
+        if self._is_size(node):
+            self.sizes.add(node)
+            return
+        inputs = tuple(self.values[a] for a in node.all_input_nodes if a not in self.sizes)
         if target in _IGNORED:
             self.values[node] = inputs[0]
             return
@@ -121,6 +124,17 @@ class _Tracer:
         else:
             op = self._plain(node, target, layer, inputs)
         self._append(node, op)
+        if target in _IN_PLACE or getattr(layer, "inplace", False) or self._functional_in_place(node):
+            # Whoever still holds the operand sees the result from now on.
+            self.values.update({alias: len(self.ops) for alias, value in self.values.items() if value == inputs[0]})
+
+    def _functional_in_place(self, node: fx.Node) -> bool:
+        return node.target in (F.relu, F.relu6) and bool(_argument(node, 1, "inplace", False))
+
+    def _is_size(self, node: fx.Node) -> bool:
+        if node.target == "size" or (node.target is getattr and node.args[1] == "shape"):
+            return True
+        return node.target is operator.getitem and node.args[0] in self.sizes
 
     def _append(self, node: fx.Node, op: Op) -> None:
         self.ops.append(op)
@@ -163,8 +177,10 @@ class _Tracer:
         scale = (gamma / (layer.running_var.cpu().double() + layer.eps).sqrt()).numpy()
         shift = beta.numpy() - layer.running_mean.cpu().double().numpy() * scale
         before = self.ops[inputs[0] - 1] if inputs[0] else None
-        # Folding is allowed only where nobody else reads the convolution's own output.
-        if isinstance(before, Conv) and len(node.all_input_nodes[0].users) == 1:
+        # Folding is allowed only where nobody else reads the convolution's own output, under whatever name.
+        names = {alias for alias, value in self.values.items() if value == inputs[0]}
+        readers = {user for alias in names for user in alias.users} - names
+        if isinstance(before, Conv) and readers == {node}:
             weight, bias = self.weights[before.name]
             folded = weight * scale[:, None, None, None]
             self.weights[before.name] = folded.astype(np.float32), (bias * scale + shift).astype(np.float32)
@@ -217,7 +233,7 @@ class _Tracer:
     def _concat(self, node: fx.Node, inputs: tuple[int, ...]) -> Op:
         if _argument(node, 1, "dim", 0) not in (1, -3):
             raise UnsupportedOperation(f"{node}: values can be joined along channels (dim=1) only")
-        return Concat(inputs)
+        return Concat(tuple(self.values[value] for value in node.args[0]))  # one value may be joined to itself
 
     def _add(self, node: fx.Node, inputs: tuple[int, ...]) -> Op:
         first, second = node.args[0], _argument(node, 1, "other")
@@ -227,7 +243,11 @@ class _Tracer:
 
     def _flatten(self, node: fx.Node, inputs: tuple[int, ...], reshape: bool = False) -> Op:
         if reshape:
-            ok = len(node.args) == 3 and node.args[2] == -1
+            sizes = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
+            features = prod(self.shapes[inputs[0]])
+            ok = len(sizes) == 2 and (
+                (isinstance(sizes[0], fx.Node) and sizes[1] in (-1, features)) or tuple(sizes) == (-1, features)
+            )
         elif node.op == "call_module":
             layer = self.module.get_submodule(str(node.target))
             ok = isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1)

@@ -1,1 +1,1 @@
-"""placeholder."""
+"""Reports: one self-contained HTML file that opens offline, on a phone and on paper."""

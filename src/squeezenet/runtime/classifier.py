@@ -51,5 +51,5 @@ def load(path: str | Path) -> Classifier:
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Probabilities of one row of logits."""
-    exponents = np.exp(logits - logits.max())
+    exponents: FloatArray = np.exp(logits - logits.max())
     return exponents / exponents.sum()

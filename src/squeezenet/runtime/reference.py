@@ -7,6 +7,10 @@ float32 throughout. Convolution is a matrix product over patches; images go thro
 grow with the batch and an image's logits do not depend on its neighbours in the batch.
 """
 
+from collections.abc import Iterator
+from functools import reduce
+from math import prod
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -23,6 +27,7 @@ from squeezenet.graph import (
     Op,
     Pair,
     ReLU,
+    Shape,
 )
 from squeezenet.model import FloatArray, Model
 
@@ -32,6 +37,7 @@ class Runner:
 
     def __init__(self, model: Model) -> None:
         self.graph = model.graph
+        self._shapes = model.graph.shapes()
         self._last_use = model.graph.last_use()
         self._weights = {
             op.name: (_layout(op, model.weights[op.name].weight.values()), model.weights[op.name].bias)
@@ -42,13 +48,13 @@ class Runner:
         """(N, channels, height, width) -> (N, classes) logits. Raises `ValueError` for another shape."""
         if images.shape[1:] != self.graph.input_shape:
             raise ValueError(f"images of {images.shape[1:]} for a network that reads {self.graph.input_shape}")
-        return np.stack([self._one(image) for image in images]) if len(images) else np.zeros((0, self.graph.classes))
+        return np.array([self._one(image) for image in images], np.float32).reshape(-1, self.graph.classes)
 
     def _one(self, image: FloatArray) -> FloatArray:
         values: list[FloatArray | None] = [image]
         for index, op in enumerate(self.graph.ops):
             operands = [value for i in op.inputs if (value := values[i]) is not None]
-            values.append(self._apply(op, operands))
+            values.append(self._apply(op, operands, self._shapes[index + 1]))
             for i in op.inputs:
                 if self._last_use[i] == index:
                     values[i] = None
@@ -56,31 +62,33 @@ class Runner:
         assert result is not None
         return result
 
-    def _apply(self, op: Op, operands: list[FloatArray]) -> FloatArray:
+    def _apply(self, op: Op, operands: list[FloatArray], shape: Shape) -> FloatArray:
         x = operands[0]
+        y: FloatArray
         match op:
             case Conv():
-                return _conv(op, x, *self._weights[op.name])
+                y = _conv(op, x, *self._weights[op.name], (shape[1], shape[2]))
             case Linear():
                 weight, bias = self._weights[op.name]
-                return weight @ x + bias
+                y = weight @ x + bias
             case ReLU():
                 y = np.maximum(x, np.float32(0))
-                return np.minimum(y, np.float32(op.cap)) if op.cap else y
+                y = np.minimum(y, np.float32(op.cap)) if op.cap else y
             case MaxPool():
-                return _windows(x, op.kernel, op.stride, op.padding, -np.inf, op.ceil).max((3, 4))
+                y = reduce(np.maximum, _offsets(x, op, (shape[1], shape[2]), -np.inf))
             case AvgPool():
-                return _windows(x, op.kernel, op.stride, op.padding, 0, False).mean((3, 4), dtype=np.float32)
+                y = reduce(np.add, _offsets(x, op, (shape[1], shape[2]), 0)) / np.float32(prod(op.kernel))
             case GlobalAvgPool():
-                return x.mean((1, 2), keepdims=True, dtype=np.float32)
+                y = x.mean((1, 2), keepdims=True, dtype=np.float32)
             case LRN():
-                return _lrn(op, x)
+                y = _lrn(op, x)
             case Concat():
-                return np.concatenate(operands)
+                y = np.concatenate(operands)
             case Add():
-                return x + operands[1]
+                y = x + operands[1]
             case Flatten():
-                return x.ravel()
+                y = x.ravel()
+        return y
 
 
 def run(model: Model, images: FloatArray) -> FloatArray:
@@ -93,38 +101,32 @@ def _layout(op: Conv | Linear, weight: FloatArray) -> FloatArray:
     return weight.reshape(op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else weight
 
 
-def _conv(op: Conv, x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
+def _conv(op: Conv, x: FloatArray, weight: FloatArray, bias: FloatArray, out: Pair) -> FloatArray:
     if op.kernel == (1, 1) and op.stride == (1, 1) and op.padding == (0, 0):
-        height, width = x.shape[1:]
-        patches = x.reshape(op.groups, -1, height * width)
+        patches = x
     else:
-        windows = _windows(x, op.kernel, op.stride, op.padding, 0, False)  # (in, height, width, kh, kw)
-        height, width = windows.shape[1:3]
-        patches = windows.transpose(0, 3, 4, 1, 2).reshape(op.groups, -1, height * width)
-    return (weight @ patches).reshape(op.out, height, width) + bias[:, None, None]
+        patches = np.stack(list(_offsets(x, op, out, 0)), axis=1)  # (in, kernel height x width, height, width)
+    columns = patches.reshape(op.groups, -1, out[0] * out[1])
+    return (weight @ columns).reshape(op.out, *out) + bias[:, None, None]
 
 
-def _windows(x: FloatArray, kernel: Pair, stride: Pair, padding: Pair, fill: float, ceil: bool) -> FloatArray:
-    """Every window of an image as a view: (channels, out height, out width, kernel height, kernel width)."""
-    pads = [(0, 0)]
-    for n, k, s, p in zip(x.shape[1:], kernel, stride, padding, strict=True):
-        hang = -(n + 2 * p - k) % s if ceil else 0
-        pads.append((p, p + hang))
-    if any(after for _, after in pads):
-        x = np.pad(x, pads, constant_values=fill)
-    view = sliding_window_view(x, kernel, axis=(1, 2))[:, :: stride[0], :: stride[1]]
-    return view if not ceil else view[:, : _starts(x, 1, pads, stride), : _starts(x, 2, pads, stride)]
-
-
-def _starts(x: FloatArray, axis: int, pads: list[tuple[int, int]], stride: Pair) -> int:
-    """Windows whose first pixel lies in the image or its leading padding: Caffe leaves the others out."""
-    inside = x.shape[axis] - pads[axis][1]
-    return -(-inside // stride[axis - 1])
+def _offsets(x: FloatArray, op: Conv | MaxPool | AvgPool, out: Pair, fill: float) -> Iterator[FloatArray]:
+    """For each place in the window, what all the windows see there: views of (channels, out height, out width)."""
+    before = op.padding
+    reach = [(n - 1) * s + k for n, s, k in zip(out, op.stride, op.kernel, strict=True)]
+    after = [max(0, r - p - n) for r, p, n in zip(reach, before, x.shape[1:], strict=True)]
+    if any(before) or any(after):
+        x = np.pad(x, [(0, 0), (before[0], after[0]), (before[1], after[1])], constant_values=fill)
+    (rows, columns), (down, right) = out, op.stride
+    for i in range(op.kernel[0]):
+        for j in range(op.kernel[1]):
+            yield x[:, i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right]
 
 
 def _lrn(op: LRN, x: FloatArray) -> FloatArray:
     before, after = op.size // 2, (op.size - 1) // 2
     squares = np.pad(x * x, ((before, after), (0, 0), (0, 0)))
     total = sliding_window_view(squares, op.size, axis=0).sum(-1, dtype=np.float32)
-    scale = np.float32(op.k) + np.float32(op.alpha / op.size) * total
+    # alpha is rounded first, as the file holds it: a model gives the same logits before and after it was written
+    scale: FloatArray = np.float32(op.k) + np.float32(op.alpha) / np.float32(op.size) * total
     return x / scale ** np.float32(op.beta)

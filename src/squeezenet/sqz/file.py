@@ -33,6 +33,7 @@ _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length
 MAX_FILE = 1 << 30
 MAX_TEXT = 1 << 24
 MAX_LABELS = 1 << 20
+MAX_PAIRS = 256
 MAX_WEIGHTS_PER_BYTE = 1024
 """Weights a file may declare for each of its bytes: a stranger's kilobyte cannot ask for gigabytes."""
 
@@ -59,9 +60,11 @@ def read(path: str | Path) -> Model:
 
 def encode(model: Model) -> bytes:
     """The file's bytes: the same model always gives the same bytes, on every machine."""
-    graphs.check_limits(model.graph)
     graph = graphs.pack(model.graph, model.preparation)
     strings = text.pack(_text(model))
+    # What the reader would refuse is refused before it is written.
+    graphs.unpack(Cursor(graph, "graph"))
+    _read_text(Cursor(strings, "text"), model.graph)
     body = bytearray(graph + strings)
     for op in model.graph.layers:
         weights = model.weights[op.name]
@@ -72,6 +75,8 @@ def encode(model: Model) -> bytes:
         raise ModelError(
             f"fewer than one weight in {MAX_WEIGHTS_PER_BYTE * 8} bits is left; a network this empty is not one to ship"
         )
+    if total > MAX_FILE:
+        raise ModelError(f"the file would be larger than {MAX_FILE >> 20} MiB")
     tail = struct.pack("<II", len(graph), len(strings)) + body
     return _HEADER.pack(MAGIC, VERSION, 0, 0, total, crc32(tail), len(graph), len(strings)) + bytes(body)
 
@@ -112,8 +117,8 @@ def _load(path: Path) -> bytes:
         if path.stat().st_size > MAX_FILE:
             raise LimitExceeded(f"{path}: larger than {MAX_FILE >> 20} MiB")
         return path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
 
 
 def _open(data: bytes) -> tuple[Cursor, int, int]:
@@ -151,16 +156,19 @@ def _text(model: Model) -> bytes:
     names = [op.name for op in model.graph.layers]
     pairs = [string for item in sorted(model.provenance.items()) for string in item]
     for string in [*names, *model.labels, *pairs]:
+        try:
+            out += string.encode() + b"\0"
+        except UnicodeEncodeError:
+            raise ModelError(f"the name {string!r} is not Unicode text") from None
         if "\0" in string:
             raise ModelError(f"the name {string!r} holds a zero byte")
-        out += string.encode() + b"\0"
     return bytes(out)
 
 
 def _read_text(cursor: Cursor, graph: Graph) -> tuple[Graph, tuple[str, ...], dict[str, str]]:
     raw = Cursor(text.unpack(cursor, MAX_TEXT), "text")
     cursor.finish()
-    label_count, pair_count = raw.varint(MAX_LABELS), raw.varint(256)
+    label_count, pair_count = raw.varint(MAX_LABELS), raw.varint(MAX_PAIRS)
     if label_count not in (0, graph.classes):
         raise BadStream(f"{label_count} labels for {graph.classes} outputs")
     try:
@@ -171,4 +179,7 @@ def _read_text(cursor: Cursor, graph: Graph) -> tuple[Graph, tuple[str, ...], di
     if strings.pop() or len(strings) != layers + label_count + 2 * pair_count:
         raise BadStream("text: more or fewer strings than were promised")
     names, labels, pairs = strings[:layers], strings[layers : layers + label_count], strings[layers + label_count :]
-    return graph.renamed(names), tuple(labels), dict(zip(pairs[::2], pairs[1::2], strict=True))
+    keys = pairs[::2]
+    if keys != sorted(set(keys)):
+        raise BadStream("text: the keys of the provenance are out of order")
+    return graph.renamed(names), tuple(labels), dict(zip(keys, pairs[1::2], strict=True))

@@ -28,7 +28,8 @@ from squeezenet.sqz.cursor import Cursor, put_float32, put_varint
 
 MAX_OPS = 4096
 MAX_SIDE = 8192  # pixels of an image's side
-MAX_VALUE = 1 << 25  # elements of one intermediate value: 128 MiB as float32
+MAX_LIVE = 1 << 26  # elements of all values that are needed at once: 256 MiB as float32
+MAX_PATCHES = 1 << 28  # elements that the windows of one operation read, and of its padded input: 1 GiB
 MAX_WORK = 1 << 37  # multiply-accumulates and window reads for one image
 MAX_WEIGHTS = 1 << 28
 
@@ -76,16 +77,34 @@ def unpack(cursor: Cursor) -> tuple[Graph, Preparation]:
 
 def check_limits(graph: Graph) -> None:
     """Refuse a graph that would take unreasonable memory or time to run. Raises `LimitExceeded`."""
-    shapes = graph.shapes()
-    if max(prod(shape) for shape in shapes) > MAX_VALUE:
-        raise LimitExceeded(f"an intermediate result has more than {MAX_VALUE:,} elements")
     if sum(prod(shape) for shape in graph.weight_shapes().values()) > MAX_WEIGHTS:
         raise LimitExceeded(f"the network has more than {MAX_WEIGHTS:,} weights")
-    work = sum(graph.macs())
-    for op, shape in zip(graph.ops, shapes[1:], strict=True):
-        work += prod(shape) * (prod(op.kernel) if isinstance(op, MaxPool | AvgPool) else 1)
+    shapes, last_use = graph.shapes(), graph.last_use()
+    live, work = prod(shapes[0]), sum(graph.macs())
+    for index, (op, shape) in enumerate(zip(graph.ops, shapes[1:], strict=True)):
+        live += prod(shape)
+        if live > MAX_LIVE:
+            raise LimitExceeded(f"intermediate results of more than {MAX_LIVE:,} elements are needed at once")
+        live -= sum(prod(shapes[i]) for i in set(op.inputs) if last_use[i] == index)
+        if isinstance(op, Conv | MaxPool | AvgPool):
+            channels, height, width = shapes[op.inputs[0]]
+            padded = channels * (height + 2 * op.padding[0]) * (width + 2 * op.padding[1])
+            if max(padded, channels * prod(shape[1:]) * prod(op.kernel)) > MAX_PATCHES:
+                raise LimitExceeded(f"the windows of one operation hold more than {MAX_PATCHES:,} elements")
+        work += prod(shape) * _reads(op)
     if work > MAX_WORK:
         raise LimitExceeded(f"one image would take more than {MAX_WORK:,} operations")
+
+
+def _reads(op: Op) -> int:
+    """Elements that one element of an operation without weights is made of."""
+    match op:
+        case MaxPool() | AvgPool():
+            return prod(op.kernel)
+        case LRN():
+            return op.size
+        case _:
+            return 1
 
 
 def _put_op(out: bytearray, op: Op, value: int) -> None:

@@ -32,7 +32,8 @@ def to_symbols(positions: Integers, longest: int) -> Integers:
 def to_positions(symbols: Integers, longest: int) -> Integers:
     """The positions that `to_symbols` was given."""
     advance = np.where(symbols == longest, longest, symbols + 1)
-    return (np.cumsum(advance) - 1)[symbols != longest]
+    ends: Integers = np.cumsum(advance) - 1
+    return ends[symbols != longest]
 
 
 def choose_longest(positions: Integers) -> int:

@@ -10,8 +10,10 @@ The writer never changes a value: it picks the smallest of the codings that give
 
 from dataclasses import replace
 from math import prod
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from squeezenet.errors import BadStream, ModelError
 from squeezenet.graph import Shape
@@ -25,16 +27,22 @@ SHARED = 2  # values are indices into a codebook, not floats
 MAX_CODEBOOK = 4096
 """Centroids a layer may have: 12 bits, far past the point where sharing saves anything."""
 
+_Number = TypeVar("_Number", bound=np.generic)
+
 _RAW, _CODED, _ZERO = 0, 1, 2  # how one byte plane of floats is held
 
 
 def put_weight(out: bytearray, weight: Tensor) -> None:
     """Append a weight in a coding that is exact and small. Raises `ModelError` for values that are not finite."""
+    flat: NDArray[np.uint16] | NDArray[np.uint32]
     if isinstance(weight, Shared):
         weight = canonical(weight)
         flat = weight.indices.ravel()
+        if weight.codebook.size > MAX_CODEBOOK:
+            raise ModelError(f"a codebook of {weight.codebook.size} centroids; the limit is {MAX_CODEBOOK}")
     else:
-        flat = np.ascontiguousarray(weight.data).view(np.uint32).ravel()  # keeps -0.0 apart from 0.0
+        values = np.ascontiguousarray(weight.data, np.float32).ravel()
+        flat = values.view(np.uint32)  # keeps -0.0 apart from 0.0
     where = np.flatnonzero(flat)
     longest = positions.choose_longest(where)
     sparse_bytes = positions.coded_size(where, longest)
@@ -51,13 +59,11 @@ def put_weight(out: bytearray, weight: Tensor) -> None:
         put_varint(out, symbols.size)
         out += huffman.encode(symbols)
     if isinstance(weight, Shared):
-        if weight.codebook.size > MAX_CODEBOOK:
-            raise ModelError(f"a codebook of {weight.codebook.size} centroids; the limit is {MAX_CODEBOOK}")
         put_varint(out, weight.codebook.size)
         out += floats(weight.codebook)
         out += huffman.encode(flat[where] - 1 if sparse else flat)
     else:
-        out += floats(weight.data.ravel()[where] if sparse else weight.data)
+        out += floats(values[where] if sparse else values)
 
 
 def take_weight(cursor: Cursor, shape: Shape) -> Tensor:
@@ -70,11 +76,11 @@ def take_weight(cursor: Cursor, shape: Shape) -> Tensor:
     count = size if where is None else where.size
     if not kind & SHARED:
         values = take_floats(cursor, count)
-        return Plain(_scatter(values, where, size, np.dtype(np.float32)).reshape(shape))
+        return Plain(_scatter(values, where, size).reshape(shape))
     codebook = take_floats(cursor, cursor.varint(MAX_CODEBOOK))
     codes = huffman.decode(cursor, count, codebook.size + (where is None))
     indices = (codes if where is None else codes + 1).astype(np.uint16)
-    return Shared(_scatter(indices, where, size, np.dtype(np.uint16)).reshape(shape), codebook)
+    return Shared(_scatter(indices, where, size).reshape(shape), codebook)
 
 
 def canonical(weight: Shared) -> Shared:
@@ -141,14 +147,9 @@ def _take_positions(cursor: Cursor, size: int) -> positions.Integers:
     return where
 
 
-def _scatter(
-    values: FloatArray | np.ndarray[tuple[int, ...], np.dtype[np.uint16]],
-    where: positions.Integers | None,
-    size: int,
-    dtype: np.dtype[np.float32] | np.dtype[np.uint16],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.uint16]]:
+def _scatter(values: NDArray[_Number], where: positions.Integers | None, size: int) -> NDArray[_Number]:
     if where is None:
         return values
-    full = np.zeros(size, dtype)
+    full = np.zeros(size, values.dtype)
     full[where] = values
     return full

@@ -19,6 +19,8 @@ from squeezenet.sqz.cursor import Cursor, put_varint
 MIN_MATCH = 4
 MAX_MATCH = 67
 WINDOW = 65536
+MAX_BYTES_PER_BYTE = 1024
+"""Text a byte may stand for. Matches give 8 x 67 at most, but a stream of one symbol would be free."""
 _TRIES = 64  # candidates looked at per position; the newest first
 
 
@@ -36,7 +38,7 @@ def pack(text: bytes) -> bytes:
 
 def unpack(cursor: Cursor, limit: int) -> bytes:
     """Read a text of at most `limit` bytes. Raises `BadStream` or `Truncated`."""
-    length = cursor.varint(limit)
+    length = cursor.varint(min(limit, MAX_BYTES_PER_BYTE * cursor.left))
     tokens = huffman.decode(cursor, cursor.varint(length), 256 + MAX_MATCH - MIN_MATCH + 1)
     matches = int(np.count_nonzero(tokens >= 256))
     low = huffman.decode(cursor, matches, 256)

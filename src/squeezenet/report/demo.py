@@ -1,0 +1,91 @@
+"""The report of `squeezenet demo`.
+
+>>> write_report(Path("report.html"), metrics, stages, model, sections, example)    # doctest: +SKIP
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from squeezenet.graph import paper_names
+from squeezenet.model import Model
+from squeezenet.report import figures
+from squeezenet.report.page import Heading, Picture, Table, Text, write_page
+from squeezenet.sqz import Section
+from squeezenet.version import __version__
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one step of the pipeline came to; accuracy in percent."""
+
+    name: str
+    bytes: int
+    top1: float
+
+
+def write_report(
+    path: Path,
+    metrics: Path,
+    stages: Sequence[Stage],
+    model: Model,
+    sections: Sequence[Section],
+    example: Mapping[str, Any],
+) -> None:
+    """One self-contained HTML file about a run: training curves, bytes stage by stage, the file layer by layer."""
+    epochs = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    names = paper_names(model.graph)
+    coded = {section.name: section.bytes for section in sections}
+    densities = {n: w.weight.nonzero / prod(w.weight.shape) for n, w in model.weights.items()}
+    rows = [
+        [
+            names[n],
+            "x".join(map(str, w.weight.shape)),
+            f"{prod(w.weight.shape) + w.bias.size:,}",
+            f"{densities[n]:.1%}",
+            str(w.weight.bits),
+            f"{coded[n]:,}",
+        ]
+        for n, w in model.weights.items()
+    ]
+    other = [[n, "", "", "", "", f"{coded[n]:,}"] for n in ("header", "graph", "text")]
+    total = ["total", "", f"{model.parameters:,}", f"{model.density:.1%}", "", f"{sum(coded.values()):,}"]
+    first, last = stages[0], stages[-1]
+    best = example["predictions"][0]
+    write_page(
+        path,
+        f"{first.bytes / last.bytes:.1f}x smaller: a SqueezeNet for handwritten digits in {last.bytes:,} bytes",
+        [
+            Text(
+                f"Trained on 1,437 of scikit-learn's digits, tested on the other 360: top-1 {first.top1:.2f}% before, "
+                f"{last.top1:.2f}% after. Every accuracy was measured on a file, read back in a process of its own."
+            ),
+            Heading("Stage by stage"),
+            Table(
+                ["stage", "bytes", "ratio", "top-1"],
+                [[s.name, f"{s.bytes:,}", f"{first.bytes / s.bytes:.1f}x", f"{s.top1:.2f}%"] for s in stages],
+            ),
+            Picture(figures.stages([s.name for s in stages], [s.bytes for s in stages]), "Bytes after every stage"),
+            Heading("Training"),
+            Picture(
+                figures.curves(*([e[key] for e in epochs] for key in ("epoch", "loss", "top1"))),
+                "Training loss and validation accuracy by epoch",
+            ),
+            Heading("The file, layer by layer"),
+            Picture(
+                figures.layers([names[n] for n in densities], [coded[n] for n in densities], list(densities.values())),
+                "Bytes and density of every layer",
+            ),
+            Table(["layer", "weight", "parameters", "kept", "bits", "bytes"], [*rows, *other, total]),
+            Heading("In use"),
+            Text(
+                f"squeezenet classify --model digits.sqz {Path(example['image']).name} says {best['label']} "
+                f"({best['probability']:.1%}) in {example['milliseconds']:.1f} ms."
+            ),
+        ],
+        footer=f"squeezenet {__version__}. Deep Compression: Han, Mao and Dally, arXiv 1510.00149. "
+        "SqueezeNet: Iandola et al., arXiv 1602.07360.",
+    )
