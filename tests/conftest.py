@@ -1,8 +1,11 @@
 """Shared fixtures: where the optional real data lies, and small models built by hand."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before PyTorch is imported
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

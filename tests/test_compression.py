@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from squeezenet import sqz
-from squeezenet.compression import Bits, Settings, Teaching, Tuning, deep_compression, fine_tune, prune
-from squeezenet.compression import magnitude_mask, share, share_compensated  # fmt: skip
+from squeezenet.compression import (  # fmt: skip
+    Bits,
+    Settings,
+    Teaching,
+    Tuning,
+    deep_compression,
+    fine_tune,
+    magnitude_mask,
+    prune,
+    share,
+    share_compensated,
+)
 from squeezenet.compression.codebook import initial_centroids, kmeans, nearest, share_values
 from squeezenet.compression.finetune import IMAGES_PER_CLASS, choose_objective, steps_of, teacher_of
 from squeezenet.compression.pipeline import resolve_densities, rounded
@@ -35,14 +45,6 @@ ALEXNET = (0.84, 0.38, 0.35, 0.37, 0.37, 0.09, 0.09, 0.25)
 def inputs(digits):
     pixels, preparation = digits
     return normalise(pixels.images, preparation)
-
-
-def architecture(name):
-    """The graph of a network, without paying for its weights."""
-    with torch.device("meta"):
-        module = create_model(name)
-    graph, _ = trace(module.to_empty(device="cpu") if name == "squeezenet1_0" else create_model(name), (3, 227, 227))
-    return graph
 
 
 # Pruning
@@ -79,7 +81,7 @@ def test_pruned_weights_stay_zero_through_retraining(tiny_model, digits):
 
 
 def test_squeezenet_pruned_as_in_table_1():
-    graph = architecture("squeezenet1_0")
+    graph, _ = trace(create_model("squeezenet1_0"), (3, 227, 227))
     densities = paper_densities(graph)
     sizes = {name: prod(shape) for name, shape in graph.weight_shapes().items()}
     left = {name: round(densities[name] * size) + graph.weight_shapes()[name][0] for name, size in sizes.items()}
@@ -91,8 +93,7 @@ def test_squeezenet_pruned_as_in_table_1():
 
 
 def test_densities_of_the_papers_fit_their_networks_only(tiny_model):
-    module = create_model("alexnet_32", classes=10)
-    graph, _ = trace(module, (3, 32, 32))
+    graph, _ = trace(create_model("alexnet_32", classes=10), (3, 32, 32))
     assert tuple(paper_densities(graph).values()) == ALEXNET
     with pytest.raises(UsageError, match="SqueezeNet and AlexNet only"):
         paper_densities(tiny_model.graph)
@@ -255,7 +256,7 @@ def test_compensation_keeps_outputs_better_than_rounding(groups):
 # What is left of a float
 
 
-FLOATS = st.floats(-1e30, 1e30, width=32, allow_subnormal=False)
+FLOATS = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
 
 
 @given(st.lists(FLOATS, min_size=1, max_size=20), st.integers(10, 32))
@@ -371,7 +372,7 @@ def test_my_own_network_is_squeezed_in_three_lines(build, with_images, digits, t
         np.testing.assert_allclose(Runner(model)(images), module(torch.from_numpy(images)).numpy(), atol=1e-4)
     again = sqz.read(tmp_path / "mine.sqz")
     assert np.array_equal(Runner(again)(images), Runner(squeezed)(images))
-    assert size == (tmp_path / "mine.sqz").stat().st_size < model.float32_bytes / 2
+    assert size == (tmp_path / "mine.sqz").stat().st_size < 0.6 * model.float32_bytes
     for op in again.graph.layers:
         held = again.weights[op.name].weight
         assert isinstance(held, Shared)

@@ -37,11 +37,11 @@ LR = 0.006
 WEIGHT_DECAY = 0.2
 
 COMPRESSION = Settings(
-    density=0.08,
+    density=0.09,
     bits=Bits(4, 4),
     objective="distill",
-    prune=Tuning(epochs=24, batch_size=32, lr=3e-3),
-    share=Tuning(epochs=8, batch_size=32, lr=1e-3),
+    prune=Tuning(epochs=28, batch_size=32, lr=6e-3),
+    share=Tuning(epochs=8, batch_size=32, lr=2e-3),
     augmentation=DISTORTIONS,
     float_bits=16,
 )
@@ -120,7 +120,7 @@ def _train(data: Data, out: Path, seed: int) -> Path:
         seed=seed,
     )
     sizes = {"classes": len(data.train.classes), "in_channels": preparation.shape[0], **METAPARAMETERS}
-    model = fresh_model(NETWORK, data.train, preparation, recipe, **sizes)
+    model = fresh_model(NETWORK, data, preparation, recipe, **METAPARAMETERS)
     folder = out / f"run-{seed}"
     train(model, data, preparation, recipe, folder, architecture=describe(NETWORK, sizes))
     return folder

@@ -76,6 +76,7 @@ def kmeans(values: Doubles, centroids: Doubles, iterations: int = MAX_ITERATIONS
         return centroids
     sums = np.concatenate([[0.0], np.cumsum(values)])
     squares = np.concatenate([[0.0], np.cumsum(values**2)])
+    wanted = centroids.size
     for _ in range(iterations):
         ends = np.concatenate([[0], np.searchsorted(values, _boundaries(centroids), "right"), [values.size]])
         held = np.flatnonzero(np.diff(ends))
@@ -83,7 +84,7 @@ def kmeans(values: Doubles, centroids: Doubles, iterations: int = MAX_ITERATIONS
         means = (sums[last] - sums[first]) / (last - first)
         errors = squares[last] - squares[first] - means * (sums[last] - sums[first])
         splittable = np.flatnonzero(values[last - 1] > values[first])
-        empty = min(centroids.size - held.size, splittable.size)
+        empty = min(wanted - held.size, splittable.size)
         worst = splittable[np.argsort(-errors[splittable], kind="stable")[:empty]]
         middle = (values[first[worst]] + values[last[worst] - 1]) / 2  # in place of one centroid, two around it
         quarter = (values[last[worst] - 1] - values[first[worst]]) / 4

@@ -27,6 +27,10 @@ Objective = Literal["labels", "distill"]
 
 NO_AUGMENTATION = Augmentation(mirror=False)
 
+# A network without batch normalisation that just lost most of its weights is easily thrown off for good.
+WARMUP = 0.1
+MAX_GRADIENT = 1.0
+
 IMAGES_PER_CLASS = 50
 """Labels teach more than the uncompressed network does only where there are enough of them."""
 
@@ -48,7 +52,7 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How long and how fast. `lr` is Adam's, decayed to zero over the run by half a cosine."""
+    """How long and how fast. `lr` is Adam's: it climbs for a tenth of the run, then falls to zero by half a cosine."""
 
     epochs: float = 2.0
     batch_size: int = 16
@@ -85,12 +89,13 @@ def fine_tune(
             order = torch.cat([order, torch.randperm(count, generator=random)])
         chosen, order = order[:batch_size], order[batch_size:]
         for group in optimizer.param_groups:
-            group["lr"] = tuning.lr * (1 + cos(pi * step / steps)) / 2
+            group["lr"] = tuning.lr * min(1.0, (step + 1) / (WARMUP * steps)) * (1 + cos(pi * step / steps)) / 2
         loss = _loss(network, teaching, chosen, random)
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is not a number after {step} steps of fine-tuning; lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
         optimizer.step()
         tick(float(loss.detach()))
     network.eval()

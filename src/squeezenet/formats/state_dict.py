@@ -9,13 +9,13 @@ names and shapes of its tensors among the networks of `squeezenet.models`.
 import base64
 import io
 import json
-import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -36,32 +36,17 @@ Keys = dict[str, Tensor]
 
 def read(path: Path) -> Model:
     """A model from a state dict. Raises `ModelError` if the file is damaged or its network cannot be told."""
-    try:
-        state, metadata = _load(path)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise ModelError(f"{path}: not a state dict that can be read safely ({reason})") from None
-    if isinstance(state.get("state_dict"), dict):
+    state, metadata = _load(path)
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no state dict in it; save one with torch.save(model.state_dict(), ...)")
-    if metadata and "graph" in metadata:
-        return _described(state, metadata, path)
-    if metadata:
-        architecture = metadata["architecture"]
-        module = create_model(**architecture)
-        preparation, labels = Preparation.from_dict(metadata["preparation"]), tuple(metadata["labels"])
-        provenance = {"name": architecture["name"]}
-    else:
-        name, module = recognise(state, str(path))
-        preparation = _usual_preparation(name, state)
-        labels = imagenet_labels() if module(torch.zeros(1, *preparation.shape)).shape[1] == 1000 else ()
-        provenance = {"name": name, "source": path.name}
+    if metadata is None:
+        return _foreign(state, path)
     try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"{path}: the tensors do not fit the network ({' '.join(str(error).split())[:200]})") from None
-    return from_module(module, preparation, labels, provenance)
+        return _written(state, metadata) if "graph" in metadata else _trained(state, metadata)
+    except (SqueezeNetError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"{path}: tensors and description do not fit together ({_line(error)})") from None
 
 
 def from_module(
@@ -93,42 +78,86 @@ def write(model: Model, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def recognise(state: Keys, where: str) -> tuple[str, nn.Module]:
-    """Which of `models.ARCHITECTURES` has tensors of these names and shapes. Raises `ModelError` if none has."""
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    kernels = [shape for shape in shapes.values() if len(shape) > 1]
+def recognise(state: Keys, where: str) -> tuple[str, dict[str, int]]:
+    """Which of `models.ARCHITECTURES` has tensors of these names and shapes, and with which settings.
+
+    Raises `ModelError` if none has.
+    """
+    shapes = _shapes(state)
     for name in ARCHITECTURES:
-        settings: dict[str, Any] = {"classes": kernels[-1][0], "in_channels": kernels[0][1]} if kernels else {}
+        with torch.device("meta"):
+            usual = _shapes(create_model(name).state_dict())
+        kernels = [key for key, shape in usual.items() if len(shape) > 1]  # in the order they run; a file has another
+        first, last = shapes.get(kernels[0], ()), shapes.get(kernels[-1], ())
+        if shapes.keys() != usual.keys() or len(first) < 2 or 0 in first + last:
+            continue
+        settings = {"in_channels": first[1], "classes": last[0]}
         with torch.device("meta"):
             candidate = create_model(name, **settings)
-        if {key: tuple(value.shape) for key, value in candidate.state_dict().items()} == shapes:
-            return name, create_model(name, **settings)
+        if _shapes(candidate.state_dict()) == shapes:
+            return name, settings
     raise ModelError(
         f"{where}: the tensors belong to none of {', '.join(ARCHITECTURES)}; "
         "load your module in Python and use squeezenet.formats.from_module"
     )
 
 
-def _load(path: Path) -> tuple[Keys, dict[str, Any] | None]:
-    if path.suffix != ".safetensors":
-        return dict(torch.load(path, map_location="cpu", weights_only=True)), None
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    return load_file(path), json.loads(metadata[METADATA]) if METADATA in metadata else None
-
-
-def _described(state: Keys, metadata: dict[str, Any], path: Path) -> Model:
-    """A file of `write`."""
+def _load(path: Path) -> tuple[Any, dict[str, Any] | None]:
+    """What the file holds, and our description of it where there is one."""
     try:
-        graph, preparation = graphs.unpack(Cursor(base64.b64decode(metadata["graph"]), "graph"))
-    except SqueezeNetError as error:
-        raise ModelError(f"{path}: its description of the network is damaged ({error})") from None
+        if path.suffix != ".safetensors":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of old pickles, which load or do not
+                return torch.load(path, map_location="cpu", weights_only=True), None
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), json.loads(metadata[METADATA]) if METADATA in metadata else None
+    except MemoryError:
+        raise
+    except Exception as error:  # a pickle is a program: damaged, it can fail in any way
+        raise ModelError(f"{path}: not a state dict that can be read safely ({_line(error)})") from None
+
+
+def _foreign(state: Keys, path: Path) -> Model:
+    """Weights of a network of ours, by names and shapes alone."""
+    name, settings = recognise(state, str(path))
+    module = create_model(name, **settings)
+    module.load_state_dict(state)
+    preparation = _usual_preparation(name, settings["in_channels"])
+    labels = imagenet_labels() if settings["classes"] == 1000 else ()
+    return from_module(module, preparation, labels, {"name": name, "source": path.name})
+
+
+def _trained(state: Keys, metadata: dict[str, Any]) -> Model:
+    """A file of `squeezenet train`."""
+    architecture = metadata["architecture"]
+    module = create_model(**architecture)
+    module.load_state_dict(state)
+    preparation = Preparation.from_dict(metadata["preparation"])
+    return from_module(module, preparation, tuple(metadata["labels"]), {"name": architecture["name"]})
+
+
+def _written(state: Keys, metadata: dict[str, Any]) -> Model:
+    """A file of `write`."""
+    graph, preparation = graphs.unpack(Cursor(base64.b64decode(metadata["graph"]), "graph"))
     names = list(metadata["layers"])
-    weights = {n: Weights(Plain(state[f"{n}.weight"].numpy()), state[f"{n}.bias"].numpy()) for n in names}
-    return Model(graph.renamed(names), weights, preparation, tuple(metadata["labels"]), metadata["provenance"])
+    if len(names) != len(graph.layers):
+        raise ModelError(f"{len(names)} names for {len(graph.layers)} layers")
+    arrays = {key: value.float().numpy() for key, value in state.items()}
+    weights = {n: Weights(Plain(arrays[f"{n}.weight"]), arrays[f"{n}.bias"]) for n in names}
+    labels, provenance = tuple(metadata["labels"]), dict(metadata["provenance"])
+    return Model(graph.renamed(names), weights, preparation, labels, provenance)
 
 
-def _usual_preparation(name: str, state: Keys) -> Preparation:
+def _shapes(state: Keys) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:100] or type(error).__name__
+
+
+def _usual_preparation(name: str, channels: int) -> Preparation:
     """torchvision's for ImageNet-sized networks, the same colours at their own size for the small ones."""
     usual = Preparation.imagenet_torchvision()
     side = ARCHITECTURES[name].input_size
@@ -136,6 +165,6 @@ def _usual_preparation(name: str, state: Keys) -> Preparation:
         usual = replace(usual, resize=side, crop=side, fit="stretch")
     elif name.startswith("alexnet"):
         usual = replace(usual, crop=side)
-    if next(iter(state.values())).shape[1] == 1:
+    if channels == 1:
         usual = replace(usual, channels="L", mean=usual.mean[:1], std=usual.std[:1])
     return usual

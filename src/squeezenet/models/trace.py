@@ -132,7 +132,7 @@ class _Tracer:
         return node.target in (F.relu, F.relu6) and bool(_argument(node, 1, "inplace", False))
 
     def _is_size(self, node: fx.Node) -> bool:
-        if node.target == "size" or (node.target is getattr and node.args[1] == "shape"):
+        if (node.op, node.target) == ("call_method", "size") or (node.target is getattr and node.args[1] == "shape"):
             return True
         return node.target is operator.getitem and node.args[0] in self.sizes
 
@@ -233,7 +233,8 @@ class _Tracer:
     def _concat(self, node: fx.Node, inputs: tuple[int, ...]) -> Op:
         if _argument(node, 1, "dim", 0) not in (1, -3):
             raise UnsupportedOperation(f"{node}: values can be joined along channels (dim=1) only")
-        return Concat(tuple(self.values[value] for value in node.args[0]))  # one value may be joined to itself
+        values = _argument(node, 0, "tensors")  # `inputs` has a value once, even if it is joined to itself
+        return Concat(tuple(self.values[value] for value in values))
 
     def _add(self, node: fx.Node, inputs: tuple[int, ...]) -> Op:
         first, second = node.args[0], _argument(node, 1, "other")

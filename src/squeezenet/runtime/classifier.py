@@ -51,5 +51,6 @@ def load(path: str | Path) -> Classifier:
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Probabilities of one row of logits."""
-    exponents: FloatArray = np.exp(logits - logits.max())
-    return exponents / exponents.sum()
+    exponents = np.exp(logits - logits.max())
+    probability: FloatArray = exponents / exponents.sum()
+    return probability

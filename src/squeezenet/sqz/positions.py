@@ -32,8 +32,9 @@ def to_symbols(positions: Integers, longest: int) -> Integers:
 def to_positions(symbols: Integers, longest: int) -> Integers:
     """The positions that `to_symbols` was given."""
     advance = np.where(symbols == longest, longest, symbols + 1)
-    ends: Integers = np.cumsum(advance) - 1
-    return ends[symbols != longest]
+    ends = np.cumsum(advance) - 1
+    kept: Integers = ends[symbols != longest]
+    return kept
 
 
 def choose_longest(positions: Integers) -> int:

@@ -1,0 +1,91 @@
+"""`squeezenet doctor`: what this installation can do, and a self-test of the part that ships."""
+
+import os
+import platform
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from squeezenet.cli.table import table
+from squeezenet.errors import SqueezeNetError
+from squeezenet.version import __version__
+
+BASE = ("numpy", "pillow")
+WORKSHOP = (
+    "torch", "safetensors", "datasets", "pyarrow", "scikit-learn", "tensorboard", "matplotlib", "tqdm",
+)  # fmt: skip
+
+
+def configure(parser: ArgumentParser) -> None:
+    """No arguments."""
+
+
+def run(args: Namespace) -> dict[str, Any]:
+    """Versions, and whether a file that is written here gives back what went in. Raises if it does not."""
+    _self_test()
+    libraries = {name: _version(name) for name in (*BASE, *WORKSHOP)}
+    return {
+        "squeezenet": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "libraries": libraries,
+        "can_classify": all(libraries[name] for name in BASE),
+        "can_train": all(libraries[name] for name in WORKSHOP),
+        "self_test": "passed",
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """For people."""
+    rows = [[name, found or "missing"] for name, found in result["libraries"].items()]
+    lines = [
+        f"squeezenet {result['squeezenet']}, Python {result['python']}, {result['platform']}, {result['cores']} cores",
+        table(["library", "version"], rows),
+        "self-test passed: a model was written, read back, and gave the same answer",
+    ]
+    if not result["can_train"]:
+        lines.append("classify and inspect work; for the rest: pip install 'squeezenet[train]'")
+    return "\n".join(lines)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _self_test() -> None:
+    """Write, read and run a network of one layer that tells dark images from bright ones."""
+    import numpy as np
+    from PIL import Image
+
+    from squeezenet import sqz
+    from squeezenet.graph import Conv, Flatten, GlobalAvgPool, Graph
+    from squeezenet.model import Model, Shared, Weights
+    from squeezenet.preparation import Preparation
+    from squeezenet.runtime import load
+
+    graph = Graph((1, 4, 4), (Conv((0,), "conv1", 2, (1, 1)), GlobalAvgPool((1,)), Flatten((2,))))
+    weight = Shared(np.array([1, 2], np.uint16).reshape(2, 1, 1, 1), np.array([-1.0, 1.0], np.float32))
+    model = Model(
+        graph,
+        {"conv1": Weights(weight, np.zeros(2, np.float32))},
+        Preparation(4, 4, channels="L", mean=(128.0,), std=(64.0,)),
+        ("dark", "bright"),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "self-test.sqz"
+        sqz.write(model, path)
+        classifier = load(path)
+        answers = [classifier.classify(Image.new("L", (9, 9), grey))[0].label for grey in (10, 250)]
+        again = sqz.encode(classifier.model) == path.read_bytes()
+    if answers != ["dark", "bright"] or not again:
+        raise SqueezeNetError(
+            f"the self-test failed on {sys.platform}: reinstall, and report it with this line: {answers}"
+        )

@@ -1,0 +1,118 @@
+"""Makes the golden files of a new version of the format: run once, when it is released, and never again.
+
+    python tests/golden/make.py
+
+tiny_v1.sqz holds every operation and every coding; tiny_v1.json what any reader must get from it. All numbers come
+from integer arithmetic, so they are the same on every machine.
+"""
+
+import json
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from squeezenet import sqz
+from squeezenet.graph import (
+    LRN,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    Linear,
+    MaxPool,
+    ReLU,
+)
+from squeezenet.model import Model, Plain, Shared, Tensor, Weights
+from squeezenet.preparation import Preparation
+from squeezenet.runtime.reference import run
+
+HERE = Path(__file__).parent
+GRAPH = Graph(
+    (3, 13, 13),
+    (
+        Conv((0,), "conv1", 8, (3, 3), (2, 2), (1, 1)),  # 1: (8, 7, 7)
+        ReLU((1,)),
+        LRN((2,), 5, 0.25, 0.5, 1.5),
+        MaxPool((3,), (2, 2), (2, 2), ceil=True),  # 4: (8, 4, 4)
+        Conv((4,), "fire2/squeeze1x1", 4, (1, 1)),
+        ReLU((5,), 6.0),
+        Conv((6,), "fire2/expand1x1", 8, (1, 1)),
+        Conv((6,), "fire2/expand3x3", 8, (3, 3), padding=(1, 1), groups=2),
+        Concat((7, 8)),  # 9: (16, 4, 4)
+        AvgPool((9,), (2, 2), (1, 2), (1, 0)),  # 10: (16, 5, 2)
+        MaxPool((10,), (3, 1), (1, 1), (1, 0)),
+        Add((10, 11)),
+        GlobalAvgPool((12,)),
+        Flatten((13,)),
+        Linear((14,), "fc", 10),
+    ),
+)
+
+
+def numbers(count: int, seed: int) -> np.ndarray:
+    """Integers from -512 to 511 that look random."""
+    values = []
+    for _ in range(count):
+        seed = (seed * 1103515245 + 12345) % 2**31
+        values.append((seed >> 16) % 1024 - 512)
+    return np.array(values)
+
+
+def dense(shape: tuple[int, ...], seed: int) -> Plain:
+    return Plain((numbers(prod(shape), seed) / 1024).astype(np.float32).reshape(shape))
+
+
+def sparse(shape: tuple[int, ...], seed: int) -> Plain:
+    kept = numbers(prod(shape), seed + 1).reshape(shape) > 350
+    return Plain(np.where(kept, dense(shape, seed).data, np.float32(0)))
+
+
+def shared(shape: tuple[int, ...], seed: int, density: float) -> Shared:
+    drawn = numbers(2 * prod(shape), seed)
+    indices = np.where(drawn[::2] + 512 < 1024 * density, drawn[1::2] % 6 + 1, 0).astype(np.uint16)
+    return Shared(indices.reshape(shape), np.array([-0.75, -0.375, -0.0, 0.125, 0.5, 1.0], np.float32))
+
+
+def model() -> Model:
+    shapes = GRAPH.weight_shapes()
+    weights: dict[str, Tensor] = {
+        "conv1": dense(shapes["conv1"], 1),
+        "fire2/squeeze1x1": shared(shapes["fire2/squeeze1x1"], 2, 1.0),
+        "fire2/expand1x1": sparse(shapes["fire2/expand1x1"], 3),
+        "fire2/expand3x3": shared(shapes["fire2/expand3x3"], 4, 0.1),
+        "fc": sparse(shapes["fc"], 5),
+    }
+    return Model(
+        GRAPH,
+        {n: Weights(w, (numbers(shapes[n][0], 9) / 256).astype(np.float32)) for n, w in weights.items()},
+        Preparation(16, 13, "shorter", "BGR", (104.0, 117.0, 123.0), (1.0, 2.0, 58.5)),
+        tuple(f"cat {i}, Katze {i}, кошка {i}" for i in range(10)),
+        {"name": "tiny", "made by": "tests/golden/make.py"},
+    )
+
+
+def image() -> np.ndarray:
+    """The prepared image whose logits are recorded."""
+    return (numbers(prod(GRAPH.input_shape), 7) / 512).astype(np.float32).reshape(1, *GRAPH.input_shape)
+
+
+def facts(found: Model) -> dict[str, object]:
+    """What a reader must get."""
+    return {
+        "labels": list(found.labels),
+        "provenance": dict(found.provenance),
+        "preparation": found.preparation.to_dict(),
+        "operations": [str(op) for op in found.graph.ops],
+        "weights": {name: held.weight.values().ravel().tolist() for name, held in found.weights.items()},
+        "biases": {name: held.bias.tolist() for name, held in found.weights.items()},
+        "logits": run(found, image())[0].tolist(),
+    }
+
+
+if __name__ == "__main__":
+    sqz.write(model(), HERE / "tiny_v1.sqz")
+    (HERE / "tiny_v1.json").write_text(json.dumps(facts(model()), indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,385 @@
+"""Every verb: one JSON object, exit codes 0, 1 and 2, and errors of one line."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from squeezenet import sqz
+from squeezenet.cli.main import VERBS, main
+from squeezenet.formats import save_model
+
+LAYER = {"name", "shape", "parameters", "density", "bits", "bytes", "macs"}  # what a layer of `inspect` tells
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model, tmp_path_factory):
+    """Path of a .sqz for digits."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.sqz"
+    sqz.write(tiny_model, path)
+    return str(path)
+
+
+@pytest.fixture
+def said(capsys):
+    """Run a verb that succeeds; the JSON object it prints."""
+
+    def run(*arguments):
+        assert main([*map(str, arguments), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""  # progress goes to terminals only
+        assert out.count("\n") == 1
+        return json.loads(out)
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a verb that fails: exit code and its one line."""
+
+    def run(*arguments):
+        try:
+            code = main([*map(str, arguments)])
+        except SystemExit as exit:  # argparse leaves by itself
+            code = exit.code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        assert len(lines) == 1 or lines[0].startswith("usage:")
+        assert lines[-1].startswith("squeezenet")
+        return code, lines[-1]
+
+    return run
+
+
+def picture(path, kind=None, mode="RGB", size=(30, 20), **options):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path, kind, **options)
+    return str(path)
+
+
+def python(code, *arguments):
+    """Standard output of a fresh interpreter, which must not fail."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# What every verb owes
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([verb, "--help"])
+    assert exit.value.code == 0
+    out = capsys.readouterr().out
+    assert "--json" in out
+    assert out.startswith(f"usage: squeezenet {verb}")
+
+
+def test_the_command_itself(tiny):
+    done = subprocess.run(
+        [sys.executable, "-m", "squeezenet", "inspect", tiny], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "fire2/expand3x3" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "squeezenet", "inspect", "no"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out.startswith("squeezenet ")
+
+
+@pytest.mark.smoke
+def test_from_weights_to_labels(said, tiny, tmp_path):
+    """compress, inspect, evaluate, classify: the path every model takes."""
+    out = tmp_path / "small.sqz"
+    squeezed = said("compress", tiny, "--data", "digits", "--out", out, "--bits", 4, "--density", 0.3, "--limit", 64,
+                    "--prune-epochs", 1, "--share-epochs", 1)  # fmt: skip
+    assert {"bytes", "parameters", "density", "ratio", "top1_before", "top1_after"} <= set(squeezed)
+    assert squeezed["bytes"] == out.stat().st_size
+    assert squeezed["density"] == pytest.approx(0.3, abs=0.02)
+    inspected = said("inspect", out)
+    assert inspected["bytes"] == squeezed["bytes"]
+    evaluated = said("evaluate", out, "--data", "digits")
+    assert {"images", "top1", "top5", "bytes"} <= set(evaluated)
+    assert evaluated["images"] == 360
+    classified = said("classify", "--model", out, picture(tmp_path / "a.png", mode="L"))
+    assert [p["label"] for p in classified["predictions"]] == [str(p["index"]) for p in classified["predictions"]]
+
+
+def test_inspect_counts_everything(said, tiny, tiny_model):
+    result = said("inspect", tiny)
+    assert {"parameters", "macs", "bytes", "layers"} <= set(result)
+    assert all(set(layer) >= LAYER for layer in result["layers"])
+    assert sum(layer["parameters"] for layer in result["layers"]) == result["parameters"] == tiny_model.parameters
+    assert sum(layer["macs"] for layer in result["layers"]) == result["macs"] == sum(tiny_model.graph.macs())
+    assert sum(layer["bytes"] for layer in result["layers"]) + sum(result["sections"].values()) == result["bytes"]
+    larger = said("inspect", tiny, "--image-size", 32)
+    assert larger["parameters"] == result["parameters"]
+    assert larger["macs"] > 3 * result["macs"]
+
+
+def test_inspect_and_models_need_no_weights(said):
+    known = {m["name"]: m for m in said("models")["models"]}
+    assert known["squeezenet1_0"]["parameters"] == 1_248_424
+    assert known["alexnet"]["parameters"] == 60_965_224
+    result = said("inspect", "squeezenet1_1")
+    assert result["parameters"] == known["squeezenet1_1"]["parameters"] == 1_235_496
+    assert result["macs"] == known["squeezenet1_1"]["macs"]
+
+
+def test_convert_gives_labels(said, tiny, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"digit {i}\n" for i in range(10)), encoding="utf-8")
+    result = said("convert", tiny, tmp_path / "named.safetensors", "--labels", names)
+    assert {"parameters", "bytes"} <= set(result)
+    assert result["bytes"] == (tmp_path / "named.safetensors").stat().st_size
+    image = picture(tmp_path / "a.jpg")
+    label = said("classify", "--model", tmp_path / "named.safetensors", image)["predictions"][0]["label"]
+    assert label.startswith("digit ")
+    assert said("convert", "squeezenet_32", tmp_path / "r.pth", "--random-weights", 3)["parameters"] > 700_000
+
+
+@pytest.mark.parametrize("verb", ["inspect", "evaluate", "classify", "convert", "models"])
+def test_what_people_read_is_no_json(verb, tiny, tmp_path, capsys):
+    more = {
+        "inspect": [tiny],
+        "evaluate": [tiny, "--data", "digits", "--limit", "20"],
+        "classify": ["--model", tiny, picture(tmp_path / "a.png")],
+        "convert": [tiny, str(tmp_path / "b.sqz")],
+        "models": [],
+    }
+    assert main([verb, *more[verb]]) == 0
+    out = capsys.readouterr().out
+    assert not out.startswith("{")
+    assert out.strip()
+
+
+# classify
+
+
+IMAGES = {
+    "JPEG": {"kind": "JPEG"},
+    "PNG": {"kind": "PNG"},
+    "WebP": {"kind": "WEBP"},
+    "grayscale": {"kind": "JPEG", "mode": "L"},
+    "CMYK": {"kind": "JPEG", "mode": "CMYK"},
+    "transparent": {"kind": "PNG", "mode": "RGBA"},
+    "palette": {"kind": "GIF", "mode": "P"},
+    "16-bit": {"kind": "TIFF", "mode": "I;16"},
+    "1x1": {"kind": "PNG", "size": (1, 1)},
+    "1x500": {"kind": "PNG", "size": (1, 500)},
+}
+
+
+@pytest.mark.parametrize("options", IMAGES.values(), ids=IMAGES)
+def test_any_image_gets_labels(said, tiny, tmp_path, options):
+    result = said("classify", "--model", tiny, "--top", 10, picture(tmp_path / "image", **options))
+    assert {"image", "predictions", "milliseconds"} <= set(result)
+    probabilities = [p["probability"] for p in result["predictions"]]
+    assert len(probabilities) == 10
+    assert sum(probabilities) == pytest.approx(1)
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_an_image_taken_sideways_is_turned_upright(said, tiny, tmp_path):
+    upright = picture(tmp_path / "upright.png", size=(16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    Image.open(upright).rotate(90).save(tmp_path / "sideways.png", exif=exif)
+    answers = [said("classify", "--model", tiny, tmp_path / f"{n}.png")["predictions"] for n in ("upright", "sideways")]
+    assert answers[0] == answers[1]
+
+
+def unreadable(tmp_path):
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "empty.png").touch()
+    picture(tmp_path / "cut.jpg", size=(300, 300))
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:2000])
+    return [str(tmp_path / name) for name in ("text.jpg", "empty.png", "cut.jpg", "missing.png", ".")]
+
+
+def test_one_image_that_cannot_be_read_is_an_error(refused, tiny, tmp_path):
+    for image in unreadable(tmp_path):
+        code, line = refused("classify", "--model", tiny, image)
+        assert code == 1
+        assert image in line
+
+
+def test_among_many_images_the_others_are_labelled(tiny, tmp_path, capsys):
+    bad, good = unreadable(tmp_path), picture(tmp_path / "good.png")
+    assert main(["classify", "--model", tiny, *bad, good, "--json"]) == 1
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert err == ""
+    assert result["failed"] == len(bad)
+    assert [r["image"] for r in result["results"]] == [*bad, good]
+    assert all(image in r["error"] for image, r in zip(bad, result["results"], strict=False))
+    assert len(result["results"][-1]["predictions"]) == 5
+    assert main(["classify", "--model", tiny, good, good]) == 0
+
+
+# Errors
+
+
+def test_wrong_words_are_wrong_usage(refused, tiny):
+    assert refused()[0] == 2
+    assert refused("squash")[0] == 2
+    assert refused("inspect")[0] == 2
+    assert refused("inspect", tiny, "--sparkle")[0] == 2
+    assert refused("classify", "--model", tiny, "--top", "many", "x.png")[0] == 2
+    assert refused("classify", "--model", tiny, "--top", 0, "x.png")[0] == 2
+    assert refused("classify", "x.png")[0] == 2
+    assert refused("evaluate", tiny)[0] == 2
+    assert refused("inspect", "squeezenet1_9", "--random-weights", 0)[0] == 2
+    assert refused("inspect", tiny, "--image-size", 1)[0] == 2
+
+
+@pytest.mark.parametrize("verb", ["inspect", "evaluate", "compress", "convert", "classify"])
+def test_models_that_are_none(refused, verb, tmp_path):
+    def run(model):
+        after = {
+            "evaluate": ["--data", "digits"], "compress": ["--out", tmp_path / "o.sqz"], "convert": [tmp_path / "o.sqz"]
+        }  # fmt: skip
+        given = ["--model", model, "x.png"] if verb == "classify" else [model, *after.get(verb, [])]
+        return refused(verb, *given)
+
+    text = tmp_path / "text.sqz"
+    text.write_text("once upon a time")
+    foreign = tmp_path / "model.h5"
+    foreign.write_bytes(b"\x89HDF")
+    assert run(tmp_path / "missing.sqz")[0] == 1
+    assert run(tmp_path / "missing.pth")[0] == 1
+    assert run(text) == (1, run(text)[1])
+    assert run(foreign)[0] == 2
+    assert run(tmp_path)[0] == 1
+    if verb != "inspect":  # which shows a network without weights
+        code, line = run("squeezenet1_0")
+        assert code == 1
+        assert "without weights" in line
+    assert not (tmp_path / "o.sqz").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--bits", "0"), ("--bits", "six"), ("--bits", "8,5,3"), ("--bits", "13"), ("--bits", "-3"),
+        ("--density", "0"), ("--density", "1.1"), ("--density", "most"), ("--density", "sensitivity=0.3"),
+        ("--density", "paper"), ("--density", "nan"), ("--out", "nowhere/x.sqz"), ("--out", "x.pth"), ("--method", "magic"),
+    ],
+)  # fmt: skip
+def test_compress_refuses_what_cannot_be(refused, tiny, tmp_path, option, value):
+    options = {"--out": tmp_path / "x.sqz", option: value}
+    assert refused("compress", tiny, *(f"{key}={value}" for key, value in options.items()))[0] == 2
+    assert not (tmp_path / "x.sqz").exists()
+
+
+def test_data_that_is_missing_or_of_other_classes(refused, tiny, tmp_path):
+    assert refused("evaluate", tiny, "--data", tmp_path / "none")[0] == 1
+    assert refused("evaluate", tiny, "--data", tmp_path)[0] == 1
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        picture(tmp_path / name / "a.png")
+    code, line = refused("evaluate", tiny, "--data", tmp_path)
+    assert code == 1
+    assert "2 classes, but the model has 10" in line
+    out = tmp_path / "x.sqz"
+    assert refused("compress", tiny, "--data", tmp_path / "none", "--out", out)[0] == 1
+
+
+@pytest.mark.parametrize("content", [b"a\nb\n", b"\xff\xfe\xfa\n" * 10, None], ids=["too few", "not text", "missing"])
+def test_labels_that_do_not_fit(refused, tiny, tmp_path, content):
+    names, out = tmp_path / "names.txt", tmp_path / "x.sqz"
+    if content:
+        names.write_bytes(content)
+    code, line = refused("convert", tiny, out, "--labels", names)
+    assert code == 2
+    assert str(names) in line
+    assert not out.exists()
+
+
+def test_outputs_that_cannot_be_written(refused, tiny, tmp_path):
+    assert refused("convert", tiny, tmp_path / "no" / "x.sqz")[0] == 2
+    assert refused("convert", tiny, tmp_path / "x.h5")[0] == 2
+    (tmp_path / "folder.sqz").mkdir()
+    assert refused("convert", tiny, tmp_path / "folder.sqz")[0] == 2
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    from squeezenet.errors import ModelError
+
+    with pytest.raises(ModelError):
+        main(["inspect", str(tmp_path / "no.sqz"), "--debug"])
+
+
+def test_a_reader_that_leaves_early_is_no_failure_to_report(tiny):
+    command = f"{sys.executable} -m squeezenet inspect {tiny} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+
+
+# What is imported
+
+
+def test_import_squeezenet_is_light():
+    code = "import sys, squeezenet; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
+    assert python(code).strip() == "[]"
+
+
+def test_classify_needs_no_workshop(tiny, tmp_path):
+    code = """
+import sys
+from squeezenet.cli.main import WORKSHOP, main
+assert main(sys.argv[1:]) == 0
+print(sorted(WORKSHOP & set(sys.modules)), [m for m in sys.modules if m.startswith("squeezenet.models")])
+"""
+    out = python(code, "classify", "--model", tiny, picture(tmp_path / "a.png"))
+    assert out.splitlines()[-1] == "[] []"
+
+
+def test_imports_point_one_way(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_progress_is_for_terminals(tiny, capsys, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    assert main(["evaluate", tiny, "--data", "digits", "--limit", "20"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main(["evaluate", tiny, "--data", "digits", "--limit", "20"]) == 0
+    assert "20/20" in sys.stderr.getvalue()
+
+
+def test_formats_written_by_convert_are_read_by_every_verb(said, tiny_model, tmp_path):
+    for suffix in (".sqz", ".safetensors"):
+        save_model(tiny_model, tmp_path / f"m{suffix}")
+    one, two = (
+        said("evaluate", tmp_path / f"m{s}", "--data", "digits", "--limit", 50) for s in (".sqz", ".safetensors")
+    )
+    assert (one["top1"], one["top5"]) == (two["top1"], two["top5"])
