@@ -91,9 +91,7 @@ def test_multiply_accumulates_at_224(name: str, millions: float) -> None:
     assert round(sum(graph_of(name, 224).macs()) / 1e6, 1) == millions
 
 
-@pytest.mark.parametrize(
-    ("sr", "millions"), [(0.125, 1.248), (0.25, 1.967), (0.5, 3.404), (0.75, 4.842), (1.0, 6.279)]
-)
+@pytest.mark.parametrize(("sr", "millions"), [(0.125, 1.248), (0.25, 1.967), (0.5, 3.404), (0.75, 4.842), (1.0, 6.279)])
 def test_squeeze_ratio_sweep(sr: float, millions: float) -> None:
     assert round(parameters(graph_of("squeezenet1_0", sr=sr)) / 1e6, 3) == millions
 

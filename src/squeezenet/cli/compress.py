@@ -2,7 +2,7 @@
 
 import re
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--prune-epochs", type=float, metavar="N", help="retraining after pruning, in all")
     parser.add_argument("--share-epochs", type=float, metavar="N", help="training of the centroids")
     parser.add_argument("--lr", type=float, help="learning rate of all retraining (Adam)")
-    parser.add_argument("--mirror", action="store_true", help="mirror images half the time while retraining")
+    parser.add_argument(
+        "--mirror",
+        action=BooleanOptionalAction,
+        help="mirror images half the time while retraining (usual when distilling on colour images)",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="use N images of --data at most")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -105,7 +109,7 @@ def settings_of(args: Namespace) -> Settings:
         objective=args.objective,
         prune=replace(usual.prune, **lr, **prune),
         share=replace(usual.share, **lr, **share),
-        augmentation=Augmentation(mirror=args.mirror),
+        augmentation=None if args.mirror is None else Augmentation(mirror=args.mirror),
         seed=args.seed,
     )
 

@@ -21,7 +21,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """Convert, and say what was written."""
     model = load_model(args.model, args.random_weights)
     if args.labels:
-        labels = tuple(Path(args.labels).read_text(encoding="utf-8").splitlines())
+        labels = _lines(args.labels)
         if len(labels) != model.graph.classes:
             raise UsageError(f"{args.labels}: {len(labels)} lines for {model.graph.classes} classes")
         model = replace(model, labels=labels)
@@ -43,3 +43,10 @@ def render(result: dict[str, Any]) -> str:
         f"{result['out']}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, "
         f"{100 * result['density']:.1f}% of the weights kept, {result['ratio']:.1f}x smaller than float32"
     )
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    try:
+        return tuple(Path(path).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text file in UTF-8; write the name of one class per line") from None

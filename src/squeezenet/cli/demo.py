@@ -40,7 +40,7 @@ COMPRESSION = Settings(
     density=0.09,
     bits=Bits(4, 4),
     objective="distill",
-    prune=Tuning(epochs=28, batch_size=32, lr=6e-3),
+    prune=Tuning(epochs=40, batch_size=32, lr=6e-3),
     share=Tuning(epochs=8, batch_size=32, lr=2e-3),
     augmentation=DISTORTIONS,
     float_bits=16,
@@ -73,7 +73,7 @@ def run(args: Namespace) -> dict[str, Any]:
     ]
     example = _classify(data, out, shipped)
     report = out / "report.html"
-    write_report(report, run_folder / "metrics.jsonl", stages, shared, sqz.sections(shipped), example)
+    write_report(report, run_folder / "metrics.jsonl", stages, after["images"], shared, sqz.sections(shipped), example)
     return {
         "stages": [
             {"name": s.name, "bytes": s.bytes, "ratio": round(stages[0].bytes / s.bytes, 2), "top1": s.top1}

@@ -1,5 +1,6 @@
 """`squeezenet inspect MODEL`: the paper's table 1 for any model."""
 
+import re
 from argparse import ArgumentParser, Namespace
 from math import prod
 from pathlib import Path
@@ -20,7 +21,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """A row for every layer and pooling."""
+    """A row for every layer and pooling; a pooling has the number of the layer before it, as in table 1."""
     path = Path(args.model)
     if path.suffix == ".sqz":
         model, coded = sqz.read(path), {section.name: section.bytes for section in sqz.sections(path)}
@@ -98,11 +99,12 @@ def _load(args: Namespace) -> Model:
 def _rows(model: Model, graph: Graph, coded: dict[str, int]) -> list[dict[str, Any]]:
     names = paper_names(graph)
     rows = []
-    pools = 0
+    number = "0"
     for op, shape, macs in zip(graph.ops, graph.shapes()[1:], graph.macs(), strict=True):
         row: dict[str, Any] = {"shape": list(shape), "macs": macs}
         if isinstance(op, Conv | Linear):
             held = model.weights[op.name]
+            number = re.sub(r"/.*|\D", "", names[op.name]) or str(int(number) + 1)
             count = prod(held.weight.shape) + held.bias.size
             row |= {
                 "name": names[op.name],
@@ -116,10 +118,9 @@ def _rows(model: Model, graph: Graph, coded: dict[str, int]) -> list[dict[str, A
                 "bytes": coded.get(op.name, 4 * count),
             }
         elif isinstance(op, MaxPool | AvgPool | GlobalAvgPool):
-            pools += 1
             kind = "maxpool" if isinstance(op, MaxPool) else "avgpool"
             window = "global" if isinstance(op, GlobalAvgPool) else _window(op)
-            row |= {"name": f"{kind}{pools}", "window": window, "parameters": 0, "nonzero": 0}
+            row |= {"name": f"{kind}{number}", "window": window, "parameters": 0, "nonzero": 0}
             row |= {"density": 1.0, "bits": 0, "bytes": 0}
         else:
             continue

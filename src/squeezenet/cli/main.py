@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = verb.run(args)
         print(json.dumps(result) if args.json else verb.render(result), flush=True)
-        return 0
+        return 1 if result.get("failed") else 0  # of several images, those that cannot be read
     except KeyboardInterrupt:
         print("squeezenet: interrupted", file=sys.stderr)
         return 130
@@ -96,7 +96,8 @@ def _explain(error: BaseException) -> SqueezeNetError | None:
         return SqueezeNetError("not enough memory; try a smaller --batch-size or close other programs")
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return UsageError(f"{where}{error.strerror or error}")
+        wrong_path = isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError)
+        return (UsageError if wrong_path else SqueezeNetError)(f"{where}{error.strerror or error}")
     return None
 
 

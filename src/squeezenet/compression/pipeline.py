@@ -17,7 +17,7 @@ from tqdm import tqdm
 from squeezenet.compression import finetune, prune, sensitivity
 from squeezenet.compression.codebook import Initialisation, share
 from squeezenet.compression.compensate import share_compensated
-from squeezenet.compression.finetune import NO_AUGMENTATION, Objective, Teaching, Tuning
+from squeezenet.compression.finetune import Objective, Teaching, Tuning
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
@@ -48,7 +48,8 @@ class Bits:
 class Settings:
     """What Deep Compression is asked for. `density` is a number, or one of the words of `DENSITY_WORDS`.
 
-    `objective` "auto" fine-tunes on labels where there are enough of them, else by distillation. `float_bits` is what
+    `objective` "auto" fine-tunes on labels where there are enough of them, else by distillation. `augmentation` None
+    mirrors photographs while distilling: the teacher answers whatever it is shown. `float_bits` is what
     is kept of each centroid and bias in the end, of the 32 bits of a float.
     """
 
@@ -59,7 +60,7 @@ class Settings:
     prune_steps: int = 4
     prune: Tuning = field(default_factory=lambda: Tuning(epochs=4.0))
     share: Tuning = field(default_factory=lambda: Tuning(epochs=2.0))
-    augmentation: Augmentation = NO_AUGMENTATION
+    augmentation: Augmentation | None = None
     float_bits: int = 20
     seed: int = 0
 
@@ -144,7 +145,8 @@ def _teaching(model: Model, network: Network, pixels: Pixels | None, settings: S
     if objective == "auto":
         objective = finetune.choose_objective(pixels, model.graph.classes)
     teacher = finetune.teacher_of(network) if objective == "distill" else None
-    return Teaching(pixels, model.preparation, objective, teacher, settings.augmentation)
+    mirror = objective == "distill" and model.preparation.channels != "L"
+    return Teaching(pixels, model.preparation, objective, teacher, settings.augmentation or Augmentation(mirror=mirror))
 
 
 def _prune(

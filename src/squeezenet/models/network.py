@@ -111,7 +111,8 @@ class FreeWeight(nn.Module):
 
     def tensor(self) -> Plain:
         """The weight as it is shipped."""
-        return Plain(self().detach().cpu().numpy().copy())
+        zero = self.values.new_zeros(())  # a product with the mask would leave -0.0, which the file keeps as a value
+        return Plain(torch.where(self.mask != 0, self.values, zero).detach().cpu().numpy())
 
 
 class SharedWeight(nn.Module):

@@ -84,7 +84,8 @@ def _html(part: Part) -> str:
         case Text():
             return f"<p>{escape(part.text)}</p>"
         case Table():
-            return f'<div class="wide"><table>{_row(part.head, "th")}{"".join(_row(r, "td") for r in part.rows)}</table></div>'
+            rows = _row(part.head, "th") + "".join(_row(row, "td") for row in part.rows)
+            return f'<div class="wide"><table>{rows}</table></div>'
         case Picture():
             return f'<div role="img" aria-label="{escape(part.description)}">{_svg(part.figure)}</div>'
 

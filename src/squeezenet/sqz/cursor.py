@@ -6,7 +6,7 @@
 
 import struct
 
-from squeezenet.errors import BadStream, TrailingBytes, Truncated
+from squeezenet.errors import BadStream, ModelError, TrailingBytes, Truncated
 
 MAX_VARINT = 2**31 - 1
 
@@ -61,7 +61,7 @@ class Cursor:
 def put_varint(out: bytearray, value: int) -> None:
     """Append `value` as `Cursor.varint` reads it."""
     if not 0 <= value <= MAX_VARINT:
-        raise ValueError(f"{value} is not a 31-bit number")
+        raise ModelError(f"{value} is not a 31-bit number; the file cannot hold it")
     while value > 127:
         out.append(value & 127 | 128)
         value >>= 7
@@ -70,4 +70,7 @@ def put_varint(out: bytearray, value: int) -> None:
 
 def put_float32(out: bytearray, value: float) -> None:
     """Append `value` as `Cursor.float32` reads it."""
-    out += struct.pack("<f", value)
+    try:
+        out += struct.pack("<f", value)
+    except OverflowError:
+        raise ModelError(f"{value} is over the range of float32") from None

@@ -67,7 +67,9 @@ def unpack(cursor: Cursor) -> tuple[Graph, Preparation]:
         preparation = Preparation(resize, crop, fit, channels, mean, std)
     except ValueError as error:
         raise BadGraph(str(error)) from None
-    count = cursor.varint(MAX_OPS)
+    count = cursor.varint()
+    if count > MAX_OPS:
+        raise LimitExceeded(f"{count:,} operations; the limit is {MAX_OPS:,}")
     ops = tuple(_take_op(cursor, value) for value in range(1, count + 1))
     cursor.finish()
     graph = Graph(preparation.shape, ops)

@@ -19,7 +19,7 @@ from squeezenet.preparation import Preparation
 def evaluate(model: nn.Module, data: Examples | Pixels, preparation: Preparation, batch_size: int = 256) -> Score:
     """Top-1 and top-5 in percent over the images that can be read, on the device where the model is.
 
-    Raises `DataError` without labels or readable images, `TrainingError` if the network gives values that are no numbers.
+    Raises `DataError` without labels or readable images, `TrainingError` if the network gives no numbers.
     """
     device = next(model.parameters()).device
     was_training = model.training

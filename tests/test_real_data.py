@@ -1,0 +1,169 @@
+"""The authors' model on real photographs, and AlexNet at full size. Skipped where ../shared is absent."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from squeezenet import sqz
+from squeezenet.cli.main import main
+from squeezenet.formats import load_model
+from squeezenet.formats.imagenet import imagenet_labels
+from squeezenet.model import Shared
+from squeezenet.runtime import load
+
+PHOTOS = 6
+
+
+@pytest.fixture(scope="module")
+def official(shared, tmp_path_factory):
+    """The authors' model as a .sqz, made by the command line."""
+    path = tmp_path_factory.mktemp("official") / "official.sqz"
+    assert main(["convert", str(shared / "reference/compressed_SqueezeNet.net"), str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(shared):
+    """(bytes of a JPEG, label) of a few photographs, evenly over the sample."""
+    table = pq.read_table(shared / "data/imagenet-sample.parquet")
+    rows = range(50, len(table), len(table) // PHOTOS)
+    return [(table["image"][i].as_py()["bytes"], table["label"][i].as_py()) for i in rows]
+
+
+def evaluate(capsys, model, data, *more):
+    assert main(["evaluate", str(model), "--data", str(data), "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def jpeg(image, **options):
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=100, subsampling=0, **options)
+    return stream.getvalue()
+
+
+def png(image, **options):
+    stream = io.BytesIO()
+    image.save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def webp(image):
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", lossless=True)
+    return stream.getvalue()
+
+
+def sideways(image):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return png(image.rotate(90, expand=True), exif=exif)
+
+
+EXACT = {
+    "PNG": png,
+    "WebP": webp,
+    "EXIF-rotated": sideways,
+    "opaque RGBA": lambda image: png(image.convert("RGBA")),
+}
+NEARLY = {
+    "JPEG again": jpeg,
+    "CMYK": lambda image: jpeg(image.convert("CMYK")),
+    "large": lambda image: png(image.resize((4 * image.width, 4 * image.height), Image.Resampling.BICUBIC)),
+}
+GREY = {
+    "gray JPEG": lambda image: jpeg(image.convert("L")),
+    "gray 16-bit": lambda image: png(Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)),
+}
+
+
+@pytest.mark.parametrize("how", [*EXACT, *NEARLY])
+def test_the_same_photograph_in_another_file_has_the_same_label(official, photos, how):
+    classifier = load(official)
+    for data, _ in photos:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        first = classifier.classify(png(image), top=1)[0]
+        again = classifier.classify({**EXACT, **NEARLY}[how](image), top=1)[0]
+        assert again == first if how in EXACT else again.index == first.index
+
+
+def test_without_colour_the_depth_makes_no_difference(official, photos):
+    classifier = load(official)
+    for data, _ in photos[:2]:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        gray = classifier.classify(png(image.convert("L")), top=1)[0]
+        assert classifier.classify(GREY["gray 16-bit"](image), top=1)[0] == gray
+        assert classifier.classify(GREY["gray JPEG"](image), top=1)[0].index == gray.index
+
+
+def test_photographs_get_the_names_they_should(official, photos, tmp_path, capsys):
+    paths = []
+    for number, (data, _) in enumerate(photos):
+        paths.append(str(tmp_path / f"{number}.jpg"))
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    assert main(["classify", "--model", str(official), "--json", *paths]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    right = [label in [p["index"] for p in r["predictions"]] for r, (_, label) in zip(results, photos, strict=True)]
+    assert sum(right) >= PHOTOS // 2  # top-5 is 85.9% over all of the sample
+    assert all(p["label"] == imagenet_labels()[p["index"]] for r in results for p in r["predictions"])
+
+
+def test_a_hundred_photographs_give_the_same_number_from_either_file(shared, official, capsys):
+    data = shared / "data/imagenet-sample.parquet"
+    score = evaluate(capsys, official, data, "--limit", "100")
+    assert (score["images"], score["skipped"]) == (100, 0)
+    assert score["bytes"] == official.stat().st_size
+    assert (score["top1"], score["top5"]) == HUNDRED
+    theirs = evaluate(capsys, shared / "reference/compressed_SqueezeNet.net", data, "--limit", "100")
+    assert (theirs["top1"], theirs["top5"]) == HUNDRED
+
+
+HUNDRED = (0.0, 0.0)  # SQUEEZENET: top-1 and top-5 of every tenth image
+
+
+@pytest.mark.slow
+def test_the_authors_model_on_the_whole_sample(shared, official, capsys):
+    score = evaluate(capsys, official, shared / "data/imagenet-sample.parquet")
+    assert score["images"] == 1000
+    assert score["top1"] == pytest.approx(65.7, abs=0.1)
+    assert score["top5"] == pytest.approx(85.9, abs=0.3)
+
+
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run([sys.executable, "-m", "squeezenet", *sys.argv[1:]]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+raise SystemExit(code)
+"""
+
+
+@pytest.mark.slow
+def test_alexnet_is_squeezed_at_full_size(tmp_path):
+    """Deep Compression, table 4: 240 MB to 6.9 MB. Random weights, so positions and codes are as hard as can be."""
+    out = tmp_path / "alexnet.sqz"
+    command = ["compress", "alexnet", "--random-weights", "0", "--bits", "8,5", "--density", "paper", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *command, "--out", str(out)], capture_output=True, text=True, check=True
+    )
+    result, kilobytes = json.loads(done.stdout), int(done.stderr.split()[-1])
+    assert result["bytes"] == out.stat().st_size <= 8_000_000
+    assert result["ratio"] > 30
+    assert kilobytes < 3_000_000
+    model = sqz.read(out)
+    assert hashlib.sha256(sqz.encode(model)).digest() == hashlib.sha256(out.read_bytes()).digest()
+    densities = [held.weight.nonzero / held.weight.indices.size for held in model.weights.values()]
+    assert densities == pytest.approx([0.84, 0.38, 0.35, 0.37, 0.37, 0.09, 0.09, 0.25], abs=1e-4)
+    uncompressed = load_model("alexnet", random_weights=0)
+    for name, held in model.weights.items():
+        assert isinstance(held.weight, Shared)
+        assert held.weight.codebook.size <= (32 if "classifier" in name else 256)
+        kept = held.weight.indices > 0
+        before = uncompressed.weights[name].weight.data
+        assert np.abs(before[kept]).min() >= np.abs(before[~kept]).max()  # the largest were kept
+        assert np.abs(held.weight.values() - before)[kept].max() < np.abs(before).max() / 8

@@ -1,0 +1,567 @@
+"""The .sqz file: every bit comes back, the same model gives the same bytes, and no damage gets past the reader."""
+
+import json
+import struct
+import tracemalloc
+from binascii import crc32
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golden import make
+from squeezenet import sqz
+from squeezenet.errors import (
+    BadGraph,
+    BadStream,
+    ChecksumMismatch,
+    FormatError,
+    LimitExceeded,
+    ModelError,
+    NotSqz,
+    TrailingBytes,
+    Truncated,
+    UnsupportedVersion,
+)
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.model import Model, Plain, Shared, Tensor, Weights
+from squeezenet.models import create_seeded
+from squeezenet.models.trace import trace
+from squeezenet.preparation import Preparation
+from squeezenet.sqz import graphs, positions, tensors, text
+from squeezenet.sqz.cursor import Cursor, put_varint
+
+GOLDEN = Path(__file__).parent / "golden"
+TINY = (GOLDEN / "tiny_v1.sqz").read_bytes()
+
+
+def bits(values: np.ndarray) -> list[int]:
+    return np.ascontiguousarray(values, np.float32).view(np.uint32).ravel().tolist()
+
+
+def assert_same(found: Model, model: Model) -> None:
+    assert found.graph == model.graph
+    assert found.preparation == model.preparation
+    assert found.labels == model.labels
+    assert found.provenance == model.provenance
+    for name, held in model.weights.items():
+        weight = found.weights[name].weight
+        assert type(weight) is type(held.weight)
+        assert weight.nonzero == held.weight.nonzero
+        assert bits(weight.values()) == bits(held.weight.values())
+        assert bits(found.weights[name].bias) == bits(held.bias)
+
+
+# Round trips
+
+REALS = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 1e-45, 3.4e38, -0.1], np.float32)
+
+
+@st.composite
+def weights(draw: st.DrawFn, shape: tuple[int, ...]) -> Weights:
+    random = np.random.default_rng(draw(st.integers(0, 1000)))
+    mask = random.random(shape) < draw(st.sampled_from([0, 0.02, 0.3, 1]))
+    weight: Tensor
+    if draw(st.booleans()):
+        codebook = random.choice(REALS, draw(st.integers(1, 6)))
+        weight = Shared(np.where(mask, random.integers(0, codebook.size + 1, shape), 0).astype(np.uint16), codebook)
+    else:
+        values = random.choice(REALS, shape) if draw(st.booleans()) else random.standard_normal(shape, np.float32)
+        weight = Plain(np.where(mask, values, np.float32(0)))
+    return Weights(weight, random.choice(REALS, shape[0]))
+
+
+@st.composite
+def graph_ops(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Op, ...]:
+    ops: list[Op] = []
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    for value in range(draw(st.integers(0, 6))):
+        c, h, w = shape
+        kernel = draw(pair)
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        stride = draw(pair)
+        op: Op = draw(
+            st.sampled_from(
+                [
+                    Conv((value,), f"слой {value}", 2 * c, kernel, stride, padding, c),
+                    Conv((value,), f"layer.{value}", draw(st.integers(1, 300)), (1, 1)),
+                    ReLU((value,), draw(st.sampled_from([0.0, 6.0]))),
+                    MaxPool((value,), kernel, stride, padding, draw(st.booleans())),
+                    AvgPool((value,), kernel, stride, padding),
+                    GlobalAvgPool((value,)),
+                    LRN((value,), draw(st.integers(1, c)), 0.5, 0.75, 2.0),
+                    Concat((value, value)),
+                    Add((value, value)),
+                ]
+            )
+        )
+        try:
+            Graph((3, 6, 6), (*ops, op, Flatten((value + 1,))))
+        except BadGraph:  # a window that no longer fits
+            op = ReLU((value,))
+        ops.append(op)
+        shape = Graph((3, 6, 6), (*ops, Flatten((value + 1,)))).shapes()[-2]
+    ops.append(Flatten((len(ops),)))
+    return (*ops, Linear((len(ops),), "fc", draw(st.integers(1, 4)))) if draw(st.booleans()) else tuple(ops)
+
+
+real32 = st.floats(-300, 300, width=32)
+string = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    graph = Graph((3, 6, 6), draw(graph_ops((3, 6, 6))))
+    preparation = Preparation(
+        draw(st.integers(6, 8192)),
+        6,
+        draw(st.sampled_from(["stretch", "shorter"])),
+        draw(st.sampled_from(["RGB", "BGR"])),
+        tuple(draw(st.lists(real32, min_size=3, max_size=3))),
+        tuple(draw(st.lists(st.floats(0.125, 300, width=32), min_size=3, max_size=3))),
+    )
+    labels = draw(st.lists(string, min_size=graph.classes, max_size=graph.classes)) if graph.classes < 9 else []
+    held = {name: draw(weights(shape)) for name, shape in graph.weight_shapes().items()}
+    return Model(graph, held, preparation, tuple(labels), draw(st.dictionaries(string, string, max_size=3)))
+
+
+@given(models())
+@settings(deadline=None)
+def test_a_model_comes_back_and_gives_the_same_bytes(model: Model) -> None:
+    data = sqz.encode(model)
+    found = sqz.decode(data)
+    assert_same(found, model)
+    assert sqz.encode(found) == data == sqz.encode(model)
+
+
+def one_layer(weight: Tensor, **changes: object) -> Model:
+    """One fully connected layer on an image whose pixels are as many as the layer has inputs."""
+    out, inside = weight.shape
+    side = int(inside**0.5)
+    graph = Graph((1, side, side), (Flatten((0,)), Linear((1,), "fc", out)))
+    held = {"fc": Weights(weight, np.zeros(out, np.float32))}
+    return replace(Model(graph, held, Preparation(side, side, "stretch", "L", (0,), (1,))), **changes)
+
+
+def test_layouts_in_memory_do_not_matter() -> None:
+    values = np.arange(36, dtype=np.float32).reshape(4, 9)
+    expected = sqz.encode(one_layer(Plain(values)))
+    for same in (np.asfortranarray(values), np.repeat(values, 2, axis=1)[:, ::2], values.astype(">f4")):
+        assert sqz.encode(one_layer(Plain(same))) == expected
+
+
+def test_codebooks_are_written_in_one_way() -> None:
+    """Order, duplicates and unused entries of a codebook do not reach the file."""
+    indices = np.array([[0, 1, 2, 2], [3, 1, 0, 2]], np.uint16)
+    shuffled = np.array([0, 4, 1, 3], np.uint16)[indices]
+    shuffled[1, 3] = 5
+    first = Shared(indices, np.array([-1, -0.0, 2], np.float32))
+    second = Shared(shuffled, np.array([-0.0, 7, 2, -1, -0.0], np.float32))
+    assert bits(first.values()) == bits(second.values())
+    assert sqz.encode(one_layer(first)) == sqz.encode(one_layer(second))
+
+
+def test_numbers_that_are_not_sparse_cost_no_more_than_they_are() -> None:
+    noise = np.random.default_rng(0).standard_normal((16, 1024)).astype(np.float32)
+    out = bytearray()
+    tensors.put_weight(out, Plain(noise))
+    assert len(out) < noise.nbytes
+
+
+@given(st.lists(st.sampled_from(REALS.tolist()) | st.floats(allow_nan=False, allow_infinity=False, width=32)))
+def test_floats(values: list[float]) -> None:
+    array = np.array(values, np.float32)
+    assert bits(tensors.take_floats(Cursor(tensors.floats(array)), array.size)) == bits(array)
+
+
+def test_planes_of_zeros_cost_nothing() -> None:
+    assert tensors.floats(np.zeros(1000, np.float32)) == b"\xaa"  # four planes of mode 2
+    rounded = tensors.floats(np.array([1.0, 2.0, -0.5], np.float32))
+    assert rounded == b"\xa0" + bytes([0x3F, 0x40, 0xBF]) + bytes([0x80, 0x00, 0x00])
+
+
+@given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 9))
+def test_relative_indices_are_those_of_a_slow_loop(gaps: list[int], longest: int) -> None:
+    where, symbols, at = [], [], 0
+    for gap in gaps:
+        at += gap
+        where.append(at)
+        at += 1
+        while gap >= longest:
+            symbols.append(longest)
+            gap -= longest
+        symbols.append(gap)
+    found = positions.to_symbols(np.array(where, np.int64), longest)
+    assert found.tolist() == symbols
+    assert positions.to_positions(found, longest).tolist() == where
+    if where:
+        assert positions.coded_size(np.array(where), longest) == len(positions.huffman.encode(found))
+
+
+@given(st.binary(max_size=300) | st.text("ab", max_size=300).map(str.encode))
+def test_text(data: bytes) -> None:
+    cursor = Cursor(text.pack(data) + b"next")
+    assert text.unpack(cursor, 300) == data
+    assert cursor.left == 4
+
+
+def test_text_with_matches_at_every_distance() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, 1000, np.uint8).tobytes()
+    far = noise + bytes(text.WINDOW - 990) + noise + b"x" * 500
+    assert text.unpack(Cursor(text.pack(far)), len(far)) == far
+    assert len(text.pack(far)) < 5000
+
+
+# Files
+
+
+def small() -> Model:
+    indices = np.array([[1, 0, 0, 2], [0, 0, 0, 2]], np.uint16).repeat(2, 0)
+    graph = Graph(
+        (1, 4, 4),
+        (
+            Conv((0,), "a", 4, (2, 2), (2, 2)),
+            ReLU((1,)),
+            GlobalAvgPool((2,)),
+            Flatten((3,)),
+            Linear((4,), "b", 2),
+        ),
+    )
+    held = {
+        "a": Weights(Shared(indices.reshape(4, 1, 2, 2), np.array([-1, 0.5], np.float32)), np.zeros(4, np.float32)),
+        "b": Weights(Plain(np.array([[0, 0, 0, 1], [0, 0, 3, 0]], np.float32)), np.ones(2, np.float32)),
+    }
+    return Model(graph, held, Preparation(5, 4, "shorter", "L", (1,), (2,)), ("yes", "no"), {"k": "v"})
+
+
+SMALL = sqz.encode(small())
+
+
+def test_sections_add_up(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqz"
+    assert sqz.write(small(), path) == path.stat().st_size == len(SMALL)
+    found = sqz.sections(path)
+    assert [s.name for s in found] == ["header", "graph", "text", "a", "b"]
+    assert sum(s.bytes for s in found) == len(SMALL)
+    assert_same(sqz.read(path), small())
+
+
+def test_overhead_of_squeezenet_is_small(tmp_path: Path) -> None:
+    graph, arrays = trace(create_seeded("squeezenet1_0", 0), (3, 227, 227))
+    held = {n: Weights(Plain(np.sign(w) * np.float32(0.5)), b) for n, (w, b) in arrays.items()}
+    sqz.write(Model(graph, held, Preparation.imagenet_caffe()), tmp_path / "m.sqz")
+    assert sum(s.bytes for s in sqz.sections(tmp_path / "m.sqz")[:3]) < 2000
+
+
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    path = tmp_path / "m.sqz"
+    sqz.write(make.model(), path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"os.{fails}", full)
+    with pytest.raises(OSError, match="No space left"):
+        sqz.write(small(), path)
+    assert path.read_bytes() == TINY
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_file_and_a_folder_are_model_errors(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.sqz", tmp_path):
+        with pytest.raises(ModelError, match=path.name):
+            sqz.read(path)
+
+
+def test_golden_file() -> None:
+    """Once released, a version is read for ever. If this fails, the reader is wrong, not the file."""
+    found = sqz.decode(TINY)
+    expected = json.loads((GOLDEN / "tiny_v1.json").read_text())
+    facts = json.loads(json.dumps(make.facts(found)))
+    np.testing.assert_allclose(facts.pop("logits"), expected.pop("logits"), rtol=1e-5)
+    assert facts == expected
+    assert_same(found, make.model())
+    assert sqz.encode(found) == TINY
+
+
+def test_the_golden_file_holds_every_operation_and_coding(monkeypatch: pytest.MonkeyPatch) -> None:
+    operations, codings = set(), set()
+    take_op, take_weight = graphs._take_op, tensors.take_weight
+
+    def operation(cursor: Cursor, value: int) -> Op:
+        operations.add(cursor.data[cursor.at])
+        return take_op(cursor, value)
+
+    def coding(cursor: Cursor, shape: tuple[int, ...]) -> Tensor:
+        codings.add(cursor.data[cursor.at])
+        return take_weight(cursor, shape)
+
+    monkeypatch.setattr(graphs, "_take_op", operation)
+    monkeypatch.setattr(tensors, "take_weight", coding)
+    sqz.decode(TINY)
+    assert operations == set(range(1, 13))
+    assert codings == {0, 1, 2, 3}
+
+
+# What is never written
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ("a\0b",)}, "zero byte"),
+        ({"labels": ("\udc80",)}, "not Unicode"),
+        ({"provenance": {str(i): "" for i in range(257)}}, "over its limit"),
+        ({"preparation": Preparation(9000, 2, "stretch", "L", (0,), (1,))}, "over its limit"),
+        ({"preparation": Preparation(2, 2, "stretch", "L", (1e300,), (1,))}, "range of float32"),
+        ({"preparation": Preparation(2, 2, "stretch", "L", (0,), (float("inf"),))}, "not finite"),
+        ({"preparation": Preparation(2, 2, "stretch", "L", (0,), (1e-60,))}, "positive"),
+        ({"weights": {"fc": Weights(Plain(np.full((1, 4), np.nan, np.float32)), np.zeros(1, np.float32))}}, "finite"),
+        ({"weights": {"fc": Weights(Plain(np.zeros((1, 4), np.float32)), np.full(1, -np.inf, np.float32))}}, "finite"),
+    ],
+)
+def test_a_model_that_could_not_be_read_is_not_written(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        sqz.encode(one_layer(Plain(np.zeros((1, 4), np.float32)), **changes))
+
+
+def test_too_large_codebooks_and_too_empty_networks_are_not_written() -> None:
+    for size in (tensors.MAX_CODEBOOK + 1, 40000):  # the second has more symbols than codes
+        indices = np.arange(1, 40001, dtype=np.uint16).reshape(100, 400) % size + 1
+        with pytest.raises(ModelError, match="centroids"):
+            sqz.encode(one_layer(Shared(indices, np.arange(size, dtype=np.float32))))
+    with pytest.raises(ModelError, match="empty"):
+        sqz.encode(one_layer(Plain(np.zeros((1000, 1024), np.float32))))
+
+
+# Damage
+
+
+def repaired(data: bytes) -> bytes:
+    """`data` with the length and checksum that its bytes should have."""
+    tail = data[16:]
+    return data[:8] + struct.pack("<II", len(data), crc32(tail)) + tail
+
+
+def assemble(graph: bytes, strings: bytes = b"", weights: bytes = b"") -> bytes:
+    lengths = struct.pack("<II", len(graph), len(strings))
+    return repaired(b"\x89SQZ\1\0\0\0" + bytes(8) + lengths + graph + strings + weights)
+
+
+PREPARATION = Preparation(5, 4, "shorter", "L", (1,), (2,))
+GRAPH = graphs.pack(small().graph, PREPARATION)
+NAMES = b"\2\1a\0b\0yes\0no\0k\0v\0"
+BODY = SMALL[24 + len(GRAPH) + len(text.pack(NAMES)) :]
+
+
+def with_text(raw: bytes) -> bytes:
+    return assemble(GRAPH, text.pack(raw), BODY)
+
+
+def with_op(*op: int) -> bytes:
+    """A graph of one operation on an image of 1 x 4 x 4, whose bytes are given."""
+    return assemble(GRAPH[: GRAPH.index(b"\5\1\1")] + b"\1" + bytes(op))
+
+
+def with_conv_weight(weight: bytes) -> bytes:
+    return assemble(GRAPH, text.pack(NAMES), weight + b"\xaa" + BODY[-20:])
+
+
+def patched(at: int, value: bytes) -> bytes:
+    return SMALL[:at] + value + SMALL[at + len(value) :]
+
+
+def test_the_parts_make_the_whole() -> None:
+    """The table below damages what would otherwise be a good file."""
+    assert with_text(NAMES) == SMALL
+
+
+DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
+    "nothing": (b"", NotSqz),
+    "another file": (b"\x89PNG\r\n\x1a\n" + bytes(50), NotSqz),
+    "version 2": (patched(4, b"\2"), UnsupportedVersion),
+    "a flag": (patched(5, b"\1"), UnsupportedVersion),
+    "a reserved bit": (patched(7, b"\x80"), UnsupportedVersion),
+    "half a header": (SMALL[:20], Truncated),
+    "cut short": (SMALL[:-1], Truncated),
+    "longer": (SMALL + b"\0", TrailingBytes),
+    "another byte": (SMALL[:-1] + bytes([SMALL[-1] ^ 1]), ChecksumMismatch),
+    "sections longer than the file": (repaired(patched(16, struct.pack("<I", 1 << 31))), Truncated),
+    "graph cut short": (assemble(GRAPH[:-1], text.pack(NAMES), BODY), Truncated),
+    "graph goes on": (assemble(GRAPH + b"\0", text.pack(NAMES), BODY), TrailingBytes),
+    "weights cut short": (repaired(SMALL[:-1]), Truncated),
+    "weights go on": (repaired(SMALL + b"\0"), TrailingBytes),
+    "unknown operation": (with_op(99, 1), BadGraph),
+    "operation 0": (with_op(0, 1), BadGraph),
+    "reads itself": (with_op(12, 0), BadGraph),
+    "reads before the image": (with_op(12, 2), BadStream),
+    "joins nothing": (with_op(10, 0), BadGraph),
+    "negative cap": (with_op(4, 1, *struct.pack("<f", -1)), BadGraph),
+    "cap not a number": (with_op(4, 1, *struct.pack("<f", np.nan)), BadStream),
+    "no logits": (with_op(3, 1), BadGraph),
+    "unknown channels": (assemble(b"\5\4\1\3" + GRAPH[4:]), BadStream),
+    "a crop of nothing": (assemble(b"\5\0" + GRAPH[2:]), BadGraph),
+    "a crop larger than the image": (assemble(b"\3\4" + GRAPH[2:]), BadGraph),
+    "text goes on": (assemble(GRAPH, text.pack(NAMES) + b"\0", BODY), TrailingBytes),
+    "text not UTF-8": (with_text(NAMES.replace(b"a", b"\xff")), BadStream),
+    "a label too few": (with_text(NAMES.replace(b"no\0", b"")), BadStream),
+    "text without an end": (with_text(NAMES[:-1]), BadStream),
+    "labels for other classes": (with_text(b"\3" + NAMES[1:] + b"\0"), BadStream),
+    "two layers of one name": (with_text(NAMES.replace(b"b", b"a")), BadGraph),
+    "keys out of order": (with_text(b"\0\2a\0b\0y\0\0x\0\0"), BadStream),
+    "a key twice": (with_text(b"\0\2a\0b\0x\0\0x\0\0"), BadStream),
+    "unknown coding": (with_conv_weight(b"\4"), BadStream),
+    "unknown plane": (with_conv_weight(b"\0\x03"), BadStream),
+    "not a number": (with_conv_weight(b"\0\xa0" + b"\x7f" * 16 + b"\xc0" * 16), BadStream),
+    "more weights than places": (with_conv_weight(b"\1\x11\x07\0"), BadStream),
+    "gaps of no length": (with_conv_weight(b"\1\1\0\1"), BadStream),
+    "ends with a filler": (with_conv_weight(b"\1\0\1\1\2\1\x28"), BadStream),
+    "index past the codebook": (with_conv_weight(b"\2\0\xaa\2\1\x48"), BadStream),
+    "codebook over the limit": (with_conv_weight(b"\2\x81\x20"), BadStream),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_each_damage_has_its_error(name: str) -> None:
+    data, error = DAMAGE[name]
+    with pytest.raises(error) as raised:
+        sqz.decode(data)
+    assert raised.type is error
+
+
+def image(size: int, *ops: Op) -> bytes:
+    """A file that declares this graph, and nothing more."""
+    graph = Graph((1, size, size), ops)
+    return assemble(graphs.pack(graph, Preparation(size, size, "stretch", "L", (0,), (1,))), text.pack(b"\0\0"))
+
+
+def chain(count: int, op: Callable[[int], Op]) -> tuple[Op, ...]:
+    return (*(op(value) for value in range(count)), Flatten((count,)))
+
+
+def text_of(length: int) -> bytes:
+    """A text of one byte repeated, in a stream that needs no codes."""
+    out = bytearray()
+    put_varint(out, length)
+    put_varint(out, length)
+    return bytes(out) + b"\1\1\x40" + bytes(4)
+
+
+BOMBS = {
+    "weights": (image(64, Flatten((0,)), Linear((1,), "a", 1 << 20)), "network has more"),
+    "weights for a file of this size": (image(64, Flatten((0,)), Linear((1,), "a", 1 << 14)), "cannot hold"),
+    "image": (image(8192, MaxPool((0,), (9, 9), (9, 9)), Flatten((1,))), "needed at once"),
+    "activation": (image(1024, *chain(1, lambda v: Conv((v,), "a", 1 << 10, (1, 1)))), "needed at once"),
+    "values needed at once": (
+        image(512, *(ReLU((0,)) for _ in range(300)), *(Add((300 + i, 1 + i)) for i in range(299)), Flatten((599,))),
+        "needed at once",
+    ),
+    "padding": (image(64, MaxPool((0,), (1 << 20, 1), (1, 1), (1 << 19, 0)), Flatten((1,))), "windows"),
+    "padding and stride": (image(64, Conv((0,), "a", 1, (1, 1), (1 << 30, 1), (1 << 29, 0)), Flatten((1,))), "windows"),
+    "patches": (image(2048, Conv((0,), "a", 1, (33, 33), (1, 1), (16, 16)), Flatten((1,))), "windows"),
+    "convolving": (image(64, *chain(300, lambda v: Conv((v,), f"{v}", 512 if v < 299 else 1, (1, 1)))), "one image"),
+    "pooling": (image(200, *chain(1000, lambda v: MaxPool((v,), (65, 65), (1, 1), (32, 32)))), "one image"),
+    "normalising": (
+        image(64, Conv((0,), "a", 4096, (1, 1)), LRN((1,), 4096), LRN((2,), 4096), Flatten((3,))),
+        "one image",
+    ),
+    "operations": (image(1, *chain(graphs.MAX_OPS, lambda v: ReLU((v,)))), "4,097 operations"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_cannot_ask_for_much(name: str) -> None:
+    data, message = BOMBS[name]
+    assert len(data) < 10_000
+    tracemalloc.start()
+    with pytest.raises(LimitExceeded, match=message):
+        sqz.decode(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(
+    "data",
+    [assemble(GRAPH, text_of(1 << 24)), assemble(GRAPH, text_of(10_000)), with_conv_weight(b"\0" + bytes([0xFF]))],
+    ids=["text", "some text", "planes"],
+)
+def test_streams_without_codes_cannot_ask_for_much(data: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(BadStream):
+        sqz.decode(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 << 20
+
+
+def test_the_emptiest_file_costs_a_known_amount_of_memory() -> None:
+    """MAX_WEIGHTS_PER_BYTE bounds what a file may ask for; this holds the bytes for each of its own to that."""
+    shape = (64, 1024)
+    data = sqz.encode(one_layer(Shared(np.zeros(shape, np.uint16), np.zeros(0, np.float32))))
+    assert len(data) < 100
+    tracemalloc.start()
+    sqz.decode(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 * prod(shape)
+
+
+@pytest.mark.parametrize("data", [SMALL, TINY], ids=["small", "tiny"])
+def test_no_part_of_a_file_is_a_file(data: bytes) -> None:
+    for length in range(len(data)):
+        with pytest.raises(FormatError):
+            sqz.decode(data[:length])
+
+
+def test_one_flipped_bit_anywhere_is_found() -> None:
+    for bit in range(8 * len(TINY)):
+        damaged = bytearray(TINY)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            sqz.decode(bytes(damaged))
+
+
+def reads_or_refuses(data: bytes) -> bool:
+    try:
+        model = sqz.decode(data)
+    except FormatError as error:
+        assert str(error)
+        return False
+    assert sum(prod(shape) for shape in model.graph.weight_shapes().values()) <= 1024 * len(data)
+    return True
+
+
+def test_behind_the_checksum_every_flipped_bit_is_another_model_or_refused() -> None:
+    outcomes = set()
+    for bit in range(8 * 16, 8 * len(SMALL)):
+        damaged = bytearray(SMALL)
+        damaged[bit // 8] ^= 1 << bit % 8
+        outcomes.add(reads_or_refuses(repaired(bytes(damaged))))
+    assert outcomes == {True, False}
+
+
+@given(st.lists(st.tuples(st.integers(16, len(TINY) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=300)
+def test_behind_the_checksum_any_changed_bytes_are_another_model_or_refused(changes: list[tuple[int, int]]) -> None:
+    damaged = bytearray(TINY)
+    for at, value in changes:
+        damaged[at] = value
+    reads_or_refuses(repaired(bytes(damaged)))
+
+
+@given(st.binary(max_size=200), st.binary(max_size=100), st.binary(max_size=100))
+@settings(deadline=None)
+def test_random_sections_are_refused(graph: bytes, strings: bytes, weights: bytes) -> None:
+    for data in (
+        assemble(graph, strings, weights),
+        assemble(GRAPH, strings, weights),
+        assemble(GRAPH, text.pack(NAMES), weights),
+    ):
+        reads_or_refuses(data)
