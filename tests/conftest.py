@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("patient", deadline=None)  # a busy machine is not a failure
+settings.load_profile("patient")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before PyTorch is imported
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -35,6 +35,7 @@ from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 from squeezenet.sqz import graphs, positions, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
+from test_huffman import decode_bit_by_bit
 
 GOLDEN = Path(__file__).parent / "golden"
 TINY = (GOLDEN / "tiny_v1.sqz").read_bytes()
@@ -81,7 +82,7 @@ def graph_ops(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Op, ...]:
     ops: list[Op] = []
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     for value in range(draw(st.integers(0, 6))):
-        c, h, w = shape
+        c = shape[0]
         kernel = draw(pair)
         padding = (kernel[0] // 2, kernel[1] // 2)
         stride = draw(pair)
@@ -131,7 +132,6 @@ def models(draw: st.DrawFn) -> Model:
 
 
 @given(models())
-@settings(deadline=None)
 def test_a_model_comes_back_and_gives_the_same_bytes(model: Model) -> None:
     data = sqz.encode(model)
     found = sqz.decode(data)
@@ -531,10 +531,9 @@ def test_one_flipped_bit_anywhere_is_found() -> None:
 def reads_or_refuses(data: bytes) -> bool:
     try:
         model = sqz.decode(data)
-    except FormatError as error:
-        assert str(error)
+    except FormatError:
         return False
-    assert sum(prod(shape) for shape in model.graph.weight_shapes().values()) <= 1024 * len(data)
+    assert sum(prod(shape) for shape in model.graph.weight_shapes().values()) <= 128 * len(data)
     return True
 
 
@@ -548,7 +547,7 @@ def test_behind_the_checksum_every_flipped_bit_is_another_model_or_refused() -> 
 
 
 @given(st.lists(st.tuples(st.integers(16, len(TINY) - 1), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_behind_the_checksum_any_changed_bytes_are_another_model_or_refused(changes: list[tuple[int, int]]) -> None:
     damaged = bytearray(TINY)
     for at, value in changes:
@@ -557,7 +556,6 @@ def test_behind_the_checksum_any_changed_bytes_are_another_model_or_refused(chan
 
 
 @given(st.binary(max_size=200), st.binary(max_size=100), st.binary(max_size=100))
-@settings(deadline=None)
 def test_random_sections_are_refused(graph: bytes, strings: bytes, weights: bytes) -> None:
     for data in (
         assemble(graph, strings, weights),
@@ -565,3 +563,50 @@ def test_random_sections_are_refused(graph: bytes, strings: bytes, weights: byte
         assemble(GRAPH, text.pack(NAMES), weights),
     ):
         reads_or_refuses(data)
+
+
+def test_a_reader_written_from_the_specification_gets_the_same_weights() -> None:
+    """docs/FORMAT.md, "Weights", read one symbol after the other."""
+    cursor = Cursor(TINY)
+    graph_bytes, text_bytes = struct.unpack("<II", cursor.take(24)[16:])
+    cursor.take(graph_bytes + text_bytes)
+
+    def stream(count: int) -> list[int]:
+        start = cursor.at
+        cursor.varint()
+        cursor.take(cursor.varint())
+        return decode_bit_by_bit(bytes(cursor.data[start : cursor.at]), count)
+
+    def floats(count: int) -> list[float]:
+        modes = cursor.byte()
+        planes = []
+        for i in range(4):
+            mode = modes >> 2 * i & 3
+            planes.append(list(cursor.take(count)) if mode == 0 else stream(count) if mode == 1 else [0] * count)
+        return [struct.unpack(">f", bytes(b))[0] for b in zip(*planes, strict=True)]
+
+    expected = json.loads((GOLDEN / "tiny_v1.json").read_text())
+    for name, shape in make.GRAPH.weight_shapes().items():
+        size = prod(shape)
+        coding = cursor.byte()
+        where = list(range(size))
+        if coding & 1:
+            kept, gap, at, where = cursor.varint(), cursor.varint(), 0, []
+            for symbol in stream(cursor.varint()):
+                at += symbol
+                if symbol < gap:
+                    where.append(at)
+                    at += 1
+            assert len(where) == kept
+        if coding & 2:
+            codebook = floats(cursor.varint())
+            values = [*codebook] if coding & 1 else [0.0, *codebook]
+            kept_values = [values[i] for i in stream(len(where))]
+        else:
+            kept_values = floats(len(where))
+        full = [0.0] * size
+        for i, value in zip(where, kept_values, strict=True):
+            full[i] = value
+        assert str(full) == str(expected["weights"][name])  # -0.0 is not 0.0
+        assert floats(shape[0]) == expected["biases"][name]
+    cursor.finish()

@@ -30,18 +30,18 @@ from squeezenet.training import MODERN, fresh_model, train
 from squeezenet.training.surroundings import computing_threads
 
 NETWORK = "squeezenet_32"
-METAPARAMETERS = {"base_e": 48, "incr_e": 32, "sr": 0.25, "bypass": "simple"}  # 125,626 parameters with 10 classes
+METAPARAMETERS = {"base_e": 64, "incr_e": 48, "sr": 0.25, "bypass": "simple"}  # 254,010 parameters with 10 classes
 DISTORTIONS = Augmentation(mirror=False, pad=1, rotate=12, zoom=0.12)
-EPOCHS = 36
+EPOCHS = 28
 LR = 0.006
 WEIGHT_DECAY = 0.2
 
 COMPRESSION = Settings(
-    density=0.09,
+    density=0.1,
     bits=Bits(4, 4),
     objective="distill",
-    prune=Tuning(epochs=40, batch_size=32, lr=6e-3),
-    share=Tuning(epochs=8, batch_size=32, lr=2e-3),
+    prune=Tuning(epochs=16, batch_size=32, lr=4e-3),
+    share=Tuning(epochs=4, batch_size=32, lr=1e-3),
     augmentation=DISTORTIONS,
     float_bits=16,
 )

@@ -34,7 +34,7 @@ MAX_FILE = 1 << 30
 MAX_TEXT = 1 << 24
 MAX_LABELS = 1 << 20
 MAX_PAIRS = 256
-MAX_WEIGHTS_PER_BYTE = 1024
+MAX_WEIGHTS_PER_BYTE = 128
 """Weights a file may declare for each of its bytes: a stranger's kilobyte cannot ask for gigabytes."""
 
 

@@ -1,0 +1,51 @@
+"""The whole pipeline, as `make demo` runs it, held to what it promises."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from squeezenet import sqz
+from squeezenet.report.page import Heading, Table, Text, write_page
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.mark.slow
+def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "squeezenet", "demo", "--out", str(tmp_path / "demo"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert result["top1_before"] >= 98
+    assert result["top1_after"] >= 98
+    assert result["top1_before"] - result["top1_after"] <= 0.56  # two of the 359 test images
+    assert result["ratio"] >= 30
+    assert result["bytes"] == Path(result["file"]).stat().st_size
+    sizes = [stage["bytes"] for stage in result["stages"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert result["stages"][0]["bytes"] == 4 * sqz.read(result["file"]).parameters
+    assert result["example"]["predictions"][0]["label"] in "0123456789"
+    page = Path(result["report"]).read_text(encoding="utf-8")
+    assert_self_contained(page)
+    assert f"{result['bytes']:,}" in page
+    assert page.count("<svg") == 3
+
+
+def test_a_page_escapes_what_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write_page(path, "a < b", [Heading("x & y"), Text("<script>"), Table(["h"], [["<td>"]])], footer="&")
+    page = path.read_text(encoding="utf-8")
+    assert_self_contained(page)
+    for text in ("a &lt; b", "x &amp; y", "&lt;script&gt;", "&lt;td&gt;"):
+        assert text in page
+
+
+def assert_self_contained(page: str) -> None:
+    """Nothing is fetched and nothing runs: no script, and no address but the names of XML vocabularies."""
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!#)[^"]', page)
+    assert "url(http" not in page
+    assert "@import" not in page
