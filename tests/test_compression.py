@@ -162,9 +162,10 @@ def lloyd(values, centroids):
         centroids = moved
 
 
-@given(st.lists(st.integers(-50, 50), min_size=4, max_size=40, unique=True), st.integers(1, 4), st.integers(0, 9))
-def test_kmeans_is_the_textbook_s_where_no_cluster_is_empty(values, count, seed):
-    values = np.sort(np.array(values, float))
+@given(st.integers(4, 40), st.integers(1, 4), st.integers(0, 99))
+def test_kmeans_is_the_textbook_s_where_no_cluster_is_empty(size, count, seed):
+    # Drawn, not searched for: a value half way between two centroids may go to either, and both are right.
+    values = np.sort(np.random.default_rng(seed).standard_normal(size))
     start = initial_centroids(values, count, "random", seed)  # values themselves, so each has one
     assert kmeans(values, start) == pytest.approx(lloyd(values, start))
 

@@ -33,7 +33,7 @@ from squeezenet.model import Model, Plain, Shared, Tensor, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
-from squeezenet.sqz import graphs, positions, tensors, text
+from squeezenet.sqz import file, graphs, positions, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
 from test_huffman import decode_bit_by_bit
 
@@ -502,7 +502,7 @@ def test_streams_without_codes_cannot_ask_for_much(data: bytes) -> None:
 
 
 def test_the_emptiest_file_costs_a_known_amount_of_memory() -> None:
-    """MAX_WEIGHTS_PER_BYTE bounds what a file may ask for; this holds the bytes for each of its own to that."""
+    """`most_weights` bounds what a file may ask for; this holds the bytes for each of its own to that."""
     shape = (64, 1024)
     data = sqz.encode(one_layer(Shared(np.zeros(shape, np.uint16), np.zeros(0, np.float32))))
     assert len(data) < 100
@@ -533,7 +533,7 @@ def reads_or_refuses(data: bytes) -> bool:
         model = sqz.decode(data)
     except FormatError:
         return False
-    assert sum(prod(shape) for shape in model.graph.weight_shapes().values()) <= 128 * len(data)
+    assert sum(prod(shape) for shape in model.graph.weight_shapes().values()) <= file.most_weights(len(data))
     return True
 
 

@@ -1,5 +1,6 @@
 """`squeezenet compress MODEL --data DATA --out F.sqz`: squeeze a model into one file."""
 
+import os
 import re
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
@@ -55,6 +56,8 @@ def run(args: Namespace) -> dict[str, Any]:
     out = Path(args.out)
     if out.suffix != ".sqz" or not out.parent.is_dir():
         raise UsageError(f"{out}: --out must be a .sqz file in a folder that exists")
+    if not os.access(out.parent, os.W_OK):  # known now, not after an hour of work
+        raise UsageError(f"{out.parent}: may not be written to; choose another --out")
     settings = settings_of(args)
     model = load_model(args.model, args.random_weights)
     start = time.perf_counter()
@@ -136,4 +139,4 @@ def _images(args: Namespace, model: Model) -> tuple[Pixels | None, Pixels | None
 def _top1(model: Model, pixels: Pixels | None) -> float | None:
     if pixels is None or pixels.labels is None:
         return None
-    return round(evaluate(Runner(model), pixels, model.preparation).top1, 4)
+    return round(evaluate(Runner(model, os.cpu_count() or 1), pixels, model.preparation).top1, 4)

@@ -1,5 +1,6 @@
 """`squeezenet evaluate MODEL --data DATA`: accuracy of exactly what would ship."""
 
+import os
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -27,7 +28,7 @@ def run(args: Namespace) -> dict[str, Any]:
     examples.require_labels()
     pixels = load_pixels(examples, model.preparation, args.limit)
     start = time.perf_counter()
-    score = evaluate(Runner(model), pixels, model.preparation)
+    score = evaluate(Runner(model, os.cpu_count() or 1), pixels, model.preparation)
     path = Path(args.model)
     return {
         "model": args.model,

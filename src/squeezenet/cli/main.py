@@ -30,11 +30,6 @@ VERBS = {
 WORKSHOP = {"torch", "safetensors", "datasets", "pyarrow", "sklearn", "tensorboard", "matplotlib", "tqdm"}
 
 
-# PyTorch's threads spin while they wait, which on two busy cores made a training step 16 times slower. OpenMP reads
-# this when it is loaded, so it must stand here, before any verb imports PyTorch.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -62,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(arguments: list[str]) -> tuple[argparse.ArgumentParser, ModuleType]:
     chosen = next((a for a in arguments if a in VERBS), None)
+    _share_cores(chosen)
     parser = argparse.ArgumentParser(prog="squeezenet", description=__doc__.split("\n")[0])
     parser.add_argument("--version", action="version", version=f"squeezenet {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -81,6 +77,18 @@ def _parser(arguments: list[str]) -> tuple[argparse.ArgumentParser, ModuleType]:
         sub.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser, module
+
+
+def _share_cores(verb: str | None) -> None:
+    """Settings that libraries read when they are loaded, so this runs before any verb imports them.
+
+    PyTorch's threads spin while they wait, which on two busy cores made a training step 16 times slower. OpenBLAS's do
+    too: products of matrices take one thread each, and images are shared out instead. `classify` has one image at a
+    time to work on and keeps its threads.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if verb != "classify":
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _explain(error: BaseException) -> SqueezeNetError | None:

@@ -2,7 +2,7 @@
 
 >>> data = load_data("digits")
 >>> len(data.train), len(data.validation)
-(1437, 360)
+(1438, 359)
 """
 
 import glob

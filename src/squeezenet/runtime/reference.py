@@ -8,6 +8,7 @@ grow with the batch and an image's logits do not depend on its neighbours in the
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from math import prod
 
@@ -33,10 +34,14 @@ from squeezenet.model import FloatArray, Model
 
 
 class Runner:
-    """A model with its weights laid out for running; safe to use from several threads."""
+    """A model with its weights laid out for running; safe to use from several threads.
 
-    def __init__(self, model: Model) -> None:
+    `threads` share out the images of a batch; each image is one thread's from end to end.
+    """
+
+    def __init__(self, model: Model, threads: int = 1) -> None:
         self.graph = model.graph
+        self._threads = threads
         self._shapes = model.graph.shapes()
         self._last_use = model.graph.last_use()
         self._weights = {
@@ -48,7 +53,12 @@ class Runner:
         """(N, channels, height, width) -> (N, classes) logits. Raises `ValueError` for another shape."""
         if images.shape[1:] != self.graph.input_shape:
             raise ValueError(f"images of {images.shape[1:]} for a network that reads {self.graph.input_shape}")
-        return np.array([self._one(image) for image in images], np.float32).reshape(-1, self.graph.classes)
+        if self._threads == 1 or len(images) == 1:
+            logits = [self._one(image) for image in images]
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                logits = list(pool.map(self._one, images))
+        return np.array(logits, np.float32).reshape(-1, self.graph.classes)
 
     def _one(self, image: FloatArray) -> FloatArray:
         values: list[FloatArray | None] = [image]

@@ -47,9 +47,15 @@ class Cursor:
         raise BadStream(f"{self.what}: a number has more than five bytes")
 
     def float32(self) -> float:
-        (value,) = struct.unpack("<f", self.take(4))
+        """The shortest decimal that is this float32: 78.03 comes back as 78.03, not as 78.02999877929688."""
+        raw = bytes(self.take(4))
+        (value,) = struct.unpack("<f", raw)
         if value != value or value in (float("inf"), float("-inf")):
             raise BadStream(f"{self.what}: a number is not finite")
+        for digits in range(6, 10):  # nine always suffice
+            short = float(f"{value:.{digits}g}")
+            if struct.pack("<f", short) == raw:
+                return short
         return float(value)
 
     def finish(self) -> None:

@@ -34,6 +34,7 @@ MAX_FILE = 1 << 30
 MAX_TEXT = 1 << 24
 MAX_LABELS = 1 << 20
 MAX_PAIRS = 256
+FREE_WEIGHTS = 1 << 16
 MAX_WEIGHTS_PER_BYTE = 128
 """Weights a file may declare for each of its bytes: a stranger's kilobyte cannot ask for gigabytes."""
 
@@ -71,9 +72,9 @@ def encode(model: Model) -> bytes:
         tensors.put_weight(body, weights.weight)
         body += tensors.floats(weights.bias)
     total = _HEADER.size + len(body)
-    if _weight_count(model.graph) > MAX_WEIGHTS_PER_BYTE * total:
+    if _weight_count(model.graph) > most_weights(total):
         raise ModelError(
-            f"fewer than one weight in {MAX_WEIGHTS_PER_BYTE * 8} bits is left; a network this empty is not one to ship"
+            f"{_weight_count(model.graph):,} weights would be {total:,} bytes; a network this empty is not one to ship"
         )
     if total > MAX_FILE:
         raise ModelError(f"the file would be larger than {MAX_FILE >> 20} MiB")
@@ -96,7 +97,7 @@ def sections(path: str | Path) -> list[Section]:
 def _decode(data: bytes) -> tuple[Model, list[Section]]:
     body, graph_bytes, text_bytes = _open(data)
     graph, preparation = graphs.unpack(Cursor(body.take(graph_bytes), "graph"))
-    if _weight_count(graph) > MAX_WEIGHTS_PER_BYTE * len(data):
+    if _weight_count(graph) > most_weights(len(data)):
         raise LimitExceeded(f"{len(data)} bytes cannot hold the {_weight_count(graph):,} weights that are declared")
     graph, labels, provenance = _read_text(Cursor(body.take(text_bytes), "text"), graph)
     found = [Section("header", _HEADER.size), Section("graph", graph_bytes), Section("text", text_bytes)]
@@ -142,6 +143,11 @@ def _open(data: bytes) -> tuple[Cursor, int, int]:
     if graph_bytes + text_bytes > body.left:
         raise Truncated("graph and text are longer than the file")
     return body, graph_bytes, text_bytes
+
+
+def most_weights(size: int) -> int:
+    """Weights that a file of `size` bytes may declare; small networks may be as empty as they like."""
+    return max(FREE_WEIGHTS, MAX_WEIGHTS_PER_BYTE * size)
 
 
 def _weight_count(graph: Graph) -> int:
