@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# As the command line does, before NumPy and PyTorch are imported: threads that wait must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 settings.register_profile("patient", deadline=None)  # a busy machine is not a failure
 settings.load_profile("patient")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before PyTorch is imported
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
