@@ -1,7 +1,7 @@
 """Deep Compression from end to end: prune and retrain, share weights and retrain, round what is left (1510.00149).
 
     >>> squeezed = deep_compression(model, pixels, Settings(bits=Bits(6, 6)))           # doctest: +SKIP
-    >>> sqz.write(squeezed, "squeezed.sqz")               # relative indices and Huffman coding happen in the file
+    >>> sqz.write(squeezed, "squeezed.sqz")       # codes positions and indices               # doctest: +SKIP
 
 Every stage is a function that can be used alone (`prune`, `share`, `fine_tune`); this module only puts them in order.
 """

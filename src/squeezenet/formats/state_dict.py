@@ -98,7 +98,7 @@ def recognise(state: Keys, where: str) -> tuple[str, dict[str, int]]:
             return name, settings
     raise ModelError(
         f"{where}: the tensors belong to none of {', '.join(ARCHITECTURES)}; "
-        "load your module in Python and use squeezenet.formats.from_module"
+        "load your module in Python and use squeezenet.formats.state_dict.from_module"
     )
 
 
