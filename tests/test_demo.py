@@ -24,9 +24,9 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert result["top1_before"] - result["top1_after"] <= 0.56  # two of the 359 test images
     assert result["ratio"] >= 30
     assert result["bytes"] == Path(result["file"]).stat().st_size
-    sizes = [stage["bytes"] for stage in result["stages"]]
+    sizes = [stage["bytes"] for stage in result["rows"]]
     assert sizes == sorted(sizes, reverse=True)
-    assert result["stages"][0]["bytes"] == 4 * sqz.read(result["file"]).parameters
+    assert result["rows"][0]["bytes"] == 4 * sqz.read(result["file"]).parameters
     assert result["example"]["predictions"][0]["label"] in "0123456789"
     page = Path(result["report"]).read_text(encoding="utf-8")
     assert_self_contained(page)

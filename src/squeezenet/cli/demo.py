@@ -75,7 +75,7 @@ def run(args: Namespace) -> dict[str, Any]:
     report = out / "report.html"
     write_report(report, run_folder / "metrics.jsonl", stages, after["images"], shared, sqz.sections(shipped), example)
     return {
-        "stages": [
+        "rows": [
             {"name": s.name, "bytes": s.bytes, "ratio": round(stages[0].bytes / s.bytes, 2), "top1": s.top1}
             for s in stages
         ],
@@ -95,7 +95,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 def render(result: dict[str, Any]) -> str:
     """For people."""
-    rows = [[s["name"], f"{s['bytes']:,}", f"{s['ratio']:.1f}x", f"{s['top1']:.2f}%"] for s in result["stages"]]
+    rows = [[s["name"], f"{s['bytes']:,}", f"{s['ratio']:.1f}x", f"{s['top1']:.2f}%"] for s in result["rows"]]
     best = result["example"]["predictions"][0]
     return "\n".join(
         [
