@@ -51,11 +51,11 @@ def share_compensated(
         if isinstance(op, Conv | Linear) and op.name in bits:
             weight = network.weight(op.name)().detach()
             codebook = centroids_of(weight, bits[op.name], initialisation, seed)
-            target = exact[-1]
-            assert target is not None
-            indices = _assign(op, weight, codebook, after[0], target)
+            indices = _assign(op, weight, codebook, after[0])
             network.replace_weight(op.name, _shared(indices, codebook))
             result = network.apply_op(op, after)
+            target = exact[-1]
+            assert target is not None
             axes = (0, 2, 3) if result.dim() == 4 else (0,)
             shift = (target - result).mean(axes)
             network.bias(op.name).add_(shift)
@@ -68,8 +68,8 @@ def share_compensated(
                 exact[i] = changed[i] = None
 
 
-def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor, target: Tensor) -> NDArray[np.int64]:
-    """Indices for every weight: 0 for zeros, else 1 + the centroid. `target` is what the layer gave before."""
+def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor) -> NDArray[np.int64]:
+    """Indices for every weight: 0 for zeros, else 1 + the centroid."""
     rows = weight.reshape(len(weight), -1).double().numpy()
     groups = op.groups if isinstance(op, Conv) else 1
     indices = np.zeros(rows.shape, np.int64)
@@ -79,7 +79,7 @@ def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor
         if rows.shape[1] > MAX_INPUTS:
             indices[block] = np.where(rows[block] != 0, nearest(rows[block], codebook) + 1, 0)
             continue
-        covariance, with_target = _covariances(op, inputs, target, group, groups)
+        covariance = _covariance(op, inputs, group, groups)
         order = np.argsort(-np.diag(covariance), kind="stable")  # what matters most has most left to make up for it
         factors: dict[bytes, Doubles] = {}  # unpruned rows share one
         for i in range(block.start, block.stop):
@@ -87,10 +87,7 @@ def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor
             key = where.tobytes()
             if key not in factors:
                 factors[key] = _factor(covariance[np.ix_(where, where)])
-            factor, row = factors[key], rows[i, where]
-            # First the floats that fit the target best on these inputs: they make up for the layers before.
-            missing = with_target[where, i - block.start] - covariance[np.ix_(where, where)] @ row
-            indices[i, where] = _assign_row(row + factor.T @ (factor @ missing), codebook, factor) + 1
+            indices[i, where] = _assign_row(rows[i, where], codebook, factors[key]) + 1
     return indices.reshape(tuple(weight.shape))
 
 
@@ -114,31 +111,24 @@ def _factor(covariance: Doubles) -> Doubles:
     return np.linalg.inv(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1]
 
 
-def _covariances(op: Conv | Linear, inputs: Tensor, target: Tensor, group: int, groups: int) -> tuple[Doubles, Doubles]:
-    """Of the values that one output of a group reads, with each other and with the group's outputs in `target`."""
-    sums: Tensor | None = None
-    products: Tensor | None = None
-    origin: Tensor | None = None
+def _covariance(op: Conv | Linear, inputs: Tensor, group: int, groups: int) -> Doubles:
+    """Of the values that one output of the layer reads, over all positions of all images."""
+    size = inputs.shape[1] // groups * (op.kernel[0] * op.kernel[1] if isinstance(op, Conv) else 1)
+    product, sums = torch.zeros(size, size, dtype=torch.double), torch.zeros(size, dtype=torch.double)
+    origin: Tensor | None = None  # near the mean, so that little is lost where the mean is large
     count = 0
-    for image, wanted in zip(inputs.split(8), target.split(8), strict=True):
+    for image in inputs.split(8):
         if isinstance(op, Conv):
             part = image.chunk(groups, 1)[group]
             patches = F.unfold(part, op.kernel, padding=op.padding, stride=op.stride).transpose(1, 2).flatten(0, 1)
-            outputs = wanted.chunk(groups, 1)[group].flatten(2).transpose(1, 2).flatten(0, 1)
         else:
-            patches, outputs = image, wanted
-        both = torch.cat([patches, outputs], 1)
-        origin = both.mean(0) if origin is None else origin  # near the mean: little is lost where the mean is large
-        both = both - origin
-        product, total = (both[:, : patches.shape[1]].T @ both).double(), both.sum(0).double()
-        products = product if products is None else products + product
-        sums = total if sums is None else sums + total
-        count += len(both)
-    assert products is not None
-    assert sums is not None
-    size = len(products)
-    covariances = (products / count - torch.outer(sums[:size], sums) / count**2).numpy()
-    return covariances[:, :size], covariances[:, size:]
+            patches = image
+        origin = patches.mean(0) if origin is None else origin
+        patches = patches - origin
+        product += patches.T @ patches
+        sums += patches.sum(0)
+        count += len(patches)
+    return (product / count - torch.outer(sums, sums) / count**2).numpy()
 
 
 def _shared(indices: NDArray[np.int64], codebook: Doubles) -> SharedWeight:
