@@ -155,7 +155,10 @@ def test_the_authors_model_on_the_whole_sample(shared, official, capsys):
 
 @pytest.mark.slow
 def test_the_authors_model_at_six_bits(shared, official, tmp_path, capsys):
-    """Deep Compression's second row for SqueezeNet in table 2, from 900 images instead of all of ImageNet."""
+    """Deep Compression's second row for SqueezeNet in table 2, from 900 images instead of all of ImageNet.
+
+    docs/RESULTS.md has the accuracy (65.3%); the bound here leaves room for what seeds and processors change.
+    """
     out = tmp_path / "six.sqz"
     data = str(shared / "data/imagenet-calib.parquet")
     command = ["compress", str(official), "--method", "deep-compression", "--bits", "6", "--data", data, "--json"]
@@ -164,7 +167,7 @@ def test_the_authors_model_at_six_bits(shared, official, tmp_path, capsys):
     assert result["bytes"] == out.stat().st_size <= 470_000
     assert result["images"] == 100
     assert all(held.weight.codebook.size <= 64 for held in sqz.read(out).weights.values())
-    assert evaluate(capsys, out, shared / "data/imagenet-sample.parquet")["top1"] >= 65.2
+    assert evaluate(capsys, out, shared / "data/imagenet-sample.parquet")["top1"] >= 64.2
 
 
 MEASURED = """
