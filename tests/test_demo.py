@@ -21,7 +21,7 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert result["top1_before"] >= 98
     assert result["top1_after"] >= 98
-    assert result["top1_before"] - result["top1_after"] <= 0.56  # two of the 359 test images
+    assert result["top1_before"] - result["top1_after"] <= 0.5
     assert result["ratio"] >= 30
     assert result["bytes"] == Path(result["file"]).stat().st_size
     sizes = [stage["bytes"] for stage in result["rows"]]

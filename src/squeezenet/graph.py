@@ -243,14 +243,6 @@ class Graph:
         last[-1] = len(self.ops)
         return last
 
-    def consumers(self) -> list[list[int]]:
-        """For every value the indices of the operations that read it."""
-        readers: list[list[int]] = [[] for _ in range(len(self.ops) + 1)]
-        for index, op in enumerate(self.ops):
-            for i in op.inputs:
-                readers[i].append(index)
-        return readers
-
 
 def _refuse(op: Op) -> list[Shape]:
     raise BadGraph(f"{type(op).__name__} takes one input, not {len(op.inputs)}")
