@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from squeezenet.data import Examples, default_preparation, load_data, load_evaluation, load_pixels
-from squeezenet.data.augment import Augmentation, augment, finish
+from squeezenet.data.augment import Augmentation, augment, draw, finish
 from squeezenet.data.batches import open_source
 from squeezenet.data.examples import Picked, shuffled
 from squeezenet.data.parquet import ParquetImages
@@ -23,6 +23,7 @@ from squeezenet.errors import DataError
 from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise, open_image
+from squeezenet.training.distributed import Group
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -309,45 +310,60 @@ def test_batches_are_the_same_from_memory_and_from_threads(tmp_path):
     assert sorted(np.concatenate(order).tolist()) == list(range(30))
     assert not all(np.array_equal(a, b) for a, b in zip(order, held.order(8, seed=5, epoch=2), strict=True))
     for batches in zip(*(source.batches(order) for source in (held, *read)), strict=True):
-        for images, labels, unreadable in batches:
-            assert torch.equal(images, batches[0][0])
-            assert torch.equal(labels, batches[0][1])
-            assert unreadable == ()
+        for batch in batches:
+            assert torch.equal(batch.images, batches[0].images)
+            assert torch.equal(batch.labels, batches[0].labels)
+            assert (batch.unreadable, batch.size) == ((), len(batch.images))
+    for size in (2, 3):  # processes: together they have every image of every batch once
+        shares = [
+            [source.batches(order, Group(rank, 0, size).slice) for source in (held, *read)] for rank in range(size)
+        ]
+        for whole, *parts in zip(held.batches(order), *(zip(*share, strict=True) for share in shares), strict=True):
+            for same in zip(*parts, strict=True):
+                rows = torch.cat([part.rows for part in same])
+                assert sorted(rows.tolist()) == list(range(len(whole.images)))
+                assert torch.equal(torch.cat([part.images for part in same]), whole.images[rows])
+                assert torch.equal(torch.cat([part.labels for part in same]), whole.labels[rows])
+                assert all(part.size == len(whole.images) for part in same)
+
+
+def draws(images, seed):
+    return draw(len(images), torch.Generator().manual_seed(seed))
 
 
 def test_crops_come_from_everywhere_and_mirrors_half_the_time():
     image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8).expand(400, 3, 8, 8)
-    cut = augment(image, Augmentation(), 6, torch.Generator().manual_seed(0))
+    cut = augment(image, Augmentation(), 6, draws(image, 0))
     assert cut.shape == (400, 3, 6, 6)
     assert cut.dtype == torch.uint8
     mirrored = cut[:, 0, 0, 0] > cut[:, 0, 0, 1]
     assert 150 < int(mirrored.sum()) < 250
     corners = torch.where(mirrored, cut[:, 0, 0, -1], cut[:, 0, 0, 0])
     assert set(corners.tolist()) == {8 * row + column for row in range(3) for column in range(3)}
-    assert torch.equal(cut, augment(image, Augmentation(), 6, torch.Generator().manual_seed(0)))
-    whole = augment(image, Augmentation(mirror=False), 8, torch.Generator())
+    assert torch.equal(cut, augment(image, Augmentation(), 6, draws(image, 0)))
+    whole = augment(image, Augmentation(mirror=False), 8, draws(image, 0))
     assert torch.equal(whole, image)
 
 
 def test_padding_repeats_the_edge_and_distortion_stays_in_range():
     image = torch.full((50, 1, 8, 8), 200, dtype=torch.uint8)
     how = Augmentation(pad=3, rotate=30, zoom=0.3)
-    assert torch.allclose(augment(image, how, 8, torch.Generator().manual_seed(1)), torch.tensor(200.0))
+    assert torch.allclose(augment(image, how, 8, draws(image, 1)), torch.tensor(200.0))
     ramp = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
-    moved = augment(ramp, Augmentation(mirror=False, rotate=45), 8, torch.Generator().manual_seed(1))
+    moved = augment(ramp, Augmentation(mirror=False, rotate=45), 8, draws(ramp, 1))
     assert not torch.equal(moved, ramp.float())
     assert 0 <= moved.min() <= moved.max() <= 63
 
 
 def test_light_and_erasing():
     images = torch.ones(20, 2, 8, 8)
-    erased = finish(images.clone(), Augmentation(erase=4), torch.Generator().manual_seed(0))
+    erased = finish(images.clone(), Augmentation(erase=4), draws(images, 0))
     counts = (erased == 0).sum((1, 2, 3))
     assert (counts > 0).all()
     assert (counts <= 2 * 16).all()
     assert counts.max() == 32
     noise = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    lit = finish(noise.clone(), Augmentation(light=0.5), torch.Generator().manual_seed(0))
+    lit = finish(noise.clone(), Augmentation(light=0.5), draws(noise, 0))
     assert (lit.mean((1, 2, 3)) - noise.mean((1, 2, 3))).abs().max() > 0.1
 
 

@@ -23,7 +23,7 @@ from squeezenet.data.augment import Augmentation
 from squeezenet.errors import CheckpointError, DataError, TrainingError, UsageError
 from squeezenet.models import create_model, create_seeded, describe
 from squeezenet.preparation import Preparation
-from squeezenet.training import MODERN, PAPER, Recipe, evaluate, fresh_model, train
+from squeezenet.training import MODERN, PAPER, Recipe, Setup, evaluate, fresh_model, train
 from squeezenet.training.checkpoint import load_newest, save_checkpoint
 from squeezenet.training.start import scale_start
 from squeezenet.training.watch import Watch
@@ -81,7 +81,7 @@ def test_it_learns_and_leaves_a_run_folder(data, tmp_path):
     assert evaluate(model, load_pixels(data.validation, PREPARATION), PREPARATION, batch_size=7).top1 == result.top1
 
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "model.safetensors", "config.json", "metrics.jsonl", "tensorboard", "checkpoints",
+        "model.safetensors", "config.json", "metrics.jsonl", "tensorboard", "checkpoints", ".lock",
     }  # fmt: skip
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["recipe"]["seed"] == 0
@@ -116,7 +116,9 @@ def test_a_stopped_run_ends_with_the_same_bits(data, tmp_path, recipe, every):
     straight = network()
     expected = train(straight, data, PREPARATION, recipe, tmp_path / "straight")
     with pytest.raises(Stop):
-        train(network(), data, PREPARATION, recipe, tmp_path / "run", checkpoint_seconds=every, on_epoch=stop_at(8))
+        train(
+            network(), data, PREPARATION, recipe, tmp_path / "run", Setup(checkpoint_seconds=every), on_epoch=stop_at(8)
+        )
     assert not (tmp_path / "run/model.safetensors").exists()
     resumed = network()
     steps = []
@@ -144,7 +146,7 @@ def test_a_finished_run_is_not_repeated(data, tmp_path):
 def test_reading_from_disk_does_not_depend_on_threads(data, tmp_path):
     models = [network(), network()]
     for workers, model in enumerate(models, 1):
-        train(model, data, PREPARATION, QUICK, tmp_path / str(workers), cache_bytes=0, workers=workers)
+        train(model, data, PREPARATION, QUICK, tmp_path / str(workers), Setup(cache_bytes=0, workers=workers))
     assert torch.equal(weights(models[0]), weights(models[1]))
 
 
@@ -166,7 +168,7 @@ def test_the_global_generator_is_left_alone(data, tmp_path):
 def test_micro_batches_give_the_gradient_of_the_batch(data, tmp_path):
     plain = Augmentation(mirror=False)
     models = [network(dropout=0.0), network(dropout=0.0)]
-    for micro, model in zip((None, 7), models, strict=True):
+    for micro, model in zip((0, 7), models, strict=True):
         recipe = Recipe(epochs=1, batch_size=30, micro_batch=micro, lr=0.01, augmentation=plain)
         train(model, data, PREPARATION, recipe, tmp_path / str(micro))
     assert torch.allclose(weights(models[0]), weights(models[1]), atol=1e-6)
@@ -176,7 +178,7 @@ def test_micro_batches_give_the_gradient_of_the_batch(data, tmp_path):
 @pytest.mark.parametrize("damage", ["flip", "cut", "json", "state"])
 def test_a_damaged_newest_checkpoint_is_passed_over_loudly(data, tmp_path, caplog, damage):
     with pytest.raises(Stop):
-        train(network(), data, PREPARATION, QUICK, tmp_path / "a", checkpoint_seconds=0.0, on_epoch=stop_at(8))
+        train(network(), data, PREPARATION, QUICK, tmp_path / "a", Setup(checkpoint_seconds=0.0), on_epoch=stop_at(8))
     newest = sorted((tmp_path / "a/checkpoints").glob("*.safetensors"))[-1]
     content = bytearray(newest.read_bytes())
     if damage == "flip":
@@ -275,7 +277,7 @@ def test_empty_classes_and_unreadable_images_are_reported(data, tmp_path, caplog
     images = [b"damaged" if i in (3, 30) else image for i, image in enumerate(train_examples.images)]
     broken = Data(replace(train_examples, images=images), bars(30, 1, train_examples.classes))
     results = [
-        train(network(classes=4), broken, PREPARATION, QUICK, tmp_path / str(size), cache_bytes=size)
+        train(network(classes=4), broken, PREPARATION, QUICK, tmp_path / str(size), Setup(cache_bytes=size))
         for size in (0, 2**20)
     ]
     for result in results:
@@ -324,10 +326,10 @@ def test_a_recipe_that_cannot_work_is_refused(wrong):
 
 
 def test_weight_decay_spares_biases_only_when_told():
-    groups = MODERN.optimiser(network()).param_groups
+    groups = MODERN.optimisers(network())[0].param_groups
     assert [g["weight_decay"] for g in groups] == [MODERN.weight_decay, 0.0]
     assert all(p.ndim == 1 for p in groups[1]["params"])
-    assert len(PAPER.optimiser(network()).param_groups) == 1
+    assert len(PAPER.optimisers(network())[0].param_groups) == 1
 
 
 def test_scaled_start_gives_every_layer_unit_variance():
@@ -365,18 +367,19 @@ def test_settings_reach_network_recipe_and_augmentation():
         "--lr",
         "0.1",
     ]
-    recipe, overrides = verb.settings(arguments(*given, "--epochs", "3", "--recipe", "modern"))
-    assert overrides == {"base_e": 32, "bypass": "simple"}
+    job = verb.settings(arguments(*given, "--epochs", "3", "--recipe", "modern"))
+    recipe = job.recipe
+    assert job.network == {"base_e": 32, "bypass": "simple"}
     assert (recipe.nesterov, recipe.lr, recipe.epochs, recipe.augmentation.zoom) == (True, 0.1, 3.0, 0.2)
     assert recipe.augmentation.mirror is False  # digits
-    assert verb.settings(arguments())[0].name == "paper"
-    assert verb.settings(arguments("--set", "iterations=7", "--recipe", "modern"))[0].steps(50) == 7
+    assert verb.settings(arguments()).recipe.name == "paper"
+    assert verb.settings(arguments("--set", "iterations=7", "--recipe", "modern")).recipe.steps(50) == 7
 
 
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("depth=3", "known are base_e"), ("base_e", "KEY=VALUE"), ("base_e=x", "whole number"),
+        ("depth=3", "known are .*base_e"), ("base_e", "KEY=VALUE"), ("base_e=x", "whole number"),
         ("sr=half", "must be a number"), ("bypass=other", "must be one of none, simple, complex"),
         ("nesterov=1", "must be one of true, false"), ("classes=3", "known are"),
     ],
@@ -421,7 +424,7 @@ def test_a_terminated_run_saves_and_goes_on(tmp_path):
 def test_alexnet_gets_the_images_it_can_read(tmp_path, monkeypatch):
     seen = {}
 
-    def instead(model, data, preparation, recipe, out, **_):
+    def instead(model, data, preparation, recipe, out, setup, **_):
         seen.update(shape=preparation.shape, classes=model.classifier[-1].out_features)
         raise Stop
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from squeezenet.data import Pixels
-from squeezenet.data.augment import Augmentation, augment
+from squeezenet.data.augment import Augmentation, augment, draw
 from squeezenet.errors import DataError, TrainingError
 from squeezenet.models.network import Network
 from squeezenet.preparation import Preparation
@@ -110,7 +110,7 @@ def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None 
     """A batch of network inputs (N, C, H, W), augmented where `random` is given."""
     images = torch.from_numpy(teaching.pixels.images[chosen.numpy()])
     if random is not None:
-        images = augment(images, teaching.augmentation, images.shape[-1], random)  # (N, C, H, W)
+        images = augment(images, teaching.augmentation, images.shape[-1], draw(len(images), random))  # (N, C, H, W)
     return torch.from_numpy(normalise(images.numpy(), teaching.preparation)).contiguous(
         memory_format=torch.channels_last
     )

@@ -1,10 +1,11 @@
-"""Random crops, mirrors and small distortions, a batch at a time and on the device where the batch is.
+"""Random crops, mirrors and distortions, a batch at a time and on the device where the batch is.
 
     >>> images = torch.zeros(4, 1, 16, 16, dtype=torch.uint8)
-    >>> augment(images, Augmentation(pad=2), 16, torch.Generator().manual_seed(0)).shape
+    >>> augment(images, Augmentation(pad=2), 16, draw(4, torch.Generator().manual_seed(0))).shape
     torch.Size([4, 1, 16, 16])
 
-All random numbers are drawn on the CPU from one generator, so a run gives the same images on every device.
+Chance enters as `draws` (N, 11): uniform numbers, a row an image, drawn on the CPU for the whole batch. What becomes of
+an image depends on its row alone, not on the device, the micro-batch or the number of machines the batch is shared by.
 """
 
 import math
@@ -14,12 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Which of an image's numbers decides what.
+_CORNER, _MIRROR, _ROTATE, _ZOOM, _LIGHT, _ERASE, _AREA, _SHAPE = slice(0, 2), 2, 3, 4, slice(5, 7), slice(7, 9), 9, 10
+DRAWS = 11
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """What may happen to a training image; the defaults are the paper's: a random crop, and a mirror half the time."""
 
     mirror: bool = True  # wrong for digits and text
+    area: float = 1.0  # smallest share of the image that a crop may show, enlarged and stretched by up to 4:3 to fill
     pad: int = 0  # pixels the crop may hang over the edge, which is repeated; for images that are not larger than it
     rotate: float = 0.0  # degrees, at most, either way
     zoom: float = 0.0  # 0.1: 10% larger or smaller at most
@@ -32,45 +38,67 @@ class Augmentation:
         return self.rotate > 0 or self.zoom > 0
 
 
-def augment(images: Tensor, how: Augmentation, crop: int, random: torch.Generator) -> Tensor:
+def draw(n: int, random: torch.Generator) -> Tensor:
+    """What chance decides for `n` images: (n, DRAWS) numbers from 0 to 1."""
+    return torch.rand(n, DRAWS, generator=random)
+
+
+def augment(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor:
     """(N, C, R, R) uint8 -> (N, C, crop, crop), uint8 unless it distorts (then float32, 0 to 255)."""
+    cut = _resized_crop(images.float(), how, crop, draws) if how.area < 1 else _crop(images, how, crop, draws)
+    return _distort(cut.float(), how, draws) if how.distorts else cut
+
+
+def _crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor:
     n, c, size, _ = images.shape
     span = size - crop + 2 * how.pad + 1
-    corner = torch.randint(span, (n, 2), generator=random) - how.pad
-    mirrored = torch.rand(n, generator=random) < 0.5
+    corner = (draws[:, _CORNER] * span).long().clamp(max=span - 1) - how.pad
     steps = torch.arange(crop)
     rows = (corner[:, :1] + steps).clamp(0, size - 1)  # (N, crop); what hangs over reads the edge
     columns = (corner[:, 1:] + steps).clamp(0, size - 1)
     if how.mirror:
-        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+        columns = torch.where((draws[:, _MIRROR] < 0.5)[:, None], columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
     batch, channel = torch.arange(n, device=images.device), torch.arange(c, device=images.device)
-    cut = images[batch[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
-    return _distort(cut.float(), how, random) if how.distorts else cut
+    return images[batch[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def _distort(images: Tensor, how: Augmentation, random: torch.Generator) -> Tensor:
+def _resized_crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor:
+    """A box of random area, shape and place, resized to (crop, crop), as Inception was trained (1409.4842)."""
+    area, shape = how.area + (1 - how.area) * draws[:, _AREA], torch.exp((2 * draws[:, _SHAPE] - 1) * math.log(4 / 3))
+    height, width = (area / shape).sqrt().clamp(max=1), (area * shape).sqrt().clamp(max=1)  # of the image's side
+    corner = draws[:, _CORNER]
+    y, x = (1 - height) * (2 * corner[:, 0] - 1), (1 - width) * (2 * corner[:, 1] - 1)
+    if how.mirror:
+        width = torch.where(draws[:, _MIRROR] < 0.5, -width, width)
+    zero = torch.zeros(len(images))
+    matrix = torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
+    return _sample(images, matrix, crop)
+
+
+def _distort(images: Tensor, how: Augmentation, draws: Tensor) -> Tensor:
     """Rotate and scale each image around its centre; what comes in from outside repeats the edge."""
-    n = len(images)
-    angle = (2 * torch.rand(n, generator=random) - 1) * math.radians(how.rotate)
-    scale = 1 + (2 * torch.rand(n, generator=random) - 1) * how.zoom
-    cos, sin, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros(n)
+    angle = (2 * draws[:, _ROTATE] - 1) * math.radians(how.rotate)
+    scale = 1 + (2 * draws[:, _ZOOM] - 1) * how.zoom
+    cos, sin, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros(len(images))
     matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)  # (N, 2, 3)
-    grid = F.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
+    return _sample(images, matrix, images.shape[-1])
+
+
+def _sample(images: Tensor, matrix: Tensor, side: int) -> Tensor:
+    grid = F.affine_grid(matrix.to(images.device), [*images.shape[:2], side, side], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def finish(images: Tensor, how: Augmentation, random: torch.Generator) -> Tensor:
+def finish(images: Tensor, how: Augmentation, draws: Tensor) -> Tensor:
     """Light and erased squares, on normalised images (N, C, H, W) where 0 is the mean; changes them in place."""
-    n, _, height, width = images.shape
+    height, width = images.shape[2:]
     if how.light > 0:
-        draws = (2 * torch.rand(2, n, 1, 1, 1, generator=random) - 1).to(images.device)
-        spread = images.std() if images.numel() > 1 else images.new_tensor(1.0)
-        images = images.mul_(1 + how.light * draws[0]).add_(how.light * draws[1] * spread)
+        change = how.light * (2 * draws[:, _LIGHT, None, None] - 1).to(images.device)[:, :, None]  # (N, 2, 1, 1, 1)
+        spread = images.std((1, 2, 3), keepdim=True)
+        images = images.mul_(1 + change[:, 0]).add_(change[:, 1] * spread)
     if how.erase > 0:
-        corner = (
-            torch.stack([torch.randint(side, (n,), generator=random) for side in (height, width)], 1) - how.erase // 2
-        )
+        corner = (draws[:, _ERASE] * torch.tensor([height, width])).long() - how.erase // 2
         row, column = torch.arange(height), torch.arange(width)
         hit_rows = (row >= corner[:, :1]) & (row < corner[:, :1] + how.erase)  # (N, H)
         hit_columns = (column >= corner[:, 1:]) & (column < corner[:, 1:] + how.erase)

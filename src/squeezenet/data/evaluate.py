@@ -26,6 +26,13 @@ def evaluate(
 
     Raises `DataError` without labels or readable images, `ModelError` if the network gives values that are not numbers.
     """
+    return score(*count_hits(answer, data, preparation, batch_size, progress))
+
+
+def count_hits(
+    answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
+) -> tuple[int, int, int]:
+    """Images whose label comes first, is among the first five, and all that can be read. Raises as `evaluate` does."""
     from tqdm import tqdm
 
     if data.labels is None:
@@ -42,9 +49,7 @@ def evaluate(
             assert part.labels is not None
             correct = hits(logits, part.labels)
             first, among, images = first + correct[0], among + correct[1], images + len(part)
-    if not images:
-        raise DataError("accuracy needs images; none can be read")
-    return score(first, among, images)
+    return first, among, images
 
 
 def _parts(data: Examples | Pixels, preparation: Preparation, batch_size: int) -> Iterator[Pixels]:

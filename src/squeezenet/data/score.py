@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from squeezenet.errors import DataError
+
 
 @dataclass(frozen=True)
 class Score:
@@ -31,5 +33,7 @@ def hits(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int = 5) 
 
 
 def score(first: int, among: int, images: int) -> Score:
-    """The hits of `images` images as percentages."""
+    """The hits of `images` images as percentages. Raises `DataError` if there are none."""
+    if not images:
+        raise DataError("accuracy needs images; none can be read")
     return Score(images, 100 * first / images, 100 * among / images)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 Stem = Literal["v1.0", "v1.1", "32", "64"]
 Bypass = Literal["none", "simple", "complex"]
+Norm = Literal["none", "batch"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Metaparameters:
     classes: int = 1000
     in_channels: int = 3
     dropout: float = 0.5
+    norm: Norm = (
+        "none"  # "batch": behind every convolution but conv10. Not in the paper; folded away in a shipped model
+    )
 
     def fire_widths(self) -> list[tuple[int, int, int]]:
         """(s1x1, e1x1, e3x3) of every Fire module."""
@@ -61,6 +65,12 @@ STEMS: dict[str, _Stem] = {
 }
 
 
+def _activation(channels: int, norm: Norm) -> nn.Module:
+    """What stands behind a convolution. Without normalisation it has no weights, so the keys are torchvision's."""
+    relu = nn.ReLU(inplace=True)
+    return relu if norm == "none" else nn.Sequential(nn.BatchNorm2d(channels), relu)
+
+
 class Fire(nn.Module):
     """Squeeze with 1x1 filters, expand with 1x1 and 3x3 filters, join (section 3.2).
 
@@ -68,16 +78,19 @@ class Fire(nn.Module):
     channels in as out; `"complex"` adds a 1x1 convolution of it (section 6).
     """
 
-    def __init__(self, in_channels: int, s1x1: int, e1x1: int, e3x3: int, bypass: Bypass = "none") -> None:
+    def __init__(
+        self, in_channels: int, s1x1: int, e1x1: int, e3x3: int, bypass: Bypass = "none", norm: Norm = "none"
+    ) -> None:
         super().__init__()
         if bypass == "simple" and in_channels != e1x1 + e3x3:
             raise ValueError(f"a simple bypass needs {in_channels} channels out, not {e1x1 + e3x3}")
-        self.squeeze = nn.Conv2d(in_channels, s1x1, 1)
-        self.squeeze_activation = nn.ReLU(inplace=True)
-        self.expand1x1 = nn.Conv2d(s1x1, e1x1, 1)
-        self.expand1x1_activation = nn.ReLU(inplace=True)
-        self.expand3x3 = nn.Conv2d(s1x1, e3x3, 3, padding=1)
-        self.expand3x3_activation = nn.ReLU(inplace=True)
+        biased = norm == "none"
+        self.squeeze = nn.Conv2d(in_channels, s1x1, 1, bias=biased)
+        self.squeeze_activation = _activation(s1x1, norm)
+        self.expand1x1 = nn.Conv2d(s1x1, e1x1, 1, bias=biased)
+        self.expand1x1_activation = _activation(e1x1, norm)
+        self.expand3x3 = nn.Conv2d(s1x1, e3x3, 3, padding=1, bias=biased)
+        self.expand3x3_activation = _activation(e3x3, norm)
         self.has_bypass = bypass != "none"
         self.bypass = nn.Conv2d(in_channels, e1x1 + e3x3, 1) if bypass == "complex" else nn.Identity()
 
@@ -104,15 +117,15 @@ class SqueezeNet(nn.Module):
         # The stem keeps its share of the network's width: 96 (64) filters belong to base_e = 128.
         filters = max(round(filters * meta.base_e / 128), 4)
         features: list[nn.Module] = [
-            nn.Conv2d(meta.in_channels, filters, kernel, stride, padding),  # v1.0: (N, 96, 111, 111)
-            nn.ReLU(inplace=True),
+            nn.Conv2d(meta.in_channels, filters, kernel, stride, padding, bias=meta.norm == "none"),
+            _activation(filters, meta.norm),  # v1.0: (N, 96, 111, 111)
         ]
         pool = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
         if 1 in stem.pools:
             features.append(nn.MaxPool2d(**pool))  # (N, 96, 55, 55)
         channels = filters
         for i, (s1x1, e1x1, e3x3) in enumerate(meta.fire_widths()):
-            features.append(Fire(channels, s1x1, e1x1, e3x3, self._bypass(channels, e1x1 + e3x3)))
+            features.append(Fire(channels, s1x1, e1x1, e3x3, self._bypass(channels, e1x1 + e3x3), meta.norm))
             channels = e1x1 + e3x3
             if i + 2 in stem.pools and i + 1 < meta.fires:
                 features.append(nn.MaxPool2d(**pool))  # (N, 256, 27, 27) after fire4, (N, 512, 13, 13) after fire8
@@ -120,7 +133,8 @@ class SqueezeNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Dropout(meta.dropout),
             nn.Conv2d(channels, meta.classes, 1),  # conv10: (N, 1000, 13, 13)
-            nn.ReLU(inplace=True),
+            # The paper's ReLU on logits is of no use to a network that is normalised, and can silence a class.
+            nn.ReLU(inplace=True) if meta.norm == "none" else nn.Identity(),
             nn.AdaptiveAvgPool2d(1),
         )
         self.initialise()
@@ -143,7 +157,8 @@ class SqueezeNet(nn.Module):
                 else:
                     # Caffe's "xavier": uniform within sqrt(3 / fan_in); PyTorch's own averages fan in and fan out.
                     nn.init.kaiming_uniform_(module.weight, nonlinearity="linear")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, classes)."""

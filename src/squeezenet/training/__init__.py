@@ -5,8 +5,8 @@
 """
 
 from squeezenet.training.evaluate import evaluate
-from squeezenet.training.loop import TrainResult, train
+from squeezenet.training.loop import Setup, TrainResult, train
 from squeezenet.training.recipe import MODERN, PAPER, RECIPES, Recipe
 from squeezenet.training.start import fresh_model
 
-__all__ = ["MODERN", "PAPER", "RECIPES", "Recipe", "TrainResult", "evaluate", "fresh_model", "train"]
+__all__ = ["MODERN", "PAPER", "RECIPES", "Recipe", "Setup", "TrainResult", "evaluate", "fresh_model", "train"]

@@ -95,23 +95,23 @@ def _steps(folder: Path) -> list[int]:
     return sorted((int(p.stem[5:]) for p in folder.glob("step-*.json") if p.stem[5:].isdigit()), reverse=True)
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """What an optimiser remembers of each parameter: momentum and the like."""
     return {
-        f"optimiser.{index}.{key}": value
+        f"{prefix}{index}.{key}": value
         for index, held in optimiser.state_dict()["state"].items()
         for key, value in held.items()
         if isinstance(value, Tensor)
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
     """Give an optimiser back what `optimiser_tensors` took."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     held: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".", 2)
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".", 1)
             like = parameters[int(index)]
             if tensor.shape == like.shape:  # in the parameter's own memory layout, which fused optimisers rely on
                 tensor = torch.empty_like(like, requires_grad=False).copy_(tensor)

@@ -10,15 +10,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from squeezenet.data import Examples, Pixels, Score
-from squeezenet.data.evaluate import evaluate as evaluate_answers
+from squeezenet.data.evaluate import count_hits
+from squeezenet.data.score import score
 from squeezenet.errors import ModelError, TrainingError
 from squeezenet.preparation import Preparation
+from squeezenet.training.distributed import Group
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: Examples | Pixels, preparation: Preparation, batch_size: int = 256) -> Score:
+def evaluate(
+    model: nn.Module,
+    data: Examples | Pixels,
+    preparation: Preparation,
+    batch_size: int = 256,
+    group: Group | None = None,
+) -> Score:
     """Top-1 and top-5 in percent over the images that can be read, on the device where the model is.
 
+    In a group, `data` is this process's share, of whatever size; the score is exactly that of all images together.
     Raises `DataError` without labels or readable images, `TrainingError` if the network gives no numbers.
     """
     device = next(model.parameters()).device
@@ -29,7 +38,9 @@ def evaluate(model: nn.Module, data: Examples | Pixels, preparation: Preparation
         return model(torch.from_numpy(images).to(device)).float().cpu().numpy()
 
     try:
-        return evaluate_answers(answer, data, preparation, batch_size, progress=False)
+        counts = count_hits(answer, data, preparation, batch_size, progress=False)
+        first, among, images = (group or Group()).add(*counts)
+        return score(int(first), int(among), int(images))
     except ModelError as error:
         raise TrainingError(f"{error}; train again with a lower --lr") from None
     finally:

@@ -1,4 +1,4 @@
-"""The training loop. One process; a run that was stopped, however hard, goes on where its last checkpoint is.
+"""The training loop: a run that was stopped, however hard, goes on where its last checkpoint is.
 
     >>> data = load_data("digits")                                             # doctest: +SKIP
     >>> preparation = default_preparation(data.train)                          # doctest: +SKIP
@@ -7,35 +7,41 @@
     99.17
 
 Everything random depends on (seed, step) or (seed, epoch) alone. On a CPU, a run that was stopped and taken up again
-ends with the same bits as one that never stopped.
+ends with the same bits as one that never stopped. Under `torchrun` every process makes the same call.
 """
 
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from squeezenet.data.batches import CACHE_BYTES, Source, batches_per_epoch, open_source
+from squeezenet.data.batches import CACHE_BYTES, batches_per_epoch, open_source
 from squeezenet.data.examples import Data, Examples, Indices
 from squeezenet.data.pixels import Pixels, load_pixels
 from squeezenet.data.score import Score
-from squeezenet.errors import DataError, TrainingError
+from squeezenet.errors import DataError, TrainingError, UsageError
+from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
 from squeezenet.training import run_folder
 from squeezenet.training.checkpoint import load_newest, save_checkpoint
+from squeezenet.training.distributed import ALONE, Gradients, Group
 from squeezenet.training.evaluate import evaluate
+from squeezenet.training.job import Job, to_toml
 from squeezenet.training.recipe import Recipe
-from squeezenet.training.state import State
+from squeezenet.training.state import State, Step
 from squeezenet.training.surroundings import computing_threads, interrupts
+from squeezenet.training.teacher import Teacher, load_teacher
 from squeezenet.training.watch import Watch
 
 CHECKPOINT_SHARE = 0.02
@@ -44,6 +50,12 @@ CHECKPOINT_SHARE = 0.02
 ONE_THREAD = 10**10
 """Work in a step (parameters x pixels x images) below which one thread computes, so that the bits do not depend on the
 number of cores. For `digits` a second one brought under a fifth on idle cores. The limit itself is a round number."""
+
+LOOK = 20
+"""Steps between two looks at the loss on a GPU."""
+
+ASK = 10
+"""Steps after which processes ask each other whether one of them was told to stop."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,131 +75,239 @@ class TrainResult:
     out: str
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a run is carried out with: none of it changes what is learnt, but for the rounding of sums."""
+
+    device: torch.device | None = None  # None: the group's
+    group: Group = ALONE
+    gradients: Gradients = "float32"  # how they are sent from process to process
+    compiled: bool = False  # by torch.compile, which small networks on a CPU gain nothing from: see docs/RESULTS.md
+    workers: int | None = None  # threads that decode
+    cache_bytes: int = CACHE_BYTES
+    checkpoint_seconds: float | None = None  # None: as often as `CHECKPOINT_SHARE` allows
+    threads: int | None = None  # that compute, on a CPU. None: one for tiny networks, else PyTorch's number
+
+
 def train(
     model: nn.Module,
     data: Data,
     preparation: Preparation,
     recipe: Recipe,
     out: Path,
+    setup: Setup | None = None,
     *,
     architecture: Mapping[str, Any] | None = None,
-    device: torch.device | None = None,
-    workers: int | None = None,
-    cache_bytes: int = CACHE_BYTES,
-    checkpoint_seconds: float | None = None,
-    threads: int | None = None,
+    job: Job | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> TrainResult:
     """Train `model` in place and write the run folder `out`; a folder that holds this very run is taken up again.
 
-    `architecture` is what `models.describe` gives, so that the weights can be used without this call. Checkpoints
-    are written every `checkpoint_seconds`, or as often as 2% of the time allows. `on_epoch` gets each row of
-    metrics.jsonl. `threads` compute on a CPU: by default one for tiny networks, else PyTorch's number.
+    `architecture` is what `models.describe` gives, so that the weights can be used without this call. `job` is saved,
+    with the recipe as it was resolved, so that the run can be repeated. `on_epoch` gets each row of metrics.jsonl. In a
+    group, rank 0 alone writes, and alone needs to see `out`.
 
     Raises `DataError`, `CheckpointError`, and `TrainingError` for a loss that is not a number or a network that does
     not begin to learn. Ctrl-C and SIGTERM write a checkpoint, then raise `KeyboardInterrupt`.
     """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    setup = setup or Setup()
+    group, device = setup.group, setup.device or setup.group.device()
     classes = _check(model.to(device), data, preparation)
+    if recipe.batch_size < group.size:
+        raise UsageError(f"a batch of {recipe.batch_size} has no image for some of {group.size} processes")
+    parameters = sum(p.numel() for p in model.parameters())
+    part = min(recipe.micro_batch or -(-recipe.batch_size // group.size), len(data.train))
+    tiny = parameters * preparation.crop**2 * part < ONE_THREAD
+    recipe = replace(recipe, precision=_precision(recipe, device, tiny))
     config = {
         "architecture": dict(architecture) if architecture else None,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters,
         "preparation": preparation.to_dict(),
         "labels": list(data.train.classes),
         "recipe": recipe.to_dict(),
         "data": {"train": _described(data.train), "validation": _described(data.validation)},
         "versions": run_folder.versions(),
+        "processes": group.size,
     }
-    config = run_folder.open_run(out, config)
+    config = group.on_first(lambda: run_folder.open_run(out, config))
     if "result" in config:
         saved = config["result"]
-        run_folder.load_weights(out / "model.safetensors", model)
+        if group.first:
+            run_folder.load_weights(out / "model.safetensors", model)
         return TrainResult(**{**saved, "empty_classes": tuple(saved["empty_classes"]), "out": str(out)})
-    empty = data.train.empty_classes
-    if empty:
-        _log.warning("%d of %d classes have no image to train on: %s", len(empty), classes, ", ".join(empty[:5]))
+    if job and group.first:
+        write_atomically(out / "recipe.toml", to_toml(replace(job, recipe=recipe)).encode())
+    teacher = load_teacher(recipe.teacher, preparation, classes, device) if recipe.teacher else None
+    with ExitStack() as stack:
+        group.on_first(lambda: stack.enter_context(run_folder.locked(out)))
+        stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
+        stack.enter_context(computing_threads(setup.threads or (1 if tiny else None)))
+        run = _Run(model, data, preparation, recipe, out, replace(setup, device=device), teacher)
+        run.to_the_end(on_epoch)
+        result = run.result()
+        model.load_state_dict(run.state.shipped.state_dict())
+        if group.first:
+            run_folder.save_model(out / "model.safetensors", model, architecture, preparation, data.train.classes)
+            run_folder.write_config(out, {**config, "result": asdict(result)})
+    return result
 
-    source = open_source(data.train, preparation, cache_bytes, workers)
-    validation = _validation(data.validation, preparation, cache_bytes, workers)
-    per_epoch = batches_per_epoch(len(source), recipe.batch_size)
-    steps = recipe.steps(per_epoch)
-    if len(source) < recipe.batch_size:
-        _log.warning("a batch is all %d images, not %d: there are no more", len(source), recipe.batch_size)
 
-    work = config["parameters"] * preparation.crop**2 * min(recipe.micro_batch or recipe.batch_size, len(source))
-    run = State(model, recipe, steps, device)
-    checkpoints = out / "checkpoints"
-    if checkpoint := load_newest(checkpoints):
-        run.restore(checkpoint.step, checkpoint.tensors, checkpoint.state)
-    run_folder.cut_metrics(out / "metrics.jsonl", run.step)
-    watch = Watch(steps, data.train.require_labels(), classes)
-    bad = dict(source.held.unreadable) if source.held else dict.fromkeys(run.unreadable, "")
-    score: Score | None = None
-    clock = saved_at = time.perf_counter()
-    save_cost = 0.0
+class _Run:
+    """A run between its beginning, or its last checkpoint, and its end."""
 
-    def save() -> None:
-        if not run.finite:
-            return  # the next loss will tell
-        run.unreadable = sorted(bad)
-        save_checkpoint(checkpoints, run.step, run.tensors(), run.counters())
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        preparation: Preparation,
+        recipe: Recipe,
+        out: Path,
+        setup: Setup,
+        teacher: Teacher | None,
+    ) -> None:
+        self.group, self.recipe, self.out, self.setup = setup.group, recipe, out, setup
+        self.preparation = preparation
+        self.empty = data.train.empty_classes
+        if self.empty and self.group.first:
+            few, classes = ", ".join(self.empty[:5]), len(data.train.classes)
+            _log.warning("%d of %d classes have no image to train on: %s", len(self.empty), classes, few)
+        self.source = open_source(data.train, preparation, setup.cache_bytes, setup.workers, setup.device)
+        mine = data.validation.take(self.group.slice(np.arange(len(data.validation))))
+        self.validation = _validation(mine, preparation, setup.cache_bytes, setup.workers)
+        self.per_epoch = batches_per_epoch(len(self.source), recipe.batch_size)
+        self.steps = recipe.steps(self.per_epoch)
+        if len(self.source) < recipe.batch_size and self.group.first:
+            images = len(self.source)
+            _log.warning("a batch is all %d images, not %d: there are no more", images, recipe.batch_size)
+        self.state = State(model, recipe, self.steps, preparation, self.group, setup.gradients, setup.compiled, teacher)
+        self.checkpoints = out / "checkpoints"
+        if checkpoint := self.group.on_first(lambda: load_newest(self.checkpoints)):
+            self.state.restore(checkpoint.step, checkpoint.tensors, checkpoint.state)
+        if self.source.held:
+            self.state.unreadable = dict(self.source.held.unreadable)
+        self.watch = Watch(self.steps, data.train.require_labels(), len(data.train.classes))
+        # To wait for a GPU's loss at every step would leave it idle.
+        self.look = 1 if setup.device is None or setup.device.type == "cpu" else LOOK
+        self.score: Score | None = None
 
-    with (
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        computing_threads(threads or (1 if work < ONE_THREAD else None)),
-        interrupts() as interrupted,
-        SummaryWriter(out / "tensorboard", purge_step=run.step or None) as board,
-        tqdm(total=steps, initial=run.step, desc=out.name, unit="step", disable=None) as bar,
-    ):
-        for images, labels, unreadable in source.batches(islice(_orders(source, recipe, run.step), steps - run.step)):
-            bad.update(unreadable)
-            loss, correct, lr = run.advance(images, labels, preparation)
+    def to_the_end(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
+        """Take all steps that are left; save on the way."""
+        state, first = self.state, self.group.first
+        if first:
+            run_folder.cut_metrics(self.out / "metrics.jsonl", state.step)
+        clock = saved_at = time.perf_counter()
+        save_cost = 0.0
+        unseen: list[Step] = []
+        with (
+            interrupts() as interrupted,
+            SummaryWriter(self.out / "tensorboard", purge_step=state.step or None) if first else nullcontext() as board,
+            tqdm(
+                total=self.steps, initial=state.step, desc=self.out.name, unit="step", disable=None if first else True
+            ) as bar,
+        ):
+            orders = islice(self._orders(), self.steps - state.step)
+            for batch in self.source.batches(orders, self.group.slice):
+                state.unreadable.update(batch.unreadable)
+                unseen.append(state.advance(batch))
+                last, lr = state.step == self.steps, unseen[-1].lr
+                ends = state.step % self.per_epoch == 0 or last
+                if ends or state.step % self.look == 0:
+                    self._look_at(unseen)
+                    unseen.clear()
+                state.seconds += time.perf_counter() - clock
+                bar.update()
+
+                row = None
+                if last:
+                    state.settle()
+                if ends:
+                    row = self._end_epoch(lr)
+                if row and board:
+                    run_folder.add_metrics(self.out / "metrics.jsonl", row)
+                    for name in ("loss", "train_top1", "top1", "top5", "lr", "images_per_second"):
+                        board.add_scalar(name, row[name], state.step)
+                    bar.set_postfix(loss=f"{row['loss']:.3f}", top1=f"{row['top1']:.2f}")
+                stop = self._all_stop(interrupted.is_set())
+                now = time.perf_counter()
+                pause = self.setup.checkpoint_seconds
+                if pause is None:
+                    pause = save_cost / CHECKPOINT_SHARE
+                if first and (now - saved_at >= pause or stop or last):
+                    self._save()
+                    saved_at = time.perf_counter()
+                    save_cost = saved_at - now
+                if stop:
+                    raise KeyboardInterrupt
+                if row and on_epoch and first:
+                    on_epoch(row)
+                clock = time.perf_counter()
+
+    def result(self) -> TrainResult:
+        """What it came to."""
+        state = self.state
+        if self.score is None:  # stopped after the last step, before the end
+            state.settle()
+            self._end_epoch(0.0)
+        assert self.score is not None
+        judged = self.validation.unreadable if isinstance(self.validation, Pixels) else ()
+        lost = self.group.gather(len(judged))
+        skipped = len(state.unreadable) + sum(lost)
+        if skipped and self.group.first:
+            told = "; ".join([*state.unreadable.values(), *(why for _, why in judged)][:3])
+            _log.warning("%d images cannot be read and were left out; the first: %s", skipped, told)
+        parameters = sum(p.numel() for p in state.model.parameters())
+        speed = round(state.images / max(state.seconds, 1e-9), 1)
+        return TrainResult(
+            self.score.top1, self.score.top5, parameters, round(self.steps / self.per_epoch, 3), self.steps, speed,
+            skipped, self.empty, str(self.out),
+        )  # fmt: skip
+
+    def _orders(self) -> Iterator[Indices]:
+        """The batches of all epochs, from the next step on, without end."""
+        epoch, done = divmod(self.state.step, self.per_epoch)
+        while True:
+            yield from self.source.order(self.recipe.batch_size, self.recipe.seed, epoch)[done:]
+            epoch, done = epoch + 1, 0
+
+    def _look_at(self, steps: list[Step]) -> None:
+        """Wait for the losses of the last steps. Raises `TrainingError` where one is not a number."""
+        step = self.state.step - len(steps)
+        for taken in steps:
+            step += 1
+            loss = float(taken.loss)
             if not math.isfinite(loss):
-                last = max((p.name for p in checkpoints.glob("*.safetensors")), default="none yet")
+                last = max((p.name for p in self.checkpoints.glob("*.safetensors")), default="none yet")
                 raise TrainingError(
-                    f"the loss is {loss} at step {run.step} of {steps}, learning rate {lr:.3g}; the last good "
+                    f"the loss is {loss} at step {step} of {self.steps}, learning rate {taken.lr:.3g}; the last good "
                     f"checkpoint is {last}: start again with a lower --lr and another --out"
                 )
-            watch.see(run.step, loss, correct, len(labels), lr)
-            run.seconds += time.perf_counter() - clock
-            bar.update()
+            if self.group.first and taken.images:
+                self.watch.see(step, loss, int(taken.correct), taken.images, taken.lr)
 
-            row = None
-            if run.step == steps:
-                run.settle()
-            if run.step % per_epoch == 0 or run.step == steps:
-                score = evaluate(run.shipped, validation, preparation)
-                row = run.row(score, per_epoch, lr)
-                run_folder.add_metrics(out / "metrics.jsonl", row)
-                for name in ("loss", "train_top1", "top1", "top5", "lr", "images_per_second"):
-                    board.add_scalar(name, row[name], run.step)
-                bar.set_postfix(loss=f"{row['loss']:.3f}", top1=f"{score.top1:.2f}")
-            now = time.perf_counter()
-            pause = save_cost / CHECKPOINT_SHARE if checkpoint_seconds is None else checkpoint_seconds
-            if now - saved_at >= pause or interrupted.is_set() or run.step == steps:
-                save()
-                saved_at = time.perf_counter()
-                save_cost = saved_at - now
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            if row and on_epoch:
-                on_epoch(row)
-            clock = time.perf_counter()
+    def _end_epoch(self, lr: float) -> dict[str, Any]:
+        """Judge; the row for metrics.jsonl."""
+        self.score = evaluate(self.state.shipped, self.validation, self.preparation, group=self.group)
+        for theirs in self.group.gather(self.state.unreadable):
+            self.state.unreadable.update(theirs)
+        return self.state.row(self.score, self.per_epoch, lr)
 
-    if score is None:  # stopped after the last step, before the end
-        run.settle()
-        score = evaluate(run.shipped, validation, preparation)
-    skipped = len(bad) + (validation.skipped if isinstance(validation, Pixels) else 0)
-    if skipped:
-        _log.warning("%d images cannot be read and were left out; the first: %s", skipped, _first(bad, validation))
-    result = TrainResult(
-        score.top1, score.top5, config["parameters"], round(steps / per_epoch, 3), steps,
-        round(run.images / max(run.seconds, 1e-9), 1), skipped, empty, str(out),
-    )  # fmt: skip
-    model.load_state_dict(run.shipped.state_dict())
-    run_folder.save_model(out / "model.safetensors", model, architecture, preparation, data.train.classes)
-    run_folder.write_config(out, {**config, "result": asdict(result)})
-    return result
+    def _all_stop(self, asked: bool) -> bool:
+        """Whether to stop after this step, which all processes must do together."""
+        if self.group.size == 1:
+            return asked
+        return self.state.step % ASK == 0 and self.group.add(asked) != [0]
+
+    def _save(self) -> None:
+        if self.state.finite:  # otherwise the next loss will tell
+            save_checkpoint(self.checkpoints, self.state.step, self.state.tensors(), self.state.counters())
+
+
+def _precision(recipe: Recipe, device: torch.device, tiny: bool) -> Literal["float32", "bf16"]:
+    """What "auto" means here: bf16 where the hardware multiplies it and there is enough to multiply."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    able = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if able and not tiny else "float32"
 
 
 def _check(model: nn.Module, data: Data, preparation: Preparation) -> int:
@@ -220,21 +340,5 @@ def _validation(
     return load_pixels(examples, preparation, workers=workers) if fits else examples
 
 
-def _orders(source: Source, recipe: Recipe, step: int) -> Iterator[Indices]:
-    """The batches of all epochs, from `step` on, without end."""
-    per_epoch = batches_per_epoch(len(source), recipe.batch_size)
-    epoch, done = divmod(step, per_epoch)
-    while True:
-        yield from source.order(recipe.batch_size, recipe.seed, epoch)[done:]
-        epoch, done = epoch + 1, 0
-
-
 def _described(examples: Examples) -> dict[str, Any]:
     return {"source": examples.name, "images": len(examples)}
-
-
-def _first(bad: dict[int, str], validation: Examples | Pixels) -> str:
-    known = [reason for reason in bad.values() if reason]
-    if isinstance(validation, Pixels):
-        known += [reason for _, reason in validation.unreadable]
-    return "; ".join(known[:3])

@@ -16,6 +16,10 @@ from torch import nn
 
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
+from squeezenet.training.muon import Muon
+
+MUON_OTHERS = 0.2
+"""Highest rate of what Muon cannot train: biases, scales, the last layer."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,11 @@ class Recipe:
     """
 
     name: str = "paper"
-    epochs: float | None = None  # passes over the images; None: `iterations` counts
+    epochs: float = 0.0  # passes over the images; 0: `iterations` counts
     iterations: int = 170_000  # steps of the optimiser
-    batch_size: int = 512  # images per step
-    micro_batch: int | None = 32  # images in memory at once; their gradients are summed up. None: the whole batch
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    batch_size: int = 512  # images per step, of all processes together
+    micro_batch: int = 32  # images in memory at once; their gradients are summed up. 0: all that a process has
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = 0.04
     schedule: Literal["linear", "cosine"] = "linear"  # from `lr` down to 0
     warmup: float = 0.0  # share of the steps over which the rate first climbs; 0.3 makes either a one-cycle schedule
@@ -41,16 +45,29 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float = 0.0  # decay of the running average of the weights; 0: none
     clip: float = 0.0  # longest gradient that is applied as it is; 0: any
+    precision: Literal["float32", "bf16", "auto"] = "float32"  # of products; weights and sums stay float32
+    mixup: float = 0.0  # alpha of the Beta distribution (1710.09412); 0: none
+    cutmix: float = 0.0  # the same (1905.04899); with both, each batch gets one of them
+    first_resolution: float = 1.0  # side of the first images, of the full side: small ones are quick to learn from
+    full_resolution: float = 0.5  # share of the run after which they have grown to the full side
+    density: float = 1.0  # share of weights that are kept: see training/sparsity.py
+    sparse_from: float = 0.4  # share of the run after which pruning begins,
+    sparse_full: float = 0.7  # is as far as `density`,
+    dense_again: float = 1.0  # and is lifted (dense-sparse-dense); 1: never
+    teacher: str = ""  # a model to imitate (Hinton et al. 2015), by file; none by default
+    teacher_weight: float = 0.9  # share of the loss that is its answers rather than labels
+    temperature: float = 4.0  # by which both networks' logits are divided then
     augmentation: Augmentation = field(default_factory=Augmentation)
     start: Literal["paper", "scaled"] = "paper"  # of a fresh network: see training/start.py
     seed: int = 0
 
     def __post_init__(self) -> None:
+        how = self.augmentation
         checks = {
-            "epochs": self.epochs is None or self.epochs > 0,
+            "epochs": 0 <= self.epochs < math.inf,
             "iterations": self.iterations > 0,
             "batch_size": self.batch_size > 0,
-            "micro_batch": self.micro_batch is None or self.micro_batch > 0,
+            "micro_batch": self.micro_batch >= 0,
             "lr": 0 < self.lr < math.inf,
             "warmup": 0 <= self.warmup < 1,
             "momentum": 0 <= self.momentum < 1,
@@ -58,17 +75,28 @@ class Recipe:
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "ema": 0 <= self.ema < 1,
             "clip": self.clip >= 0,
-            "pad": self.augmentation.pad >= 0,
-            "zoom": 0 <= self.augmentation.zoom < 1,
+            "mixup": self.mixup >= 0,
+            "cutmix": self.cutmix >= 0,
+            "first_resolution": 0 < self.first_resolution <= 1,
+            "full_resolution": 0 <= self.full_resolution <= 1,
+            "density": 0 < self.density <= 1,
+            "sparse_from": 0 <= self.sparse_from < self.sparse_full,
+            "sparse_full": self.sparse_full < self.dense_again,
+            "dense_again": self.dense_again <= 1,
+            "teacher_weight": 0 <= self.teacher_weight <= 1,
+            "temperature": self.temperature > 0,
+            "pad": how.pad >= 0,
+            "zoom": 0 <= how.zoom < 1,
+            "area": 0 < how.area <= 1,
         }
         for name, right in checks.items():
             if not right:
-                value = getattr(self.augmentation if name in ("pad", "zoom") else self, name)
+                value = getattr(how if hasattr(how, name) else self, name)
                 raise UsageError(f"{name} {value} cannot work; the paper's is {_paper_value(name)}")
 
     def steps(self, per_epoch: int) -> int:
         """Steps of the whole run, where `per_epoch` steps show every image once."""
-        return self.iterations if self.epochs is None else max(1, round(self.epochs * per_epoch))
+        return self.iterations if self.epochs == 0 else max(1, round(self.epochs * per_epoch))
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of `step`, counted from 0, of `steps`."""
@@ -78,15 +106,25 @@ class Recipe:
         done = (step - climb) / (steps - climb)
         return self.lr * (1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """A fresh optimiser; the loop sets the rate of every step."""
-        weights = [p for p in model.parameters() if p.requires_grad and (p.ndim > 1 or self.decay_bias)]
-        others = [p for p in model.parameters() if p.requires_grad and not (p.ndim > 1 or self.decay_bias)]
-        groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
+    def optimisers(self, model: nn.Module) -> list[torch.optim.Optimizer]:
+        """Fresh ones; the loop sets the rate of every step. Muon leaves the last layer and all vectors to SGD."""
+        learned = [p for p in model.parameters() if p.requires_grad]
+        matrices = [p for p in learned if p.ndim > 1]
+        if self.optimizer == "muon":
+            inner = matrices[:-1]
+            mine = {id(p) for p in inner}
+            others = self._groups([p for p in learned if id(p) not in mine])
+            return [Muon(inner, self.lr, self.momentum), torch.optim.SGD(others, MUON_OTHERS, 0.9, nesterov=True)]
         if self.optimizer == "adamw":
-            return torch.optim.AdamW(groups, lr=self.lr, betas=(self.momentum, 0.999), fused=True)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0)
+            return [torch.optim.AdamW(self._groups(learned), self.lr, (self.momentum, 0.999), fused=True)]
+        nesterov = self.nesterov and self.momentum > 0
+        return [torch.optim.SGD(self._groups(learned), self.lr, self.momentum, nesterov=nesterov)]
+
+    def _groups(self, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+        decayed = [p for p in parameters if p.ndim > 1 or self.decay_bias]
+        others = [p for p in parameters if not (p.ndim > 1 or self.decay_bias)]
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold."""
@@ -106,7 +144,7 @@ MODERN = Recipe(
     name="modern",
     epochs=60,
     batch_size=64,
-    micro_batch=None,
+    micro_batch=0,
     optimizer="adamw",
     lr=0.004,
     schedule="cosine",

@@ -6,9 +6,12 @@
 `model.safetensors` can be moved alone: its metadata say how to build the network and how to prepare an image.
 """
 
+import fcntl
 import json
+import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,10 @@ from squeezenet.errors import CheckpointError
 from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
 from squeezenet.version import __version__
+
+_log = logging.getLogger(__name__)
+
+LOCK = ".lock"
 
 COMPARED = ("architecture", "parameters", "preparation", "labels", "recipe", "data")
 """Parts of the configuration that must be the same for a run to go on."""
@@ -47,6 +54,24 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise CheckpointError(
             f"{path}: cannot be read ({' '.join(str(error).split())[:100]}); start again with another --out"
         ) from None
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other processes from training in `out`; the lock ends with this process, however it ends.
+
+    Raises `CheckpointError` if another one is at work there.
+    """
+    with (out / LOCK).open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{out}: another process is training there; wait for it, or use another --out"
+            ) from None
+        except OSError:
+            _log.debug("%s: this file system has no locks", out)
+        yield
 
 
 def versions() -> dict[str, str]:

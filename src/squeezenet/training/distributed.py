@@ -1,0 +1,136 @@
+"""Many processes that train one network: who this one is, and what they tell each other.
+
+    >>> Group().slice(np.arange(5))
+    array([0, 1, 2, 3, 4])
+    >>> Group(rank=1, size=2).slice(np.arange(5))
+    array([1, 3])
+
+`torchrun` sets RANK, LOCAL_RANK and WORLD_SIZE; without them there is one process, and nothing here does anything.
+Every process computes the same order of images and takes its slice of every batch, so none is lost or shown twice, and
+gradients are those of one process with the whole batch. Communication per step is proportional to the parameters
+(FireCaffe, 1511.00175; section 1 of the SqueezeNet paper).
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from squeezenet.errors import SqueezeNetError, TrainingError, UsageError
+
+TIMEOUT = timedelta(minutes=10)
+"""Longest wait for another process: decoding a data set into memory takes minutes, a lost machine should not take an
+hour to notice."""
+
+BUCKET_MB = 4
+"""Gradients are sent in buckets of this size while others are still being computed: see benchmarks/communication."""
+
+Gradients = Literal["float32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One process among `size`. Rank 0 writes the run folder."""
+
+    rank: int = 0
+    local_rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def slice(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's share: every `size`-th, from `rank` on."""
+        return indices[self.rank :: self.size]
+
+    def device(self) -> torch.device:
+        """The GPU of this process on its machine, or the CPU."""
+        return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+    def share(self, model: nn.Module, gradients: Gradients, bucket_mb: float = BUCKET_MB) -> nn.Module:
+        """`model` so that backward() leaves the mean gradient of all processes; the same weights everywhere."""
+        if self.size == 1:
+            return model
+        shared = DistributedDataParallel(model, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True)
+        if gradients == "bf16":
+            shared.register_comm_hook(None, bf16_compress_hook)
+        return shared
+
+    def add(self, *numbers: float) -> list[float]:
+        """The sums over all processes, exact for whole numbers below 2^53."""
+        if self.size == 1:
+            return list(numbers)
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        total = torch.tensor(numbers, dtype=torch.float64, device=device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def tell(self, value: Any) -> Any:
+        """What rank 0 says, everywhere. Whatever it is, it comes from our own process."""
+        if self.size == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def on_first(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives rank 0, the only process that does it; its errors are everyone's."""
+        result, error = None, None
+        if self.first:
+            try:
+                result = work()
+            except SqueezeNetError as caught:
+                error = caught
+        result, error = self.tell((result, error))
+        if error is not None:
+            raise error
+        return result
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every process says, in the order of ranks."""
+        if self.size == 1:
+            return [value]
+        held: list[Any] = [None] * self.size
+        dist.all_gather_object(held, value)
+        return held
+
+
+ALONE = Group()
+
+
+@contextmanager
+def join() -> Iterator[Group]:
+    """The group that `torchrun` started this process in, or one process alone; left again afterwards.
+
+    Raises `UsageError` for half a set of variables, `TrainingError` if the others cannot be reached.
+    """
+    named = {name: os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+    if not any(named.values()) or dist.is_initialized():
+        yield Group()
+        return
+    if missing := [name for name, value in named.items() if not (value or "").isdigit()]:
+        raise UsageError(f"{', '.join(missing)} is not set to a number beside the others; start through torchrun")
+    rank, local_rank, size = (int(value or 0) for value in named.values())
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local_rank)
+    try:
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(f"the other processes cannot be reached ({' '.join(str(error).split())[:120]})") from None
+    try:
+        yield Group(rank, local_rank, size)
+    finally:
+        dist.destroy_process_group()

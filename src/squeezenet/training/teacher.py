@@ -1,0 +1,55 @@
+"""Distillation: a larger network that a smaller one learns to answer like (Hinton et al. 2015, 1503.02531).
+
+>>> teacher = load_teacher("big/", preparation, 10, torch.device("cpu"))            # doctest: +SKIP
+>>> teacher.loss(x, logits, recipe)                                                 # doctest: +SKIP
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from squeezenet.errors import UsageError
+from squeezenet.formats import load_model
+from squeezenet.models.network import from_model
+from squeezenet.preparation import Preparation
+from squeezenet.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A frozen network, and how to make its input of the student's: `x * scale + offset`, channels turned or not."""
+
+    network: nn.Module
+    scale: Tensor  # (C, 1, 1)
+    offset: Tensor
+    turned: bool
+
+    def loss(self, x: Tensor, logits: Tensor, recipe: Recipe) -> Tensor:
+        """How far `logits` (N, classes) are from the teacher's answer to `x`, softened by the temperature."""
+        t = recipe.temperature
+        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            seen = x * self.scale + self.offset
+            answer = self.network(seen.flip(1) if self.turned else seen).float()
+        target, mine = F.log_softmax(answer / t, 1), F.log_softmax(logits / t, 1)
+        return t * t * F.kl_div(mine, target, log_target=True, reduction="batchmean")
+
+
+def load_teacher(where: str, student: Preparation, classes: int, device: torch.device) -> Teacher:
+    """The model in the file or run folder `where`. Raises `ModelError`, and `UsageError` if it sees other images."""
+    model = load_model(where)
+    its = model.preparation
+    colours = {frozenset("RGB"), frozenset("BGR")}
+    same = its.channels == student.channels or {frozenset(its.channels), frozenset(student.channels)} <= colours
+    if its.shape != student.shape or its.resize != student.resize or its.fit != student.fit or not same:
+        raise UsageError(f"teacher {where}: prepares images otherwise ({its}) than the student ({student})")
+    if model.graph.classes != classes:
+        raise UsageError(f"teacher {where}: knows {model.graph.classes} classes, the data has {classes}")
+    turned = its.channels != student.channels
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (its.mean, its.std))
+    own_mean, own_std = (torch.tensor(v, device=device)[:, None, None] for v in (student.mean, student.std))
+    if turned:  # in the student's order of channels
+        mean, std = mean.flip(0), std.flip(0)
+    network = from_model(model).eval().requires_grad_(False).to(device)
+    return Teacher(network, own_std / std, (own_mean - mean) / std, turned)
