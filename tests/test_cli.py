@@ -356,8 +356,9 @@ from squeezenet.cli.main import WORKSHOP, main
 assert main(sys.argv[1:]) == 0
 print(sorted(WORKSHOP & set(sys.modules)), [m for m in sys.modules if m.startswith("squeezenet.models")])
 """
-    out = python(code, "classify", "--model", tiny, picture(tmp_path / "a.png"))
-    assert out.splitlines()[-1] == "[] []"
+    for model in (tiny, "digits"):
+        out = python(code, "classify", "--model", model, picture(tmp_path / "a.png"))
+        assert out.splitlines()[-1] == "[] []"
 
 
 def test_imports_point_one_way(request, monkeypatch):

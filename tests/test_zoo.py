@@ -190,10 +190,11 @@ def test_a_connection_that_always_breaks_is_given_up_and_the_rest_comes_later():
         assert not part(entry).exists()
 
 
-def test_a_server_that_breaks_off_for_ever_without_ranges_ends():
-    with serving("break", ranges=False) as (server, entry):
+@pytest.mark.parametrize("plan", [["break"], 20 * ["break", "crumb"]], ids=["the same", "more and less"])
+def test_a_server_that_breaks_off_for_ever_without_ranges_ends(plan):
+    with serving(*plan, ranges=False) as (server, entry):
         assert "kept" in failed(entry)
-        assert len(server.asked) <= 2 * ATTEMPTS
+        assert len(server.asked) == ATTEMPTS
 
 
 @pytest.mark.parametrize(("step", "kept"), [("stall", 100_000), ("silent", 0)])
@@ -232,6 +233,13 @@ def test_no_more_bytes_are_taken_than_the_file_has(step, words):
     with serving(step, body=BODY + b"!") as (_, entry):
         assert words in failed(entry)
         assert not zoo.cached(entry).exists()
+
+
+def test_of_a_file_without_a_known_size_no_more_is_taken_than_is_sensible(monkeypatch):
+    monkeypatch.setattr("squeezenet.zoo.pull.UNSIZED", 200_000)
+    with serving() as (_, entry):
+        assert "more than 200,000 bytes" in failed(replace(entry, bytes=None))
+        assert part(entry).stat().st_size == 0
 
 
 def test_another_page_does_not_cost_what_came():
@@ -304,8 +312,9 @@ def test_of_a_short_hash_the_first_pull_records_the_rest():
         zoo.recorded(entry).write_text(json.dumps({"sha256": HASH[:8] + 56 * "0"}))
         assert HASH in failed(entry, ModelError)
         assert HASH in failed(entry, again=True)
-        zoo.recorded(entry).write_text("{}")
-        assert "remove it" in failed(entry, ModelError)
+        for text in ("{}", "no JSON", "[]", json.dumps({"sha256": 64 * "0"})):
+            zoo.recorded(entry).write_text(text)
+            assert f"{zoo.recorded(entry)}: no record" in failed(entry, ModelError)
         zoo.recorded(entry).unlink()
         assert fetch(entry).sha256 == HASH
         assert zoo.expected(entry) == HASH
@@ -348,6 +357,7 @@ def test_progress_is_for_terminals(monkeypatch, capsys):
         monkeypatch.setattr(sys, "stderr", Terminal())
         fetch(entry, again=True)
         assert "of 0.3 MB" in sys.stderr.getvalue()
+        assert sys.stderr.getvalue().endswith("\r\033[K")
 
 
 def test_the_verb(monkeypatch, capsys, cache):
@@ -392,8 +402,10 @@ def test_what_lies_there_comes_before_a_name(monkeypatch, tmp_path):
     assert shipped.is_absolute()
     (tmp_path / "digits").mkdir()  # images, say
     assert zoo.find("digits") == shipped
-    (tmp_path / "digits" / "model.safetensors").touch()
-    assert zoo.find("digits").resolve() == tmp_path / "digits"
+    for of_a_run in ("config.json", "model.safetensors"):  # one that has begun, one that is done
+        (tmp_path / "digits" / of_a_run).touch()
+        assert zoo.find("digits").resolve() == tmp_path / "digits"
+        (tmp_path / "digits" / of_a_run).unlink()
     assert str(zoo.find("squeezenet1_0")) == "squeezenet1_0"
     assert str(zoo.find("nothing.sqz")) == "nothing.sqz"
 
@@ -435,9 +447,11 @@ def test_a_model_that_ships_needs_no_file_and_no_workshop(monkeypatch, tmp_path,
     monkeypatch.chdir(tmp_path)
     Image.new("L", (20, 20), 40).save("grey.png")
     monkeypatch.setattr(zoo, "DEFAULT", "digits")
+    (tmp_path / "digits").write_text("of no interest where no model is named")
     assert main(["classify", "grey.png", "--json"]) == 0
     one = json.loads(capsys.readouterr().out)
     assert one["model"] == "digits"
+    (tmp_path / "digits").unlink()
     assert [p["label"] for p in one["predictions"]] == [p.label for p in squeezenet.load("digits").classify("grey.png")]
     assert main(["classify", "--model", "digits", "grey.png", "grey.png", "--json"]) == 0
     two = json.loads(capsys.readouterr().out)

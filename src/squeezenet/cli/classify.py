@@ -2,6 +2,7 @@
 
 import time
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 from squeezenet import zoo
@@ -22,8 +23,8 @@ def run(args: Namespace) -> dict[str, Any]:
     """One image gives one answer; several give a list of them, in which an unreadable image has an `error`."""
     if args.top < 1:
         raise UsageError("--top must be at least 1")
-    model = zoo.default_model() if args.model is None else args.model
-    classifier = _load(model)
+    model = zoo.DEFAULT if args.model is None else args.model
+    classifier = _load(zoo.default_model() if args.model is None else zoo.find(args.model))
     if len(args.images) == 1:
         return {"model": model, **_classify(classifier, args.images[0], args.top)}
     results = []
@@ -56,8 +57,7 @@ def _classify(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
     }
 
 
-def _load(where: str) -> Classifier:
-    path = zoo.find(where)
+def _load(path: Path) -> Classifier:
     if path.suffix == ".sqz":
         return load(path)
     from squeezenet.formats import load_model

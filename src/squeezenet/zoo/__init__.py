@@ -16,6 +16,7 @@ from pathlib import Path
 from squeezenet.errors import ModelError, UsageError
 
 HERE = Path(__file__).parent  # a .sqz and a card of the same name lie side by side
+RUN = ("config.json", "model.safetensors")  # the first is there as soon as training starts
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def find(where: str | Path) -> Path:
     Raises `ModelError` if a pulled file is not the one that was published.
     """
     path, name = Path(where), str(where)
-    if path.is_file() or (path / "model.safetensors").exists():  # a mere folder `digits` is data, not a model
+    if path.is_file() or any((path / of_a_run).exists() for of_a_run in RUN):  # a mere folder `digits` is data
         return path
     if name in SHIPPED:
         return HERE / f"{name}.sqz"
@@ -98,11 +99,14 @@ def find(where: str | Path) -> Path:
     return path
 
 
-def default_model() -> str:
-    """The name of the model to classify with where none is given. Raises `UsageError` if this build ships none."""
+def default_model() -> Path:
+    """The shipped file to classify with where no model is named, whatever lies in this folder under that name.
+
+    Raises `UsageError` if it does not ship.
+    """
     if DEFAULT not in SHIPPED:
         raise UsageError(f"{DEFAULT} does not ship yet; pass --model FILE.sqz (`squeezenet models` lists names)")
-    return DEFAULT
+    return HERE / f"{DEFAULT}.sqz"
 
 
 def card(name: str) -> str:
