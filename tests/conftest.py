@@ -24,6 +24,12 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(autouse=True)
+def no_cache(tmp_path_factory, monkeypatch):
+    """What someone has pulled must not change what the tests see."""
+    monkeypatch.setenv("SQUEEZENET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture(scope="session")
 def digits():
     """64 prepared digits and how they were prepared."""

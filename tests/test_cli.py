@@ -13,6 +13,7 @@ from squeezenet import sqz
 from squeezenet.cli.main import VERBS, main
 from squeezenet.data import load_evaluation
 from squeezenet.formats import save_model
+from squeezenet.zoo import PUBLISHED, SHIPPED
 
 LAYER = {"name", "shape", "parameters", "density", "bits", "bytes", "macs"}  # what a layer of `inspect` tells
 
@@ -136,9 +137,13 @@ def test_inspect_counts_everything(said, tiny, tiny_model):
 
 
 def test_inspect_and_models_need_no_weights(said):
-    known = {m["name"]: m for m in said("models")["models"]}
+    listed = said("models")
+    assert {m["name"] for m in listed["shipped"]} == set(SHIPPED)
+    assert {m["name"]: m["cached"] for m in listed["published"]} == dict.fromkeys(PUBLISHED, False)
+    known = {m["name"]: m for m in listed["models"]}
     assert known["squeezenet1_0"]["parameters"] == 1_248_424
     assert known["alexnet"]["parameters"] == 60_965_224
+    assert known["alexnet_torchvision"]["parameters"] == 61_100_840
     result = said("inspect", "squeezenet1_1")
     assert result["parameters"] == known["squeezenet1_1"]["parameters"] == 1_235_496
     assert result["macs"] == known["squeezenet1_1"]["macs"]
@@ -191,7 +196,8 @@ IMAGES = {
 @pytest.mark.parametrize("options", IMAGES.values(), ids=IMAGES)
 def test_any_image_gets_labels(said, tiny, tmp_path, options):
     result = said("classify", "--model", tiny, "--top", 10, picture(tmp_path / "image", **options))
-    assert {"image", "predictions", "milliseconds"} <= set(result)
+    assert {"model", "image", "predictions", "milliseconds"} <= set(result)
+    assert result["model"] == tiny
     probabilities = [p["probability"] for p in result["predictions"]]
     assert len(probabilities) == 10
     assert sum(probabilities) == pytest.approx(1)
@@ -245,7 +251,6 @@ def test_wrong_words_are_wrong_usage(refused, tiny):
     assert refused("inspect", tiny, "--sparkle")[0] == 2
     assert refused("classify", "--model", tiny, "--top", "many", "x.png")[0] == 2
     assert refused("classify", "--model", tiny, "--top", 0, "x.png")[0] == 2
-    assert refused("classify", "x.png")[0] == 2
     assert refused("evaluate", tiny)[0] == 2
     assert refused("inspect", "squeezenet1_9", "--random-weights", 0)[0] == 2
     assert refused("inspect", tiny, "--image-size", 1)[0] == 2
@@ -273,6 +278,7 @@ def test_models_that_are_none(refused, verb, tmp_path):
         code, line = run("squeezenet1_0")
         assert code == 1
         assert "without weights" in line
+        assert "squeezenet pull squeezenet1_0" in line
     assert not (tmp_path / "o.sqz").exists()
 
 
@@ -350,8 +356,9 @@ from squeezenet.cli.main import WORKSHOP, main
 assert main(sys.argv[1:]) == 0
 print(sorted(WORKSHOP & set(sys.modules)), [m for m in sys.modules if m.startswith("squeezenet.models")])
 """
-    out = python(code, "classify", "--model", tiny, picture(tmp_path / "a.png"))
-    assert out.splitlines()[-1] == "[] []"
+    for model in (tiny, "digits"):
+        out = python(code, "classify", "--model", model, picture(tmp_path / "a.png"))
+        assert out.splitlines()[-1] == "[] []"
 
 
 def test_imports_point_one_way(request, monkeypatch):

@@ -19,7 +19,7 @@ from squeezenet.compression import share
 from squeezenet.errors import ModelError, SqueezeNetError, UsageError
 from squeezenet.formats import load_model, save_model
 from squeezenet.formats.imagenet import imagenet_labels
-from squeezenet.formats.state_dict import from_module
+from squeezenet.formats.state_dict import from_module, recognise
 from squeezenet.graph import paper_names
 from squeezenet.model import Model, Shared, Weights
 from squeezenet.models import create_model, create_seeded, describe
@@ -71,19 +71,28 @@ def same_logits(model, module):
         ("alexnet_32", {"classes": 6}),
     ],
 )
-@pytest.mark.parametrize("form", ["pth", "wrapped", "safetensors"])
+@pytest.mark.parametrize("form", ["pth", "wrapped", "parallel", "safetensors"])
 def test_weights_under_torchvision_s_names_are_recognised(name, settings, form, tmp_path):
     module = create_seeded(name, 3, **settings)
     path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pth")
     if form == "safetensors":
         safetensors.torch.save_file(module.state_dict(), path)
     else:
-        torch.save(module.state_dict() if form == "pth" else {"state_dict": module.state_dict(), "epoch": 3}, path)
+        parallel = {f"module.{key}": value for key, value in module.state_dict().items()}  # as nn.DataParallel saves
+        wrapped = {"state_dict": parallel if form == "parallel" else module.state_dict(), "epoch": 3}
+        torch.save(module.state_dict() if form == "pth" else wrapped, path)
     model = load_model(path)
     assert model.graph.classes == settings["classes"]
     assert model.graph.input_shape[0] == settings.get("in_channels", 3)
     assert model.labels == ()
     same_logits(model, module)
+
+
+def test_the_two_alexnets_are_told_apart():
+    for name in ("alexnet", "alexnet_torchvision"):
+        with torch.device("meta"):
+            state = create_model(name, classes=7).state_dict()
+        assert recognise(state, "a file") == (name, {"in_channels": 3, "classes": 7})
 
 
 def test_a_thousand_classes_are_imagenet_s(tmp_path):

@@ -47,6 +47,14 @@ def alexnet() -> nn.Module:
     return module
 
 
+def torchvision_alexnet() -> nn.Module:
+    with torch.device("meta"):  # its own fully connected layers are never filled
+        module = create_model("alexnet_torchvision")
+    module.classifier = nn.Linear(256 * 6 * 6, 7)
+    module.features.to_empty(device="cpu")
+    return module
+
+
 def vgg() -> nn.Module:
     stages = [conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), conv(8, 16), nn.ReLU(True), nn.MaxPool2d(2)]
     head = [nn.Flatten(), nn.Linear(16 * 4 * 4, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 5)]
@@ -143,6 +151,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "complex bypass": (named("squeezenet1_0_complex", classes=7), 63),
     "squeezenet_32": (named("squeezenet_32", classes=7), 32),
     "alexnet": (alexnet, 32),
+    "alexnet_torchvision": (torchvision_alexnet, 224),
     "vgg": (vgg, 16),
     "residual": (residual, 15),
     "mobilenet": (mobilenet, 17),
@@ -222,6 +231,12 @@ def test_operations_are_what_they_seem() -> None:
     graph, _ = trace(pooled(conv(3, 4), nn.AdaptiveAvgPool2d((4, None))), (3, 8, 8))
     assert [type(op) for op in graph.ops] == [Conv, AvgPool, GlobalAvgPool, Flatten]
     assert isinstance(graph, Graph)
+
+
+def test_adaptive_pooling_that_changes_nothing_is_left_out() -> None:
+    graph, _ = trace(torchvision_alexnet(), (3, 224, 224))
+    assert not any(isinstance(op, AvgPool | GlobalAvgPool) for op in graph.ops)
+    assert graph.shapes()[-3:] == [(256, 6, 6), (256 * 6 * 6,), (7,)]
 
 
 def mean(x: Tensor) -> Tensor:

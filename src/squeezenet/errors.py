@@ -32,6 +32,10 @@ class ModelError(SqueezeNetError):
     """A model cannot be found, loaded or built."""
 
 
+class DownloadError(SqueezeNetError):
+    """A published file cannot be fetched, or what came is not that file."""
+
+
 class UnsupportedOperation(ModelError):
     """A network uses an operation that the graph cannot express."""
 

@@ -27,11 +27,11 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """The rename itself is only safe once the folder is on the disk. Some file systems cannot: then it is not."""
+def sync_folder(folder: Path) -> None:
+    """A rename is only safe once its folder is on the disk. Some file systems cannot: then it is not."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,10 +1,11 @@
-"""`squeezenet classify --model MODEL IMAGE...`: labels. Needs no PyTorch for a `.sqz` file."""
+"""`squeezenet classify [--model MODEL] IMAGE...`: labels. Needs no PyTorch for a `.sqz` file or what ships."""
 
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from squeezenet import zoo
 from squeezenet.errors import ImageError, UsageError
 from squeezenet.runtime import Classifier, load
 
@@ -12,26 +13,27 @@ from squeezenet.runtime import Classifier, load
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, BMP, GIF, TIFF or PPM files")
-    parser.add_argument("--model", metavar="MODEL", help="a .sqz file, or any model that `squeezenet convert` reads")
+    parser.add_argument(
+        "--model", metavar="MODEL", help=f"a .sqz file, or anything `squeezenet convert` reads ({zoo.DEFAULT})"
+    )
     parser.add_argument("--top", type=int, default=5, metavar="N", help="labels to give for each image (default 5)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """One image gives one answer; several give a list of them, in which an unreadable image has an `error`."""
-    if args.model is None:
-        raise UsageError("no model to classify with; pass --model FILE.sqz (`squeezenet demo` makes one)")
     if args.top < 1:
         raise UsageError("--top must be at least 1")
-    classifier = _load(args.model)
+    model = zoo.DEFAULT if args.model is None else args.model
+    classifier = _load(zoo.default_model() if args.model is None else zoo.find(args.model))
     if len(args.images) == 1:
-        return _classify(classifier, args.images[0], args.top)
+        return {"model": model, **_classify(classifier, args.images[0], args.top)}
     results = []
     for image in args.images:
         try:
             results.append(_classify(classifier, image, args.top))
         except ImageError as error:
             results.append({"image": image, "error": str(error)})
-    return {"results": results, "failed": sum("error" in r for r in results)}
+    return {"model": model, "results": results, "failed": sum("error" in r for r in results)}
 
 
 def render(result: dict[str, Any]) -> str:
@@ -41,7 +43,7 @@ def render(result: dict[str, Any]) -> str:
         lines = [one["image"]] if "error" not in one else [f"{one['error']}"]
         lines += [f"  {100 * p['probability']:5.1f}%  {p['label']}" for p in one.get("predictions", [])]
         blocks.append("\n".join(lines))
-    return "\n".join(blocks)
+    return "\n".join([*blocks, f"model: {result['model']}"])
 
 
 def _classify(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
@@ -55,9 +57,9 @@ def _classify(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
     }
 
 
-def _load(where: str) -> Classifier:
-    if Path(where).suffix == ".sqz":
-        return load(where)
+def _load(path: Path) -> Classifier:
+    if path.suffix == ".sqz":
+        return load(path)
     from squeezenet.formats import load_model
 
-    return Classifier(load_model(where))
+    return Classifier(load_model(path))

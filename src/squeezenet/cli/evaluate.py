@@ -3,10 +3,9 @@
 import os
 import time
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any
 
-from squeezenet.cli.arguments import add_data, add_model
+from squeezenet.cli.arguments import add_data, add_model, model_path
 from squeezenet.data import load_evaluation, load_pixels
 from squeezenet.data.classes import match_classes
 from squeezenet.data.evaluate import evaluate
@@ -29,7 +28,7 @@ def run(args: Namespace) -> dict[str, Any]:
     pixels = load_pixels(examples, model.preparation, args.limit)
     start = time.perf_counter()
     score = evaluate(Runner(model, os.cpu_count() or 1), pixels, model.preparation)
-    path = Path(args.model)
+    path = model_path(args)
     return {
         "model": args.model,
         "data": args.data,

@@ -3,11 +3,10 @@
 import re
 from argparse import ArgumentParser, Namespace
 from math import prod
-from pathlib import Path
 from typing import Any
 
 from squeezenet import sqz
-from squeezenet.cli.arguments import add_model
+from squeezenet.cli.arguments import add_model, model_path
 from squeezenet.cli.table import table
 from squeezenet.errors import BadGraph, UsageError
 from squeezenet.graph import AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool, paper_names
@@ -22,7 +21,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> dict[str, Any]:
     """A row for every layer and pooling; a pooling has the number of the layer before it, as in table 1."""
-    path = Path(args.model)
+    path = model_path(args)
     if path.suffix == ".sqz":
         model, coded = sqz.read(path), {section.name: section.bytes for section in sqz.sections(path)}
     else:
@@ -92,7 +91,7 @@ def _load(args: Namespace) -> Model:
     from squeezenet.formats import load_model
     from squeezenet.models import ARCHITECTURES
 
-    named = args.model in ARCHITECTURES and not Path(args.model).exists()
+    named = args.model in ARCHITECTURES and not model_path(args).exists()
     return load_model(args.model, 0 if named and args.random_weights is None else args.random_weights)
 
 

@@ -23,7 +23,8 @@ VERBS = {
     "compress": "squeeze a model into one .sqz file",
     "inspect": "layer by layer: shapes, parameters, density, bits, bytes (the paper's table 1)",
     "convert": "read and write other people's model files",
-    "models": "networks that can be named",
+    "models": "what ships, what can be pulled, what can be trained",
+    "pull": "fetch published weights, once",
     "doctor": "check this installation",
 }
 

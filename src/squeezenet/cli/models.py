@@ -1,19 +1,86 @@
-"""`squeezenet models`: networks that can be named."""
+"""`squeezenet models [NAME]`: what ships, what can be pulled, what can be trained; or the card of one model."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from squeezenet import zoo
 from squeezenet.cli.table import table
-from squeezenet.formats import load_model
-from squeezenet.models import ARCHITECTURES
 
 
 def configure(parser: ArgumentParser) -> None:
-    """No arguments."""
+    """Arguments of the verb."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show the card of this model: data, accuracy, limits")
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Every architecture with its cost."""
+    """Every model, or one model's card. Nothing is fetched."""
+    if args.name is not None:
+        return {"name": args.name, "card": zoo.card(args.name)}
+    shipped = [
+        {"name": m.name, "description": m.description, "bytes": m.bytes, "top1": m.top1} for m in zoo.SHIPPED.values()
+    ]
+    published = [
+        {
+            "name": m.name,
+            "description": m.description,
+            "url": m.url,
+            "sha256": m.sha256,
+            "bytes": m.bytes,
+            "top1": m.top1,
+            "cached": zoo.cached(m).is_file(),
+        }
+        for m in zoo.PUBLISHED.values()
+    ]
+    return {"shipped": shipped, "published": published, "models": _networks()}
+
+
+def render(result: dict[str, Any]) -> str:
+    """For people."""
+    if "card" in result:
+        return str(result["card"]).rstrip()
+    shipped = [[m["name"], f"{m['bytes']:,}", f"{m['top1']:.2f}%", "  " + m["description"]] for m in result["shipped"]]
+    published = [
+        [
+            m["name"],
+            f"{m['bytes']:,}" if m["bytes"] else "",
+            f"{m['top1']:.2f}%",
+            "yes" if m["cached"] else "no",
+            "  " + m["description"],
+        ]
+        for m in result["published"]
+    ]
+    networks = [
+        [m["name"], str(m["input_size"]), f"{m['parameters']:,}", f"{m['macs']:,}", "  " + m["description"]]
+        for m in result["models"]
+    ]
+    blocks = [
+        _table(["ships", "bytes", "top-1"], shipped),
+        _table(["squeezenet pull", "bytes", "top-1", "here"], published),
+        _table(["squeezenet train --model", "image", "parameters", "MACs"], networks)
+        if networks
+        else "networks to train: pip install 'squeezenet[train]'",
+        "more about a model: squeezenet models NAME",
+    ]
+    return "\n\n".join(blocks)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A table whose last column is prose, aligned left."""
+    width = max(len(row[-1]) for row in rows)
+    return "\n".join(
+        line.rstrip() for line in table([*head, ""], [[*row[:-1], row[-1].ljust(width)] for row in rows]).splitlines()
+    )
+
+
+def _networks() -> list[dict[str, Any]]:
+    """Every architecture with its cost; none where PyTorch is not installed."""
+    try:
+        from squeezenet.formats import load_model
+        from squeezenet.models import ARCHITECTURES
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return []
     rows = []
     for name, architecture in ARCHITECTURES.items():
         model = load_model(name, random_weights=0)
@@ -26,13 +93,4 @@ def run(args: Namespace) -> dict[str, Any]:
                 "macs": sum(model.graph.macs()),
             }
         )
-    return {"models": rows}
-
-
-def render(result: dict[str, Any]) -> str:
-    """For people."""
-    rows = [
-        [m["name"], str(m["input_size"]), f"{m['parameters']:,}", f"{m['macs']:,}", "  " + m["description"]]
-        for m in result["models"]
-    ]
-    return table(["network", "image", "parameters", "MACs", "  "], rows) + "\n\nweights: squeezenet train --model NAME"
+    return rows

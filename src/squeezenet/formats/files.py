@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from squeezenet import sqz
+from squeezenet import sqz, zoo
 from squeezenet.errors import ModelError, UsageError
 from squeezenet.model import Model
 
@@ -17,11 +17,12 @@ SUFFIXES = (".sqz", ".net", ".pth", ".pt", ".safetensors")
 def load_model(where: str | Path, random_weights: int | None = None) -> Model:
     """The model in a `.sqz`, `.safetensors`, `.pth` or `.net` file or in a run folder of `squeezenet train`.
 
-    With `random_weights` (a seed), `where` may also be the name of a network. Raises `ModelError` or `UsageError`.
+    `where` may also be a name: of a model that ships or was pulled, or with `random_weights` (a seed) of a network.
+    Raises `ModelError` or `UsageError`.
     """
-    path = Path(where)
     if random_weights is not None:
         return _fresh(str(where), random_weights)
+    path = zoo.find(where)
     if path.is_dir():
         path = path / "model.safetensors"
         if not path.exists():
@@ -80,6 +81,8 @@ def _fresh(name: str, seed: int) -> Model:
 
 
 def _not_found(where: str | Path) -> ModelError:
+    if str(where) in zoo.PUBLISHED:
+        return ModelError(f"{where} is without weights here; fetch them with: squeezenet pull {where}")
     try:
         from squeezenet.models import ARCHITECTURES
     except ImportError:

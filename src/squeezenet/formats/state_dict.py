@@ -30,6 +30,7 @@ from squeezenet.sqz import graphs
 from squeezenet.sqz.cursor import Cursor
 
 METADATA = "squeezenet"
+PARALLEL = "module."  # nn.DataParallel and its kin put it before every name
 
 Keys = dict[str, Tensor]
 
@@ -120,6 +121,8 @@ def _load(path: Path) -> tuple[Any, dict[str, Any] | None]:
 
 def _foreign(state: Keys, path: Path) -> Model:
     """Weights of a network of ours, by names and shapes alone."""
+    if all(str(key).startswith(PARALLEL) for key in state):
+        state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
     name, settings = recognise(state, str(path))
     module = create_model(name, **settings)
     module.load_state_dict(state)

@@ -13,10 +13,13 @@ import torch
 from torch import nn
 
 from squeezenet.errors import UsageError
-from squeezenet.models.alexnet import AlexNet
+from squeezenet.models.alexnet import AlexNet, AlexNetOneTower
 from squeezenet.models.squeezenet import Fire, Metaparameters, SqueezeNet
 
-__all__ = ["ARCHITECTURES", "AlexNet", "Architecture", "Fire", "Metaparameters", "SqueezeNet", "create_model"]
+__all__ = [
+    "ARCHITECTURES", "AlexNet", "AlexNetOneTower", "Architecture", "Fire", "Metaparameters", "SqueezeNet",
+    "create_model",
+]  # fmt: skip
 
 Overrides = Mapping[str, Any]
 
@@ -27,7 +30,7 @@ class Architecture:
 
     description: str
     input_size: int
-    meta: Metaparameters | None  # None: AlexNet
+    meta: Metaparameters | None  # None: an AlexNet
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -38,6 +41,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "squeezenet_32": Architecture("for images of 32 x 32 (CIFAR-10)", 32, Metaparameters(stem="32")),
     "squeezenet_64": Architecture("for images of 64 x 64 (Tiny ImageNet)", 64, Metaparameters(stem="64")),
     "alexnet": Architecture("the paper's baseline: 60,965,224 parameters", 227, None),
+    "alexnet_torchvision": Architecture("torchvision's AlexNet, one tower: 61,100,840 parameters", 224, None),
     "alexnet_32": Architecture("AlexNet for images of 32 x 32", 32, None),
     "alexnet_64": Architecture("AlexNet for images of 64 x 64", 64, None),
 }
@@ -51,6 +55,8 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     """
     architecture = find_architecture(name)
     try:
+        if name == "alexnet_torchvision":
+            return AlexNetOneTower(**overrides)
         if architecture.meta is None:
             return AlexNet(input_size=architecture.input_size, **overrides)
         return SqueezeNet(replace(architecture.meta, **overrides))

@@ -4,7 +4,7 @@
     60965224
 
 Krizhevsky et al. 2012 in Caffe's `bvlc_alexnet` form: normalisation before pooling. torchvision's `alexnet` is
-another network (one tower, 61,100,840 parameters).
+another network: `AlexNetOneTower`, after "One weird trick" (arXiv 1404.5997).
 """
 
 import torch
@@ -60,3 +60,43 @@ class AlexNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, classes)."""
         return self.classifier(torch.flatten(self.features(x), 1))
+
+
+class AlexNetOneTower(nn.Module):
+    """torchvision's `alexnet`, key for key: no groups, no normalisation, 61,100,840 parameters.
+
+    (N, in_channels, 224, 224) -> (N, classes) logits. At that size the adaptive pooling changes nothing and is not in
+    the graph.
+    """
+
+    def __init__(self, classes: int = 1000, in_channels: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 64, 11, 4, 2),  # (N, 64, 55, 55)
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),  # (N, 64, 27, 27)
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),  # (N, 192, 13, 13)
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),  # (N, 256, 6, 6)
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.5),
+            nn.Linear(256 * 6 * 6, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(4096, 4096),
+            nn.ReLU(inplace=True),
+            nn.Linear(4096, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, 224, 224) -> (N, classes)."""
+        return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))

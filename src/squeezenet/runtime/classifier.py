@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
-from squeezenet import sqz
+from squeezenet import sqz, zoo
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.image import prepare
 from squeezenet.runtime.reference import Runner
@@ -45,8 +45,8 @@ class Classifier:
 
 
 def load(path: str | Path) -> Classifier:
-    """Read a `.sqz` file. Raises `ModelError`, or a `FormatError` that names the damage."""
-    return Classifier(sqz.read(path))
+    """Read a `.sqz` file, or a model that ships by its name. Raises `ModelError`, `FormatError` naming the damage."""
+    return Classifier(sqz.read(zoo.find(path)))
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -1,0 +1,165 @@
+"""Models by name: what ships inside the package, and what `squeezenet pull` fetches from where it was published.
+
+    >>> find("digits").name
+    'digits.sqz'
+
+Standard library only, and no network: that is `zoo.pull`, which nothing but the verb `pull` calls.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from squeezenet.errors import ModelError, UsageError
+
+HERE = Path(__file__).parent  # a .sqz and a card of the same name lie side by side
+RUN = ("config.json", "model.safetensors")  # the first is there as soon as training starts
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A `.sqz` file inside the package, with claims that the tests hold it to."""
+
+    name: str
+    description: str
+    bytes: int
+    top1: float  # percent of the test images its card names
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file that others publish. `sha256` is the whole hash, or the first 8 digits where no more was ever published.
+
+    `bytes` is its exact size, None where that is not known.
+    """
+
+    name: str
+    description: str
+    url: str
+    sha256: str
+    bytes: int | None
+    top1: float  # percent of ImageNet's validation images, as its publisher says
+
+    @property
+    def file(self) -> str:
+        """Its name in the cache: the publisher's."""
+        return self.url.rsplit("/", 1)[1]
+
+
+SHIPPED: Mapping[str, Shipped] = {
+    "digits": Shipped("digits", "handwritten digits, 16 x 16 gray", 30_867, 99.44),
+}
+
+PUBLISHED: Mapping[str, Published] = {
+    "squeezenet1_0": Published(
+        "squeezenet1_0",
+        "the paper's network, ImageNet, by torchvision",
+        "https://download.pytorch.org/models/squeezenet1_0-b66bff10.pth",
+        "b66bff10",  # all that torchvision publishes, in the file's name; the first pull records the rest
+        None,
+        58.092,
+    ),
+    "squeezenet1_1": Published(
+        "squeezenet1_1",
+        "2.4x less computation, ImageNet, by torchvision",
+        "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+        "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+        4_958_839,
+        58.178,
+    ),
+    "alexnet": Published(
+        "alexnet",
+        "one tower (`alexnet_torchvision`, not the paper's), ImageNet, by torchvision",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        244_408_911,
+        56.522,
+    ),
+}
+
+DEFAULT = "cifar10"  # what `squeezenet classify` takes without --model
+
+
+def find(where: str | Path) -> Path:
+    """The file or folder that MODEL means: a path that exists, what ships, or what was pulled; else `where` itself.
+
+    Raises `ModelError` if a pulled file is not the one that was published.
+    """
+    path, name = Path(where), str(where)
+    if path.is_file() or any((path / of_a_run).exists() for of_a_run in RUN):  # a mere folder `digits` is data
+        return path
+    if name in SHIPPED:
+        return HERE / f"{name}.sqz"
+    if name in PUBLISHED and cached(PUBLISHED[name]).is_file():
+        verify(PUBLISHED[name])
+        return cached(PUBLISHED[name])
+    return path
+
+
+def default_model() -> Path:
+    """The shipped file to classify with where no model is named, whatever lies in this folder under that name.
+
+    Raises `UsageError` if it does not ship.
+    """
+    if DEFAULT not in SHIPPED:
+        raise UsageError(f"{DEFAULT} does not ship yet; pass --model FILE.sqz (`squeezenet models` lists names)")
+    return HERE / f"{DEFAULT}.sqz"
+
+
+def card(name: str) -> str:
+    """What is known about a model, in Markdown. Raises `UsageError` for a name that is none."""
+    if name not in SHIPPED and name not in PUBLISHED:
+        raise UsageError(f"no model is called {name!r}; known: {', '.join([*SHIPPED, *PUBLISHED])}")
+    return (HERE / f"{name}.md").read_text(encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Where pulled files lie: $SQUEEZENET_CACHE, else the user's cache folder."""
+    if chosen := os.environ.get("SQUEEZENET_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "squeezenet"
+
+
+def cached(entry: Published) -> Path:
+    """Where a published file lies once it was pulled."""
+    return cache_folder() / entry.file
+
+
+def verify(entry: Published) -> str:
+    """The SHA-256 of the pulled file. Raises `ModelError` if it is not what was published; the file stays."""
+    path = cached(entry)
+    found, wanted = sha256(path), expected(entry)
+    if not found.startswith(wanted):
+        raise ModelError(
+            f"{path}: its SHA-256 is {found}, not {wanted}; remove it, or run: squeezenet pull {entry.name} --again"
+        )
+    return found
+
+
+def expected(entry: Published) -> str:
+    """The hash that is pinned, or the whole one that the first pull recorded where only its beginning is."""
+    record = recorded(entry)
+    try:
+        whole = json.loads(record.read_text(encoding="utf-8"))["sha256"]
+    except FileNotFoundError:
+        return entry.sha256
+    except (ValueError, KeyError, TypeError):
+        whole = None
+    if not isinstance(whole, str) or len(whole) != 64 or not whole.startswith(entry.sha256):
+        raise ModelError(f"{record}: no record of a SHA-256 that begins with {entry.sha256}; remove it and pull again")
+    return whole
+
+
+def recorded(entry: Published) -> Path:
+    """The small JSON beside a pulled file of which only the beginning of the hash was published."""
+    return cached(entry).with_name(entry.file + ".json")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,237 @@
+"""Fetch a published file into the cache: resumed, checked, and there whole or not at all.
+
+    >>> pull(PUBLISHED["squeezenet1_1"]).path                   # doctest: +SKIP
+
+What has come so far lies in `FILE.part`, and the next pull goes on there. Only a file whose SHA-256 is right gets its
+name. A broken connection is taken up again a few times; a server that stalls, refuses or lies is an error at once.
+"""
+
+import contextlib
+import errno
+import http.client
+import json
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from squeezenet.errors import DownloadError, UsageError
+from squeezenet.files import sync_folder, write_atomically
+from squeezenet.version import __version__
+from squeezenet.zoo import Published, cached, expected, recorded, sha256, verify
+
+if sys.platform != "win32":
+    import fcntl
+
+CHUNK = 1 << 16
+ATTEMPTS = 5  # connections that bring nothing new, one after the other, before giving up
+UNSIZED = 16_000_000  # bytes taken at most of a file whose size is not pinned
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """Where a file lies, and whether it was fetched now."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    fetched: bool
+
+
+class _Interrupted(Exception):
+    """The connection broke; what came is in the partial file."""
+
+
+def pull(
+    entry: Published, url: str | None = None, again: bool = False, timeout: float = 30.0, pause: float = 1.0
+) -> Pulled:
+    """The file in the cache, fetched from `url` (a mirror) or from its publisher if it is not there, or if `again`.
+
+    `timeout` is how many seconds a server may say nothing, `pause` what is waited before a connection is taken up
+    again (twice as long every time). Raises `DownloadError`, `UsageError` for another kind of address, and
+    `ModelError` if a file of that name lies there that is not the one; it is left alone.
+    """
+    url = entry.url if url is None else url
+    if not url.startswith(("https://", "http://")):
+        raise UsageError(f"{url}: only http and https addresses can be pulled")
+    path = cached(entry)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path):
+            fetch = again or not path.exists()
+            if fetch:
+                _fetch(entry, url, path, timeout, pause)
+            digest = verify(entry)
+            if len(entry.sha256) < len(digest) and not recorded(entry).exists():
+                _record(entry, url, digest)
+            return Pulled(path, path.stat().st_size, digest, fetch)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DownloadError(
+                f"{path.parent}: the disk is full; make room, or set SQUEEZENET_CACHE to another folder, and pull again"
+            ) from None
+        raise
+
+
+def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float) -> None:
+    """Download next to `path`, and rename into place once the hash is right."""
+    part = path.with_name(path.name + ".part")
+    with part.open("ab") as file:
+        furthest, failures = file.tell(), 0
+        while True:
+            try:
+                _connect(entry, url, file, timeout)
+                break
+            except _Interrupted as error:
+                failures = 1 if file.tell() > furthest else failures + 1
+                furthest = max(furthest, file.tell())
+                if failures >= ATTEMPTS:
+                    raise DownloadError(
+                        f"{url}: the connection broke {failures} times in a row ({error}); "
+                        f"{file.tell():,} bytes are kept, pull again to go on"
+                    ) from None
+                time.sleep(pause * 2 ** (failures - 1))
+        file.flush()
+        os.fsync(file.fileno())
+    found, wanted = sha256(part), expected(entry)
+    if not found.startswith(wanted):
+        size = part.stat().st_size
+        part.unlink()  # nothing can be made of it, and the next pull must not go on from it
+        raise DownloadError(
+            f"{url}: the {size:,} bytes that came have the SHA-256 {found}, not {wanted}; they were thrown away, "
+            "try again or name another address with --url"
+        )
+    os.replace(part, path)
+    sync_folder(path.parent)
+
+
+def _connect(entry: Published, url: str, file: IO[bytes], timeout: float) -> None:
+    """One connection: add to `file` what is missing. Raises `_Interrupted` if another one may bring more."""
+    have = file.tell()
+    if have == entry.bytes:
+        return
+    headers = {"User-Agent": f"squeezenet/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+            _copy(entry, url, response, file)
+    except urllib.error.HTTPError as error:
+        with error:
+            _refused(error, url, file)
+    except TimeoutError:
+        raise _stalled(url, file, timeout) from None
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise _stalled(url, file, timeout) from None
+        raise DownloadError(f"{url}: cannot be reached ({error.reason}); check the network, or name a --url") from None
+    except ConnectionError as error:
+        raise _Interrupted(type(error).__name__) from None
+    except (http.client.HTTPException, ValueError) as error:  # no HTTP, or no address
+        raise DownloadError(f"{url}: no answer that can be understood ({type(error).__name__}); check it") from None
+
+
+def _copy(entry: Published, url: str, response: http.client.HTTPResponse, file: IO[bytes]) -> None:
+    have = file.tell() if _goes_on(response, file.tell()) else 0
+    total = None if response.length is None else have + response.length
+    if entry.bytes is not None and total not in (None, entry.bytes):
+        raise DownloadError(f"{url}: offers {total:,} bytes, not {entry.bytes:,}: another file; check the address")
+    if not have:
+        _empty(file)  # the server sends the file from its beginning
+    limit = UNSIZED if entry.bytes is None else entry.bytes
+    bar = _Bar(entry.name, total or entry.bytes)
+    try:
+        while chunk := _read(response):
+            have += len(chunk)
+            if have > limit:
+                _empty(file)
+                raise DownloadError(f"{url}: sends more than {limit:,} bytes: another file; check the address")
+            file.write(chunk)
+            bar.show(have)
+    finally:
+        bar.close()
+        file.flush()
+    if have < (total or entry.bytes or 0):
+        raise _Interrupted(f"after {have:,} bytes")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """What has come, b"" at the end. An error of the network must not be taken for one of the disk."""
+    try:
+        return response.read1(CHUNK)
+    except TimeoutError:
+        raise
+    except (OSError, http.client.IncompleteRead) as error:
+        raise _Interrupted(type(error).__name__) from None
+
+
+def _empty(file: IO[bytes]) -> None:
+    file.seek(0)
+    file.truncate()
+
+
+def _goes_on(response: http.client.HTTPResponse, have: int) -> bool:
+    """Whether the server sends what was asked for: the bytes from `have` on."""
+    sent = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return response.status == 206 and sent is not None and int(sent[1]) == have
+
+
+def _refused(error: urllib.error.HTTPError, url: str, file: IO[bytes]) -> None:
+    """What a status of 400 and more means. Returns if the file is already complete."""
+    if error.code == 416 and file.tell():  # nothing comes after what is there: it is all, or not of this file
+        if error.headers.get("Content-Range") == f"bytes */{file.tell()}":
+            return
+        _empty(file)
+        raise _Interrupted("the partial file did not fit") from None
+    if error.code >= 500 or error.code == 429:
+        raise _Interrupted(f"status {error.code}") from None
+    raise DownloadError(f"{url}: the server answers {error.code} {error.reason}; check the address") from None
+
+
+def _stalled(url: str, file: IO[bytes], timeout: float) -> DownloadError:
+    return DownloadError(
+        f"{url}: the server said nothing for {timeout:g} seconds; {file.tell():,} bytes are kept, pull again to go on"
+    )
+
+
+def _record(entry: Published, url: str, digest: str) -> None:
+    known = {"url": url, "sha256": digest}
+    write_atomically(recorded(entry), (json.dumps(known) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One pull of a file at a time; another waits, and then finds it there.
+
+    The lock goes when its process does. Windows has none: two pulls may then spoil each other's partial file, which
+    its hash shows.
+    """
+    with path.with_name(path.name + ".lock").open("ab") as lock:
+        if sys.platform != "win32":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class _Bar:
+    """How far it is, on a terminal only."""
+
+    def __init__(self, name: str, total: int | None) -> None:
+        self.name = name
+        self.total = "?" if total is None else f"{total / 1e6:.1f}"
+        self.visible = sys.stderr.isatty()
+        self.due = 0.0
+
+    def show(self, have: int) -> None:
+        if self.visible and time.monotonic() >= self.due:
+            self.due = time.monotonic() + 0.1
+            print(f"\r{self.name}: {have / 1e6:.1f} of {self.total} MB", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+    def close(self) -> None:
+        if self.visible:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)  # noqa: T201
