@@ -24,6 +24,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from squeezenet.errors import SqueezeNetError, TrainingError, UsageError
@@ -122,12 +123,16 @@ def join() -> Iterator[Group]:
         return
     if missing := [name for name, value in named.items() if not (value or "").isdigit()]:
         raise UsageError(f"{', '.join(missing)} is not set to a number beside the others; start through torchrun")
-    rank, local_rank, size = (int(value or 0) for value in named.values())
+    local_rank = int(os.environ["LOCAL_RANK"])
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank)
     try:
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
+        # After a restart, PyTorch 2.13 finds the dead processes' addresses in the launcher's store (seen with gloo and
+        # `--standalone`: connection refused, until no restart is left): each attempt gets its own part of it.
+        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        attempt = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        dist.init_process_group("nccl" if cuda else "gloo", store=attempt, rank=rank, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"the other processes cannot be reached ({' '.join(str(error).split())[:120]})") from None
     try:
