@@ -30,6 +30,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that was killed left half written in `folder`. Only where no other process is writing."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """A rename is only safe once its folder is on the disk. Some file systems cannot: then it is not."""
     with contextlib.suppress(OSError):

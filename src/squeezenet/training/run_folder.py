@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from squeezenet.errors import CheckpointError
-from squeezenet.files import write_atomically
+from squeezenet.files import remove_leftovers, write_atomically
 from squeezenet.preparation import Preparation
 from squeezenet.version import __version__
 
@@ -71,6 +71,8 @@ def locked(out: Path) -> Iterator[None]:
             ) from None
         except OSError:
             _log.debug("%s: this file system has no locks", out)
+        remove_leftovers(out)
+        remove_leftovers(out / "checkpoints")
         yield
 
 
