@@ -49,7 +49,7 @@ def read_job(where: str) -> Job:
     if not path.is_file():
         raise UsageError(f"{where}: no such recipe; give a .toml file, or one of {', '.join(RECIPES)}")
     try:
-        told = tomllib.loads(path.read_text())
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path}: not a recipe ({error}); `squeezenet train` writes one into each run folder"
@@ -91,8 +91,9 @@ def settings_of(kind: type) -> dict[str, Any]:
 
 
 def _lines(values: Mapping[str, Any]) -> list[str]:
-    # JSON's strings, numbers and booleans are TOML's.
-    return [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]
+    # JSON's strings, numbers and booleans are TOML's, but for halves of surrogate pairs and the delete character.
+    written = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items() if value is not None}
+    return [f"{name} = {text}".replace("\x7f", "\\u007f") for name, text in written.items()]
 
 
 def _section(told: Mapping[str, Any], name: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
