@@ -24,6 +24,7 @@ from squeezenet.training.mixing import Mix, mix
 from squeezenet.training.muon import Muon, orthogonal
 from squeezenet.training.sparsity import density_at, lamp_scores, masks
 from squeezenet.training.state import State
+from squeezenet.training.statistics import estimate_statistics
 from squeezenet.training.teacher import load_teacher
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
@@ -266,3 +267,21 @@ def failing(capsys, command):
     capsys.readouterr()
     assert main(command) != 0
     return capsys.readouterr().err
+
+
+def test_averaged_weights_are_judged_with_statistics_of_their_own():
+    model = create_seeded("squeezenet_32", 0, **NORMED).eval()
+    images = batch(64).images.numpy()
+    other = Preparation(16, 16, "stretch", "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    estimate_statistics(model, images, other, batch_size=64)
+    assert not model.training
+    x = torch.from_numpy(images).float()
+    first = model.features[1][0]
+    seen = model.features[0](x)
+    assert torch.allclose(first.running_mean, seen.mean((0, 2, 3)), rtol=1e-3)
+    assert torch.allclose(first.running_var, seen.var((0, 2, 3)), rtol=1e-3)
+    assert first.momentum == 0.1
+    answers = model(x)
+    model.train()
+    model.classifier[0].p = 0.0
+    assert torch.allclose(answers, model(x), atol=1e-2)  # as if the images were a batch

@@ -40,6 +40,7 @@ from squeezenet.training.evaluate import evaluate
 from squeezenet.training.job import Job, to_toml
 from squeezenet.training.recipe import Recipe
 from squeezenet.training.state import State, Step
+from squeezenet.training.statistics import IMAGES, estimate_statistics, is_normalised
 from squeezenet.training.surroundings import computing_threads, interrupts
 from squeezenet.training.teacher import Teacher, load_teacher
 from squeezenet.training.watch import Watch
@@ -180,6 +181,8 @@ class _Run:
             images = len(self.source)
             _log.warning("a batch is all %d images, not %d: there are no more", images, recipe.batch_size)
         self.state = State(model, recipe, self.steps, preparation, self.group, setup.gradients, setup.compiled, teacher)
+        averaged = recipe.ema > 0 and is_normalised(model)
+        self.sample = load_pixels(data.train, preparation, IMAGES, progress=False).images if averaged else None
         self.checkpoints = out / "checkpoints"
         if checkpoint := self.group.on_first(lambda: load_newest(self.checkpoints)):
             self.state.restore(checkpoint.step, checkpoint.tensors, checkpoint.state)
@@ -286,6 +289,8 @@ class _Run:
 
     def _end_epoch(self, lr: float) -> dict[str, Any]:
         """Judge; the row for metrics.jsonl."""
+        if self.sample is not None:
+            estimate_statistics(self.state.shipped, self.sample, self.preparation)
         self.score = evaluate(self.state.shipped, self.validation, self.preparation, group=self.group)
         for theirs in self.group.gather(self.state.unreadable):
             self.state.unreadable.update(theirs)
