@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from squeezenet.preparation import Preparation
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -32,17 +34,51 @@ class Augmentation:
         return self.rotate > 0 or self.zoom > 0
 
 
+def network_input(images: Tensor, how: Augmentation, preparation: Preparation, random: torch.Generator) -> Tensor:
+    """(N, C, R, R) uint8 -> (N, C, crop, crop) float32: augmented, normalised, channels last in memory.
+
+    The same bits on every way through: `augment`, then `(pixel - mean) / std`, then `finish`.
+    """
+    crop = preparation.crop
+    mean = torch.tensor(preparation.mean, device=images.device)
+    std = torch.tensor(preparation.std, device=images.device)
+    if images.device.type == "cpu" and not how.pad and not how.distorts:
+        return finish(_cut_and_normalise(images, how, crop, random, mean, std), how, random)
+    x = augment(images, how, crop, random).float().contiguous(memory_format=torch.channels_last)
+    return finish(x.sub_(mean[:, None, None]).div_(std[:, None, None]), how, random)
+
+
+def _cut_and_normalise(
+    images: Tensor, how: Augmentation, crop: int, random: torch.Generator, mean: Tensor, std: Tensor
+) -> Tensor:
+    """An image at a time, while it is in the processor's cache: eight times as fast as the whole batch (256 pixels)."""
+    n, c, size, _ = images.shape
+    corners, mirrored = _draw(n, size - crop + 1, how, random)
+    mean, std = mean.repeat(crop), std.repeat(crop)  # of a row of pixels
+    result = torch.empty(n, crop, crop, c)
+    for image, room, (top, left), mirror in zip(images, result, corners.tolist(), mirrored.tolist(), strict=True):
+        cut = image[:, top : top + crop, left : left + crop]
+        room.permute(2, 0, 1).copy_(cut.flip(2) if mirror else cut)
+        room.view(crop, crop * c).sub_(mean).div_(std)
+    return result.permute(0, 3, 1, 2)
+
+
+def _draw(n: int, span: int, how: Augmentation, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Corners (N, 2) of crops, less than `span`, and whether each is mirrored (N,)."""
+    corners = torch.randint(span, (n, 2), generator=random)
+    mirrored = torch.rand(n, generator=random) < 0.5
+    return corners, mirrored & how.mirror
+
+
 def augment(images: Tensor, how: Augmentation, crop: int, random: torch.Generator) -> Tensor:
     """(N, C, R, R) uint8 -> (N, C, crop, crop), uint8 unless it distorts (then float32, 0 to 255)."""
     n, c, size, _ = images.shape
-    span = size - crop + 2 * how.pad + 1
-    corner = torch.randint(span, (n, 2), generator=random) - how.pad
-    mirrored = torch.rand(n, generator=random) < 0.5
+    corner, mirrored = _draw(n, size - crop + 2 * how.pad + 1, how, random)
+    corner = corner - how.pad
     steps = torch.arange(crop)
     rows = (corner[:, :1] + steps).clamp(0, size - 1)  # (N, crop); what hangs over reads the edge
     columns = (corner[:, 1:] + steps).clamp(0, size - 1)
-    if how.mirror:
-        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
     batch, channel = torch.arange(n, device=images.device), torch.arange(c, device=images.device)
     cut = images[batch[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]

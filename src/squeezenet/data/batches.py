@@ -59,7 +59,7 @@ class Source:
                 where = torch.from_numpy(order)
                 yield images[where], known[where], ()
             return
-        for part in decode(self.examples, orders, self.preparation, self.workers):
+        for part in decode(self.examples, orders, self.preparation, self.workers, training=True):
             yield torch.from_numpy(part.images), torch.from_numpy(labels[part.indices]), part.unreadable
 
 
