@@ -12,6 +12,7 @@ import io
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class ShardImages(StoredImages):
         """
         order = random.permutation(len(self.paths))
         filled = np.add.reduceat(np.append(self.sizes, 0), self.starts[:-1]) * (np.diff(self.starts) > 0)
-        window = np.cumsum(filled[order]) // self.window_bytes
+        window = (np.cumsum(filled[order]) - filled[order]) // self.window_bytes
         pools = [
             np.concatenate([np.arange(self.starts[s], self.starts[s + 1]) for s in order[window == number]])
             for number in np.unique(window)
@@ -254,7 +255,7 @@ def write_index(folder: Path, shards: list[Shard]) -> None:
     np.savez(
         stream,
         names=np.array([shard.path.name for shard in shards], np.str_),
-        bytes=np.array([shard.path.stat().st_size for shard in shards], np.int64),
+        marks=np.array([_mark(shard.path) for shard in shards], np.int64).reshape(-1, 2),
         counts=np.array([len(shard.offsets) for shard in shards], np.int64),
         labelled=np.array([shard.labels is not None for shard in shards], bool),
         places=np.concatenate([np.empty((0, 3), np.int64), *(_rows(shard) for shard in shards)]),
@@ -267,25 +268,33 @@ def _rows(shard: Shard) -> Indices:
     return np.stack([shard.offsets, shard.sizes, labels], 1)
 
 
-def read_index(folder: Path) -> list[Shard]:
-    """The shards of `folder` that its index still describes: those of the size they had. Others will be scanned.
+def _mark(path: Path) -> list[int]:
+    """[size, checksum of the end]: enough to see that images were added or taken away; reads look at their own."""
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - tarfile.RECORDSIZE))
+        return [size, zlib.crc32(file.read())]
 
-    Keys are not in the index. An index that is damaged describes nothing.
+
+def read_index(folder: Path) -> list[Shard]:
+    """The shards of `folder` that its index still describes: of the size and with the end they had.
+
+    Keys are not in the index. An index that is damaged describes nothing; the shards will be scanned.
     """
     try:
-        with np.load(folder / INDEX, allow_pickle=False) as saved:
-            parts = {name: saved[name] for name in ("names", "bytes", "counts", "labelled", "places")}
+        with np.load(io.BytesIO((folder / INDEX).read_bytes()), allow_pickle=False) as saved:
+            parts = {name: saved[name] for name in ("names", "marks", "counts", "labelled", "places")}
         rows = np.split(parts["places"].astype(np.int64).reshape(-1, 3), np.cumsum(parts["counts"])[:-1])
         described = list(
-            zip(parts["names"].tolist(), parts["bytes"].tolist(), parts["labelled"].tolist(), rows, strict=True)
+            zip(parts["names"].tolist(), parts["marks"].tolist(), parts["labelled"].tolist(), rows, strict=True)
         )
     except Exception:  # not there, cut short, not an archive, other arrays: zip and NumPy raise a dozen kinds
         return []
     shards = []
-    for name, size, labelled, places in described:
-        path = folder / Path(name).name
+    for name, mark, labelled, places in described:
+        path, size = folder / Path(name).name, mark[0]
         offsets, sizes, labels = places.T
         whole = ((offsets >= _BLOCK) & (sizes >= 0) & (sizes <= size) & (offsets <= size - sizes)).all()
-        if whole and path.is_file() and path.stat().st_size == size:
+        if whole and path.is_file() and _mark(path) == mark:
             shards.append(Shard(path, (), offsets, sizes, labels if labelled else None))
     return shards
