@@ -93,6 +93,12 @@ EXIF = Image.Exif()
 EXIF[0x0112] = 6  # turned by 90 degrees
 
 
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -100,9 +106,10 @@ EXIF[0x0112] = 6  # turned by 90 degrees
         jpeg(picture(90, 60, "CMYK")),
         jpeg(picture(500, 20)),
         jpeg(picture(90, 60))[:-200],
-        jpeg(picture(90, 60)) + b"Orientation",
+        jpeg(picture(90, 60), xmp=XMP),
+        b"\xff\xd8\xff\xfe\0\1" + jpeg(picture(90, 60))[2:],
     ],
-    ids=["turned", "CMYK", "long", "cut short", "a word that may be XMP"],
+    ids=["turned", "CMYK", "long", "cut short", "turned by XMP", "a segment shorter than its length"],
 )
 def test_the_unusual_is_what_pillow_says(data):
     assert answer(training_pixels, data) == answer(exact, data)
@@ -127,8 +134,9 @@ def test_what_goes_to_pillow(sent_to_pillow, tmp_path):
     colour_as_grey = Preparation(64, 64, channels="L", mean=(0.0,), std=(1.0,))
     training_pixels(jpeg(picture(80, 60)), colour_as_grey)
     training_pixels(jpeg(picture(80, 60), exif=EXIF.tobytes()), SQUARE)
+    training_pixels(jpeg(picture(80, 60), xmp=XMP), SQUARE)
     training_pixels(picture(80, 60), SQUARE)
-    assert len(sent_to_pillow) == 3
+    assert len(sent_to_pillow) == 4
     with pytest.raises(ImageError, match="no such file"):
         training_pixels(tmp_path / "none.jpg", SQUARE)
 

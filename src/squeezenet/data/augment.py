@@ -10,6 +10,7 @@ All random numbers are drawn on the CPU from one generator, so a run gives the s
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,7 +56,8 @@ def _cut_and_normalise(
     n, c, size, _ = images.shape
     corners, mirrored = _draw(n, size - crop + 1, how, random)
     mean, std = mean.repeat(crop), std.repeat(crop)  # of a row of pixels
-    result = torch.empty(n, crop, crop, c)
+    # NumPy asks for large pages, PyTorch does not: faults of small ones took two thirds of the time.
+    result = torch.from_numpy(np.empty((n, crop, crop, c), np.float32))
     for image, room, (top, left), mirror in zip(images, result, corners.tolist(), mirrored.tolist(), strict=True):
         cut = image[:, top : top + crop, left : left + crop]
         room.permute(2, 0, 1).copy_(cut.flip(2) if mirror else cut)

@@ -32,7 +32,8 @@ SPARE = 2
 LONGEST = 4
 """Sides of an image in this ratio or less; of longer ones most would be resized only to be cut away."""
 
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # of EXIF
+_APP1, _SCAN = 0xE1, 0xDA  # of JPEG: metadata, and where the pixels begin
 
 
 def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8]:
@@ -60,22 +61,32 @@ def _jpeg(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8] | 
         array = simplejpeg.decode_jpeg(data, layout, min_height=SPARE * high, min_width=SPARE * wide, min_factor=2)
     except ValueError:  # damaged: Pillow decides whether it can be read, as it does for evaluation
         return None
-    pixels = torch.from_numpy(array).permute(2, 0, 1)  # (C, H, W), channels last in memory
-    if pixels.shape[1:] != (high, wide):
-        pixels = F.interpolate(pixels[None], (high, wide), mode="bilinear", antialias=True)[0]
+    pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)  # (1, C, H, W), channels last: two thirds faster so
+    if pixels.shape[2:] != (high, wide):
+        pixels = F.interpolate(pixels, (high, wide), mode="bilinear", antialias=True)
     crop = preparation.crop
     top, left = round((high - crop) / 2), round((wide - crop) / 2)
-    return pixels[:, top : top + crop, left : left + crop].numpy()
+    return pixels[0, :, top : top + crop, left : left + crop].numpy()
 
 
 def _plain(data: bytes, height: int, width: int) -> bool:
     """Whether an image is of a usual size and not to be turned."""
     if height * width > image.MAX_PIXELS or max(height, width) > LONGEST * min(height, width):
         return False
-    if b"Exif\0\0" not in data and b"Orientation" not in data:  # the second as XMP spells it
+    if not _has_metadata(data):
         return True
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as opened:
             return opened.getexif().get(_ORIENTATION, 1) == 1
     except Exception:  # metadata can be wrong in more ways than Pillow has errors for
         return False
+
+
+def _has_metadata(data: bytes) -> bool:
+    """Whether there is a segment APP1, where EXIF and XMP tell how the camera was held."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
+        if data[at + 1] == _APP1:
+            return True
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at + 4 > len(data) or data[at] != 0xFF  # segments that do not lead to the pixels may hide anything
