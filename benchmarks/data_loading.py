@@ -125,7 +125,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 
 
 def peer(examples: Examples, transform: Callable[[Image.Image], Tensor], workers: int, batch: int) -> Iterator[Tensor]:
-    """Batches of one epoch after another, as its loader gives them; None marks the end of an epoch."""
+    """Batches of one epoch after another, as its loader gives them; an empty one marks the end of an epoch."""
     loader = DataLoader(
         ImageFolder(examples, transform), batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0,
         prefetch_factor=2 if workers else None, pin_memory=torch.cuda.is_available(),

@@ -319,6 +319,22 @@ def test_imagenet_without_labels_or_cut_short(tmp_path):
         load_data(str(tmp_path))
 
 
+def test_shards_on_the_hub_have_numbers_without_names(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    files = {
+        "train": str(make_shard(tmp_path / "train/0.tar", [0, 2, 1])),
+        "validation": str(make_shard(tmp_path / "val/0.tar", [1], 9)),
+    }
+    load = datasets.load_dataset
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda _: load("webdataset", data_files=files, cache_dir=str(tmp_path / "cache"))
+    )
+    data = load_data("nobody/shards")  # as the hub's own library gives them, without the hub
+    assert (data.train.labels.tolist(), data.validation.labels.tolist()) == ([0, 2, 1], [1])
+    assert data.train.classes == data.validation.classes == ("0", "1", "2")
+    assert (values(data.train), values(data.validation)) == ([0, 1, 2], [9])
+
+
 def test_expanding_ranges():
     assert [p.name for p in expand("a{0..1}-{9..10}.tar")] == ["a0-9.tar", "a0-10.tar", "a1-9.tar", "a1-10.tar"]
     assert [p.name for p in expand("plain.tar")] == ["plain.tar"]

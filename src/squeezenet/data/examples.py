@@ -46,10 +46,9 @@ class Picked(StoredImages):
         return self.images[int(self.indices[index])]
 
     def shuffled(self, random: np.random.Generator) -> Indices:
-        position = np.full(len(self.images), -1)
-        position[self.indices] = np.arange(len(self.indices))
-        order = position[shuffled(self.images, random)]
-        return order[order >= 0]
+        rank = np.empty(len(self.images), np.int64)
+        rank[shuffled(self.images, random)] = np.arange(len(self.images))
+        return np.argsort(rank[self.indices], kind="stable")  # an image may have been picked twice
 
 
 def concurrent(images: Sequence[ImageSource]) -> bool:

@@ -15,11 +15,11 @@ import json
 import tarfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -95,11 +95,12 @@ def pack(
     work = [(split, out / name, part) for split, name, part in _shards(splits, options)]
     missing = [(splits[split], path, part) for split, path, part in work if not path.exists()]
     count = sum(len(part) for _, _, part in missing)
+    workers = workers or workers_by_default()
     start = time.perf_counter()
-    with ThreadPoolExecutor(workers or workers_by_default()) as pool, _bar(count, progress) as bar:
+    with ThreadPoolExecutor(workers) as pool, _bar(count, progress) as bar:
         for examples, path, part in missing:
             with atomic_file(path) as file:
-                _write_shard(file, examples, part, options, pool, bar)
+                _write_shard(file, examples, part, options, pool, AHEAD * workers, bar)
     seconds = time.perf_counter() - start
     found = [scan(path) for _, path, _ in work]
     skipped = [
@@ -176,11 +177,16 @@ def _shards(splits: dict[str, Examples], options: Options) -> Iterator[tuple[str
 
 
 def _write_shard(
-    file: Any, examples: Examples, indices: Indices, options: Options, pool: ThreadPoolExecutor, bar: Any
+    file: IO[bytes],
+    examples: Examples,
+    indices: Indices,
+    options: Options,
+    pool: ThreadPoolExecutor,
+    room: int,
+    bar: Any,
 ) -> None:
-    """Convert images in threads, and write them in order."""
+    """Convert images in threads, `room` of them ahead, and write them in order."""
     ahead: deque[tuple[int, Future[tuple[str, bytes] | None]]] = deque()
-    room = AHEAD * pool._max_workers
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
 
         def finish() -> None:
@@ -195,8 +201,8 @@ def _write_shard(
 
         together = concurrent(examples.images)
         for index in indices.tolist():
-            source = (examples.images, index) if together else ([examples.images[index]], 0)
-            ahead.append((index, pool.submit(_try, *source, options)))
+            images, at = (examples.images, index) if together else ([examples.images[index]], 0)
+            ahead.append((index, pool.submit(_try, images, at, options)))
             if len(ahead) >= room:
                 finish()
         while ahead:
@@ -209,7 +215,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(header, io.BytesIO(data))
 
 
-def _try(images: Any, index: int, options: Options) -> tuple[str, bytes] | None:
+def _try(images: Sequence[ImageSource], index: int, options: Options) -> tuple[str, bytes] | None:
     try:
         return convert(images[index], options)
     except ImageError:
