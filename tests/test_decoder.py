@@ -141,10 +141,17 @@ def test_what_goes_to_pillow(sent_to_pillow, tmp_path):
         training_pixels(tmp_path / "none.jpg", SQUARE)
 
 
-def test_without_the_decoder_pixels_are_exact(monkeypatch):
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "L"])
+def test_without_the_decoder_pixels_are_the_same(monkeypatch, mode, channels):
     monkeypatch.setattr(decoders, "simplejpeg", None)
-    data = jpeg(picture(90, 60))
-    assert np.array_equal(training_pixels(data, SQUARE), exact(data, SQUARE))
+    means = (0.0,) * len(channels)
+    preparation = Preparation(64, 60, "shorter", channels, means, tuple(1 + m for m in means))
+    for source in (picture(90, 70, mode), jpeg(picture(90, 70))):
+        difference = np.abs(training_pixels(source, preparation).astype(int) - exact(source, preparation))
+        assert difference.max() <= 1
+    long = picture(500, 20)
+    assert np.array_equal(training_pixels(long, preparation), exact(long, preparation))
 
 
 def test_the_decoder_serves_training_only(monkeypatch):

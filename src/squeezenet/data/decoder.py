@@ -1,12 +1,13 @@
-"""Pixels of training images by the fastest way there is; what it cannot read falls back on the one that ships.
+"""Pixels of training images by the fastest way there is.
 
     >>> from PIL import Image
     >>> training_pixels(Image.new("RGB", (640, 480)), Preparation(32, 32)).shape
     (3, 32, 32)
 
-JPEGs without surprises go through simplejpeg (libjpeg-turbo, the library that Pillow uses, without its copies) and
-PyTorch's antialiased resize: pixels within 2 of `runtime.image.pixels`, in half of the time. Images of four times the
-size that is needed are decoded at a half of theirs or less, which moves pixels by a little more. docs/adr/0006
+JPEGs without surprises are decoded by simplejpeg (libjpeg-turbo, the library that Pillow uses, without its copies),
+all else by Pillow; PyTorch resizes. Pixels are within 2 of `runtime.image.pixels`, in less than half of the time.
+JPEGs of four times the size that is needed are decoded at a half of theirs or less, which moves pixels by a little
+more. docs/adr/0006
 """
 
 import io
@@ -38,12 +39,24 @@ _APP1, _SCAN = 0xE1, 0xDA  # of JPEG: metadata, and where the pixels begin
 
 def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8]:
     """As `runtime.image.pixels` of `open_image`, faster: (channels, crop, crop). Raises `ImageError`."""
-    found = None if simplejpeg is None else _jpeg(source, preparation)
-    return image.pixels(image.open_image(source), preparation) if found is None else found
+    fast = None if simplejpeg is None else _jpeg(source, preparation)
+    if fast is None:
+        opened = image.open_image(source)
+        if _long(opened.width, opened.height):
+            return image.pixels(opened, preparation)
+        fast = opened.size, _array(opened, preparation)
+    size, array = fast
+    wide, high = image.resized(size, preparation)
+    pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)  # (1, C, H, W), channels last: two thirds faster so
+    if pixels.shape[2:] != (high, wide):
+        pixels = F.interpolate(pixels, (high, wide), mode="bilinear", antialias=True)
+    crop = preparation.crop
+    top, left = round((high - crop) / 2), round((wide - crop) / 2)
+    return pixels[0, :, top : top + crop, left : left + crop].numpy()
 
 
-def _jpeg(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8] | None:
-    """Pixels of a JPEG that is whole, upright, and in the colours asked for; else None."""
+def _jpeg(source: ImageSource, preparation: Preparation) -> tuple[tuple[int, int], NDArray[np.uint8]] | None:
+    """(width, height) and pixels, or a fraction of them, of a JPEG that is whole, upright, in the colours asked for."""
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
     except OSError:
@@ -53,7 +66,7 @@ def _jpeg(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8] | 
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         grey = preparation.channels == "L"
-        if colours not in (("Gray",) if grey else ("Gray", "YCbCr", "RGB")) or not _plain(data, height, width):
+        if colours not in (("Gray",) if grey else ("Gray", "YCbCr", "RGB")) or not _plain(data, width, height):
             return None
         wide, high = image.resized((width, height), preparation)
         layout = "GRAY" if grey else preparation.channels
@@ -61,17 +74,24 @@ def _jpeg(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8] | 
         array = simplejpeg.decode_jpeg(data, layout, min_height=SPARE * high, min_width=SPARE * wide, min_factor=2)
     except ValueError:  # damaged: Pillow decides whether it can be read, as it does for evaluation
         return None
-    pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)  # (1, C, H, W), channels last: two thirds faster so
-    if pixels.shape[2:] != (high, wide):
-        pixels = F.interpolate(pixels, (high, wide), mode="bilinear", antialias=True)
-    crop = preparation.crop
-    top, left = round((high - crop) / 2), round((wide - crop) / 2)
-    return pixels[0, :, top : top + crop, left : left + crop].numpy()
+    return (width, height), array
 
 
-def _plain(data: bytes, height: int, width: int) -> bool:
+def _array(opened: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
+    """(height, width, channels), in the preparation's order of channels."""
+    array = np.array(opened.convert("L" if preparation.channels == "L" else "RGB"))
+    if preparation.channels == "BGR":
+        array = np.ascontiguousarray(array[:, :, ::-1])
+    return array.reshape(opened.height, opened.width, -1)
+
+
+def _long(width: int, height: int) -> bool:
+    return max(height, width) > LONGEST * min(height, width)
+
+
+def _plain(data: bytes, width: int, height: int) -> bool:
     """Whether an image is of a usual size and not to be turned."""
-    if height * width > image.MAX_PIXELS or max(height, width) > LONGEST * min(height, width):
+    if height * width > image.MAX_PIXELS or _long(width, height):
         return False
     if not _has_metadata(data):
         return True

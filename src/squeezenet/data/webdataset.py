@@ -71,7 +71,7 @@ class ShardImages(StoredImages):
         path = self.paths[int(np.searchsorted(self.starts, index, "right")) - 1]
         size = int(self.sizes[index])
         try:
-            with path.open("rb", buffering=0) as file:
+            with path.open("rb") as file:
                 file.seek(int(self.offsets[index]) - _BLOCK)
                 data = file.read(_BLOCK + size)
         except (OSError, ValueError) as error:
@@ -84,8 +84,9 @@ class ShardImages(StoredImages):
     def shuffled(self, random: np.random.Generator) -> Indices:
         """Shards in random order, and images at random within windows of as many shards as hold `window_bytes`.
 
-        2 GiB are some 60,000 ImageNet photographs of 256 pixels: with shards that were mixed when they were packed,
-        a batch cannot be told from one of a free shuffle. Shards of one class each are mixed only within a window.
+        2 GiB are some 60,000 ImageNet photographs of 256 pixels. Shards that were mixed when they were packed hold all
+        classes, so a batch is as mixed as the whole; what is smaller than a window is shuffled freely. Shards of one
+        class each are mixed no further than a window: pack them first.
         """
         order = random.permutation(len(self.paths))
         filled = np.add.reduceat(np.append(self.sizes, 0), self.starts[:-1]) * (np.diff(self.starts) > 0)
