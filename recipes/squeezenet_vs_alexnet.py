@@ -102,7 +102,8 @@ def report(rows: list[dict[str, Any]], recipe: Recipe, data: Data, out: Path) ->
     made = f"{machine}, Python {platform.python_version()}, PyTorch {torch.__version__}"
     images, judges = len(data.train), len(data.validation)
     lines = [
-        f"{recipe.epochs:g} epochs of {images:,} images, judged by {judges:,}, batch {recipe.batch_size}, seed {recipe.seed}; {made}",
+        f"{recipe.epochs:g} epochs of {images:,} images, judged by {judges:,}, batch {recipe.batch_size}, "
+        f"seed {recipe.seed}; {made}",
         f"`python {' '.join(Path(sys.argv[0]).parts[-2:])} --epochs {recipe.epochs:g}`, recipe in the run folders",
         "",
         "| data | network | parameters | MACs | bytes | top-1 | top-5 | ms a step | gradient bytes a step |",

@@ -210,6 +210,8 @@ def test_parquet_is_read_lazily_and_shuffled_cheaply(tmp_path, monkeypatch):
     assert sum(a.nbytes for a in images._cache.values()) <= images.cache_bytes
     part = Picked(images, np.arange(0, 100, 3))
     assert sorted(shuffled(part, np.random.default_rng(0)).tolist()) == list(range(34))
+    twice = Picked(images, np.array([7, 3, 7, 99]))
+    assert sorted(shuffled(twice, np.random.default_rng(0)).tolist()) == [0, 1, 2, 3]
     assert isinstance(images, ParquetImages)
 
 

@@ -87,7 +87,7 @@ def test_it_learns_and_leaves_a_run_folder(data, tmp_path):
     assert config["recipe"]["seed"] == 0
     assert config["labels"] == ["left", "middle", "right"]
     assert config["result"]["top1"] == result.top1
-    assert set(config["versions"]) == {"squeezenet", "torch", "python"}
+    assert set(config["versions"]) >= {"squeezenet", "torch", "python"}
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 16))
     assert rows[-1]["loss"] < rows[0]["loss"]

@@ -6,19 +6,30 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write `data` to a temporary file beside `path`, force it to the disk, and rename it into place.
+    """Write `data` as the file `path`.
 
     Raises `OSError`; nothing is left behind then, and an older file at `path` is untouched.
     """
-    path = Path(path)
+    with atomic_file(Path(path)) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file beside `path` to write to; at the end it is forced to the disk and renamed into place.
+
+    Raises `OSError`. If that or anything else goes wrong, the temporary file is gone and `path` is as it was.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes files only their owner can read
             os.fsync(file.fileno())

@@ -20,7 +20,7 @@ def add_model(parser: ArgumentParser) -> None:
 
 def add_data(parser: ArgumentParser, required: bool = True) -> None:
     """DATA."""
-    what = "digits, a folder of class folders, Parquet files, or owner/name on the Hugging Face hub"
+    what = "digits, a folder of class folders, Parquet files, WebDataset shards, or owner/name on the Hugging Face hub"
     parser.add_argument("--data", required=required, metavar="DATA", help=what)
 
 

@@ -17,6 +17,7 @@ BASE = ("numpy", "pillow")
 WORKSHOP = (
     "torch", "safetensors", "datasets", "pyarrow", "scikit-learn", "tensorboard", "matplotlib", "tqdm",
 )  # fmt: skip
+OPTIONAL = ("simplejpeg",)  # training decodes JPEGs with it where it is installed
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> dict[str, Any]:
     """Versions, and whether a file that is written here gives back what went in. Raises if it does not."""
     _self_test()
-    libraries = {name: _version(name) for name in (*BASE, *WORKSHOP)}
+    libraries = {name: _version(name) for name in (*BASE, *WORKSHOP, *OPTIONAL)}
     return {
         "squeezenet": __version__,
         "python": platform.python_version(),

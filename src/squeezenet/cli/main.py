@@ -23,6 +23,7 @@ VERBS = {
     "compress": "squeeze a model into one .sqz file",
     "inspect": "layer by layer: shapes, parameters, density, bits, bytes (the paper's table 1)",
     "convert": "read and write other people's model files",
+    "data": "pack images into shards that train fast",
     "models": "what ships, what can be pulled, what can be trained",
     "pull": "fetch published weights, once",
     "doctor": "check this installation",

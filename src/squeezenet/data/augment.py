@@ -11,9 +11,12 @@ an image depends on its row alone, not on the device, the micro-batch or the num
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from squeezenet.preparation import Preparation
 
 # Which of an image's numbers decides what.
 _CORNER, _MIRROR, _ROTATE, _ZOOM, _LIGHT, _ERASE, _AREA, _SHAPE = slice(0, 2), 2, 3, 4, slice(5, 7), slice(7, 9), 9, 10
@@ -43,6 +46,42 @@ def draw(n: int, random: torch.Generator) -> Tensor:
     return torch.rand(n, DRAWS, generator=random)
 
 
+def network_input(images: Tensor, how: Augmentation, preparation: Preparation, draws: Tensor) -> Tensor:
+    """(N, C, R, R) uint8 -> (N, C, crop, crop) float32: augmented, normalised, channels last in memory.
+
+    The same bits on every way through: `augment`, then `(pixel - mean) / std`, then `finish`.
+    """
+    crop = preparation.crop
+    mean = torch.tensor(preparation.mean, device=images.device)
+    std = torch.tensor(preparation.std, device=images.device)
+    if images.device.type == "cpu" and not how.pad and not how.distorts and how.area == 1:
+        return finish(_cut_and_normalise(images, how, crop, draws, mean, std), how, draws)
+    x = augment(images, how, crop, draws).float().contiguous(memory_format=torch.channels_last)
+    return finish(x.sub_(mean[:, None, None]).div_(std[:, None, None]), how, draws)
+
+
+def _cut_and_normalise(
+    images: Tensor, how: Augmentation, crop: int, draws: Tensor, mean: Tensor, std: Tensor
+) -> Tensor:
+    """An image at a time, while it is in the processor's cache: eight times as fast as the whole batch (256 pixels)."""
+    n, c, size, _ = images.shape
+    corners, mirrored = _corners(draws, size - crop + 1, how)
+    mean, std = mean.repeat(crop), std.repeat(crop)  # of a row of pixels
+    # NumPy asks for large pages, PyTorch does not: faults of small ones took two thirds of the time.
+    result = torch.from_numpy(np.empty((n, crop, crop, c), np.float32))
+    for image, room, (top, left), mirror in zip(images, result, corners.tolist(), mirrored.tolist(), strict=True):
+        cut = image[:, top : top + crop, left : left + crop]
+        room.permute(2, 0, 1).copy_(cut.flip(2) if mirror else cut)
+        room.view(crop, crop * c).sub_(mean).div_(std)
+    return result.permute(0, 3, 1, 2)
+
+
+def _corners(draws: Tensor, span: int, how: Augmentation) -> tuple[Tensor, Tensor]:
+    """Corners (N, 2) of crops, less than `span`, and whether each is mirrored (N,)."""
+    corners = (draws[:, _CORNER] * span).long().clamp(max=span - 1)
+    return corners, (draws[:, _MIRROR] < 0.5) & how.mirror
+
+
 def augment(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor:
     """(N, C, R, R) uint8 -> (N, C, crop, crop), uint8 unless it distorts (then float32, 0 to 255)."""
     cut = _resized_crop(images.float(), how, crop, draws) if how.area < 1 else _crop(images, how, crop, draws)
@@ -51,13 +90,12 @@ def augment(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tens
 
 def _crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor:
     n, c, size, _ = images.shape
-    span = size - crop + 2 * how.pad + 1
-    corner = (draws[:, _CORNER] * span).long().clamp(max=span - 1) - how.pad
+    corner, mirrored = _corners(draws, size - crop + 2 * how.pad + 1, how)
+    corner = corner - how.pad
     steps = torch.arange(crop)
     rows = (corner[:, :1] + steps).clamp(0, size - 1)  # (N, crop); what hangs over reads the edge
     columns = (corner[:, 1:] + steps).clamp(0, size - 1)
-    if how.mirror:
-        columns = torch.where((draws[:, _MIRROR] < 0.5)[:, None], columns.flip(1), columns)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
     batch, channel = torch.arange(n, device=images.device), torch.arange(c, device=images.device)
     return images[batch[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
@@ -69,8 +107,7 @@ def _resized_crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -
     height, width = (area / shape).sqrt().clamp(max=1), (area * shape).sqrt().clamp(max=1)  # of the image's side
     corner = draws[:, _CORNER]
     y, x = (1 - height) * (2 * corner[:, 0] - 1), (1 - width) * (2 * corner[:, 1] - 1)
-    if how.mirror:
-        width = torch.where(draws[:, _MIRROR] < 0.5, -width, width)
+    width = torch.where((draws[:, _MIRROR] < 0.5) & how.mirror, -width, width)
     zero = torch.zeros(len(images))
     matrix = torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
     return _sample(images, matrix, crop)

@@ -92,7 +92,7 @@ class Source:
                 wanted.append(order)
                 yield mine(order)
 
-        for part in decode(self.examples, parts(), self.preparation, self.workers):
+        for part in decode(self.examples, parts(), self.preparation, self.workers, training=True):
             order = wanted.popleft()
             rows = mine(np.arange(len(order)))
             rows = rows[np.isin(order[rows], part.indices)]

@@ -23,6 +23,9 @@ Indices = NDArray[np.int64]
 class StoredImages(Sequence[ImageSource]):
     """Images in a store where some orders of reading are far cheaper than others."""
 
+    concurrent = False
+    """Whether several threads may read images at once."""
+
     @abstractmethod
     def shuffled(self, random: np.random.Generator) -> Indices:
         """Every index once, in a random order that is cheap to read."""
@@ -34,6 +37,7 @@ class Picked(StoredImages):
     def __init__(self, images: Sequence[ImageSource], indices: Indices) -> None:
         self.images = images
         self.indices = indices
+        self.concurrent = concurrent(images)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -42,10 +46,14 @@ class Picked(StoredImages):
         return self.images[int(self.indices[index])]
 
     def shuffled(self, random: np.random.Generator) -> Indices:
-        position = np.full(len(self.images), -1)
-        position[self.indices] = np.arange(len(self.indices))
-        order = position[shuffled(self.images, random)]
-        return order[order >= 0]
+        rank = np.empty(len(self.images), np.int64)
+        rank[shuffled(self.images, random)] = np.arange(len(self.images))
+        return np.argsort(rank[self.indices], kind="stable")  # an image may have been picked twice
+
+
+def concurrent(images: Sequence[ImageSource]) -> bool:
+    """Whether several threads may read `images` at once."""
+    return images.concurrent if isinstance(images, StoredImages) else True
 
 
 def shuffled(images: Sequence[ImageSource], random: np.random.Generator) -> Indices:

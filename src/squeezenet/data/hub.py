@@ -52,13 +52,23 @@ def read_hub(source: str) -> dict[str, Examples]:
         rows = splits[key]
         image = next((column for column, f in rows.features.items() if isinstance(f, Image)), None)
         label = next((column for column, f in rows.features.items() if isinstance(f, ClassLabel)), None)
+        if label is None:  # shards on the hub have numbers without names
+            label = next((c for c in ("label", "labels", "cls") if _is_number(rows.features.get(c))), None)
         if image is None:
             raise DataError(f"{source}: has no image column, only {', '.join(rows.features)}")
         labels = None if label is None else np.asarray(rows[label], np.int64)
-        classes = () if label is None else tuple(rows.features[label].names)
+        classes = () if labels is None else _names(rows.features[label], labels)
         images = HubImages(rows.cast_column(image, Image(decode=False)).select_columns([image]), image)
         found[name] = Examples(f"{source} ({key})", images, labels, classes)
     return found
+
+
+def _is_number(feature: Any) -> bool:
+    return str(getattr(feature, "dtype", "")).startswith(("int", "uint"))
+
+
+def _names(feature: Any, labels: Indices) -> tuple[str, ...]:
+    return tuple(getattr(feature, "names", None) or map(str, range(int(labels.max(initial=-1)) + 1)))
 
 
 @contextmanager

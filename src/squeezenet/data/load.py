@@ -1,4 +1,4 @@
-"""From what the user names to examples: `digits`, a folder, Parquet files, or an id on the Hugging Face hub.
+"""From what the user names to examples: `digits`, a folder, Parquet files, shards, or an id on the Hugging Face hub.
 
 >>> data = load_data("digits")
 >>> len(data.train), len(data.validation)
@@ -16,9 +16,17 @@ from PIL import Image
 
 from squeezenet.data.examples import Data, Examples, split
 from squeezenet.data.folders import read_folder
+from squeezenet.data.imagenet import is_imagenet, read_imagenet
+from squeezenet.data.splits import split_of
+from squeezenet.data.webdataset import expand, read_webdataset
 from squeezenet.errors import DataError
 
-ACCEPTED = "a folder of class folders, Parquet files, 'digits', or owner/name on the Hugging Face hub"
+ACCEPTED = (
+    "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
+    "or owner/name on the Hugging Face hub"
+)
+STORED = (".parquet", ".tar")
+PACKED = (".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz")  # refused where they are read, with the reason
 HELD_OUT = 10
 """One image in ten is set aside for validation where a source has no splits."""
 
@@ -29,7 +37,7 @@ def load_data(source: str, validation: str | None = None, seed: int = 0) -> Data
     A source without splits gives 10% of every class to validation, chosen by `seed`, unless `validation` names
     another source. Raises `DataError` if nothing is there, or if validation has classes that training lacks.
     """
-    splits = _read(source)
+    splits = load_splits(source)
     train = splits.get("train", next(iter(splits.values())))
     if validation is not None:
         return Data(train, _with_classes(load_evaluation(validation), train))
@@ -40,28 +48,26 @@ def load_data(source: str, validation: str | None = None, seed: int = 0) -> Data
 
 def load_evaluation(source: str) -> Examples:
     """Images to judge by: the validation split where the source has one, else everything. Raises `DataError`."""
-    splits = _read(source)
+    splits = load_splits(source)
     return splits.get("validation", next(iter(splits.values())))
 
 
-def _read(source: str) -> dict[str, Examples]:
-    """Splits by name: "train" and "validation", one of them, or "all"."""
+def load_splits(source: str) -> dict[str, Examples]:
+    """What `source` has: "train" and "validation", one of them, or "all". Raises `DataError` if nothing is there."""
     path = Path(source)
     if source == "digits" and not path.exists():
         return _digits()
     if path.is_dir():
-        files = sorted(
-            p for p in path.rglob("*.parquet") if not any(x.startswith(".") for x in p.parts[len(path.parts) :])
-        )
-        return _parquet(files) if files else read_folder(path)
-    if path.is_file() and path.suffix != ".parquet":
-        raise DataError(f"{source}: is one file; accepted are {ACCEPTED}")
+        return read_imagenet(path) if is_imagenet(path) else _stored(_files(path)) or read_folder(path)
     if path.is_file():
-        return _parquet([path])
-    if files := sorted(Path(p) for p in glob.glob(source, recursive=True) if p.endswith(".parquet")):
-        return _parquet(files)
+        if found := _stored([path]):
+            return found
+        raise DataError(f"{source}: is one file; accepted are {ACCEPTED}")
+    named = sorted(Path(p) for p in glob.glob(source, recursive=True))
+    if found := _stored(named or (expand(source) if "{" in source else [])):
+        return found
     # "owner/name" is a path like any other as long as there is such a folder beside us.
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and not path.parent.is_dir() and path.suffix != ".parquet":
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and not path.parent.is_dir() and path.suffix not in STORED:
         from squeezenet.data.hub import read_hub
 
         return read_hub(source)
@@ -71,10 +77,22 @@ def _read(source: str) -> dict[str, Examples]:
     raise DataError(f"{source}: no such file or folder; {hint}")
 
 
-def _parquet(files: list[Path]) -> dict[str, Examples]:
-    from squeezenet.data.parquet import read_parquet  # pyarrow is only paid for where it is used
+def _files(folder: Path) -> list[Path]:
+    """Parquet files anywhere below `folder`, else shards in it or in its folders called train, val and so on."""
+    depth = len(folder.parts)
+    files = [p for p in folder.rglob("*.parquet") if not any(x.startswith(".") for x in p.parts[depth:])]
+    shards = [*folder.glob("[!.]*.tar"), *(p for p in folder.glob("[!.]*/[!.]*.tar") if split_of(p) != "all")]
+    return sorted(files or shards)
 
-    return read_parquet(files)
+
+def _stored(paths: list[Path]) -> dict[str, Examples]:
+    """What Parquet files or shards hold; nothing if there are none among `paths`."""
+    if files := [path for path in paths if path.suffix == ".parquet"]:
+        from squeezenet.data.parquet import read_parquet  # pyarrow is only paid for where it is used
+
+        return read_parquet(files)
+    shards = [path for path in paths if path.suffix == ".tar" or path.name.endswith(PACKED)]
+    return read_webdataset(shards) if shards else {}
 
 
 def _digits() -> dict[str, Examples]:

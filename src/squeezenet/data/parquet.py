@@ -7,7 +7,6 @@ Files may be larger than memory: only labels are read at once, images a row grou
 """
 
 import json
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from squeezenet.data.examples import Examples, ImageSource, Indices, StoredImages
+from squeezenet.data.splits import ONE_DATA_SET, by_split
 from squeezenet.errors import DataError
 
 CACHE_BYTES = 256 * 2**20
 """Image bytes kept in memory: also how far images are shuffled when they are read from disk again and again."""
-
-ONE_DATA_SET = "name one data set, as in 'flowers-*.parquet'"
-
-_SPLIT = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)(?:[-_.]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -90,15 +86,7 @@ def read_parquet(paths: list[Path]) -> dict[str, Examples]:
     `validation-`, `val-` and `test-` files are validation; the name of the folder counts where the file's says
     nothing. Raises `DataError` if files cannot be read, do not belong together, or mix files with and without a split.
     """
-    splits: dict[str, list[_File]] = {}
-    for path in paths:
-        splits.setdefault(_split(path), []).append(_open(path))
-    if len(splits) > 1 and "all" in splits:
-        raise DataError(f"{splits['all'][0].path}: its name tells no split, others' do; {ONE_DATA_SET}")
-    validation = next((splits.pop(name) for name in ("validation", "test") if name in splits), None)
-    splits.pop("test", None)
-    if validation:
-        splits["validation"] = validation
+    splits = {name: [_open(path) for path in files] for name, files in by_split(paths).items()}
     files = [file for split in splits.values() for file in split]
     for file in files:
         if (file.names, file.label) != (files[0].names, files[0].label):
@@ -161,12 +149,6 @@ def _names(values: dict[str, Any]) -> tuple[str, ...]:
     if labels.dtype.kind in "iu":
         return tuple(str(i) for i in range(int(labels.max()) + 1))
     return tuple(sorted(set(labels.astype(str).tolist())))
-
-
-def _split(path: Path) -> str:
-    match = _SPLIT.search(path.stem) or _SPLIT.fullmatch(path.parent.name)
-    name = match.group(1).lower() if match else "all"
-    return "validation" if name in ("val", "valid", "dev") else name
 
 
 def _line(error: Exception) -> str:

@@ -46,6 +46,7 @@ class Group:
     rank: int = 0
     local_rank: int = 0
     size: int = 1
+    local_size: int = 1  # processes on this machine
 
     @property
     def first(self) -> bool:
@@ -59,6 +60,10 @@ class Group:
     def device(self) -> torch.device:
         """The GPU of this process on its machine, or the CPU."""
         return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+    def workers(self) -> int | None:
+        """Threads that decode, where the cores are shared; None: as many as one process likes."""
+        return None if self.local_size == 1 else max(1, (os.cpu_count() or 1) // self.local_size)
 
     def share(self, model: nn.Module, gradients: Gradients, bucket_mb: float = BUCKET_MB) -> nn.Module:
         """`model` so that backward() leaves the mean gradient of all processes; the same weights everywhere."""
@@ -136,6 +141,6 @@ def join() -> Iterator[Group]:
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"the other processes cannot be reached ({' '.join(str(error).split())[:120]})") from None
     try:
-        yield Group(rank, local_rank, size)
+        yield Group(rank, local_rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     finally:
         dist.destroy_process_group()

@@ -172,9 +172,10 @@ class _Run:
         if self.empty and self.group.first:
             few, classes = ", ".join(self.empty[:5]), len(data.train.classes)
             _log.warning("%d of %d classes have no image to train on: %s", len(self.empty), classes, few)
-        self.source = open_source(data.train, preparation, setup.cache_bytes, setup.workers, setup.device)
+        workers = setup.workers or self.group.workers()
+        self.source = open_source(data.train, preparation, setup.cache_bytes, workers, setup.device)
         mine = data.validation.take(self.group.slice(np.arange(len(data.validation))))
-        self.validation = _validation(mine, preparation, setup.cache_bytes, setup.workers)
+        self.validation = _validation(mine, preparation, setup.cache_bytes, workers)
         self.per_epoch = batches_per_epoch(len(self.source), recipe.batch_size)
         self.steps = recipe.steps(self.per_epoch)
         if len(self.source) < recipe.batch_size and self.group.first:
@@ -256,8 +257,9 @@ class _Run:
         lost = self.group.gather(len(judged))
         skipped = len(state.unreadable) + sum(lost)
         if skipped and self.group.first:
-            told = "; ".join([*state.unreadable.values(), *(why for _, why in judged)][:3])
-            _log.warning("%d images cannot be read and were left out; the first: %s", skipped, told)
+            told = [*state.unreadable.values(), *(why for _, why in judged)]
+            _log.warning("%d images cannot be read and were left out; the first: %s", skipped, "; ".join(told[:3]))
+            write_atomically(self.out / "skipped.txt", "".join(f"{line}\n" for line in told).encode())
         parameters = sum(p.numel() for p in state.model.parameters())
         speed = round(state.images / max(state.seconds, 1e-9), 1)
         return TrainResult(

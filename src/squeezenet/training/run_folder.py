@@ -11,7 +11,8 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,10 @@ def locked(out: Path) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """What a run was made with."""
-    return {"squeezenet": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    made = {"squeezenet": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    with suppress(PackageNotFoundError):
+        made["simplejpeg"] = version("simplejpeg")
+    return made
 
 
 def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:

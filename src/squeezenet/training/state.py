@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from squeezenet.data.augment import augment, draw, finish
+from squeezenet.data.augment import draw, network_input
 from squeezenet.data.batches import Batch
 from squeezenet.data.score import Score
 from squeezenet.preparation import Preparation
@@ -69,8 +69,6 @@ class State:
         self.images, self.seconds = 0, 0.0  # of the whole run, all processes
         self.loss, self.correct, self.seen = 0.0, 0, 0  # of this epoch, this process
         self.unreadable: dict[int, str] = {}
-        self._mean = torch.tensor(preparation.mean, device=self.device)[:, None, None]
-        self._std = torch.tensor(preparation.std, device=self.device)[:, None, None]
 
     def advance(self, batch: Batch) -> Step:
         """One step of the optimiser on this process's part of a batch."""
@@ -111,8 +109,7 @@ class State:
             return torch.zeros((), device=self.device), torch.zeros((), dtype=torch.long, device=self.device)
         how, crop = self.recipe.augmentation, self.preparation.crop
         labels = labels.to(self.device, non_blocking=True)
-        x = augment(images.to(self.device, non_blocking=True), how, crop, draws)
-        x = finish((x.float() - self._mean) / self._std, how, draws)  # (n, C, crop, crop), as runtime.image.normalise
+        x = network_input(images.to(self.device, non_blocking=True), how, self.preparation, draws)
         side = self._side()
         if side < crop:
             x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)

@@ -1,0 +1,256 @@
+"""Packing images into WebDataset shards: mixed once, resized if wanted, in parallel, resumable.
+
+    >>> pack("photos", Path("shards"), Options(resize=256)).images               # doctest: +SKIP
+    1281167
+
+OUT holds `train-000000.tar` and so on (`images-` where the source has no splits), `classes.txt`, `index.npz`,
+`skipped.txt` (images that cannot be read) and `pack.json`, the plan. Which images go into which shard follows from
+the plan alone, and a shard is there whole or not at all: after a crash the same command makes the missing ones, and the
+bytes of all are those of an undisturbed run.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from squeezenet.data.examples import Examples, ImageSource, Indices, concurrent, shuffled
+from squeezenet.data.load import load_splits
+from squeezenet.data.pixels import workers_by_default
+from squeezenet.data.webdataset import CLASSES, scan, write_index
+from squeezenet.errors import DataError, ImageError, UsageError
+from squeezenet.files import atomic_file, write_atomically
+from squeezenet.runtime.image import open_image
+
+PLAN = "pack.json"
+SKIPPED = "skipped.txt"
+NAMES = {"train": "train", "validation": "val", "all": "images"}
+AHEAD = 16
+"""Images a thread that are read and waiting at most."""
+
+LONGEST_JPEG = 65_535
+"""Pixels a side that the format can tell; what would be longer is left as it is."""
+
+# What begins a file says what it is; names need not.
+_KINDS = {
+    b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp", b"GIF8": "gif",
+    b"II*\0": "tif", b"MM\0*": "tif", b"P5": "pgm", b"P6": "ppm",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the bytes of the shards."""
+
+    resize: int | None = None  # pixels of the shorter side, never enlarged; None: files are taken as they are
+    quality: int = 90  # of the JPEGs that resizing makes
+    shard_images: int = 5000  # 170 MB of ImageNet photographs at 256 pixels, 550 MB untouched
+    seed: int = 0  # of the order
+
+    def __post_init__(self) -> None:
+        if self.resize is not None and self.resize < 1:
+            raise UsageError(f"--resize {self.resize}: give the pixels of the shorter side")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"--quality {self.quality}: JPEG knows 1 to 100; 90 is usual")
+        if self.shard_images < 1:
+            raise UsageError(f"--shard-images {self.shard_images}: a shard holds one image or more")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What is in OUT. `images_per_second` counts what this call has packed."""
+
+    images: int
+    classes: int
+    shards: int
+    bytes: int
+    skipped: int
+    images_per_second: float
+    out: str
+
+
+def pack(
+    source: str, out: Path, options: Options | None = None, workers: int | None = None, progress: bool = False
+) -> Packed:
+    """Pack what `load_data` reads. Shards that are there already are kept.
+
+    Raises `DataError` if the source cannot be read, or if OUT holds something else; `UsageError` if OUT lies within
+    the source.
+    """
+    options = options or Options()
+    splits = load_splits(source)
+    if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
+        raise UsageError(f"{out}: lies within {source}, and would become a part of it; name another folder")
+    _begin(source, splits, out, options)
+    work = [(split, out / name, part) for split, name, part in _shards(splits, options)]
+    missing = [(splits[split], path, part) for split, path, part in work if not path.exists()]
+    count = sum(len(part) for _, _, part in missing)
+    workers = workers or workers_by_default()
+    start = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool, _bar(count, progress) as bar:
+        for examples, path, part in missing:
+            with atomic_file(path) as file:
+                _write_shard(file, examples, part, options, pool, AHEAD * workers, bar)
+    seconds = time.perf_counter() - start
+    found = [scan(path) for _, path, _ in work]
+    skipped = [
+        _reason(splits[split], index, options)
+        for (split, _, part), shard in zip(work, found, strict=True)
+        for index in sorted(set(part.tolist()) - {int(key) for key in shard.keys})
+    ]
+    write_atomically(out / SKIPPED, "".join(f"{line}\n" for line in skipped).encode())
+    write_index(out, found)
+    return Packed(
+        images=sum(len(shard.offsets) for shard in found),
+        classes=len(next(iter(splits.values())).classes),
+        shards=len(work),
+        bytes=sum(path.stat().st_size for _, path, _ in work),
+        skipped=len(skipped),
+        images_per_second=round(count / seconds, 1) if count else 0.0,
+        out=str(out),
+    )
+
+
+def _begin(source: str, splits: dict[str, Examples], out: Path, options: Options) -> None:
+    """Make OUT for this plan, or see that it was made for it."""
+    classes = next(iter(splits.values())).classes
+    plan = {
+        "format": 1,
+        "source": str(Path(source).resolve()) if Path(source).exists() else source,
+        "images": {name: len(examples) for name, examples in splits.items()},
+        "labels": _fingerprint(splits),
+        **asdict(options),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / PLAN).exists():
+        differs = _difference(out / PLAN, plan)
+        if differs:
+            raise DataError(f"{out}: holds shards of another plan ({differs}); give an empty folder, or the same plan")
+    elif any(out.iterdir()):
+        raise DataError(f"{out}: is not empty, and has no {PLAN}; give an empty folder")
+    else:
+        write_atomically(out / PLAN, (json.dumps(plan, indent=1) + "\n").encode())
+    for left in out.glob(".*.tmp"):  # by a run that was killed
+        left.unlink(missing_ok=True)
+    if classes:
+        write_atomically(out / CLASSES, "".join(f"{' '.join(name.splitlines())}\n" for name in classes).encode())
+
+
+def _difference(path: Path, plan: dict[str, Any]) -> str:
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        return ", ".join(
+            f"{name}: {old.get(name)}, now {value}" for name, value in plan.items() if old.get(name) != value
+        )
+    except (ValueError, AttributeError):
+        return f"{PLAN} is damaged"
+
+
+def _fingerprint(splits: dict[str, Examples]) -> str:
+    """Tells another list of images of the same length, as far as labels can."""
+    digest = hashlib.sha256()
+    for name, examples in splits.items():
+        digest.update(json.dumps([name, examples.classes]).encode())
+        digest.update(b"" if examples.labels is None else examples.labels.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _shards(splits: dict[str, Examples], options: Options) -> Iterator[tuple[str, str, Indices]]:
+    """(split, name of the shard, indices into the split) of all shards."""
+    for split, examples in splits.items():
+        random = np.random.default_rng(options.seed)
+        # A store that is cheap to read anywhere is mixed freely; row groups of Parquet are read one after the other.
+        free = concurrent(examples.images)
+        order = random.permutation(len(examples)) if free else shuffled(examples.images, random)
+        for number, start in enumerate(range(0, len(order), options.shard_images)):
+            yield split, f"{NAMES[split]}-{number:06}.tar", order[start : start + options.shard_images]
+
+
+def _write_shard(
+    file: IO[bytes],
+    examples: Examples,
+    indices: Indices,
+    options: Options,
+    pool: ThreadPoolExecutor,
+    room: int,
+    bar: Any,
+) -> None:
+    """Convert images in threads, `room` of them ahead, and write them in order."""
+    ahead: deque[tuple[int, Future[tuple[str, bytes] | None]]] = deque()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+
+        def finish() -> None:
+            index, future = ahead.popleft()
+            bar.update()
+            if (result := future.result()) is None:
+                return
+            kind, data = result
+            _add(tar, f"{index:08}.{kind}", data)
+            if examples.labels is not None:
+                _add(tar, f"{index:08}.cls", str(int(examples.labels[index])).encode())
+
+        together = concurrent(examples.images)
+        for index in indices.tolist():
+            images, at = (examples.images, index) if together else ([examples.images[index]], 0)
+            ahead.append((index, pool.submit(_try, images, at, options)))
+            if len(ahead) >= room:
+                finish()
+        while ahead:
+            finish()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    header = tarfile.TarInfo(name)  # time, owner and group 0: the same bytes every time
+    header.size = len(data)
+    tar.addfile(header, io.BytesIO(data))
+
+
+def _try(images: Sequence[ImageSource], index: int, options: Options) -> tuple[str, bytes] | None:
+    try:
+        return convert(images[index], options)
+    except ImageError:
+        return None
+
+
+def _reason(examples: Examples, index: int, options: Options) -> str:
+    """Why an image was left out: tried once more, since a shard has no place for it."""
+    source = examples.images[index]
+    name = str(source) if isinstance(source, Path) else f"{examples.name}, image {index}"
+    try:
+        convert(source, options)
+    except ImageError as error:
+        return str(error).replace("image:", f"{name}:", 1)
+    return f"{name}: could not be read when it was packed, and can now; delete its shard to pack it"
+
+
+def convert(source: ImageSource, options: Options) -> tuple[str, bytes]:
+    """(suffix, bytes) of an image as it goes into a shard. Raises `ImageError` if it cannot be read to its end."""
+    image = open_image(source)
+    stream = io.BytesIO()
+    shorter = min(image.size)
+    if options.resize is not None and shorter > options.resize:
+        width, height = (max(1, round(side * options.resize / shorter)) for side in image.size)
+        if max(width, height) <= LONGEST_JPEG:
+            image.resize((width, height), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=options.quality)
+            return "jpg", stream.getvalue()
+    data = source.read_bytes() if isinstance(source, Path) else source
+    if isinstance(data, bytes) and (kind := next((k for magic, k in _KINDS.items() if data.startswith(magic)), None)):
+        return kind, data
+    image.save(stream, "PNG")
+    return "png", stream.getvalue()
+
+
+def _bar(count: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=count, desc="pack", unit="img", leave=False, disable=None if progress else True)
