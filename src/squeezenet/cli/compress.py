@@ -42,6 +42,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--prune-epochs", type=float, metavar="N", help="retraining after pruning, in all")
     parser.add_argument("--share-epochs", type=float, metavar="N", help="training of the centroids")
     parser.add_argument("--lr", type=float, help="learning rate of all retraining (Adam)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step of retraining (default 16)")
     parser.add_argument(
         "--mirror",
         action=BooleanOptionalAction,
@@ -101,7 +102,10 @@ def render(result: dict[str, Any]) -> str:
 def settings_of(args: Namespace) -> Settings:
     """The method's settings from the command line. Raises `UsageError`."""
     usual = Settings()
-    lr = {} if args.lr is None else {"lr": args.lr}
+    if args.batch_size is not None and args.batch_size < 1:
+        raise UsageError(f"--batch-size {args.batch_size}: must be at least 1")
+    common = {"lr": args.lr, "batch_size": args.batch_size}
+    common = {name: value for name, value in common.items() if value is not None}
     prune = {} if args.prune_epochs is None else {"epochs": args.prune_epochs}
     share = {} if args.share_epochs is None else {"epochs": args.share_epochs}
     return replace(
@@ -110,8 +114,8 @@ def settings_of(args: Namespace) -> Settings:
         bits=parse_bits(args.bits),
         initialisation=args.init,
         objective=args.objective,
-        prune=replace(usual.prune, **lr, **prune),
-        share=replace(usual.share, **lr, **share),
+        prune=replace(usual.prune, **common, **prune),
+        share=replace(usual.share, **common, **share),
         augmentation=None if args.mirror is None else Augmentation(mirror=args.mirror),
         seed=args.seed,
     )
