@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         result = verb.run(args)
-        print(json.dumps(result) if args.json else verb.render(result), flush=True)
+        if result.get("rank", 0) == 0:  # of several processes, one speaks
+            print(json.dumps(result) if args.json else verb.render(result), flush=True)
         return 1 if result.get("failed") else 0  # of several images, those that cannot be read
     except KeyboardInterrupt:
         print("squeezenet: interrupted", file=sys.stderr)

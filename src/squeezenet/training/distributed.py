@@ -22,8 +22,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -71,7 +70,7 @@ class Group:
             return model
         shared = DistributedDataParallel(model, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True)
         if gradients == "bf16":
-            shared.register_comm_hook(None, bf16_compress_hook)
+            shared.register_comm_hook(None, _send_bf16)
         return shared
 
     def add(self, *numbers: float) -> list[float]:
@@ -114,6 +113,14 @@ class Group:
 
 
 ALONE = Group()
+
+
+def _send_bf16(state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """The mean of all processes' gradients, sent with 16 bits each. PyTorch's own hook refuses gloo."""
+    gradients = bucket.buffer()
+    sent = gradients.to(torch.bfloat16).div_(dist.get_world_size())
+    arrived = dist.all_reduce(sent, async_op=True).get_future()
+    return arrived.then(lambda future: gradients.copy_(future.value()[0]))
 
 
 @contextmanager

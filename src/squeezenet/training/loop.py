@@ -174,6 +174,7 @@ class _Run:
             _log.warning("%d of %d classes have no image to train on: %s", len(self.empty), classes, few)
         workers = setup.workers or self.group.workers()
         self.source = open_source(data.train, preparation, setup.cache_bytes, workers, setup.device)
+        self.judges = len(data.validation)
         mine = data.validation.take(self.group.slice(np.arange(len(data.validation))))
         self.validation = _validation(mine, preparation, setup.cache_bytes, workers)
         self.per_epoch = batches_per_epoch(len(self.source), recipe.batch_size)
@@ -254,8 +255,7 @@ class _Run:
             self._end_epoch(0.0)
         assert self.score is not None
         judged = self.validation.unreadable if isinstance(self.validation, Pixels) else ()
-        lost = self.group.gather(len(judged))
-        skipped = len(state.unreadable) + sum(lost)
+        skipped = len(state.unreadable) + self.judges - self.score.images
         if skipped and self.group.first:
             told = [*state.unreadable.values(), *(why for _, why in judged)]
             _log.warning("%d images cannot be read and were left out; the first: %s", skipped, "; ".join(told[:3]))

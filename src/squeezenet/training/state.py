@@ -195,6 +195,7 @@ class State:
         held = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.shipped is not self.model:
             held |= {f"ema.{name}": tensor for name, tensor in self.shipped.state_dict().items()}
+        held |= {f"kept.{name}": mask for name, mask in self.kept.items()}
         for number, optimiser in enumerate(self.optimisers):
             held |= optimiser_tensors(optimiser, f"optimiser{number}.")
         return held
@@ -202,6 +203,7 @@ class State:
     def counters(self) -> dict[str, Any]:
         """Everything else, as JSON can hold it."""
         return {
+            "kept_share": self.kept_share,
             "images": self.images,
             "seconds": self.seconds,
             "loss": float(self.loss),
@@ -217,6 +219,12 @@ class State:
             restore_module(self.shipped, tensors, "ema.")
         for number, optimiser in enumerate(self.optimisers):
             restore_optimiser(optimiser, tensors, f"optimiser{number}.")
+        self.kept = {
+            name.removeprefix("kept."): mask.to(self.device)
+            for name, mask in tensors.items()
+            if name.startswith("kept.")
+        }
+        self.kept_share = counters["kept_share"]
         self.step = step
         self.images, self.seconds = counters["images"], counters["seconds"]
         self.unreadable = {int(index): why for index, why in counters["unreadable"].items()}

@@ -1,0 +1,62 @@
+"""The campaigns in recipes/ run in miniature, go on where they were, and print their table last."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 3)):
+        for label in range(10):
+            (folder / split / str(label)).mkdir(parents=True)
+            for number in range(count):
+                image = random.integers(0, 90, (32, 32, 3)).astype(np.uint8)
+                image[:, 3 * label : 3 * label + 3] += 150
+                Image.fromarray(image).save(folder / split / str(label) / f"{number}.png")
+    return folder
+
+
+def campaign(name, *arguments):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(RECIPES / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_squeezenet_against_alexnet(pictures, tmp_path):
+    arguments = ["--cifar10", pictures, "--out", tmp_path, "--epochs", 1, "--images", 40, "--judge-by", 20]
+    first = campaign("squeezenet_vs_alexnet.py", *arguments)
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["network"].split(",")[0] for row in rows] == ["alexnet", *["squeezenet"] * 3]
+    assert rows[0]["parameters"] > 30 * rows[1]["parameters"]
+    assert rows[1]["parameters"] == rows[2]["parameters"] < rows[3]["parameters"]
+    assert all(row["bytes"] > 3 * row["parameters"] and row["gradient_bytes"] == 4 * row["parameters"] for row in rows)
+    assert first.strip().splitlines()[-1].startswith("| CIFAR-10 | squeezenet, complex bypass |")
+    times = {p: p.stat().st_mtime for p in tmp_path.glob("*/model.safetensors")}
+    assert campaign("squeezenet_vs_alexnet.py", *arguments) == first
+    assert {p: p.stat().st_mtime for p in tmp_path.glob("*/model.safetensors")} == times  # nothing was trained again
+
+
+@pytest.mark.slow
+def test_the_zoo(pictures, tmp_path):
+    table = campaign("zoo.py", "--cifar10", pictures, "--out", tmp_path, "--epochs", 1)
+    assert "| cifar10.sqz |" in table.strip().splitlines()[-1]
+    assert f"{(tmp_path / 'cifar10.sqz').stat().st_size:,}" in table
