@@ -23,6 +23,7 @@ from squeezenet.training.job import Job, read_job, to_toml
 from squeezenet.training.mixing import Mix, mix
 from squeezenet.training.muon import Muon, orthogonal
 from squeezenet.training.sparsity import density_at, lamp_scores, masks
+from squeezenet.training.start import take_weights
 from squeezenet.training.state import State
 from squeezenet.training.statistics import estimate_statistics
 from squeezenet.training.teacher import load_teacher
@@ -285,3 +286,28 @@ def test_averaged_weights_are_judged_with_statistics_of_their_own():
     model.train()
     model.classifier[0].p = 0.0
     assert torch.allclose(answers, model(x), atol=1e-2)  # as if the images were a batch
+
+
+def test_a_second_stage_starts_where_the_first_ended(tmp_path, capsys):
+    small = ["--set", "base_e=8", "--set", "incr_e=8", "--set", "fires=3"]
+    start = ["train", "--model", "squeezenet_32", "--data", "digits", "--recipe", "modern", "--epochs", "1", "--json"]
+    first = tmp_path / "first"
+    assert main([*start, *small, "--out", str(first)]) == 0
+    model = create_seeded("squeezenet_32", 5, base_e=8, incr_e=8, fires=3, classes=10, in_channels=1)
+    take_weights(model, first)
+    saved = load_file(first / "model.safetensors")
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
+    other = create_seeded("squeezenet_32", 5, base_e=8, incr_e=8, fires=3, classes=4, in_channels=1)
+    fresh = other.classifier[1].weight.clone()
+    take_weights(other, first)
+    assert torch.equal(other.features[0].weight, saved["features.0.weight"])
+    assert torch.equal(other.classifier[1].weight, fresh)  # other classes: the last layer starts anew
+    command = [*start, *small, "--lr", "1e-9", "--set", "ema=0", "--set", "weight_decay=0", "--weights", str(first)]
+    assert main([*command, "--out", str(tmp_path / "second")]) == 0
+    again = load_file(tmp_path / "second/model.safetensors")
+    assert all(torch.allclose(tensor, again[name], atol=1e-5) for name, tensor in saved.items())
+    said = failing(capsys, [*start, "--set", "base_e=16", "--weights", str(first), "--out", str(tmp_path / "x")])
+    assert "weights of another network" in said
+    assert "no weights to start from" in failing(
+        capsys, [*start, *small, "--weights", str(tmp_path), "--out", str(tmp_path / "y")]
+    )

@@ -21,6 +21,7 @@ from squeezenet.training import RECIPES, Recipe, Setup, fresh_model, train
 from squeezenet.training.distributed import join
 from squeezenet.training.job import Job, read_job, settings_of
 
+FILES = ("teacher", "weights")
 OPTIONS = ("epochs", "batch_size", "micro_batch", "lr", "seed")
 
 
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, help="highest learning rate")
     parser.add_argument("--seed", type=int, help="decides everything random (default: 0)")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the image the network reads")
+    parser.add_argument("--weights", metavar="RUN", help="start from these weights (transfer, or a second stage)")
     parser.add_argument("--teacher", metavar="MODEL", help="a trained model to imitate (distillation)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
@@ -104,9 +106,9 @@ def settings(args: argparse.Namespace) -> Job:
     recipe = job.recipe
     network = {} if find_architecture(job.model).meta is None else settings_of(Metaparameters)
     training, images = settings_of(Recipe), settings_of(Augmentation)
-    training = {name: kind for name, kind in training.items() if name not in ("name", "teacher", *OPTIONS)}
+    training = {name: kind for name, kind in training.items() if name not in ("name", *FILES, *OPTIONS)}
     chosen = _parse(args.settings, {**network, **training, **images})
-    options = {name: getattr(args, name) for name in (*OPTIONS, "teacher") if getattr(args, name) is not None}
+    options = {name: getattr(args, name) for name in (*OPTIONS, *FILES) if getattr(args, name) is not None}
     changes = {name: value for name, value in chosen.items() if name in training} | options
     if "iterations" in changes and "epochs" not in changes:
         changes["epochs"] = 0.0

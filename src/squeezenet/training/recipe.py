@@ -59,6 +59,7 @@ class Recipe:
     temperature: float = 4.0  # by which both networks' logits are divided then
     augmentation: Augmentation = field(default_factory=Augmentation)
     start: Literal["paper", "scaled"] = "paper"  # of a fresh network: see training/start.py
+    weights: str = ""  # a run folder or .safetensors of the same network to go on from, instead of a fresh start
     seed: int = 0
 
     def __post_init__(self) -> None:

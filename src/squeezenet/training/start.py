@@ -8,13 +8,17 @@ divided by the standard deviation of what it gives for real images. The paper's 
 one seed); signals fade from layer to layer.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from squeezenet.data.examples import Data
 from squeezenet.data.pixels import load_pixels
+from squeezenet.errors import ModelError
 from squeezenet.models import create_seeded
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
@@ -29,10 +33,30 @@ def fresh_model(name: str, data: Data, preparation: Preparation, recipe: Recipe,
     """Build the network `name` for the classes and channels of the data, with weights that `recipe.seed` decides."""
     fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
     model = create_seeded(name, recipe.seed, **{**overrides, **fitting})
-    if recipe.start == "scaled":
+    if recipe.weights:
+        take_weights(model, Path(recipe.weights))
+    elif recipe.start == "scaled":
         sample = load_pixels(data.train, preparation, limit=IMAGES, progress=False)
         scale_start(model, torch.from_numpy(normalise(sample.images, preparation)))
     return model
+
+
+def take_weights(model: nn.Module, where: Path) -> None:
+    """Load the weights of a run folder or .safetensors file; a last layer for other classes stays fresh.
+
+    Raises `ModelError` if the file cannot be read, or is of another network.
+    """
+    path = where / "model.safetensors" if where.is_dir() else where
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{where}: no weights to start from ({' '.join(str(error).split())[:100]})") from None
+    wanted = model.state_dict()
+    last = [name for name, tensor in wanted.items() if tensor.ndim > 1][-1].rpartition(".")[0]
+    other = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
+    if set(found) != set(wanted) or any(name.rpartition(".")[0] != last for name in other):
+        raise ModelError(f"{where}: weights of another network ({(other or sorted(set(found) - set(wanted)))[0]})")
+    model.load_state_dict({name: tensor for name, tensor in found.items() if name not in other}, strict=False)
 
 
 @torch.no_grad()
