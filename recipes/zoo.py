@@ -18,7 +18,7 @@ from typing import Any
 from squeezenet.cli.main import main as squeezenet
 from squeezenet.files import write_atomically
 
-FIRST, SECOND = (Path(__file__).with_name(name) for name in ("cifar10.toml", "cifar10_finish.toml"))
+RECIPE = Path(__file__).with_name("cifar10.toml")
 SQUEEZE = (
     "--density",
     "keep",
@@ -40,23 +40,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cifar10", required=True, metavar="D", help="CIFAR-10: Parquet, folders, shards or a hub id")
     parser.add_argument("--out", type=Path, required=True, help="run folder, .sqz file, table.md")
-    parser.add_argument("--epochs", help="of each stage, instead of the recipes'")
+    parser.add_argument("--epochs", help="instead of the recipe's")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    first, run, file = args.out / "first", args.out / "cifar10", args.out / "cifar10.sqz"
+    run, file = args.out / "cifar10", args.out / "cifar10.sqz"
     longer = ["--epochs", args.epochs] if args.epochs else []
-    begun = call("train", "--recipe", str(FIRST), "--data", args.cifar10, "--out", str(first), *longer)
-    second = ("train", "--recipe", str(SECOND), "--weights", str(first), "--data", args.cifar10, "--out", str(run))
-    trained = call(*second, *longer)
+    trained = call("train", "--recipe", str(RECIPE), "--data", args.cifar10, "--out", str(run), *longer)
     if not file.exists():
         call("compress", str(run), "--data", args.cifar10, "--out", str(file), *SQUEEZE)
     judged = call("evaluate", str(file), "--data", args.cifar10)
     rows = [
         "| | bytes | top-1 | top-5 |",
         "|-|-|-|-|",
-        f"| first stage, {begun['epochs']:g} epochs | {4 * begun['parameters']:,} (float32) "
-        f"| {begun['top1']:.2f} | {begun['top5']:.2f} |",
-        f"| second stage, {trained['epochs']:g} epochs | {4 * trained['parameters']:,} (float32) "
+        f"| trained, {trained['epochs']:g} epochs | {4 * trained['parameters']:,} (float32) "
         f"| {trained['top1']:.2f} | {trained['top5']:.2f} |",
         f"| cifar10.sqz | {judged['bytes']:,} | {judged['top1']:.2f} | {judged['top5']:.2f} |",
     ]
