@@ -5,8 +5,9 @@
 """
 
 from squeezenet.training.evaluate import evaluate
-from squeezenet.training.loop import Setup, TrainResult, train
+from squeezenet.training.loop import train
 from squeezenet.training.recipe import MODERN, PAPER, RECIPES, Recipe
+from squeezenet.training.run import Setup, TrainResult
 from squeezenet.training.start import fresh_model
 
 __all__ = ["MODERN", "PAPER", "RECIPES", "Recipe", "Setup", "TrainResult", "evaluate", "fresh_model", "train"]
