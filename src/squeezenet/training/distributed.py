@@ -12,6 +12,8 @@ gradients are those of one process with the whole batch. Communication per step 
 """
 
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,10 +130,10 @@ def join() -> Iterator[Group]:
     if cuda:
         torch.cuda.set_device(local_rank)
     try:
-        # After a restart, PyTorch 2.13 finds the dead processes' addresses in the launcher's store (seen with gloo and
-        # `--standalone`: connection refused, until no restart is left): each attempt gets its own part of it.
+        # After a restart, PyTorch 2.13 finds the dead processes' addresses in the launcher's store (seen with gloo:
+        # connection refused, until no restart is left): each attempt gets its own part of it.
         store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
-        attempt = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        attempt = dist.PrefixStore(agree(store, rank, size), store)
         dist.init_process_group("nccl" if cuda else "gloo", store=attempt, rank=rank, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"the other processes cannot be reached ({' '.join(str(error).split())[:120]})") from None
@@ -139,3 +141,27 @@ def join() -> Iterator[Group]:
         yield Group(rank, local_rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def agree(store: dist.Store, rank: int, size: int) -> str:
+    """A name that all processes of this attempt know and none before it did, whatever those left in `store`.
+
+    TORCHELASTIC_RESTART_COUNT is no such name: on several machines each launcher counts only its own workers' deaths
+    (pytorch/pytorch#108158, #135712). So rank 0 makes one up, and answers whoever says hello with a word of its own
+    until each has said that it was heard; what the dead said is answered too, and nobody listens.
+    """
+    word = secrets.token_hex(8)
+    if rank:
+        store.set(f"hello from {rank}", word)
+        name = store.get(f"welcome {word}").decode()  # waits
+        store.set(f"{rank} heard {name}", "")
+        return name
+    deadline = time.monotonic() + TIMEOUT.total_seconds()
+    for other in range(1, size):
+        while not store.check([f"{other} heard {word}"]):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nothing heard of process {other}")
+            if store.check([f"hello from {other}"]):
+                store.set(f"welcome {store.get(f'hello from {other}').decode()}", word)
+            time.sleep(0.02)
+    return word
