@@ -89,6 +89,17 @@ TRAIN = [
 ]  # fmt: skip
 
 
+def test_gradients_can_be_sent_as_bf16(tmp_path):
+    for gradients in ("float32", "bf16"):
+        options = ["--epochs", "1", "--gradients", gradients, "--out", str(tmp_path / gradients)]
+        started = processes(2, *TRAIN, *options)
+        _, errors = started.communicate(timeout=200)
+        assert started.returncode == 0, errors.decode()
+    exact, rounded = (load_file(tmp_path / name / "model.safetensors") for name in ("float32", "bf16"))
+    assert all(torch.allclose(exact[name], rounded[name], atol=0.02) for name in exact)
+    assert any(not torch.equal(exact[name], rounded[name]) for name in exact)
+
+
 def children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

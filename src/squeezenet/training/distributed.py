@@ -68,7 +68,7 @@ class Group:
             return model
         shared = DistributedDataParallel(model, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True)
         if gradients == "bf16":
-            shared.register_comm_hook(None, bf16_compress_hook)
+            shared.register_comm_hook(None, _send_bf16)
         return shared
 
     def add(self, *numbers: float) -> list[float]:
@@ -108,6 +108,11 @@ class Group:
         held: list[Any] = [None] * self.size
         dist.all_gather_object(held, value)
         return held
+
+
+def _send_bf16(group: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """PyTorch's hook, which it refuses by name where there is no CUDA; gloo adds bf16 too."""
+    return bf16_compress_hook(group, bucket)
 
 
 ALONE = Group()
