@@ -1,6 +1,6 @@
 """Bytes on the wire and time per step of data-parallel training: SqueezeNet v1.0 against AlexNet on two hosts.
 
-    python benchmarks/communication.py                      # as root, on Linux with `ip` and `tc`; about ten minutes
+    python benchmarks/communication.py                      # as root, on Linux with `ip` and `tc`; five minutes
 
 Section 1 of the SqueezeNet paper: what processes send each other per step is proportional to the parameters
 (FireCaffe, 1511.00175). The two hosts are network namespaces of this machine with a cable (veth) between them and one
