@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from squeezenet.errors import UsageError
 from squeezenet.models import create_seeded
 from squeezenet.preparation import Preparation
 from squeezenet.training import Recipe, Setup, train
-from squeezenet.training.distributed import Gradients, Group, join
+from squeezenet.training.distributed import Gradients, Group, agree, join
 
 SMALL = {"base_e": 8, "incr_e": 8, "sr": 0.25, "fires": 3, "classes": 3, "in_channels": 1, "dropout": 0.0}
 PREPARATION = Preparation(8, 8, "stretch", "L", (128.0,), (60.0,))
@@ -147,6 +148,14 @@ def test_alone_without_torchrun(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UsageError, match="LOCAL_RANK, WORLD_SIZE"), join():
         pass
+
+
+def test_each_attempt_agrees_on_a_name_of_its_own():
+    store = torch.distributed.HashStore()  # as the launchers' does, it remembers what dead processes said
+    with ThreadPoolExecutor(3) as pool:
+        attempts = [list(pool.map(lambda rank: agree(store, rank, 3), order)) for order in ((0, 1, 2), (2, 0, 1))]
+    assert [len(set(names)) for names in attempts] == [1, 1]
+    assert attempts[0][0] != attempts[1][0]
 
 
 def test_a_batch_must_have_an_image_for_everyone(tmp_path):
