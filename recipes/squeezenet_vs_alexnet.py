@@ -104,7 +104,7 @@ def report(rows: list[dict[str, Any]], recipe: Recipe, data: Data, out: Path) ->
     lines = [
         f"{recipe.epochs:g} epochs of {images:,} images, judged by {judges:,}, batch {recipe.batch_size}, "
         f"seed {recipe.seed}; {made}",
-        f"`python {' '.join(Path(sys.argv[0]).parts[-2:])} --epochs {recipe.epochs:g}`, recipe in the run folders",
+        f"`python {'/'.join(Path(sys.argv[0]).parts[-2:])} --epochs {recipe.epochs:g}`, recipe in the run folders",
         "",
         "| data | network | parameters | MACs | bytes | top-1 | top-5 | ms a step | gradient bytes a step |",
         "|-|-|-|-|-|-|-|-|-|",
