@@ -389,6 +389,12 @@ def test_unknown_settings_are_refused(setting, said):
         verb.settings(arguments("--set", setting))
 
 
+@pytest.mark.parametrize("epochs", ["0", "-1"])
+def test_no_epochs_at_all_are_refused(epochs):
+    with pytest.raises(UsageError, match="must be more than 0"):
+        verb.settings(arguments("--epochs", epochs))
+
+
 TINY = ["--model", "squeezenet_32", "--recipe", "modern", "--set", "base_e=8", "--set", "incr_e=8", "--set", "fires=3"]
 
 

@@ -103,6 +103,8 @@ def settings(args: argparse.Namespace) -> Job:
     if missing:
         raise UsageError(f"{' and '.join(missing)} missing: neither given nor in the recipe {args.recipe}")
     assert job.model is not None
+    if args.epochs is not None and args.epochs <= 0:  # 0 in a recipe means that iterations count
+        raise UsageError(f"--epochs {args.epochs:g}: must be more than 0")
     recipe = job.recipe
     network = {} if find_architecture(job.model).meta is None else settings_of(Metaparameters)
     training, images = settings_of(Recipe), settings_of(Augmentation)
