@@ -19,7 +19,10 @@ from squeezenet.cli.main import main as squeezenet
 from squeezenet.files import write_atomically
 
 RECIPE = Path(__file__).with_name("cifar10.toml")
-SQUEEZE = "--density keep --bits 4 --objective distill --share-epochs 2 --batch-size 100 --lr 3e-4".split()
+SQUEEZE = (
+    "--density", "keep", "--bits", "4", "--objective", "distill", "--share-epochs", "2", "--batch-size", "100",
+    "--lr", "3e-4",
+)  # fmt: skip
 
 
 def main() -> None:
