@@ -18,8 +18,9 @@ from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
 from squeezenet.training.muon import Muon
 
-MUON_OTHERS = 0.2
-"""Highest rate of what Muon cannot train: biases, scales, the last layer."""
+MUON_OTHERS = 0.02
+"""Highest rate of what Muon cannot train: biases, scales, the last layer. At 0.2 the last layer runs away at first:
+after an epoch of CIFAR-10 a wide SqueezeNet had 23.1% top-1 (loss 3.2), at 0.02 76.6%."""
 
 
 @dataclass(frozen=True)
