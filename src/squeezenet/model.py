@@ -5,21 +5,30 @@
     >>> model.parameters, round(model.density, 2)                 # doctest: +SKIP
     (1248424, 0.34)
 
-A weight is held as it is coded: `Plain` floats, or `Shared` indices into a codebook. Nothing here needs PyTorch.
+A weight is held as it is coded: `Plain` floats, `Shared` indices into a codebook, or levels on a `Grid`, which an
+integer network has throughout. Nothing here needs PyTorch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from squeezenet.errors import ModelError
-from squeezenet.graph import Graph, Shape
+from squeezenet.fixed_point import BIAS_BITS, MAX_DROP, MIN_DROP, Scale, step
+from squeezenet.graph import Graph, Layer, Shape
+from squeezenet.integer_graph import check_scales
 from squeezenet.preparation import Preparation
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.uint16]
+LevelArray = NDArray[np.int16]
+
+MAX_LEVEL = 127
+"""Levels of an integer network fit a signed byte."""
+
+MAX_BIAS = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +86,39 @@ class Shared:
         return np.concatenate([np.zeros(1, np.float32), self.codebook])[self.indices]
 
 
-Tensor = Plain | Shared
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Levels on a uniform grid: weight [o, ...] is `levels[o, ...] * 2 ** (exponents[o] / 8)`; level 0 is pruned."""
+
+    levels: LevelArray
+    exponents: LevelArray  # (out,)
+
+    @property
+    def shape(self) -> Shape:
+        return self.levels.shape
+
+    @property
+    def nonzero(self) -> int:
+        """Weights that were not pruned."""
+        return int(np.count_nonzero(self.levels))
+
+    @property
+    def bits(self) -> int:
+        """Bits of a level without entropy coding."""
+        return int(2 * np.abs(self.levels.astype(np.int64)).max(initial=0)).bit_length()
+
+    def values(self) -> FloatArray:
+        """float32 weights."""
+        steps = np.array([step(int(e)) for e in self.exponents], np.float32)
+        return self.levels * steps.reshape(-1, *[1] * (self.levels.ndim - 1))
+
+
+Tensor = Plain | Shared | Grid
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What one layer owns."""
+    """What one layer owns. Biases of an integer network are whole numbers: sixteenths of the step of its output."""
 
     weight: Tensor
     bias: FloatArray
@@ -90,13 +126,17 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network ready to be shipped. Raises `ModelError` if weights, labels or preparation do not fit the graph."""
+    """A network ready to be shipped. Raises `ModelError` if weights, labels or preparation do not fit the graph.
+
+    With `scales`, one for each value of the graph, it is an integer network (docs/FORMAT.md).
+    """
 
     graph: Graph
     weights: Mapping[str, Weights]
     preparation: Preparation
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    scales: tuple[Scale, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = self.graph.weight_shapes()
@@ -113,6 +153,37 @@ class Model:
             )
         if self.labels and len(self.labels) != self.graph.classes:
             raise ModelError(f"{len(self.labels)} labels for {self.graph.classes} outputs")
+        if self.scales:
+            check_scales(self.graph, self.scales)
+            self._check_integers()
+        elif any(isinstance(held.weight, Grid) for held in self.weights.values()):
+            raise ModelError("levels on a grid belong to an integer network; it needs the scales of its values")
+
+    def _check_integers(self) -> None:
+        for index, op in enumerate(self.graph.ops):
+            if not isinstance(op, Layer):
+                continue
+            held, drop = self.weights[op.name], self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent
+            if not isinstance(held.weight, Grid) or np.abs(held.weight.levels.astype(np.int64)).max(initial=0) > MAX_LEVEL:
+                raise ModelError(f"{op.name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
+            drops = drop - held.weight.exponents.astype(np.int64)
+            if held.weight.exponents.shape != held.bias.shape or drops.min() < MIN_DROP or drops.max() > MAX_DROP:
+                raise ModelError(f"{op.name}: the scales of input, weight and output are too far apart")
+            if not np.array_equal(held.bias, np.rint(held.bias)) or np.abs(held.bias).max() >= MAX_BIAS:
+                raise ModelError(f"{op.name}: the biases of an integer network are whole numbers below 2 ** 24")
+            if 255 * np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max() >= 1 << 31:
+                raise ModelError(f"{op.name}: a sum could need more than 32 bits")
+
+    def dequantised(self) -> "Model":
+        """The same network with float32 weights and biases; its values are not rounded any more."""
+        if not self.scales:
+            return self
+        weights = {}
+        for index, op in enumerate(self.graph.ops):
+            if isinstance(op, Layer):
+                held, unit = self.weights[op.name], self.scales[index + 1].step / (1 << BIAS_BITS)
+                weights[op.name] = Weights(Plain(held.weight.values()), held.bias * np.float32(unit))
+        return replace(self, weights=weights, scales=())
 
     @property
     def parameters(self) -> int:

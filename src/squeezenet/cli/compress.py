@@ -18,7 +18,7 @@ from squeezenet.data.evaluate import evaluate
 from squeezenet.errors import UsageError
 from squeezenet.formats import load_model
 from squeezenet.model import Model
-from squeezenet.runtime.reference import Runner
+from squeezenet.runtime.run import runner
 
 METHODS = ("deep-compression",)
 
@@ -143,4 +143,4 @@ def _images(args: Namespace, model: Model) -> tuple[Pixels | None, Pixels | None
 def _top1(model: Model, pixels: Pixels | None) -> float | None:
     if pixels is None or pixels.labels is None:
         return None
-    return round(evaluate(Runner(model, os.cpu_count() or 1), pixels, model.preparation).top1, 4)
+    return round(evaluate(runner(model, os.cpu_count() or 1), pixels, model.preparation).top1, 4)

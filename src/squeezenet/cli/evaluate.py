@@ -10,7 +10,7 @@ from squeezenet.data import load_evaluation, load_pixels
 from squeezenet.data.classes import match_classes
 from squeezenet.data.evaluate import evaluate
 from squeezenet.formats import load_model
-from squeezenet.runtime.reference import Runner
+from squeezenet.runtime.run import runner
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(args: Namespace) -> dict[str, Any]:
     examples.require_labels()
     pixels = load_pixels(examples, model.preparation, args.limit)
     start = time.perf_counter()
-    score = evaluate(Runner(model, os.cpu_count() or 1), pixels, model.preparation)
+    score = evaluate(runner(model, os.cpu_count() or 1), pixels, model.preparation)
     path = model_path(args)
     return {
         "model": args.model,

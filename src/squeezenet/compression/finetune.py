@@ -79,7 +79,7 @@ def fine_tune(
     """
     count = len(teaching.pixels)
     batch_size = min(tuning.batch_size, count)
-    steps = steps_of(tuning, count)
+    steps = steps_of(tuning.epochs, batch_size, count)
     optimizer = torch.optim.Adam(network.parameters(), lr=tuning.lr)
     random = torch.Generator().manual_seed(tuning.seed)
     network.train()
@@ -90,7 +90,7 @@ def fine_tune(
         chosen, order = order[:batch_size], order[batch_size:]
         for group in optimizer.param_groups:
             group["lr"] = tuning.lr * min(1.0, (step + 1) / (WARMUP * steps)) * (1 + cos(pi * step / steps)) / 2
-        loss = _loss(network, teaching, chosen, random)
+        loss = loss_of(network, teaching, prepared(teaching, chosen, random), chosen)
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is not a number after {step} steps of fine-tuning; lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
@@ -101,9 +101,9 @@ def fine_tune(
     network.eval()
 
 
-def steps_of(tuning: Tuning, images: int) -> int:
+def steps_of(epochs: float, batch_size: int, images: int) -> int:
     """How many steps a run of fine-tuning on `images` images takes."""
-    return round(tuning.epochs * images / min(tuning.batch_size, images))
+    return round(epochs * images / min(batch_size, images))
 
 
 def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None = None) -> Tensor:
@@ -116,8 +116,8 @@ def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None 
     )
 
 
-def _loss(network: Network, teaching: Teaching, chosen: Tensor, random: torch.Generator) -> Tensor:
-    images = prepared(teaching, chosen, random)
+def loss_of(network: nn.Module, teaching: Teaching, images: Tensor, chosen: Tensor) -> Tensor:
+    """What `network` gets wrong about `images` (N, C, H, W), which are the `chosen` ones, prepared."""
     logits = network(images)
     if teaching.objective == "labels":
         assert teaching.pixels.labels is not None

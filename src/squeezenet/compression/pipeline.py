@@ -184,7 +184,7 @@ def _some(teaching: Teaching, count: int) -> Tensor:
 
 
 def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) -> None:
-    steps = finetune.steps_of(tuning, len(teaching.pixels))
+    steps = finetune.steps_of(tuning.epochs, tuning.batch_size, len(teaching.pixels))
     with tqdm(total=steps, desc=what, unit="step", leave=False, disable=None) as bar:
 
         def tick(loss: float) -> None:

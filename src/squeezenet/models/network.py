@@ -143,12 +143,13 @@ class SharedWeight(nn.Module):
 def from_model(model: Model) -> Network:
     """A network that can be fine-tuned: free weights keep the zeros they have, shared ones their codebooks."""
     weights: dict[str, nn.Module] = {}
+    model = model.dequantised()
     for name, held in model.weights.items():
         if isinstance(held.weight, Shared):
             indices = torch.from_numpy(held.weight.indices.astype(np.int64))
             weights[name] = SharedWeight(indices, torch.from_numpy(held.weight.codebook))
         else:
-            values = torch.from_numpy(held.weight.data)
+            values = torch.from_numpy(held.weight.values())
             weights[name] = FreeWeight(values, values != 0)
     return Network(model.graph, weights, {n: torch.from_numpy(w.bias) for n, w in model.weights.items()})
 

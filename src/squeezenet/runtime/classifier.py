@@ -13,7 +13,7 @@ from PIL.Image import Image
 from squeezenet import sqz, zoo
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.image import prepare
-from squeezenet.runtime.reference import Runner
+from squeezenet.runtime.run import runner
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Classifier:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._run = Runner(model)
+        self._run = runner(model)
 
     def classify(self, image: str | Path | bytes | Image, top: int = 5) -> list[Prediction]:
         """The `top` most probable classes, best first. Raises `ImageError`."""

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from squeezenet.graph import (
     LRN,
@@ -32,6 +34,9 @@ from squeezenet.graph import (
 )
 from squeezenet.model import FloatArray, Model
 
+Real = NDArray[Any]
+"""float32, or float64 where whole numbers need it."""
+
 
 class Runner:
     """A model with its weights laid out for running; safe to use from several threads.
@@ -44,10 +49,7 @@ class Runner:
         self._threads = threads
         self._shapes = model.graph.shapes()
         self._last_use = model.graph.last_use()
-        self._weights = {
-            op.name: (_layout(op, model.weights[op.name].weight.values()), model.weights[op.name].bias)
-            for op in model.graph.layers
-        }
+        self._weights = {op.name: self._layout(op, model) for op in model.graph.layers}
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """(N, channels, height, width) -> (N, classes) logits. Raises `ValueError` for another shape."""
@@ -61,10 +63,10 @@ class Runner:
         return np.array(logits, np.float32).reshape(-1, self.graph.classes)
 
     def _one(self, image: FloatArray) -> FloatArray:
-        values: list[FloatArray | None] = [image]
+        values: list[FloatArray | None] = [self._enter(image)]
         for index, op in enumerate(self.graph.ops):
             operands = [value for i in op.inputs if (value := values[i]) is not None]
-            values.append(self._apply(op, operands, self._shapes[index + 1]))
+            values.append(self._apply(op, index, operands, self._shapes[index + 1]))
             for i in op.inputs:
                 if self._last_use[i] == index:
                     values[i] = None
@@ -72,12 +74,22 @@ class Runner:
         assert result is not None
         return result
 
-    def _apply(self, op: Op, operands: list[FloatArray], shape: Shape) -> FloatArray:
+    def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
+        """Weight and bias; convolutions as matrices, one a group: (groups, out per group, in per group x kernel)."""
+        held = model.weights[op.name]
+        weight = held.weight.values()
+        return weight.reshape(op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else weight, held.bias
+
+    def _enter(self, image: FloatArray) -> FloatArray:
+        return image
+
+    def _apply(self, op: Op, index: int, operands: list[FloatArray], shape: Shape) -> FloatArray:
         x = operands[0]
         y: FloatArray
         match op:
             case Conv():
-                y = _conv(op, x, *self._weights[op.name], (shape[1], shape[2]))
+                weight, bias = self._weights[op.name]
+                y = convolve(op, x, weight, (shape[1], shape[2])) + bias[:, None, None]
             case Linear():
                 weight, bias = self._weights[op.name]
                 y = weight @ x + bias
@@ -85,9 +97,9 @@ class Runner:
                 y = np.maximum(x, np.float32(0))
                 y = np.minimum(y, np.float32(op.cap)) if op.cap else y
             case MaxPool():
-                y = reduce(np.maximum, _offsets(x, op, (shape[1], shape[2]), -np.inf))
+                y = reduce(np.maximum, offsets(x, op, (shape[1], shape[2]), -np.inf))
             case AvgPool():
-                y = reduce(np.add, _offsets(x, op, (shape[1], shape[2]), 0)) / np.float32(prod(op.kernel))
+                y = reduce(np.add, offsets(x, op, (shape[1], shape[2]), 0)) / np.float32(prod(op.kernel))
             case GlobalAvgPool():
                 y = x.mean((1, 2), keepdims=True, dtype=np.float32)
             case LRN():
@@ -106,21 +118,18 @@ def run(model: Model, images: FloatArray) -> FloatArray:
     return Runner(model)(images)
 
 
-def _layout(op: Conv | Linear, weight: FloatArray) -> FloatArray:
-    """Convolutions as matrices, one a group: (groups, out per group, in per group x kernel height x width)."""
-    return weight.reshape(op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else weight
-
-
-def _conv(op: Conv, x: FloatArray, weight: FloatArray, bias: FloatArray, out: Pair) -> FloatArray:
+def convolve(op: Conv, x: Real, weight: Real, out: Pair) -> Real:
+    """A convolution without its bias: a matrix product over patches; `weight` as `Runner._layout` gives it."""
     if op.kernel == (1, 1) and op.stride == (1, 1) and op.padding == (0, 0):
         patches = x
     else:
-        patches = np.stack(list(_offsets(x, op, out, 0)), axis=1)  # (in, kernel height x width, height, width)
+        patches = np.stack(list(offsets(x, op, out, 0)), axis=1)  # (in, kernel height x width, height, width)
     columns = patches.reshape(op.groups, -1, out[0] * out[1])
-    return (weight @ columns).reshape(op.out, *out) + bias[:, None, None]
+    product: Real = weight @ columns
+    return product.reshape(op.out, *out)
 
 
-def _offsets(x: FloatArray, op: Conv | MaxPool | AvgPool, out: Pair, fill: float) -> Iterator[FloatArray]:
+def offsets(x: Real, op: Conv | MaxPool | AvgPool, out: Pair, fill: float) -> Iterator[Real]:
     """For each place in the window, what all the windows see there: views of (channels, out height, out width)."""
     before = op.padding
     reach = [(n - 1) * s + k for n, s, k in zip(out, op.stride, op.kernel, strict=True)]

@@ -21,13 +21,16 @@ from squeezenet.errors import (
     UnsupportedVersion,
 )
 from squeezenet.files import write_atomically
+from squeezenet.fixed_point import Scale
 from squeezenet.graph import Graph
+from squeezenet.integer_graph import check_scales
 from squeezenet.model import Model, Weights
-from squeezenet.sqz import graphs, tensors, text
+from squeezenet.sqz import graphs, integers, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
 
 MAGIC = b"\x89SQZ"
 VERSION = 1
+INTEGER = 1  # the flag of an integer network
 _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length, crc32, graph bytes, text bytes
 
 MAX_FILE = 1 << 30
@@ -67,10 +70,15 @@ def encode(model: Model) -> bytes:
     graphs.unpack(Cursor(graph, "graph"))
     _read_text(Cursor(strings, "text"), model.graph)
     body = bytearray(graph + strings)
+    if model.scales:
+        integers.put_scales(body, model.graph, model.scales)
     for op in model.graph.layers:
         weights = model.weights[op.name]
-        tensors.put_weight(body, weights.weight)
-        body += tensors.floats(weights.bias)
+        if model.scales:
+            integers.put_layer(body, weights)
+        else:
+            tensors.put_weight(body, weights.weight)
+            body += tensors.floats(weights.bias)
     total = _HEADER.size + len(body)
     if _weight_count(model.graph) > most_weights(total):
         raise ModelError(
@@ -79,7 +87,7 @@ def encode(model: Model) -> bytes:
     if total > MAX_FILE:
         raise ModelError(f"the file would be larger than {MAX_FILE >> 20} MiB")
     tail = struct.pack("<II", len(graph), len(strings)) + body
-    return _HEADER.pack(MAGIC, VERSION, 0, 0, total, crc32(tail), len(graph), len(strings)) + bytes(body)
+    return _HEADER.pack(MAGIC, VERSION, INTEGER if model.scales else 0, 0, total, crc32(tail), len(graph), len(strings)) + bytes(body)
 
 
 def decode(data: bytes) -> Model:
@@ -95,22 +103,34 @@ def sections(path: str | Path) -> list[Section]:
 
 
 def _decode(data: bytes) -> tuple[Model, list[Section]]:
-    body, graph_bytes, text_bytes = _open(data)
+    body, flags, graph_bytes, text_bytes = _open(data)
     graph, preparation = graphs.unpack(Cursor(body.take(graph_bytes), "graph"))
     if _weight_count(graph) > most_weights(len(data)):
         raise LimitExceeded(f"{len(data)} bytes cannot hold the {_weight_count(graph):,} weights that are declared")
     graph, labels, provenance = _read_text(Cursor(body.take(text_bytes), "text"), graph)
     found = [Section("header", _HEADER.size), Section("graph", graph_bytes), Section("text", text_bytes)]
+    scales: tuple[Scale, ...] = ()
+    if flags & INTEGER:
+        start, body.what = body.at, "scales"
+        scales = integers.take_scales(body, graph)
+        check_scales(graph, scales)
+        found.append(Section("scales", body.at - start))
     weights = {}
     shapes = graph.weight_shapes()
     for op in graph.layers:
         start, body.what = body.at, op.name
-        weight = tensors.take_weight(body, shapes[op.name])
-        weights[op.name] = Weights(weight, tensors.take_floats(body, op.out))
+        if flags & INTEGER:
+            weights[op.name] = integers.take_layer(body, shapes[op.name])
+        else:
+            weight = tensors.take_weight(body, shapes[op.name])
+            weights[op.name] = Weights(weight, tensors.take_floats(body, op.out))
         found.append(Section(op.name, body.at - start))
     body.what = "weights"
     body.finish()
-    return Model(graph, weights, preparation, labels, provenance), found
+    try:
+        return Model(graph, weights, preparation, labels, provenance, scales), found
+    except ModelError as error:
+        raise BadStream(str(error)) from None
 
 
 def _load(path: Path) -> bytes:
@@ -122,14 +142,14 @@ def _load(path: Path) -> bytes:
         raise ModelError(f"{path}: {error.strerror}") from None
 
 
-def _open(data: bytes) -> tuple[Cursor, int, int]:
-    """Check the header; returns a cursor behind it and the sizes of graph and text."""
+def _open(data: bytes) -> tuple[Cursor, int, int, int]:
+    """Check the header; returns a cursor behind it, the flags, and the sizes of graph and text."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise NotSqz("not a .sqz file: it does not begin with the magic bytes")
     if len(data) < _HEADER.size:
         raise Truncated("the file ends inside its header; fetch it again")
     _, version, flags, reserved, total, checksum, graph_bytes, text_bytes = _HEADER.unpack_from(data)
-    if version != VERSION or flags or reserved:
+    if version != VERSION or flags & ~INTEGER or reserved:
         raise UnsupportedVersion(
             f"version {version}, flags {flags}; this reader knows version {VERSION}: upgrade squeezenet"
         )
@@ -142,7 +162,7 @@ def _open(data: bytes) -> tuple[Cursor, int, int]:
     body = Cursor(memoryview(data)[_HEADER.size :], "file")
     if graph_bytes + text_bytes > body.left:
         raise Truncated("graph and text are longer than the file")
-    return body, graph_bytes, text_bytes
+    return body, flags, graph_bytes, text_bytes
 
 
 def most_weights(size: int) -> int:

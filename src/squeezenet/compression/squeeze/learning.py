@@ -1,0 +1,114 @@
+"""Learning while squeezing: an integer network is trained on what it answers and, at once, on what it costs.
+
+    >>> learn(network, teaching, Learning(epochs=4), goal_bits=8 * 250_000)            # doctest: +SKIP
+
+The loss is cross-entropy or distillation; the gradient of the code's length (`rate`) is added to that of the weights,
+and its weight, `trade`, is steered so that the levels reach the wanted size after `SETTLED` of the run. What
+can be left out most cheaply is found on the way: whole rows and channels go first, because nothing learns there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, exp, pi
+
+import torch
+from torch import Tensor
+
+from squeezenet.compression.finetune import Teaching, loss_of, prepared, steps_of
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.rate import level_bits, rate_gradient, total_bits
+from squeezenet.errors import TrainingError
+
+SETTLED = 0.6
+"""Share of the run after which the size should be what was asked for."""
+
+LOOK = 10
+"""Steps between two counts of the levels."""
+
+GAIN = 0.2
+"""How strongly the trade answers to a size that is off: e ** (GAIN * log-ratio) every `LOOK` steps."""
+
+WARMUP = 0.05
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How long and how fast. Rates are Adam's, in steps of the weights' grids and of the layers' outputs."""
+
+    epochs: float = 4.0
+    batch_size: int = 16
+    lr: float = 0.02
+    bias_lr: float = 0.02
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """Where a run is: what a caller may show."""
+
+    step: int
+    steps: int
+    loss: float
+    bits: float
+    trade: float
+
+
+def learn(
+    network: IntegerNetwork,
+    teaching: Teaching,
+    learning: Learning,
+    goal_bits: float,
+    trade: float,
+    tick: Callable[[Progress], object] = lambda progress: None,
+) -> float:
+    """Train `network` in place until its levels cost `goal_bits`; returns the trade it ended with (nats a bit).
+
+    Raises `TrainingError` when the loss is not a number.
+    """
+    count = len(teaching.pixels)
+    batch_size = min(learning.batch_size, count)
+    steps = steps_of(learning.epochs, batch_size, count)
+    grids = {name: weight for name in (op.name for op in network.graph.layers) if isinstance(weight := network.weight(name), GridWeight)}
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [grid.steps for grid in grids.values()], "highest": learning.lr},
+            {"params": list(network.biases.parameters()), "highest": learning.bias_lr},
+        ],
+        betas=(0.9, 0.99),
+    )
+    random = torch.Generator().manual_seed(learning.seed)
+    order = torch.empty(0, dtype=torch.long)
+    tables, bits = _count(grids)
+    start = bits
+    for step in range(steps):
+        if step % LOOK == 0:
+            tables, bits = _count(grids)
+            wanted = start + (goal_bits - start) * min(1.0, step / (SETTLED * steps))
+            trade *= exp(GAIN * max(-1.0, min(1.0, 10 * (bits / wanted - 1))))
+        if len(order) < batch_size:
+            order = torch.cat([order, torch.randperm(count, generator=random)])
+        chosen, order = order[:batch_size], order[batch_size:]
+        for group in optimizer.param_groups:
+            group["lr"] = group["highest"] * min(1.0, (step + 1) / (WARMUP * steps)) * (1 + cos(pi * step / steps)) / 2
+        loss = loss_of(network, teaching, prepared(teaching, chosen, random), chosen)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is not a number after {step} steps of learning; lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        with torch.no_grad():
+            for name, grid in grids.items():
+                assert grid.steps.grad is not None
+                grid.steps.grad += trade * rate_gradient(grid.steps, tables[name])
+        optimizer.step()
+        tick(Progress(step + 1, steps, float(loss.detach()), bits, trade))
+    return trade
+
+
+def _count(grids: dict[str, GridWeight]) -> tuple[dict[str, Tensor], float]:
+    """Bits of a level by magnitude, for each layer, and of all levels together."""
+    tables, total = {}, 0.0
+    for name, grid in grids.items():
+        levels = grid.levels()
+        tables[name] = level_bits(levels)
+        total += total_bits(levels, tables[name])
+    return tables, total

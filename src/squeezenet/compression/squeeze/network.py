@@ -1,0 +1,161 @@
+"""An integer network that can be trained: what the device will compute, with gradients that look through the rounding.
+
+    >>> network = IntegerNetwork(graph, scales, weights, biases)           # doctest: +SKIP
+
+Everything is counted in steps: activations are whole numbers up to 255, weights whole levels. Both are exact in
+bfloat16, so on hardware that multiplies it training is as fast as any. Gradients pass rounding
+unchanged (straight through: Bengio et al. 2013), and stop where a value is cut off.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, Scale, step
+from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
+from squeezenet.models.network import Network
+from squeezenet.runtime.integers import cap_level
+
+import numpy as np
+
+
+class GridWeight(nn.Module):
+    """A weight whose values are learned in steps of its grid and used as whole levels.
+
+    `exponents` (out,) are eighths of an octave. What lies within `dead` of 0 becomes 0: there, levels are cheap.
+    """
+
+    exponents: Tensor
+
+    def __init__(self, steps: Tensor, exponents: Tensor, dead: float = 0.6) -> None:
+        super().__init__()
+        self.steps = nn.Parameter(steps.detach().clone().float())
+        self.register_buffer("exponents", exponents.to(torch.int64))
+        self.dead = dead
+
+    def levels(self) -> Tensor:
+        """Whole numbers, as float32."""
+        steps = self.steps.detach()
+        return steps.round().clamp_(-MAX_LEVEL, MAX_LEVEL).masked_fill_(steps.abs() < self.dead, 0.0)
+
+    def forward(self) -> Tensor:
+        """The levels, with a gradient to `steps`."""
+        return self.steps + (self.levels() - self.steps).detach()
+
+    def tensor(self) -> Grid:
+        """The weight as it is shipped."""
+        return Grid(self.levels().to(torch.int16).numpy(), self.exponents.to(torch.int16).numpy())
+
+
+class _Requantise(torch.autograd.Function):
+    """sums * factor + bias, rounded and cut off to [low, high]; per channel (dimension 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, factor: Tensor, bias: Tensor, low: float, high: float) -> Tensor:
+        shape = (1, -1) + (1,) * (sums.dim() - 2)
+        y = torch.addcmul(bias.view(shape), sums, factor.view(shape))  # float32
+        ctx.save_for_backward(((y > low - 0.5) & (y < high + 0.5)), factor)
+        return y.add_(0.5).floor_().clamp_(low, high).to(sums.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inside, factor = ctx.saved_tensors
+        gradient = gradient * inside
+        axes = [0, *range(2, gradient.dim())]
+        shape = (1, -1) + (1,) * (gradient.dim() - 2)
+        return gradient * factor.view(shape).to(gradient.dtype), None, gradient.sum(axes, dtype=torch.float32), None, None
+
+
+class IntegerNetwork(Network):
+    """`Network` in whole numbers. Biases are counted in steps of their layer's output."""
+
+    def __init__(
+        self, graph: Graph, scales: Sequence[Scale], weights: Mapping[str, GridWeight], biases: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__(graph, weights, biases)
+        self.scales = tuple(scales)
+        self.dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+        self._index = {id(op): index for index, op in enumerate(graph.ops)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Prepared images (N, channels, height, width) -> (N, classes) logits."""
+        return super().forward(self.enter(x)).float() * step(self.scales[-1].exponent)
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Prepared images in whole steps."""
+        scale = self.scales[0]
+        return (x * step(-scale.exponent)).round().clamp(-scale.zero, 255 - scale.zero).to(self.dtype)
+
+    def factor(self, op: Conv | Linear) -> Tensor:
+        """Steps of the output that one more in a sum means: (out,)."""
+        index = self._index[id(op)]
+        weight = self.weight(op.name)
+        assert isinstance(weight, GridWeight)
+        drop = self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent - weight.exponents
+        return torch.exp2(drop.float() / -EIGHTHS)
+
+    def apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
+        index = self._index[id(op)]
+        x, source, target = operands[0], self.scales[op.inputs[0]], self.scales[index + 1]
+        low, high = -target.zero, 255 - target.zero
+        match op:
+            case Conv() | Linear():
+                sums = self.sums(op, x)
+                if target.wide:
+                    shape = (1, -1) + (1,) * (sums.dim() - 2)
+                    return sums.float() * self.factor(op).view(shape) + self.bias(op.name).view(shape)
+                result: Tensor = _Requantise.apply(sums, self.factor(op), self.bias(op.name), low, high)
+                return result
+            case ReLU():
+                x = x if source.zero == 0 else F.relu(x)
+                return x.clamp(max=cap_level(op.cap, target)) if op.cap else x
+            case AvgPool():
+                return _rounded(F.avg_pool2d(x, op.kernel, op.stride, op.padding))
+            case GlobalAvgPool():
+                mean = x.float().mean((2, 3), keepdim=True)
+                return mean * 2 ** (FINER / EIGHTHS) if target.wide else _rounded(mean).to(x.dtype)
+            case Add():
+                other = self.scales[op.inputs[1]]
+                total = x.float() * step(source.exponent - target.exponent)
+                total = total + operands[1].float() * step(other.exponent - target.exponent)
+                return _rounded(total.clamp(low, high)).to(x.dtype)
+            case MaxPool() | Concat() | Flatten():
+                return super().apply_op(op, operands)
+        raise TypeError(f"{type(op).__name__} has no integer form")
+
+    def sums(self, op: Conv | Linear, x: Tensor) -> Tensor:
+        """What a layer adds up, before it is brought to the scale of its output."""
+        weight = self.weight(op.name)().to(x.dtype)
+        if isinstance(op, Linear):
+            return F.linear(x, weight)
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups)
+
+    def to_weights(self) -> dict[str, Weights]:
+        """What the layers own, as it is shipped."""
+        held = {}
+        for op in self.graph.layers:
+            bias = (self.bias(op.name).detach() * (1 << BIAS_BITS)).round()
+            held[op.name] = Weights(self.weight(op.name).tensor(), bias.numpy().astype(np.float32))
+        return held
+
+
+def from_integer_model(model: Model) -> IntegerNetwork:
+    """An integer network that goes on learning from where a shipped one is."""
+    weights, biases = {}, {}
+    for name, held in model.weights.items():
+        assert isinstance(held.weight, Grid)
+        exponents = torch.from_numpy(held.weight.exponents.astype(np.int64))
+        weights[name] = GridWeight(torch.from_numpy(held.weight.levels.astype(np.float32)), exponents)
+        biases[name] = torch.from_numpy(held.bias) / (1 << BIAS_BITS)
+    return IntegerNetwork(model.graph, model.scales, weights, biases)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    return x + ((x + 0.5).floor() - x).detach()

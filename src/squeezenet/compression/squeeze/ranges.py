@@ -1,0 +1,138 @@
+"""How fine each value of an integer network is: scales from what a float network computes for a few images.
+
+    >>> scales = calibrate(network, images)                                # doctest: +SKIP
+
+Values that an operation only moves (pools, joins, ReLU) share one scale, so moving them costs nothing on any device. A
+value that a ReLU alone reads is cut off at 0 where it is made. Of the steps of an eighth of an octave, each
+group gets the one with the smallest squared error: a few cut-off outliers are cheaper than a coarse grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, log2
+
+import torch
+from torch import Tensor
+
+from squeezenet.fixed_point import EIGHTHS, FINER, Scale, step
+from squeezenet.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
+from squeezenet.models.network import Network
+
+SAMPLE = 1 << 16  # elements of a value that are kept to choose its step by
+WIDE_BITS = 15  # of logits
+TRIED = 10  # eighths below the step that cuts nothing off
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one value was, over all images."""
+
+    smallest: float
+    largest: float
+    sample: Tensor
+
+
+@torch.no_grad()
+def calibrate(network: Network, images: Tensor) -> tuple[Scale, ...]:
+    """A scale for every value of the network's graph. `images` (N, C, H, W) are prepared."""
+    graph = network.graph
+    seen = _observe(network, images)
+    wide = wide_values(graph)
+    groups = _groups(graph, wide)
+    scales: list[Scale | None] = [None] * len(seen)
+    for group in groups:
+        made = _group_scale([seen[i] for i in _read(graph, group)])
+        for i in group:
+            scales[i] = made
+    for i in wide:
+        scales[i] = _wide_scale(graph, i, seen[i], scales)
+    return tuple(scale for scale in scales if scale is not None)
+
+
+def wide_values(graph: Graph) -> set[int]:
+    """The values that hold the logits at full precision: from the layer or mean that makes them to the end."""
+    value = len(graph.ops)
+    wide = {value}
+    while isinstance(graph.ops[value - 1], Flatten):
+        value = graph.ops[value - 1].inputs[0]
+        wide.add(value)
+    made_well = value > 0 and isinstance(graph.ops[value - 1], Conv | Linear | GlobalAvgPool)
+    read = [i for op in graph.ops for i in op.inputs]
+    return wide if made_well and all(read.count(i) <= 1 for i in wide) else set()
+
+
+def _observe(network: Network, images: Tensor) -> list[_Seen]:
+    graph, last = network.graph, network.graph.last_use()
+    found: list[_Seen] = []
+    values: list[Tensor | None] = [images]
+    for index in range(-1, len(graph.ops)):
+        if index >= 0:
+            op = graph.ops[index]
+            values.append(network.apply_op(op, [v for i in op.inputs if (v := values[i]) is not None]))
+            for i in op.inputs:
+                if last[i] == index:
+                    values[i] = None
+        value = values[-1]
+        assert value is not None
+        flat = value.flatten()
+        sample = flat[:: max(1, flat.numel() // SAMPLE)].clone()
+        found.append(_Seen(float(flat.min()), float(flat.max()), sample))
+    return found
+
+
+def _groups(graph: Graph, wide: set[int]) -> list[list[int]]:
+    """Values that must share a scale."""
+    root = list(range(len(graph.ops) + 1))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            i = root[i]
+        return i
+
+    for index, op in enumerate(graph.ops):
+        if index + 1 not in wide and isinstance(op, ReLU | MaxPool | AvgPool | Flatten | Concat | GlobalAvgPool):
+            for i in op.inputs:
+                root[find(i)] = find(index + 1)
+    groups: dict[int, list[int]] = {}
+    for i in range(len(root)):
+        if i not in wide:
+            groups.setdefault(find(i), []).append(i)
+    return list(groups.values())
+
+
+def _read(graph: Graph, group: Sequence[int]) -> list[int]:
+    """The values of a group that anything but a ReLU reads."""
+    readers: dict[int, list[object]] = {i: [] for i in group}
+    for op in graph.ops:
+        for i in op.inputs:
+            if i in readers:
+                readers[i].append(op)
+    return [i for i in group if not readers[i] or not all(isinstance(op, ReLU) for op in readers[i])]
+
+
+def _group_scale(seen: list[_Seen]) -> Scale:
+    smallest, largest = min(s.smallest for s in seen), max(s.largest for s in seen)
+    zero = 0 if smallest >= 0 else min(255, max(1, round(255 * -smallest / (max(largest, 0.0) - smallest))))
+    reach = max(largest / max(255 - zero, 1), -smallest / zero if zero else 0.0, 1e-9)
+    highest = ceil(EIGHTHS * log2(reach))
+    sample = torch.cat([s.sample for s in seen])
+
+    def error(exponent: int) -> float:
+        unit = step(exponent)
+        rounded = (sample / unit).round().clamp(-zero, 255 - zero) * unit
+        return float((rounded - sample).square().sum())
+
+    exponent = min(range(highest - TRIED, highest + 1), key=error)
+    return Scale(exponent, zero)
+
+
+def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | None]) -> Scale:
+    while isinstance(graph.ops[value - 1], Flatten):
+        value = graph.ops[value - 1].inputs[0]
+    op = graph.ops[value - 1]
+    if isinstance(op, GlobalAvgPool):
+        source = scales[op.inputs[0]]
+        assert source is not None
+        return Scale(source.exponent - FINER, wide=True)
+    reach = max(abs(seen.smallest), abs(seen.largest), 1e-9)
+    return Scale(ceil(EIGHTHS * (log2(reach) - WIDE_BITS)), wide=True)

@@ -1,0 +1,48 @@
+"""What the scales of an integer network must fulfil, so that every operation has one meaning (docs/FORMAT.md).
+
+>>> graph = Graph((3, 8, 8), (Conv((0,), "conv1", 4, (3, 3)), ReLU((1,)), GlobalAvgPool((2,)), Flatten((3,))))
+>>> check_scales(graph, (Scale(-40, 128), Scale(-24), Scale(-24), Scale(-88, wide=True), Scale(-88, wide=True)))
+"""
+
+from collections.abc import Sequence
+
+from squeezenet.errors import BadGraph
+from squeezenet.fixed_point import FINER, MAX_DROP, MIN_DROP, Scale
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+
+MAX_EXPONENT = 255
+
+
+def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
+    """Raise `BadGraph` unless `scales` has one for the image and one for each operation, and they go together."""
+    if len(scales) != len(graph.ops) + 1:
+        raise BadGraph(f"{len(scales)} scales for {len(graph.ops) + 1} values")
+    for number, scale in enumerate(scales):
+        if not (0 <= scale.zero <= 255 and abs(scale.exponent) <= MAX_EXPONENT) or (scale.wide and scale.zero):
+            raise BadGraph(f"value {number} has no possible scale")
+    if scales[0].wide:
+        raise BadGraph("an image has 8 bits")
+    for index, op in enumerate(graph.ops):
+        _check(op, [scales[i] for i in op.inputs], scales[index + 1])
+
+
+def _check(op: Op, sources: list[Scale], target: Scale) -> None:
+    source, what = sources[0], type(op).__name__
+    if not isinstance(op, Flatten) and any(scale.wide for scale in sources):
+        raise BadGraph(f"{what} reads a value of more than 8 bits; only the logits may have them")
+    match op:
+        case Conv() | Linear():
+            fits = True
+        case ReLU() | MaxPool() | AvgPool() | Flatten():
+            fits = source == target
+        case Concat():
+            fits = all(scale == target for scale in sources)
+        case GlobalAvgPool():
+            fits = source == target or target == Scale(source.exponent - FINER, wide=True)
+        case Add():
+            drops = [target.exponent - scale.exponent for scale in sources]
+            fits = not target.wide and all(MIN_DROP <= drop <= MAX_DROP for drop in drops)
+        case LRN():
+            raise BadGraph("local response normalisation has no integer form; use --method deep-compression")
+    if not fits:
+        raise BadGraph(f"{what}: the scales of what it reads and what it gives do not go together")

@@ -1,0 +1,116 @@
+"""Run an integer network in NumPy: the definition of docs/FORMAT.md ("Integer networks"), one operation at a time.
+
+    >>> IntegerRunner(model)(images).shape                          # doctest: +SKIP
+    (8, 1000)
+
+Every result is a whole number that all runtimes agree on, bit for bit. A value is held as `q - zero`. Sums are made by
+floating-point matrix products where these are exact: float32 while no sum can reach 2 ** 24, else float64.
+"""
+
+from functools import reduce
+
+import numpy as np
+
+from squeezenet.errors import ModelError
+from squeezenet.fixed_point import Integers, Scale, fraction, mean, requantise, rescale, round_fraction, step
+from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, Op, ReLU, Shape
+from squeezenet.model import FloatArray, Grid, Model
+from squeezenet.runtime.reference import Real, Runner, convolve, offsets
+
+WIDEST = (1 << 24) - 1
+"""Where wide values are cut off: float32 holds every whole number up to it."""
+
+
+class IntegerRunner(Runner):
+    """An integer network with its weights laid out for running; safe to use from several threads."""
+
+    def __init__(self, model: Model, threads: int = 1) -> None:
+        self._scales = model.scales
+        super().__init__(model, threads)
+        self._drops: dict[str, Integers] = {}
+        self._exact: dict[str, type] = {}
+        for op in model.graph.layers:
+            weight = model.weights[op.name].weight
+            if not isinstance(weight, Grid):
+                raise ModelError(f"{op.name}: the weights of an integer network are levels on a grid")
+            source, target = self._scales[op.inputs[0]], self._scales[model.graph.ops.index(op) + 1]
+            self._drops[op.name] = target.exponent - source.exponent - weight.exponents.astype(np.int64)
+            most = 255 * int(np.abs(weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))
+            self._exact[op.name] = np.float32 if most < 1 << 24 else np.float64
+
+    def __call__(self, images: FloatArray) -> FloatArray:
+        """Prepared images (N, channels, height, width) -> logits (N, classes): whole numbers times one float32."""
+        return super().__call__(images) * np.float32(self._scales[-1].step)
+
+    def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
+        held = model.weights[op.name]
+        assert isinstance(held.weight, Grid)
+        levels = held.weight.levels.astype(np.float32)
+        shape = (op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else levels.shape
+        return levels.reshape(shape), held.bias
+
+    def _enter(self, image: FloatArray) -> FloatArray:
+        """A prepared image on the scale of the first value; all in float32, to nearest, halves to even."""
+        scale = self._scales[0]
+        q = np.rint(image * np.float32(step(-scale.exponent)))
+        return np.clip(q, -scale.zero, 255 - scale.zero)
+
+    def _apply(self, op: Op, index: int, operands: list[FloatArray], shape: Shape) -> FloatArray:
+        x, source, target = operands[0], self._scales[op.inputs[0]], self._scales[index + 1]
+        match op:
+            case Conv() | Linear():
+                return self._layer(op, x, target, shape)
+            case ReLU():
+                y = np.maximum(x, np.float32(0))
+                return np.minimum(y, np.float32(cap_level(op.cap, target))) if op.cap else y
+            case MaxPool():
+                return reduce(np.maximum, offsets(x, op, (shape[1], shape[2]), -np.inf))
+            case AvgPool():
+                sums = reduce(np.add, offsets(x, op, (shape[1], shape[2]), 0))
+                return _whole(round_fraction(mean(_integers(sums), op.kernel[0] * op.kernel[1])))
+            case GlobalAvgPool():
+                sums = x.sum((1, 2), keepdims=True, dtype=np.float64)
+                share = mean(_integers(sums), x[0].size)
+                return _whole((share + 128) >> 8 if target.wide else round_fraction(share))
+            case Concat():
+                return np.concatenate(operands)
+            case Add():
+                other = self._scales[op.inputs[1]]
+                total = rescale(_integers(x), target.exponent - source.exponent)
+                total = total + rescale(_integers(operands[1]), target.exponent - other.exponent)
+                return _clip(round_fraction(total), target)
+            case Flatten():
+                return x.ravel()
+        raise ModelError(f"{type(op).__name__} has no integer form")
+
+    def _layer(self, op: Conv | Linear, x: FloatArray, target: Scale, shape: Shape) -> FloatArray:
+        weight, bias = self._weights[op.name]
+        kind = self._exact[op.name]
+        weight, x = weight.astype(kind, copy=False), x.astype(kind, copy=False)
+        if isinstance(op, Conv):
+            sums = convolve(op, x, weight, (shape[1], shape[2])).reshape(op.out, -1)
+        else:
+            sums = (weight @ x)[:, None]
+        whole, drops = _integers(sums), self._drops[op.name]
+        y = np.empty_like(whole)
+        for drop in np.unique(drops):
+            rows = drops == drop
+            y[rows] = requantise(whole[rows], int(drop), _integers(bias[rows])[:, None])
+        return _clip(y, target).reshape(shape)
+
+
+def cap_level(cap: float, scale: Scale) -> int:
+    """The level at which a capped ReLU cuts off: `cap`, in 65,536ths, on the scale of its value; to nearest."""
+    return int(round_fraction(np.int64(min(int(cap * 65536), 1 << 32)) * fraction(scale.exponent) >> 16))
+
+
+def _clip(y: Integers, scale: Scale) -> FloatArray:
+    return _whole(np.clip(y, -WIDEST, WIDEST) if scale.wide else np.clip(y, -scale.zero, 255 - scale.zero))
+
+
+def _integers(values: Real) -> Integers:
+    return np.asarray(values).astype(np.int64)
+
+
+def _whole(values: Integers) -> FloatArray:
+    return values.astype(np.float32)

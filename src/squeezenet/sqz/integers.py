@@ -1,0 +1,82 @@
+"""What only integer networks have: the scales of their values, and layers of levels (docs/FORMAT.md).
+
+    >>> out = bytearray(); put_scales(out, graph, scales)                   # doctest: +SKIP
+    >>> take_scales(Cursor(bytes(out)), graph) == scales                    # doctest: +SKIP
+    True
+
+An operation that only moves values has the scale of what it reads, so only the image, layers and sums have scales of
+their own in the file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from squeezenet.errors import BadStream
+from squeezenet.fixed_point import FINER, Scale
+from squeezenet.graph import Add, Conv, GlobalAvgPool, Graph, Linear, Shape
+from squeezenet.model import MAX_BIAS, MAX_LEVEL, Grid, Weights
+from squeezenet.sqz.cursor import Cursor, put_varint
+from squeezenet.sqz.levels import put_levels, take_levels
+
+WIDE = 256  # in place of a zero, which is a byte
+MAX_EXPONENT = 1 << 12  # what is stored; the model itself allows less
+
+
+def put_scales(out: bytearray, graph: Graph, scales: Sequence[Scale]) -> None:
+    """Append the scales of an integer network."""
+    _put_scale(out, scales[0])
+    for op, scale in zip(graph.ops, scales[1:], strict=True):
+        if isinstance(op, Conv | Linear | Add):
+            _put_scale(out, scale)
+        elif isinstance(op, GlobalAvgPool):
+            put_varint(out, int(scale.wide))
+
+
+def take_scales(cursor: Cursor, graph: Graph) -> tuple[Scale, ...]:
+    """One scale for every value. Raises `BadStream` for what cannot be one; `Model` checks that they go together."""
+    scales = [_take_scale(cursor)]
+    for op in graph.ops:
+        if isinstance(op, Conv | Linear | Add):
+            scales.append(_take_scale(cursor))
+            continue
+        scale = scales[op.inputs[0]]
+        if isinstance(op, GlobalAvgPool) and cursor.varint(1):
+            scale = replace(scale, exponent=scale.exponent - FINER, zero=0, wide=True)
+        scales.append(scale)
+    return tuple(scales)
+
+
+def put_layer(out: bytearray, weights: Weights) -> None:
+    """Append the exponents, levels and biases of a layer of an integer network."""
+    assert isinstance(weights.weight, Grid)
+    exponents = weights.weight.exponents.astype(np.int32)
+    put_levels(out, np.diff(exponents, prepend=np.int32(0)))
+    put_levels(out, weights.weight.levels.astype(np.int32))
+    put_levels(out, weights.bias.astype(np.int32))
+
+
+def take_layer(cursor: Cursor, shape: Shape) -> Weights:
+    """Read a layer whose weight has `shape`. Raises a subclass of `FormatError`."""
+    exponents = np.cumsum(take_levels(cursor, shape[:1]), dtype=np.int64)
+    levels = take_levels(cursor, shape)
+    bias = take_levels(cursor, shape[:1])
+    if np.abs(exponents).max(initial=0) > MAX_EXPONENT or np.abs(levels).max(initial=0) > MAX_LEVEL:
+        raise BadStream(f"{cursor.what}: a level or an exponent is over its limit")
+    if np.abs(bias).max(initial=0) >= MAX_BIAS:
+        raise BadStream(f"{cursor.what}: a bias is over its limit")
+    weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
+    return Weights(weight, bias.astype(np.float32))
+
+
+def _put_scale(out: bytearray, scale: Scale) -> None:
+    """An exponent, folded so that small ones of both signs are short, and a zero."""
+    put_varint(out, 2 * scale.exponent if scale.exponent >= 0 else -2 * scale.exponent - 1)
+    put_varint(out, WIDE if scale.wide else scale.zero)
+
+
+def _take_scale(cursor: Cursor) -> Scale:
+    folded, zero = cursor.varint(2 * MAX_EXPONENT), cursor.varint(WIDE)
+    exponent = folded // 2 if folded % 2 == 0 else -(folded // 2) - 1
+    return Scale(exponent, 0, wide=True) if zero == WIDE else Scale(exponent, zero)
