@@ -15,10 +15,11 @@ from torch import nn
 from squeezenet.errors import UsageError
 from squeezenet.models.alexnet import AlexNet, AlexNetOneTower
 from squeezenet.models.squeezenet import Fire, Metaparameters, SqueezeNet
+from squeezenet.models.vgg import Vgg
 
 __all__ = [
     "ARCHITECTURES", "AlexNet", "AlexNetOneTower", "Architecture", "Fire", "Metaparameters", "SqueezeNet",
-    "create_model",
+    "Vgg", "create_model",
 ]  # fmt: skip
 
 Overrides = Mapping[str, Any]
@@ -30,7 +31,7 @@ class Architecture:
 
     description: str
     input_size: int
-    meta: Metaparameters | None  # None: an AlexNet
+    meta: Metaparameters | None  # None: not a SqueezeNet
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -44,6 +45,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "alexnet_torchvision": Architecture("torchvision's AlexNet, one tower: 61,100,840 parameters", 224, None),
     "alexnet_32": Architecture("AlexNet for images of 32 x 32", 32, None),
     "alexnet_64": Architecture("AlexNet for images of 64 x 64", 64, None),
+    "vgg_32": Architecture("a small VGG for images of 32 x 32: 1,973,186 parameters", 32, None),
 }
 
 
@@ -51,12 +53,14 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     """Build a network with fresh weights drawn from PyTorch's global generator.
 
     `overrides` are `Metaparameters` fields for SqueezeNet (`sr=0.5, bypass="simple", classes=10`), `classes` and
-    `in_channels` for AlexNet. Raises `UsageError` for a name or a field that does not exist.
+    `in_channels` for the others. Raises `UsageError` for a name or a field that does not exist.
     """
     architecture = find_architecture(name)
     try:
         if name == "alexnet_torchvision":
             return AlexNetOneTower(**overrides)
+        if name == "vgg_32":
+            return Vgg(**overrides)
         if architecture.meta is None:
             return AlexNet(input_size=architecture.input_size, **overrides)
         return SqueezeNet(replace(architecture.meta, **overrides))
