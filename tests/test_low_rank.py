@@ -1,5 +1,6 @@
 """Layers in two factors: exact at full rank, best at any other, never larger, and a stage like the others."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -9,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from squeezenet import sqz
+from squeezenet.compression import Bits, Settings, Tuning, compress
 from squeezenet.compression.low_rank import Size, choose_ranks, factor, measure, sizes
+from squeezenet.compression.pipeline import resolve_densities
+from squeezenet.compression.prune import paper_densities
 from squeezenet.errors import UsageError
 from squeezenet.factors import factors, joined, layer_names, split, wholes
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, Conv, Flatten, GlobalAvgPool, Graph, Linear, fire_modules, paper_names
-from squeezenet.model import Model, Plain, Weights
+from squeezenet.model import Model, Plain, Shared, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.network import from_model
 from squeezenet.models.trace import trace
@@ -51,6 +56,7 @@ def depthwise():
     )  # fmt: skip
 
 
+QUICK = Tuning(epochs=0.5)
 NETWORKS = [squeezenet, alexnet, vgg]
 
 
@@ -243,3 +249,61 @@ def test_ranks_that_cannot_be(model, wrong):
         choose_ranks(model.graph, measure(from_model(model)), wrong)
     with pytest.raises(UsageError, match=r"rank 1 everywhere gives \d"):
         choose_ranks(model.graph, measure(from_model(model)), "ratio=1000")
+
+
+# With the other stages
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_low_rank_then_pruning_then_a_codebook(model, digits, images, tmp_path, with_images):
+    seen = {}
+    settings = Settings(
+        rank="ratio=1.5", density=0.5, bits=Bits(5, 4), prune_steps=1, factor=QUICK, prune=QUICK, share=QUICK
+    )
+    squeezed = compress(model, digits[0] if with_images else None, settings, seen.__setitem__)
+    assert list(seen) == ["factored", "pruned", "shared"]
+    size = sqz.write(squeezed, tmp_path / "all.sqz")
+    again = sqz.read(tmp_path / "all.sqz")
+    assert sqz.encode(again) == sqz.encode(squeezed)
+    assert np.array_equal(Runner(again)(images), Runner(squeezed)(images))
+    assert size < model.float32_bytes / 2
+    assert again.parameters <= model.parameters / 1.5
+    assert again.density == pytest.approx(0.5, abs=0.03)
+    assert all(isinstance(held.weight, Shared) for held in again.weights.values())
+    assert joined(again.graph) == model.graph
+
+
+def test_retraining_brings_back_what_factoring_lost(model, digits, images):
+    def error(settings):
+        thin = compress(model, digits[0], settings)
+        return float(np.square(Runner(thin)(images) - Runner(model)(images)).mean())
+
+    alone = Settings(rank="ratio=2", density=None, bits=None, objective="distill")
+    before = error(replace(alone, factor=Tuning(epochs=0)))
+    after = error(replace(alone, factor=Tuning(epochs=20, lr=1e-3)))
+    assert after < before
+
+
+def test_the_papers_densities_are_those_of_both_factors(digits):
+    module = create_seeded("squeezenet_32", 0, base_e=16, incr_e=8, fires=8, classes=10, in_channels=1)
+    model = from_module(module.eval(), digits[1])
+    expand = [fire.expand3x3 for fire in fire_modules(model.graph)]
+    thin = factor(model, dict.fromkeys(expand, 2), measure(from_model(model)))
+    whole, densities = paper_densities(model.graph), paper_densities(thin.graph)
+    assert all(densities[name + part] == whole[name] < 0.4 for name in expand for part in ("/down", "/up"))
+    assert len(densities) == len(whole) + len(expand)
+    assert resolve_densities(from_model(thin), None, "auto") == densities
+
+
+def test_each_stage_can_be_left_out(model, digits):
+    factored = compress(model, None, Settings(rank="ratio=2", density=None, bits=None))
+    assert factored.density == 1
+    assert factored.provenance["method"] == "svd ratio=2, seed 0"
+    pruned = compress(model, None, Settings(density=0.4, bits=None))
+    assert pruned.graph == model.graph
+    assert pruned.density == pytest.approx(0.4, abs=0.03)
+    assert pruned.provenance["method"] == "prune, seed 0"
+    for only in (factored, pruned):
+        assert all(isinstance(held.weight, Plain) for held in only.weights.values())
+    with pytest.raises(UsageError, match="give less"):
+        compress(pruned, None, Settings(density=0.9, bits=None))
