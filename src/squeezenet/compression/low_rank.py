@@ -31,7 +31,7 @@ RANK_WORDS = (
     "ratio=X: X times fewer parameters in all, each layer by how little it minds",
 )
 
-WEIGHT_SHARE = 0.1
+WEIGHT_SHARE = 0.01
 """How much of C is the identity where there are images: few images leave directions they say nothing about."""
 
 EXACT = 2048
