@@ -124,6 +124,36 @@ def test_from_weights_to_labels(said, tiny, tmp_path):
     assert [p["label"] for p in classified["predictions"]] == [str(p["index"]) for p in classified["predictions"]]
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "bits"),
+    [
+        ("svd", ["--rank", "ratio=2"], 32),
+        ("prune", ["--density", 0.3], 32),
+        ("svd+prune", ["--rank", "energy=0.6", "--density", 0.5], 32),
+        ("deep-compression+svd", ["--rank", 0.3, "--density", 0.5, "--bits", 4], 4),  # the order is ours
+    ],
+)
+def test_methods_compose(said, tiny, tiny_model, tmp_path, method, options, bits):
+    out = tmp_path / "small.sqz"
+    squeezed = said("compress", tiny, "--method", method, *options, "--out", out)
+    layers = {layer["key"]: layer for layer in said("inspect", out)["layers"] if layer["parameters"]}
+    assert max(layer["bits"] for layer in layers.values()) == bits
+    assert squeezed["method"] == method
+    assert squeezed["bytes"] == out.stat().st_size
+    if "svd" in method:
+        assert squeezed["parameters"] < tiny_model.parameters
+        assert any(name.endswith("/up") for name in layers)
+    else:
+        assert squeezed["parameters"] == tiny_model.parameters
+    if method == "svd":
+        assert squeezed["parameters"] <= tiny_model.parameters / 2
+        assert squeezed["density"] == 1
+    elif method == "prune":
+        assert squeezed["density"] == pytest.approx(0.3, abs=0.02)
+    elif "0.5" in map(str, options):
+        assert squeezed["density"] == pytest.approx(0.5, abs=0.02)
+
+
 def test_inspect_counts_everything(said, tiny, tiny_model):
     result = said("inspect", tiny)
     assert {"parameters", "macs", "bytes", "layers"} <= set(result)
@@ -288,12 +318,29 @@ def test_models_that_are_none(refused, verb, tmp_path):
         ("--bits", "0"), ("--bits", "six"), ("--bits", "8,5,3"), ("--bits", "13"), ("--bits", "-3"),
         ("--density", "0"), ("--density", "1.1"), ("--density", "most"), ("--density", "sensitivity=0.3"),
         ("--density", "paper"), ("--density", "nan"), ("--out", "nowhere/x.sqz"), ("--out", "x.pth"),
-        ("--method", "magic"),
+        ("--method", "magic"), ("--method", "svd+"), ("--method", ""), ("--rank", "ratio=2"), ("--rank", "0.5"),
     ],
 )  # fmt: skip
 def test_compress_refuses_what_cannot_be(refused, tiny, tmp_path, option, value):
     options = {"--out": tmp_path / "x.sqz", option: value}
     assert refused("compress", tiny, *(f"{key}={value}" for key, value in options.items()))[0] == 2
+    assert not (tmp_path / "x.sqz").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "value"),
+    [
+        ("svd", "--rank", "0"), ("svd", "--rank", "ratio=0.5"), ("svd", "--rank", "energy=x"), ("svd", "--rank", "1"),
+        ("svd", "--rank", "ratio=1000"), ("svd", "--rank", "most=1"), ("svd", "--density", "0.5"),
+        ("svd", "--bits", "6"), ("svd", "--prune-epochs", "1"), ("prune", "--bits", "6"), ("prune", "--rank", "0.5"),
+        ("prune", "--init", "linear"), ("svd+prune", "--share-epochs", "1"), ("prune", "--density", "keep"),
+        ("deep-compression", "--factor-epochs", "1"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_with_the_method(refused, tiny, tmp_path, method, option, value):
+    code, line = refused("compress", tiny, "--out", tmp_path / "x.sqz", "--method", method, option, value)
+    assert code == 2
+    assert option.strip("-") in line
     assert not (tmp_path / "x.sqz").exists()
 
 

@@ -1,4 +1,7 @@
-"""`squeezenet compress MODEL --data DATA --out F.sqz`: squeeze a model into one file."""
+"""`squeezenet compress MODEL --data DATA --out F.sqz`: squeeze a model into one file.
+
+`--method` says which stages, joined by +; whatever their order there, they run as low rank, pruning, weight sharing.
+"""
 
 import os
 import re
@@ -10,7 +13,9 @@ from typing import Any
 
 from squeezenet import sqz
 from squeezenet.cli.arguments import add_data, add_model
-from squeezenet.compression.pipeline import DENSITY_WORDS, Bits, Settings, deep_compression
+from squeezenet.compression.finetune import Tuning
+from squeezenet.compression.low_rank import RANK_WORDS
+from squeezenet.compression.pipeline import DENSITY_WORDS, Bits, Settings, compress
 from squeezenet.data import Data, Pixels, load_data, load_pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.data.classes import match_classes
@@ -20,7 +25,21 @@ from squeezenet.formats import load_model
 from squeezenet.model import Model
 from squeezenet.runtime.run import runner
 
-METHODS = ("deep-compression",)
+METHODS = {
+    "svd": "low rank",
+    "prune": "pruning",
+    "deep-compression": "pruning and weight sharing",
+}
+NEEDS = {
+    "rank": ("svd",),
+    "factor_epochs": ("svd",),
+    "density": ("prune", "deep-compression"),
+    "prune_epochs": ("prune", "deep-compression"),
+    "bits": ("deep-compression",),
+    "init": ("deep-compression",),
+    "share_epochs": ("deep-compression",),
+}
+"""Option -> the methods one of which it belongs to."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -29,16 +48,26 @@ def configure(parser: ArgumentParser) -> None:
     add_data(parser, required=False)
     parser.add_argument("--val", metavar="DATA", help="judge on these images instead of a tenth of --data")
     parser.add_argument("--out", required=True, metavar="F.sqz", help="file to write")
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0])
-    parser.add_argument("--bits", default="8,5", help="index width: 6, or 8,5 for convolutions, fully connected layers")
+    parser.add_argument(
+        "--method",
+        default="deep-compression",
+        help="; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
+        + "; or several, as in svd+deep-compression (default deep-compression)",
+    )
+    parser.add_argument(
+        "--rank",
+        metavar="KEPT",
+        help="svd: a share of the full rank; " + "; ".join(RANK_WORDS) + " (default ratio=2)",
+    )
     parser.add_argument(
         "--density",
-        default="auto",
         metavar="KEPT",
-        help="kept share of the weights: a number; " + "; ".join(DENSITY_WORDS),
+        help="kept share of the weights: a number; " + "; ".join(DENSITY_WORDS) + " (default auto)",
     )
-    parser.add_argument("--init", choices=("linear", "density", "random"), default="linear", help="first centroids")
+    parser.add_argument("--bits", help="index width: 6, or 8,5 for convolutions, fully connected layers (default 8,5)")
+    parser.add_argument("--init", choices=("linear", "density", "random"), help="first centroids (default linear)")
     parser.add_argument("--objective", choices=("auto", "labels", "distill"), default="auto", help="what to retrain on")
+    parser.add_argument("--factor-epochs", type=float, metavar="N", help="retraining in low rank")
     parser.add_argument("--prune-epochs", type=float, metavar="N", help="retraining after pruning, in all")
     parser.add_argument("--share-epochs", type=float, metavar="N", help="training of the centroids")
     parser.add_argument("--lr", type=float, help="learning rate of all retraining (Adam)")
@@ -64,7 +93,7 @@ def run(args: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     pixels, held_out = _images(args, model)
     before = _top1(model, held_out)
-    squeezed = deep_compression(model, pixels, settings)
+    squeezed = compress(model, pixels, settings)
     size = sqz.write(squeezed, out)
     written = sqz.read(out)
     after = _top1(written, held_out)
@@ -104,21 +133,38 @@ def settings_of(args: Namespace) -> Settings:
     usual = Settings()
     if args.batch_size is not None and args.batch_size < 1:
         raise UsageError(f"--batch-size {args.batch_size}: must be at least 1")
-    common = {"lr": args.lr, "batch_size": args.batch_size}
-    common = {name: value for name, value in common.items() if value is not None}
-    prune = {} if args.prune_epochs is None else {"epochs": args.prune_epochs}
-    share = {} if args.share_epochs is None else {"epochs": args.share_epochs}
+    methods = parse_method(args.method)
+    for option, allowed in NEEDS.items():
+        if getattr(args, option) is not None and not methods & set(allowed):
+            flag = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{flag} is not for --method {args.method}; add {' or '.join(allowed)}, or leave it out")
+    shares = "deep-compression" in methods
+
+    def tuning(of: Tuning, epochs: float | None) -> Tuning:
+        given = {"lr": args.lr, "batch_size": args.batch_size, "epochs": epochs}
+        return replace(of, **{name: value for name, value in given.items() if value is not None})
+
     return replace(
         usual,
-        density=args.density,
-        bits=parse_bits(args.bits),
-        initialisation=args.init,
+        rank=(args.rank or "ratio=2") if "svd" in methods else None,
+        density=(args.density or "auto") if shares or "prune" in methods else None,
+        bits=parse_bits(args.bits or "8,5") if shares else None,
+        initialisation=args.init or usual.initialisation,
         objective=args.objective,
-        prune=replace(usual.prune, **common, **prune),
-        share=replace(usual.share, **common, **share),
+        factor=tuning(usual.factor, args.factor_epochs),
+        prune=tuning(usual.prune, args.prune_epochs),
+        share=tuning(usual.share, args.share_epochs),
         augmentation=None if args.mirror is None else Augmentation(mirror=args.mirror),
         seed=args.seed,
     )
+
+
+def parse_method(text: str) -> set[str]:
+    """`svd`, or `svd+deep-compression`. Raises `UsageError`."""
+    methods = set(text.split("+"))
+    if not methods <= set(METHODS):
+        raise UsageError(f"--method {text}: give {', '.join(METHODS)}, or several joined by +")
+    return methods
 
 
 def parse_bits(text: str) -> Bits:

@@ -9,7 +9,8 @@ from squeezenet import sqz
 from squeezenet.cli.arguments import add_model, model_path
 from squeezenet.cli.table import table
 from squeezenet.errors import BadGraph, UsageError
-from squeezenet.graph import AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool, paper_names
+from squeezenet.factors import layer_names
+from squeezenet.graph import AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool
 from squeezenet.model import Model
 
 
@@ -96,7 +97,7 @@ def _load(args: Namespace) -> Model:
 
 
 def _rows(model: Model, graph: Graph, coded: dict[str, int]) -> list[dict[str, Any]]:
-    names = paper_names(graph)
+    names = layer_names(graph)
     rows = []
     number = "0"
     for op, shape, macs in zip(graph.ops, graph.shapes()[1:], graph.macs(), strict=True):

@@ -22,6 +22,7 @@ VERBS = {
     "classify": "label images",
     "compress": "squeeze a model into one .sqz file",
     "inspect": "layer by layer: shapes, parameters, density, bits, bytes (the paper's table 1)",
+    "reproduce": "what the paper printed, and beside it what comes out here",
     "convert": "read and write other people's model files",
     "data": "pack images into shards that train fast",
     "models": "what ships, what can be pulled, what can be trained",

@@ -7,7 +7,8 @@
 from squeezenet.compression.codebook import share
 from squeezenet.compression.compensate import share_compensated
 from squeezenet.compression.finetune import Teaching, Tuning, fine_tune
-from squeezenet.compression.pipeline import Bits, Settings, deep_compression
+from squeezenet.compression.low_rank import choose_ranks, factor
+from squeezenet.compression.pipeline import Bits, Settings, compress, deep_compression
 from squeezenet.compression.prune import magnitude_mask, prune
 
 __all__ = [
@@ -15,7 +16,10 @@ __all__ = [
     "Settings",
     "Teaching",
     "Tuning",
+    "choose_ranks",
+    "compress",
     "deep_compression",
+    "factor",
     "fine_tune",
     "magnitude_mask",
     "prune",

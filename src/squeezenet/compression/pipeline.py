@@ -1,9 +1,11 @@
-"""Deep Compression from end to end: prune and retrain, share weights and retrain, round what is left (1510.00149).
+"""From end to end: factor layers, prune, share weights, and retrain after each (SqueezeNet, table 2).
 
     >>> squeezed = deep_compression(model, pixels, Settings(bits=Bits(6, 6)))           # doctest: +SKIP
+    >>> thin = compress(model, pixels, Settings(rank="ratio=5", density=None, bits=None))     # doctest: +SKIP
     >>> sqz.write(squeezed, "squeezed.sqz")       # codes positions and indices               # doctest: +SKIP
 
-Every stage is a function that can be used alone (`prune`, `share`, `fine_tune`); this module only puts them in order.
+Every stage is a function that can be used alone (`factor`, `prune`, `share`, `fine_tune`); this module only puts them
+in order. Pruning and sharing together are Deep Compression (1510.00149).
 """
 
 from collections.abc import Callable
@@ -14,13 +16,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from squeezenet.compression import finetune, prune, sensitivity
+from squeezenet.compression import finetune, low_rank, prune, sensitivity
 from squeezenet.compression.codebook import Initialisation, share
 from squeezenet.compression.compensate import share_compensated
 from squeezenet.compression.finetune import Objective, Teaching, Tuning
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
+from squeezenet.factors import joined
 from squeezenet.graph import Graph, Linear, fire_modules
 from squeezenet.model import Model
 from squeezenet.models.network import Network, SharedWeight, from_model, to_weights
@@ -28,6 +31,7 @@ from squeezenet.version import __version__
 
 OnStage = Callable[[str, Model], object]
 
+FACTORING_IMAGES = 256  # a fully connected layer sees each but once
 SENSITIVITY_IMAGES = 64
 SHARING_IMAGES = 96  # more do not help: a layer sees thousands of positions of each
 
@@ -46,18 +50,21 @@ class Bits:
 
 @dataclass(frozen=True)
 class Settings:
-    """What Deep Compression is asked for. `density` is a number, or one of the words of `DENSITY_WORDS`.
+    """What is asked for. A stage whose `rank`, `density` or `bits` is None is left out.
 
-    `objective` "auto" fine-tunes on labels where there are enough of them, else by distillation. `augmentation` None
-    mirrors photographs while distilling: the teacher answers whatever it is shown. `float_bits` is what
-    is kept of each centroid and bias in the end, of the 32 bits of a float.
+    `rank` is a share of the full rank, or one of `low_rank.RANK_WORDS`; `density` is a number, or one of the words of
+    `DENSITY_WORDS`. `objective` "auto" fine-tunes on labels where there are enough of them, else by distillation.
+    `augmentation` None mirrors photographs while distilling: the teacher answers whatever it is shown. `float_bits` is
+    what is kept of each centroid and bias in the end, of the 32 bits of a float.
     """
 
-    density: str | float = "auto"
-    bits: Bits = field(default_factory=Bits)
+    rank: str | float | None = None
+    density: str | float | None = "auto"
+    bits: Bits | None = field(default_factory=Bits)
     initialisation: Initialisation = "linear"
     objective: Objective | Literal["auto"] = "auto"
     prune_steps: int = 4
+    factor: Tuning = field(default_factory=lambda: Tuning(epochs=2.0))
     prune: Tuning = field(default_factory=lambda: Tuning(epochs=4.0))
     share: Tuning = field(default_factory=lambda: Tuning(epochs=2.0))
     augmentation: Augmentation | None = None
@@ -73,26 +80,39 @@ DENSITY_WORDS = (
 )
 
 
-def deep_compression(
+def compress(
     model: Model, pixels: Pixels | None, settings: Settings, on_stage: OnStage = lambda name, model: None
 ) -> Model:
     """Compress `model`, fine-tuning on `pixels` where there are some; the model given is not changed.
 
-    `on_stage` is called with ("pruned", model) and ("shared", model) as they come about. Raises `UsageError` for
-    settings that do not fit the network, `TrainingError` if fine-tuning diverges.
+    `on_stage` is called with ("factored", model), ("pruned", model) and ("shared", model) as they come about. Raises
+    `UsageError` for settings that do not fit the network, `TrainingError` if fine-tuning diverges.
     """
     network = from_model(model).eval()
     teaching = _teaching(model, network, pixels, settings)
-    densities = resolve_densities(network, teaching, settings.density)
-    before = prune.current_densities(network)
-    if any(densities[name] < before[name] for name in densities):
-        _prune(network, before, densities, teaching, settings)
-        on_stage("pruned", _snapshot(model, network, settings))
-    _share(network, teaching, settings)
-    round_floats(network, settings.float_bits)
-    shared = _snapshot(model, network, settings)
-    on_stage("shared", shared)
-    return shared
+    if settings.rank is not None:
+        model, network = _factor(model, network, teaching, settings)
+        on_stage("factored", _snapshot(model, network, settings))
+    if settings.density is not None:
+        densities = resolve_densities(network, teaching, settings.density)
+        before = prune.current_densities(network)
+        if any(densities[name] < before[name] for name in densities):
+            _prune(network, before, densities, teaching, settings)
+            on_stage("pruned", _snapshot(model, network, settings))
+        elif settings.bits is None:
+            raise UsageError(f"density {settings.density}: no layer has more left than that; give less")
+    if settings.bits is not None:
+        _share(network, settings.bits, teaching, settings)
+        round_floats(network, settings.float_bits)
+        on_stage("shared", _snapshot(model, network, settings))
+    return _snapshot(model, network, settings)
+
+
+def deep_compression(
+    model: Model, pixels: Pixels | None, settings: Settings, on_stage: OnStage = lambda name, model: None
+) -> Model:
+    """`compress` as that paper does: no layer is factored."""
+    return compress(model, pixels, replace(settings, rank=None), on_stage)
 
 
 def resolve_densities(network: Network, teaching: Teaching | None, density: str | float) -> dict[str, float]:
@@ -102,7 +122,7 @@ def resolve_densities(network: Network, teaching: Teaching | None, density: str 
     if density == "auto":
         if min(current.values()) < 0.9:
             density = "keep"
-        elif len(fire_modules(graph)) == 8:
+        elif len(fire_modules(joined(graph))) == 8:
             density = "paper"
         else:
             density = "sensitivity=0.33"
@@ -149,6 +169,19 @@ def _teaching(model: Model, network: Network, pixels: Pixels | None, settings: S
     return Teaching(pixels, model.preparation, objective, teacher, settings.augmentation or Augmentation(mirror=mirror))
 
 
+def _factor(model: Model, network: Network, teaching: Teaching | None, settings: Settings) -> tuple[Model, Network]:
+    """The model in factors, and its network, retrained."""
+    assert settings.rank is not None
+    images = None if teaching is None else _some(teaching, FACTORING_IMAGES)
+    with tqdm(desc="low rank", unit="layer", leave=False, disable=None) as bar:
+        spectra = low_rank.measure(network, images, bar.update)
+    model = low_rank.factor(model, low_rank.choose_ranks(model.graph, spectra, settings.rank), spectra)
+    network = from_model(model).eval()
+    if teaching is not None:
+        _fine_tune(network, teaching, replace(settings.factor, seed=settings.seed), "low rank")
+    return model, network
+
+
 def _prune(
     network: Network,
     before: dict[str, float],
@@ -166,8 +199,8 @@ def _prune(
             _fine_tune(network, teaching, tuning, f"pruning {step}/{steps}")
 
 
-def _share(network: Network, teaching: Teaching | None, settings: Settings) -> None:
-    bits = settings.bits.of(network.graph)
+def _share(network: Network, wanted: Bits, teaching: Teaching | None, settings: Settings) -> None:
+    bits = wanted.of(network.graph)
     if teaching is None:
         share(network, bits, settings.initialisation, settings.seed)
         return
@@ -211,9 +244,14 @@ def _share_of(density: str | float) -> float:
 
 
 def _snapshot(model: Model, network: Network, settings: Settings) -> Model:
+    stages = [] if settings.rank is None else [f"svd {settings.rank}"]
+    if settings.bits is not None:
+        stages.append(f"deep-compression, {settings.bits.conv}/{settings.bits.fc} bits")
+    elif settings.density is not None:
+        stages.append("prune")
     provenance = {
         **model.provenance,
-        "method": f"deep-compression, {settings.bits.conv}/{settings.bits.fc} bits, seed {settings.seed}",
+        "method": f"{' + '.join(stages)}, seed {settings.seed}",
         "made by": f"squeezenet {__version__}",
     }
     return replace(model, weights=to_weights(network), provenance=provenance)

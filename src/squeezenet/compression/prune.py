@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from squeezenet.errors import UsageError
+from squeezenet.factors import joined, wholes
 from squeezenet.graph import Conv, Graph, fire_modules
 from squeezenet.models.network import FreeWeight, Network
 
@@ -64,10 +65,14 @@ def uniform_densities(graph: Graph, density: float) -> dict[str, float]:
 
 
 def paper_densities(graph: Graph) -> dict[str, float]:
-    """What the papers kept of SqueezeNet (table 1) or AlexNet (Deep Compression, table 2).
+    """What the papers kept of SqueezeNet (table 1) or AlexNet (Deep Compression, table 2); of a layer in two factors,
+    of each.
 
     Raises `UsageError` for another network: use one number, or a sensitivity sweep.
     """
+    if origin := wholes(graph):
+        densities = paper_densities(joined(graph))
+        return {op.name: densities[origin.get(op.name, op.name)] for op in graph.layers}
     fires = fire_modules(graph)
     layers = graph.layers
     if len(fires) == len(_PAPER_FIRES):
