@@ -22,8 +22,8 @@ ROOTS = (32768, 35734, 38968, 42495, 46341, 50535, 55109, 60097)
 BIAS_BITS = 4
 """A bias counts in sixteenths of the step of its layer's output."""
 
-MIN_DROP, MAX_DROP = -80, 240
-"""Eighths that a sum may lose on its way to the next scale; the shift is then 5 to 45."""
+MIN_DROP, MAX_DROP = -80, 200
+"""Eighths that a sum may lose on its way to the next scale; the shift is then 5 to 40."""
 
 FINER = 64
 """Eighths (8 bits) by which a mean over all positions is finer than what it is the mean of."""

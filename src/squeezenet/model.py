@@ -28,7 +28,7 @@ LevelArray = NDArray[np.int16]
 MAX_LEVEL = 127
 """Levels of an integer network fit a signed byte."""
 
-MAX_BIAS = 1 << 24
+MAX_BIAS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +164,16 @@ class Model:
             if not isinstance(op, Layer):
                 continue
             held, drop = self.weights[op.name], self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent
-            if not isinstance(held.weight, Grid) or np.abs(held.weight.levels.astype(np.int64)).max(initial=0) > MAX_LEVEL:
+            if (
+                not isinstance(held.weight, Grid)
+                or np.abs(held.weight.levels.astype(np.int64)).max(initial=0) > MAX_LEVEL
+            ):
                 raise ModelError(f"{op.name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
             drops = drop - held.weight.exponents.astype(np.int64)
             if held.weight.exponents.shape != held.bias.shape or drops.min() < MIN_DROP or drops.max() > MAX_DROP:
                 raise ModelError(f"{op.name}: the scales of input, weight and output are too far apart")
             if not np.array_equal(held.bias, np.rint(held.bias)) or np.abs(held.bias).max() >= MAX_BIAS:
-                raise ModelError(f"{op.name}: the biases of an integer network are whole numbers below 2 ** 24")
+                raise ModelError(f"{op.name}: the biases of an integer network are whole numbers below 2 ** 22")
             if 255 * np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max() >= 1 << 31:
                 raise ModelError(f"{op.name}: a sum could need more than 32 bits")
 

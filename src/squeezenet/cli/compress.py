@@ -5,6 +5,8 @@
 
 import os
 import re
+import shutil
+import sys
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
@@ -16,6 +18,7 @@ from squeezenet.cli.arguments import add_data, add_model
 from squeezenet.compression.finetune import Tuning
 from squeezenet.compression.low_rank import RANK_WORDS
 from squeezenet.compression.pipeline import DENSITY_WORDS, Bits, Settings, compress
+from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
 from squeezenet.data import Data, Pixels, load_data, load_pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.data.classes import match_classes
@@ -26,11 +29,15 @@ from squeezenet.model import Model
 from squeezenet.runtime.run import runner
 
 METHODS = {
+    "squeeze": "an integer network of the size or accuracy asked for",
     "svd": "low rank",
     "prune": "pruning",
     "deep-compression": "pruning and weight sharing",
 }
 NEEDS = {
+    "max_bytes": ("squeeze",),
+    "max_loss": ("squeeze",),
+    "epochs": ("squeeze",),
     "rank": ("svd",),
     "factor_epochs": ("svd",),
     "density": ("prune", "deep-compression"),
@@ -54,6 +61,16 @@ def configure(parser: ArgumentParser) -> None:
         help="; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
         + "; or several, as in svd+deep-compression (default deep-compression)",
     )
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        metavar="N",
+        help="squeeze: the best network in a file of N bytes (default: a 16th of float32)",
+    )
+    parser.add_argument(
+        "--max-loss", type=float, metavar="P", help="squeeze: the smallest file that loses at most P points of top-1"
+    )
+    parser.add_argument("--epochs", type=float, metavar="N", help="squeeze: how long to learn; 0: not at all")
     parser.add_argument(
         "--rank",
         metavar="KEPT",
@@ -93,7 +110,13 @@ def run(args: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     pixels, held_out = _images(args, model)
     before = _top1(model, held_out)
-    squeezed = compress(model, pixels, settings)
+    squeezed = model
+    if settings.rank is not None or settings.density is not None or settings.bits is not None:
+        squeezed = compress(model, pixels, settings)
+    if "squeeze" in parse_method(args.method):
+        judge = None if before is None else lambda tried: _top1(tried, held_out) or 0.0
+        squeezed = squeeze(squeezed, pixels, squeezing_of(args), judge, _told, Path(f"{out}.work"))
+        shutil.rmtree(f"{out}.work", ignore_errors=True)
     size = sqz.write(squeezed, out)
     written = sqz.read(out)
     after = _top1(written, held_out)
@@ -159,11 +182,29 @@ def settings_of(args: Namespace) -> Settings:
     )
 
 
+def squeezing_of(args: Namespace) -> Squeezing:
+    """What `squeeze` is asked for. Raises `UsageError`."""
+    if args.max_bytes is not None and args.max_loss is not None:
+        raise UsageError("--max-bytes and --max-loss: give one of them; the other is what comes out")
+    if (args.max_bytes is not None and args.max_bytes < 1) or (args.max_loss is not None and args.max_loss < 0):
+        raise UsageError("--max-bytes must be at least 1, --max-loss at least 0")
+    given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr, "bias_lr": args.lr}
+    learning = replace(Learning(), **{name: value for name, value in given.items() if value is not None})
+    augmentation = None if args.mirror is None else Augmentation(mirror=args.mirror)
+    return Squeezing(args.max_bytes, args.max_loss, args.objective, learning, augmentation, args.seed)
+
+
+def _told(size: int, top1: float) -> None:
+    print(f"{size:,} bytes: top-1 {top1:.2f}%", file=sys.stderr)
+
+
 def parse_method(text: str) -> set[str]:
     """`svd`, or `svd+deep-compression`. Raises `UsageError`."""
     methods = set(text.split("+"))
     if not methods <= set(METHODS):
         raise UsageError(f"--method {text}: give {', '.join(METHODS)}, or several joined by +")
+    if {"squeeze", "deep-compression"} <= methods:
+        raise UsageError(f"--method {text}: a weight is a level or a centroid; leave one of the two out")
     return methods
 
 

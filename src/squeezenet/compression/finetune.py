@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation, augment, draw
 from squeezenet.errors import DataError, TrainingError
+from squeezenet.model import Model
 from squeezenet.models.network import Network
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
@@ -68,6 +69,31 @@ def choose_objective(pixels: Pixels, classes: int) -> Objective:
 def teacher_of(network: Network) -> nn.Module:
     """A frozen copy of `network` as it is now."""
     return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def teaching_for(
+    model: Model,
+    network: Network,
+    pixels: Pixels,
+    objective: Objective | Literal["auto"],
+    augmentation: Augmentation | None,
+) -> Teaching:
+    """What `network` learns from `pixels`: labels where there are enough of them, else what it answers now.
+
+    Without an `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
+    """
+    if objective == "auto":
+        objective = choose_objective(pixels, model.graph.classes)
+    teacher = teacher_of(network) if objective == "distill" else None
+    mirror = objective == "distill" and model.preparation.channels != "L"
+    return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror))
+
+
+def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
+    """At most `count` prepared images, taken evenly over those there are."""
+    have = len(pixels)
+    chosen = torch.arange(min(count, have)) * have // min(count, have)
+    return prepared(Teaching(pixels, preparation, "distill"), chosen)
 
 
 def fine_tune(

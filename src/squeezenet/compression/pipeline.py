@@ -89,7 +89,9 @@ def compress(
     `UsageError` for settings that do not fit the network, `TrainingError` if fine-tuning diverges.
     """
     network = from_model(model).eval()
-    teaching = _teaching(model, network, pixels, settings)
+    teaching = None
+    if pixels is not None:
+        teaching = finetune.teaching_for(model, network, pixels, settings.objective, settings.augmentation)
     if settings.rank is not None:
         model, network = _factor(model, network, teaching, settings)
         on_stage("factored", _snapshot(model, network, settings))
@@ -158,21 +160,10 @@ def rounded(values: Tensor, bits: int) -> Tensor:
     return ((whole + (1 << (drop - 1)) >> drop) << drop).view(torch.float32)
 
 
-def _teaching(model: Model, network: Network, pixels: Pixels | None, settings: Settings) -> Teaching | None:
-    if pixels is None:
-        return None
-    objective = settings.objective
-    if objective == "auto":
-        objective = finetune.choose_objective(pixels, model.graph.classes)
-    teacher = finetune.teacher_of(network) if objective == "distill" else None
-    mirror = objective == "distill" and model.preparation.channels != "L"
-    return Teaching(pixels, model.preparation, objective, teacher, settings.augmentation or Augmentation(mirror=mirror))
-
-
 def _factor(model: Model, network: Network, teaching: Teaching | None, settings: Settings) -> tuple[Model, Network]:
     """The model in factors, and its network, retrained."""
     assert settings.rank is not None
-    images = None if teaching is None else _some(teaching, FACTORING_IMAGES)
+    images = None if teaching is None else finetune.some(teaching.pixels, teaching.preparation, FACTORING_IMAGES)
     with tqdm(desc="low rank", unit="layer", leave=False, disable=None) as bar:
         spectra = low_rank.measure(network, images, bar.update)
     model = low_rank.factor(model, low_rank.choose_ranks(model.graph, spectra, settings.rank), spectra)
@@ -204,16 +195,10 @@ def _share(network: Network, wanted: Bits, teaching: Teaching | None, settings: 
     if teaching is None:
         share(network, bits, settings.initialisation, settings.seed)
         return
-    images = _some(teaching, SHARING_IMAGES)
+    images = finetune.some(teaching.pixels, teaching.preparation, SHARING_IMAGES)
     with tqdm(total=len(bits), desc="weight sharing", unit="layer", leave=False, disable=None) as bar:
         share_compensated(network, images, bits, settings.initialisation, settings.seed, bar.update)
     _fine_tune(network, teaching, settings.share, "trained quantization")
-
-
-def _some(teaching: Teaching, count: int) -> Tensor:
-    """Prepared images, taken evenly over those there are."""
-    have = len(teaching.pixels)
-    return finetune.prepared(teaching, torch.arange(min(count, have)) * have // min(count, have))
 
 
 def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) -> None:
@@ -229,7 +214,9 @@ def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) 
 
 def _sweep(network: Network, teaching: Teaching, target: float) -> dict[str, float]:
     with tqdm(total=len(network.graph.layers), desc="sensitivity", unit="layer", leave=False, disable=None) as bar:
-        curves = sensitivity.measure(network, _some(teaching, SENSITIVITY_IMAGES), bar.update)
+        curves = sensitivity.measure(
+            network, finetune.some(teaching.pixels, teaching.preparation, SENSITIVITY_IMAGES), bar.update
+        )
     return sensitivity.choose(curves, network.graph, target)
 
 

@@ -87,7 +87,9 @@ def encode(model: Model) -> bytes:
     if total > MAX_FILE:
         raise ModelError(f"the file would be larger than {MAX_FILE >> 20} MiB")
     tail = struct.pack("<II", len(graph), len(strings)) + body
-    return _HEADER.pack(MAGIC, VERSION, INTEGER if model.scales else 0, 0, total, crc32(tail), len(graph), len(strings)) + bytes(body)
+    return _HEADER.pack(
+        MAGIC, VERSION, INTEGER if model.scales else 0, 0, total, crc32(tail), len(graph), len(strings)
+    ) + bytes(body)
 
 
 def decode(data: bytes) -> Model:

@@ -1,0 +1,9 @@
+"""Method `squeeze`: integer networks, rounded and trained against the coder's own costs, to a wanted size.
+
+>>> squeezed = squeeze(model, pixels, Squeezing(max_bytes=300_000))                 # doctest: +SKIP
+"""
+
+from squeezenet.compression.squeeze.learning import Learning
+from squeezenet.compression.squeeze.pipeline import Squeezing, squeeze
+
+__all__ = ["Learning", "Squeezing", "squeeze"]

@@ -7,9 +7,11 @@ and its weight, `trade`, is steered so that the levels reach the wanted size aft
 can be left out most cheaply is found on the way: whole rows and channels go first, because nothing learns there.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, exp, pi
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,6 +20,14 @@ from squeezenet.compression.finetune import Teaching, loss_of, prepared, steps_o
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits, rate_gradient, total_bits
 from squeezenet.errors import TrainingError
+from squeezenet.training.checkpoint import (
+    load_newest,
+    optimiser_tensors,
+    restore_module,
+    restore_optimiser,
+    save_checkpoint,
+)
+from squeezenet.training.surroundings import interrupts
 
 SETTLED = 0.6
 """Share of the run after which the size should be what was asked for."""
@@ -29,6 +39,7 @@ GAIN = 0.2
 """How strongly the trade answers to a size that is off: e ** (GAIN * log-ratio) every `LOOK` steps."""
 
 WARMUP = 0.05
+SAVE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Learning:
     seed: int = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """Where a run is: what a caller may show."""
 
@@ -60,15 +71,19 @@ def learn(
     goal_bits: float,
     trade: float,
     tick: Callable[[Progress], object] = lambda progress: None,
+    checkpoints: Path | None = None,
 ) -> float:
     """Train `network` in place until its levels cost `goal_bits`; returns the trade it ended with (nats a bit).
 
-    Raises `TrainingError` when the loss is not a number.
+    With a folder of `checkpoints` a run that was stopped goes on where its last one is. Raises `TrainingError` when the
+    loss is not a number; Ctrl-C and SIGTERM write a checkpoint, then raise `KeyboardInterrupt`.
     """
     count = len(teaching.pixels)
     batch_size = min(learning.batch_size, count)
     steps = steps_of(learning.epochs, batch_size, count)
-    grids = {name: weight for name in (op.name for op in network.graph.layers) if isinstance(weight := network.weight(name), GridWeight)}
+    grids = {
+        op.name: weight for op in network.graph.layers if isinstance(weight := network.weight(op.name), GridWeight)
+    }
     optimizer = torch.optim.Adam(
         [
             {"params": [grid.steps for grid in grids.values()], "highest": learning.lr},
@@ -76,32 +91,60 @@ def learn(
         ],
         betas=(0.9, 0.99),
     )
-    random = torch.Generator().manual_seed(learning.seed)
-    order = torch.empty(0, dtype=torch.long)
     tables, bits = _count(grids)
-    start = bits
-    for step in range(steps):
-        if step % LOOK == 0:
-            tables, bits = _count(grids)
-            wanted = start + (goal_bits - start) * min(1.0, step / (SETTLED * steps))
-            trade *= exp(GAIN * max(-1.0, min(1.0, 10 * (bits / wanted - 1))))
-        if len(order) < batch_size:
-            order = torch.cat([order, torch.randperm(count, generator=random)])
-        chosen, order = order[:batch_size], order[batch_size:]
-        for group in optimizer.param_groups:
-            group["lr"] = group["highest"] * min(1.0, (step + 1) / (WARMUP * steps)) * (1 + cos(pi * step / steps)) / 2
-        loss = loss_of(network, teaching, prepared(teaching, chosen, random), chosen)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is not a number after {step} steps of learning; lower the learning rate")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        with torch.no_grad():
-            for name, grid in grids.items():
-                assert grid.steps.grad is not None
-                grid.steps.grad += trade * rate_gradient(grid.steps, tables[name])
-        optimizer.step()
-        tick(Progress(step + 1, steps, float(loss.detach()), bits, trade))
+    first, start = 0, bits
+    if checkpoints and (found := load_newest(checkpoints)):
+        restore_module(network, found.tensors, "network.")
+        restore_optimiser(optimizer, found.tensors, "optimiser.")
+        first, start, trade = found.step, found.state["start"], found.state["trade"]
+        tables, bits = _count(grids)
+
+    def save(step: int) -> None:
+        if checkpoints:
+            held = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+            held |= optimiser_tensors(optimizer, "optimiser.")
+            save_checkpoint(checkpoints, step, held, {"start": start, "trade": trade})
+
+    saved = time.monotonic()
+    with interrupts() as interrupted:
+        for step in range(first, steps):
+            if step % LOOK == 0:
+                tables, bits = _count(grids)
+                wanted = start + (goal_bits - start) * min(1.0, step / (SETTLED * steps))
+                trade *= exp(GAIN * max(-1.0, min(1.0, 10 * (bits / wanted - 1))))
+            chosen = _chosen(step, batch_size, count, learning.seed)
+            random = torch.Generator().manual_seed(learning.seed * 1_000_003 + step)
+            climb = min(1.0, (step + 1) / (WARMUP * steps))
+            for group in optimizer.param_groups:
+                group["lr"] = group["highest"] * climb * (1 + cos(pi * step / steps)) / 2
+            loss = loss_of(network, teaching, prepared(teaching, chosen, random), chosen)
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss is not a number after {step} steps of learning; lower --lr")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            with torch.no_grad():
+                for name, grid in grids.items():
+                    assert grid.steps.grad is not None
+                    grid.steps.grad += trade * rate_gradient(grid.steps, tables[name])
+            optimizer.step()
+            tick(Progress(step + 1, steps, float(loss.detach()), bits, trade))
+            if interrupted.is_set() or time.monotonic() - saved > SAVE_SECONDS:
+                save(step + 1)
+                saved = time.monotonic()
+            if interrupted.is_set():
+                raise KeyboardInterrupt
     return trade
+
+
+def _chosen(step: int, batch_size: int, count: int, seed: int) -> Tensor:
+    """The images of a step; each is shown once an epoch, in an order that depends on (seed, epoch) alone."""
+    where = torch.arange(step * batch_size, (step + 1) * batch_size)
+    orders = {int(epoch): _order(int(epoch), count, seed) for epoch in (where // count).unique()}
+    return torch.stack([orders[int(place) // count][int(place) % count] for place in where])
+
+
+def _order(epoch: int, count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
 def _count(grids: dict[str, GridWeight]) -> tuple[dict[str, Tensor], float]:

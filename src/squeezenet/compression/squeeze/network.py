@@ -10,6 +10,7 @@ unchanged (straight through: Bengio et al. 2013), and stop where a value is cut 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -20,8 +21,6 @@ from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool,
 from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
 from squeezenet.models.network import Network
 from squeezenet.runtime.integers import cap_level
-
-import numpy as np
 
 
 class GridWeight(nn.Module):
@@ -69,7 +68,13 @@ class _Requantise(torch.autograd.Function):
         gradient = gradient * inside
         axes = [0, *range(2, gradient.dim())]
         shape = (1, -1) + (1,) * (gradient.dim() - 2)
-        return gradient * factor.view(shape).to(gradient.dtype), None, gradient.sum(axes, dtype=torch.float32), None, None
+        return (
+            gradient * factor.view(shape).to(gradient.dtype),
+            None,
+            gradient.sum(axes, dtype=torch.float32),
+            None,
+            None,
+        )
 
 
 class IntegerNetwork(Network):

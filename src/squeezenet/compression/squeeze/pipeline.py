@@ -10,6 +10,7 @@ nothing is learned.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Objective, Teaching
 from squeezenet.compression.squeeze.learning import Learning, Progress, learn
-from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits, total_bits
 from squeezenet.compression.squeeze.rounding import round_network
@@ -40,15 +41,26 @@ SENSITIVITY_IMAGES = 64
 HEADROOM = 1.3
 """How much larger than the goal the network is when it begins to learn: what to leave out is better learned."""
 
+USUAL_RATIO = 16
+"""How many times smaller than float32 a file is when nobody says."""
+
+STAGES = 8  # sizes that a search for the smallest is planned with,
+STAGE = 0.75  # each this share of the one before,
+FINEST = 0.9  # until a step as small as this fails
+
 CLOSE = 0.01  # a size is met when it is at most this share below it
 TRIES = 6
 
 
 @dataclass(frozen=True)
 class Squeezing:
-    """What is asked for: a file of at most `max_bytes`."""
+    """What is asked for: the best network in `max_bytes`, or the smallest that loses at most `max_loss` points.
 
-    max_bytes: int
+    Without either, a sixteenth of the network's size in float32.
+    """
+
+    max_bytes: int | None = None
+    max_loss: float | None = None
     objective: Objective | Literal["auto"] = "auto"
     learning: Learning = field(default_factory=Learning)
     augmentation: Augmentation | None = None
@@ -69,27 +81,80 @@ def squeeze(
     model: Model,
     pixels: Pixels | None,
     settings: Squeezing,
-    on_progress: Callable[[str, Progress | None], object] = lambda stage, progress: None,
+    judge: Callable[[Model], float] | None = None,
+    on_stage: Callable[[int, float], object] = lambda size, top1: None,
+    work: Path | None = None,
 ) -> Model:
-    """The best integer network whose file has at most `settings.max_bytes`; the model given is not changed.
+    """The integer network that `settings` ask for; the model given is not changed.
 
-    Raises `BadGraph` for an operation that has no integer form, `UsageError` if no network is small enough.
+    `judge` gives the top-1 in percent of images that `pixels` does not hold; `max_loss` needs it, and `on_stage` is told
+    (bytes, top-1) of each size that was tried. A run that was stopped goes on from what it left in `work`. Raises
+    `BadGraph` for an operation that has no integer form, `UsageError` if no network is small enough.
     """
     model = model.dequantised()
     known = prepare(model, pixels, settings)
     least = _overhead(model, known)
-    if settings.max_bytes <= least:
-        raise UsageError(
-            f"--max-bytes {settings.max_bytes:,}: graph, labels and biases alone are {least:,} bytes; allow more"
-        )
+    if settings.max_loss is not None:
+        if judge is None:
+            raise UsageError("--max-loss needs labelled images to judge by; pass --data, or ask for --max-bytes")
+        return _to_loss(model, known, pixels, settings, judge, least, on_stage, work)
+    goal = settings.max_bytes or model.float32_bytes // USUAL_RATIO
+    if goal <= least:
+        raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
     learns = pixels is not None and settings.learning.epochs > 0
-    wanted = settings.max_bytes * (HEADROOM if learns else 1.0)
-    network, trade = round_to_size(model, known, wanted)
+    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1.0))
     if learns:
         assert pixels is not None
         teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
-        network = learn_to_size(model, network, teaching, settings, trade)
-    return trimmed(model, network, settings.max_bytes)
+        learn_to_size(model, network, teaching, settings, goal, trade, work)
+    return trimmed(model, network, goal)
+
+
+def _to_loss(
+    model: Model,
+    known: Prepared,
+    pixels: Pixels | None,
+    settings: Squeezing,
+    judge: Callable[[Model], float],
+    least: int,
+    on_stage: Callable[[int, float], object],
+    work: Path | None,
+) -> Model:
+    """Go down in size from one stage to the next, each from where the last one was, while it is accurate enough."""
+    assert settings.max_loss is not None
+    wanted = judge(model) - settings.max_loss
+    teaching = None
+    if pixels is not None and settings.learning.epochs > 0:
+        teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
+        settings = replace(settings, learning=replace(settings.learning, epochs=settings.learning.epochs / STAGES))
+    size = model.float32_bytes // 6
+    best: Model | None = None
+    network, trade = round_to_size(model, known, size)
+    factor = STAGE
+    for stage in range(2 * STAGES):
+        if stage:
+            size = round(least + (size - least) * factor)
+        if teaching is not None and stage:
+            # A finished stage stays in the work folder, and is loaded rather than learned again.
+            trade = learn_to_size(model, network, teaching, settings, size, trade, work / f"{stage}" if work else None)
+        elif stage:
+            network, trade = round_to_size(model, known, size)
+        tried = trimmed(model, network, size)
+        top1 = judge(tried)
+        on_stage(len(sqz.encode(tried)), top1)
+        if top1 >= wanted:
+            best = tried
+        elif best is None:
+            raise UsageError(
+                f"rounding alone costs {wanted + settings.max_loss - top1:.2f} points; allow a larger --max-loss"
+            )
+        elif factor > FINEST:
+            break
+        else:  # too far: go on from the last good one, in smaller steps
+            network = from_integer_model(best)
+            size, factor = len(sqz.encode(best)), factor**0.5
+    assert best is not None
+    return best
 
 
 def prepare(model: Model, pixels: Pixels | None, settings: Squeezing) -> Prepared:
@@ -134,13 +199,20 @@ def _next(seen: list[tuple[float, int, IntegerNetwork]], wanted: float) -> float
 
 
 def learn_to_size(
-    model: Model, network: IntegerNetwork, teaching: Teaching, settings: Squeezing, trade: float
-) -> IntegerNetwork:
-    """Train `network` in place towards `settings.max_bytes`."""
+    model: Model,
+    network: IntegerNetwork,
+    teaching: Teaching,
+    settings: Squeezing,
+    max_bytes: int,
+    trade: float,
+    work: Path | None = None,
+) -> float:
+    """Train `network` in place until its file has about `max_bytes`; returns the trade it ended with."""
     size = len(sqz.encode(as_model(model, network)))
     bits = sum(total_bits(level, level_bits(level)) for level in _levels(network))
     others = size - bits / 8  # what is not levels, less what the coder gains over the tables
-    goal = 8 * max(1.0, settings.max_bytes - others * settings.max_bytes / size)
+    # The coder's gain over the tables is a share of what there is to code.
+    goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
     with tqdm(desc="learning", unit="step", leave=False, disable=None) as bar:
 
         def tick(progress: Progress) -> None:
@@ -148,8 +220,7 @@ def learn_to_size(
             bar.set_postfix_str(f"loss {progress.loss:.3f}, {progress.bits / 8 + others:,.0f} bytes", refresh=False)
             bar.update()
 
-        learn(network, teaching, replace(settings.learning, seed=settings.seed), goal, trade, tick)
-    return network
+        return learn(network, teaching, replace(settings.learning, seed=settings.seed), goal, trade, tick, work)
 
 
 def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
@@ -167,7 +238,9 @@ def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
         else:
             low = middle
     if len(sqz.encode(best)) > max_bytes:
-        raise UsageError(f"the network cannot be made as small as {max_bytes:,} bytes by this much learning; allow more")
+        raise UsageError(
+            f"the network cannot be made as small as {max_bytes:,} bytes by this much learning; allow more"
+        )
     return best
 
 

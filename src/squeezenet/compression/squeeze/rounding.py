@@ -98,6 +98,8 @@ def _round_layer(
     curvature = np.array([np.exp(np.mean([-2 * np.log(np.diag(f)).mean() for _, f in each])) for each in solvers])
     exponents = _exponents(minds * np.repeat(curvature, per_group), trade)
     # The steps here are of weights times the source's step; both ends must be within reach of one shift.
+    largest = np.maximum(np.abs(rows).max(1), 1e-30) / MAX_LEVEL
+    exponents = np.maximum(exponents, np.ceil(EIGHTHS * np.log2(largest)))
     exponents = np.clip(exponents, target.exponent - MAX_DROP, target.exponent - MIN_DROP)
     unit = 2.0 ** (exponents / EIGHTHS)
     levels = np.rint(np.clip(rows / unit[:, None], -MAX_LEVEL, MAX_LEVEL))

@@ -1,0 +1,339 @@
+"""Integer networks: what they compute, how they are made, and that a file of the wanted size comes out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from squeezenet import sqz
+from squeezenet.compression.finetune import NO_AUGMENTATION, Teaching, teacher_of
+from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
+from squeezenet.compression.squeeze.learning import learn
+from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
+from squeezenet.compression.squeeze.pipeline import prepare, round_to_size
+from squeezenet.compression.squeeze.rounding import round_network
+from squeezenet.data import Pixels
+from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
+from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
+from squeezenet.formats.state_dict import from_module
+from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from squeezenet.model import Grid, Model
+from squeezenet.models import create_seeded
+from squeezenet.models.network import from_model
+from squeezenet.preparation import Preparation
+from squeezenet.runtime.image import normalise
+from squeezenet.runtime.integers import IntegerRunner
+from squeezenet.runtime.run import runner
+from squeezenet.training.start import scale_start
+
+SIDE = 12
+PREPARATION = Preparation(SIDE, SIDE, "stretch", "RGB", (120.0, 110.0, 100.0), (60.0, 60.0, 62.0))
+
+
+def conv(inside: int, out: int, kernel: int = 3, **options: int) -> nn.Sequential:
+    layer = nn.Conv2d(inside, out, kernel, padding=kernel // 2, bias=False, **options)
+    return nn.Sequential(layer, nn.BatchNorm2d(out), nn.ReLU())
+
+
+class Residual(nn.Module):
+    """A stem, a residual block whose sum is of two signed values, a mean over all positions, a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner = conv(3, 8), conv(8, 8)
+        self.outer = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+        self.side = nn.Conv2d(8, 8, 1)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = torch.relu(self.outer(self.inner(x)) + self.side(x))
+        return self.last(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+def squeezenet() -> nn.Module:
+    return create_seeded("squeezenet_32", 0, base_e=16, incr_e=8, sr=0.5, fires=3, classes=5, bypass="complex")
+
+
+def vgg() -> nn.Module:
+    head = [nn.Flatten(), nn.Linear(16 * 9, 12), nn.ReLU(), nn.Linear(12, 5)]
+    return nn.Sequential(conv(3, 8), nn.MaxPool2d(2), conv(8, 16), nn.AvgPool2d(2), *head)
+
+
+def depthwise() -> nn.Module:
+    thin = nn.Sequential(nn.Conv2d(16, 12, 1, bias=False), nn.BatchNorm2d(12))  # no ReLU: signed
+    body = [conv(3, 8, stride=2), conv(8, 8, groups=8), conv(8, 16, 1), thin, nn.ReLU6(), nn.Conv2d(12, 5, 1)]
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "squeezenet": squeezenet, "vgg": vgg, "residual": Residual, "depthwise": depthwise,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Pixels:
+    """Smooth coloured noise, and five classes that a network can tell apart."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 5, 60)
+    coarse = random.uniform(0, 90, (60, 3, 3, 3)) + 40 * (labels[:, None, None, None] % 3) + 15 * labels[:, None, None, None]
+    images = np.clip(coarse.repeat(4, 2).repeat(4, 3) + random.normal(0, 8, (60, 3, SIDE, SIDE)), 0, 255)
+    return Pixels(images.astype(np.uint8), labels.astype(np.int64), np.arange(60))
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def model(request: pytest.FixtureRequest, pixels: Pixels) -> Model:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = NETWORKS[request.param]()
+        for layer in module.modules():  # statistics that are not the identity
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight, 0.5, 1.5)
+                nn.init.normal_(layer.bias, std=0.3)
+                layer.running_mean.normal_()
+                layer.running_var.uniform_(0.5, 2)
+        scale_start(module, torch.from_numpy(prepared(pixels)))
+        last = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)][-1]
+        last.weight.data *= 10  # answers that differ from image to image
+    return from_module(module.eval(), PREPARATION, tuple("abcde"), {})
+
+
+@pytest.fixture(scope="module")
+def rounded(model: Model, pixels: Pixels) -> Model:
+    return squeeze(model, pixels, Squeezing(max_bytes=model.float32_bytes, learning=Learning(epochs=0)))
+
+
+def prepared(pixels: Pixels) -> np.ndarray:
+    return normalise(pixels.images, PREPARATION)
+
+
+def by_the_book(model: Model, image: np.ndarray) -> list[float]:
+    """docs/FORMAT.md, "Integer networks", with loops and Python's own integers."""
+    scales, shapes = model.scales, model.graph.shapes()
+    first = scales[0]
+    constant = np.float32(step(-first.exponent))
+    x0 = [[[min(max(int(np.rint(p * constant)), -first.zero), 255 - first.zero) for p in r] for r in c] for c in image]
+    values = [np.array(x0, object)]
+
+    def clip(n: int, scale: Scale) -> int:
+        low, high = (-(2**24) + 1, 2**24 - 1) if scale.wide else (-scale.zero, 255 - scale.zero)
+        return min(max(n, low), high)
+
+    def window(x: np.ndarray, op: Conv | MaxPool | AvgPool, i: int, j: int) -> list[tuple[int, int, int, int]]:
+        found = []
+        for a in range(op.kernel[0]):
+            for b in range(op.kernel[1]):
+                y, z = i * op.stride[0] + a - op.padding[0], j * op.stride[1] + b - op.padding[1]
+                if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
+                    found.append((a, b, y, z))
+        return found
+
+    for index, op in enumerate(model.graph.ops):
+        x, shape, scale = values[op.inputs[0]], shapes[index + 1], scales[index + 1]
+        out = np.zeros(shape, object)
+        if isinstance(op, Conv | Linear):
+            held = model.weights[op.name]
+            assert isinstance(held.weight, Grid)
+            for c in range(op.out):
+                drop = scale.exponent - scales[op.inputs[0]].exponent - int(held.weight.exponents[c])
+                octaves, eighths = divmod(-drop, 8)
+                m, s, bias = ROOTS[eighths], 15 - octaves, int(held.bias[c])
+                for place in np.ndindex(shape[1:]):
+                    levels = held.weight.levels[c]
+                    if isinstance(op, Linear):
+                        total = sum(int(w) * v for w, v in zip(levels, x, strict=True))
+                    else:
+                        start = c // (op.out // op.groups) * levels.shape[0]
+                        total = sum(
+                            int(levels[k, a, b]) * x[start + k, y, z]
+                            for k in range(levels.shape[0])
+                            for a, b, y, z in window(x, op, *place)
+                        )
+                    out[(c, *place)] = clip((total * m + (bias << s - 4) + (1 << s - 1)) >> s, scale)
+        elif isinstance(op, ReLU):
+            high = (int(op.cap * 65536) * fraction(scale.exponent) >> 16) + 32768 >> 16 if op.cap else 10**9
+            for place in np.ndindex(shape):
+                out[place] = min(max(x[place], 0), high)
+        elif isinstance(op, MaxPool | AvgPool):
+            for c, i, j in np.ndindex(shape):
+                seen = [x[c, y, z] for _, _, y, z in window(x, op, i, j)]
+                n = op.kernel[0] * op.kernel[1]
+                share = sum(seen) * ((65536 + n // 2) // n)
+                out[c, i, j] = max(seen) if isinstance(op, MaxPool) else share + 32768 >> 16
+        elif isinstance(op, GlobalAvgPool):
+            n = x[0].size
+            for c in range(shape[0]):
+                share = int(x[c].sum()) * ((65536 + n // 2) // n)
+                out[c, 0, 0] = share + 128 >> 8 if scale.wide else share + 32768 >> 16
+        elif isinstance(op, Concat):
+            out = np.concatenate([values[i] for i in op.inputs])
+        elif isinstance(op, Add):
+            parts = [values[i] * fraction(scale.exponent - scales[i].exponent) for i in op.inputs]
+            for place in np.ndindex(shape):
+                out[place] = clip(int(parts[0][place] + parts[1][place]) + 32768 >> 16, scale)
+        else:
+            assert isinstance(op, Flatten)
+            out = x.ravel()
+        values.append(out)
+    return [float(np.float32(int(v)) * np.float32(step(scales[-1].exponent))) for v in values[-1]]
+
+
+def test_the_runner_computes_what_the_format_says(rounded: Model, pixels: Pixels) -> None:
+    images = prepared(pixels)[:2]
+    found = runner(rounded)(images)
+    assert isinstance(runner(rounded), IntegerRunner)
+    assert found.tolist() == [by_the_book(rounded, image) for image in images]
+
+
+def test_training_sees_what_the_device_computes(rounded: Model, pixels: Pixels) -> None:
+    network = from_integer_model(rounded)
+    network.dtype = torch.float32
+    images = prepared(pixels)
+    trained, shipped = network(torch.from_numpy(images)).detach().numpy(), runner(rounded)(images)
+    # The multiplier has 16 bits, so that one sum in some thousand is rounded the other way.
+    assert np.abs(trained - shipped).max() < 0.05 * np.abs(shipped).max()
+    assert np.median(np.abs(trained - shipped)) < 0.01 * np.abs(shipped).max()
+
+
+def test_fine_levels_answer_as_the_float_network_does(model: Model, rounded: Model, pixels: Pixels) -> None:
+    images = prepared(pixels)
+    exact, whole = runner(model)(images), runner(rounded)(images)
+    assert np.abs(exact - whole).max() < 0.5 * exact.std()
+    floats = runner(rounded.dequantised())(images)
+    assert np.abs(floats - whole).max() < 0.5 * exact.std()
+
+
+def test_the_file_gives_every_whole_number_back(rounded: Model, pixels: Pixels) -> None:
+    data = sqz.encode(rounded)
+    back = sqz.decode(data)
+    assert back.scales == rounded.scales
+    for name, held in rounded.weights.items():
+        assert np.array_equal(back.weights[name].weight.levels, held.weight.levels)
+        assert np.array_equal(back.weights[name].weight.exponents, held.weight.exponents)
+        assert np.array_equal(back.weights[name].bias, held.bias)
+    assert sqz.encode(back) == data
+    images = prepared(pixels)
+    assert np.array_equal(runner(back, 2)(images), runner(rounded)(images))
+
+
+def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixels) -> None:
+    for learning in (Learning(epochs=0), Learning(epochs=4, batch_size=20)):
+        goal = 500 + model.float32_bytes // 8
+        squeezed = squeeze(model, pixels, Squeezing(max_bytes=goal, learning=learning))
+        assert 0.9 * goal < len(sqz.encode(squeezed)) <= goal
+
+
+def test_learning_brings_back_what_rounding_lost(model: Model, pixels: Pixels) -> None:
+    known = prepare(model, pixels, Squeezing())
+    network, _ = round_to_size(model, known, 500 + model.float32_bytes / 12)
+    teaching = Teaching(pixels, PREPARATION, "distill", teacher_of(known.network), NO_AUGMENTATION)
+
+    def divergence(net: nn.Module) -> float:
+        with torch.no_grad():
+            x = known.images
+            p, q = known.network(x).log_softmax(1), net(x).log_softmax(1)
+            return float((p.exp() * (p - q)).sum(1).mean())
+
+    before = divergence(network)
+    learn(network, teaching, Learning(epochs=40, batch_size=20), goal_bits=1e9, trade=0.0)
+    assert divergence(network) < 0.5 * before
+
+
+def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: Pixels) -> None:
+    squeezed = squeeze(model, None, Squeezing(max_bytes=500 + model.float32_bytes // 4))
+    images = prepared(pixels)
+    exact, whole = runner(model)(images), runner(squeezed)(images)
+    assert np.corrcoef(exact.ravel(), whole.ravel())[0, 1] > 0.9
+
+
+def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_path) -> None:
+    known = prepare(model, pixels, Squeezing())
+    teaching = Teaching(pixels, PREPARATION, "distill", teacher_of(known.network), NO_AUGMENTATION)
+    learning = Learning(epochs=6, batch_size=20)
+
+    def fresh() -> IntegerNetwork:
+        return round_network(known.network, known.images, known.scales, known.sensitivity, trade=1e-4)
+
+    whole, parts = fresh(), fresh()
+    learn(whole, teaching, learning, 5000.0, 1e-4)
+
+    def stop(progress: object) -> None:
+        if progress.step == 7:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(parts, teaching, learning, 5000.0, 1e-4, stop, tmp_path)
+    again = fresh()
+    learn(again, teaching, learning, 5000.0, 1e-4, checkpoints=tmp_path)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:
+    module = nn.Sequential(conv(3, 8), nn.LocalResponseNorm(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    with pytest.raises(BadGraph, match="local response normalisation"):
+        squeeze(from_module(module.eval(), PREPARATION, tuple("abcde"), {}), pixels, Squeezing())
+
+
+def test_impossible_sizes_are_refused(model: Model, pixels: Pixels) -> None:
+    with pytest.raises(UsageError, match="allow more"):
+        squeeze(model, pixels, Squeezing(max_bytes=50))
+    with pytest.raises(UsageError, match="max-loss"):
+        squeeze(model, None, Squeezing(max_loss=0.5))
+
+
+def test_wrong_numbers_are_refused(rounded: Model) -> None:
+    name = rounded.graph.layers[0].name
+    held = rounded.weights[name]
+    assert isinstance(held.weight, Grid)
+    wrong = {
+        "level": replace(held, weight=replace(held.weight, levels=held.weight.levels + np.int16(200))),
+        "bias": replace(held, bias=held.bias + np.float32(0.5)),
+        "far apart": replace(held, weight=replace(held.weight, exponents=held.weight.exponents - np.int16(1000))),
+    }
+    for weights in wrong.values():
+        with pytest.raises(ModelError):
+            replace(rounded, weights={**rounded.weights, name: weights})
+    with pytest.raises(BadGraph):
+        replace(rounded, scales=rounded.scales[:-1])
+    with pytest.raises(BadGraph):
+        replace(rounded, scales=(replace(rounded.scales[0], wide=True), *rounded.scales[1:]))
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(0, 2**31))
+def test_damage_is_an_error_or_another_network(damage: bytes, where: int) -> None:
+    data = bytearray(_example())
+    where = 24 + where % (len(data) - 24 - len(damage))
+    data[where : where + len(damage)] = damage
+    data[12:16] = __import__("binascii").crc32(bytes(data[16:])).to_bytes(4, "little")
+    try:
+        sqz.decode(bytes(data))
+    except (FormatError, BadGraph):
+        pass
+
+
+_kept: list[bytes] = []
+
+
+def _example() -> bytes:
+    if not _kept:
+        model = from_module(squeezenet().eval(), PREPARATION, tuple("abcde"), {})
+        _kept.append(sqz.encode(squeeze(model, None, Squeezing(max_bytes=model.float32_bytes // 6))))
+    return _kept[0]
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(-80, 200), st.integers(-(2**22), 2**22))
+def test_requantising_is_a_product_to_nearest(total: int, drop: int, bias: int) -> None:
+    found = int(requantise(np.array([total]), drop, bias)[0])
+    exact = total * 2 ** (-drop / 8) + bias / 16
+    assert abs(found - exact) <= 0.5 + abs(total) * 2 ** (-drop / 8) * 2**-15
+    multiplier, shift = factor(drop)
+    assert 2**15 <= multiplier < 2**16
+    assert 5 <= shift <= 40
