@@ -1,0 +1,14 @@
+"""The C engine, built where there is a compiler; without one everything works, slower. The rest: pyproject.toml."""
+
+from setuptools import Extension, setup
+
+engine = Extension(
+    "squeezenet._engine",
+    sources=["engine/python.c", "engine/levels.c"],
+    depends=["engine/levels.h"],
+    include_dirs=["engine"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")],
+    py_limited_api=True,
+    optional=True,
+)
+setup(ext_modules=[engine], options={"bdist_wheel": {"py_limited_api": "cp311"}})

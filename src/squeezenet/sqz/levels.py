@@ -1,0 +1,82 @@
+"""Small integers whose size and sign depend on where they stand, as one stream (docs/FORMAT.md, "Level streams").
+
+    >>> levels = np.array([[0, 1, 0, 0], [-2, 0, 0, 1]])
+    >>> out = bytearray(); put_levels(out, levels); len(out) == levels_size(levels)
+    True
+    >>> take_levels(Cursor(bytes(out)), (2, 4)).tolist()
+    [[0, 1, 0, 0], [-2, 0, 0, 1]]
+
+A level is a quantised weight: zero if it was pruned, else the rank of its value, negative for a negative one. An
+adaptive binary range coder learns from what it has coded, so there is no table to store and a stream is smaller than
+the entropy of its levels. The C engine does the work where it was built, else `levels_reference`, to the same bytes.
+"""
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squeezenet.errors import BadStream, ModelError, Truncated
+from squeezenet.graph import Shape
+from squeezenet.sqz import levels_reference
+from squeezenet.sqz.cursor import Cursor, put_varint
+from squeezenet.sqz.levels_reference import LARGEST, LARGEST_KERNEL, Dimensions
+
+try:
+    from squeezenet import _engine
+except ImportError:  # there was no compiler
+    HAS_ENGINE = False
+else:
+    HAS_ENGINE = True
+
+Levels = NDArray[np.int32]
+
+
+def put_levels(out: bytearray, levels: NDArray[np.integer]) -> None:
+    """Append levels, shaped like a weight, a bias or a list. Raises `ModelError` for magnitudes over 2^21 - 1."""
+    stream = _encode(_checked(levels), _dimensions(levels.shape))
+    put_varint(out, len(stream))
+    out += stream
+
+
+def levels_size(levels: NDArray[np.integer]) -> int:
+    """Bytes that `put_levels` would append."""
+    checked, shape = _checked(levels), _dimensions(levels.shape)
+    size = _engine.levels_size(checked, shape) if HAS_ENGINE else len(_encode(checked, shape))
+    prefix = bytearray()
+    put_varint(prefix, size)
+    return len(prefix) + size
+
+
+def take_levels(cursor: Cursor, shape: Shape) -> Levels:
+    """Read levels of `shape`. Raises `BadStream` or `Truncated`."""
+    data = cursor.take(cursor.varint())
+    if not HAS_ENGINE:
+        found = np.array(levels_reference.decode(data, _dimensions(shape)), np.int32)
+        return found.reshape(shape)
+    levels = np.empty(shape, np.int32)
+    status = _engine.levels_decode(data, levels, _dimensions(shape))
+    if status == _engine.TRUNCATED:
+        raise Truncated(f"{cursor.what}: a stream of levels ends before its last level")
+    if status:
+        raise BadStream(f"{cursor.what}: a stream of levels goes on after its last level")
+    return levels
+
+
+def _encode(levels: Levels, shape: Dimensions) -> bytes:
+    if HAS_ENGINE:
+        return _engine.levels_encode(levels, shape)
+    return levels_reference.encode(levels.ravel().tolist(), shape)
+
+
+def _checked(levels: NDArray[np.integer]) -> Levels:
+    if levels.size and (int(levels.max()) > LARGEST or int(levels.min()) < -LARGEST):
+        raise ModelError(f"a weight has a level over {LARGEST:,}; quantise it more coarsely")
+    return np.ascontiguousarray(levels, np.int32)
+
+
+def _dimensions(shape: Shape) -> Dimensions:
+    """Outputs, inputs, and a kernel that is small enough for the coder: of one place where there is none."""
+    if len(shape) == 4 and prod(shape[2:]) <= LARGEST_KERNEL:
+        return shape[0], shape[1], shape[2], shape[3]
+    return shape[0], prod(shape[1:]), 1, 1

@@ -1,0 +1,253 @@
+"""Level streams in plain Python: the model and the range coder of docs/FORMAT.md, to read and to compare with.
+
+    >>> stream = encode([0, 1, 0, -2], (2, 2, 1, 1))
+    >>> decode(stream, (2, 2, 1, 1))
+    [0, 1, 0, -2]
+
+`engine/levels.c` does the same some hundred times faster, to the same bytes. A level is a zero flag; if it is not zero
+a sign, then how many bits its magnitude has, then those bits. Every one is a binary decision, whose probability is
+learned in a context: how dense the kernel, the row and the column are that it stands in, what stands beside it, and
+for the sign a linear forecast from the signs already seen, whose factors are learned too.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from squeezenet.errors import BadStream, Truncated
+
+LARGEST = (1 << 21) - 1
+"""Largest magnitude of a level."""
+LARGEST_KERNEL = 1024
+"""Places of a kernel; larger ones are coded as more inputs."""
+
+Dimensions = tuple[int, int, int, int]
+"""Outputs, inputs, height and width of the kernel."""
+
+_ONE = 1 << 14  # a density or a sign of 1
+_CERTAIN = 1 << 22  # a probability of 1
+_LENGTHS = 20  # flags that say how many bits a magnitude has
+_DIGITS = 16  # a node for each start of a magnitude's first four bits after the leading one
+_PLACES = 64  # places of a kernel that have factors of their own
+_FACTOR = 1 << 19  # largest factor of a forecast
+_SURE = 12  # observations that a first guess counts for
+_RATE = [65536 // (n + 2) for n in range(LARGEST_KERNEL + 2)]
+
+
+class _Context:
+    """The probability that a bit is a one, in 22 bits, and how many bits it was learned from."""
+
+    __slots__ = ("ones", "seen")
+
+    def __init__(self, ones: int = _CERTAIN // 2, seen: int = 0) -> None:
+        self.ones = ones
+        self.seen = seen
+
+    @property
+    def chance(self) -> int:
+        """The probability as the range coder takes it: 2^16 is 1."""
+        return min(max(self.ones >> 6, 32), 65504)
+
+    def learn(self, bit: int) -> None:
+        rate = _RATE[self.seen]
+        self.ones += (_CERTAIN - self.ones) * rate >> 16 if bit else -(self.ones * rate >> 16)
+        self.seen = min(self.seen + 1, 1023)
+
+
+class _Coder(Protocol):
+    def bit(self, ones: int, bit: int) -> int:
+        """Write `bit`, or read one whatever `bit` is; `ones` of 65,536 are expected to be a one."""
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.low, self.range = 0, (1 << 32) - 1
+        self.out = bytearray()
+
+    def bit(self, ones: int, bit: int) -> int:
+        step = (self.range >> 16) * ones
+        if bit:
+            self.range = step
+        else:
+            self._forward(step)
+            self.range -= step
+        while self.range < 1 << 24:
+            self.range <<= 8
+            self.out.append(self.low >> 24)
+            self.low = self.low << 8 & 0xFFFFFFFF
+        return bit
+
+    def finish(self) -> bytes:
+        """What was written, up to the first byte of the number that the reader compares with; the rest are zeros."""
+        self._forward(-self.low & 0xFFFFFF)
+        return bytes(self.out) + bytes([self.low >> 24])
+
+    def _forward(self, step: int) -> None:
+        self.low += step
+        if self.low >> 32:
+            at = len(self.out) - 1
+            while self.out[at] == 255:
+                self.out[at] = 0
+                at -= 1
+            self.out[at] += 1
+            self.low &= 0xFFFFFFFF
+
+
+class _Reader:
+    def __init__(self, data: bytes | memoryview) -> None:
+        self.data, self.at = data, 0
+        self.code, self.range = 0, (1 << 32) - 1
+        for _ in range(4):
+            self._shift()
+
+    def bit(self, ones: int, bit: int) -> int:
+        step = (self.range >> 16) * ones
+        bit = int(self.code < step)
+        if bit:
+            self.range = step
+        else:
+            self.code -= step
+            self.range -= step
+        while self.range < 1 << 24:
+            self.range <<= 8
+            self._shift()
+        return bit
+
+    def finish(self) -> None:
+        if self.at < len(self.data) + 3:
+            raise BadStream("a stream of levels goes on after its last level")
+
+    def _shift(self) -> None:
+        """Take the next byte; after the last, three zeros."""
+        if self.at >= len(self.data) + 3:
+            raise Truncated("a stream of levels ends before its last level")
+        self.code = (self.code << 8 | (self.data[self.at] if self.at < len(self.data) else 0)) & 0xFFFFFFFF
+        self.at += 1
+
+
+class _Model:
+    """Everything that is learned while a stream is read or written."""
+
+    def __init__(self, coder: _Coder) -> None:
+        self.coder = coder
+        guesses = [min((_bound(i) + _bound(i + 1)) << 12, _CERTAIN - _CERTAIN // 64) for i in range(33)]
+        self.zero = [[_Context(guess, _SURE) for _ in range(4)] for guess in guesses]
+        self.sign = [_Context(_CERTAIN // 32 + i * (_CERTAIN * 15 // 16 // 64), _SURE) for i in range(64)]
+        self.length = [[_Context() for _ in range(_LENGTHS)] for _ in range(22)]
+        self.digit = [
+            [_Context(seen=16 * max(prefix.bit_length() - 1, 0)) for prefix in range(_DIGITS)]
+            for _ in range(_LENGTHS + 1)
+        ]
+        self.factor = [[0] + [-10000] * 6 for _ in range(_PLACES)]
+
+    def bit(self, context: _Context, bit: int) -> int:
+        bit = self.coder.bit(context.chance, bit)
+        context.learn(bit)
+        return bit
+
+    def negative(self, features: list[int], factor: list[int], negative: int) -> int:
+        """The sign of a level that is not zero."""
+        forecast = sum(f * x for f, x in zip(factor, features, strict=False))
+        context = self.sign[min(max((forecast >> 22) + 32, 0), 63)]
+        expected = context.chance
+        negative = self.bit(context, negative)
+        for i, feature in enumerate(features):
+            step = (negative * 65536 - expected) * feature >> 13
+            factor[i] = min(max(factor[i] + step, -_FACTOR), _FACTOR)
+        return negative
+
+    def magnitude(self, neighbours: int, value: int) -> int:
+        """A magnitude from 1 on: flags of how many bits follow the first, then those bits, highest first."""
+        digits, last = 0, value.bit_length() - 1
+        while digits < _LENGTHS and self.bit(self.length[neighbours][digits], int(digits < last)):
+            digits += 1
+        prefix = 1
+        for left in reversed(range(digits)):
+            bit = value >> left & 1
+            bit = self.bit(self.digit[digits][prefix], bit) if prefix < _DIGITS else self.coder.bit(32768, bit)
+            prefix = prefix << 1 | bit
+        return prefix
+
+
+def encode(levels: Sequence[int], shape: Dimensions) -> bytes:
+    """The stream of levels; nothing at all if every one is zero."""
+    if not any(levels):
+        return b""
+    writer = _Writer()
+    _walk(_Model(writer), list(levels), shape)
+    return writer.finish()
+
+
+def decode(data: bytes | memoryview, shape: Dimensions) -> list[int]:
+    """The levels in a whole stream. Raises `Truncated` or `BadStream`."""
+    outputs, inputs, height, width = shape
+    levels = [0] * (outputs * inputs * height * width)
+    if data:
+        reader = _Reader(data)
+        _walk(_Model(reader), levels, shape)
+        reader.finish()
+    return levels
+
+
+def _walk(model: _Model, levels: list[int], shape: Dimensions) -> None:
+    """Write `levels`, or read them: what is read takes the place of what stood there."""
+    outputs, inputs, height, width = shape
+    places = height * width
+    fast, slow = [_ONE // 2] * (inputs * places), [_ONE // 2] * (inputs * places)  # mean signs; 0 is negative
+    column = [0] * inputs
+    kept = at = 0
+    for output in range(outputs):
+        row, row_seen = (kept + 1) * _ONE // (at + 2), 7
+        column_rate = _RATE[min(output * places + 3, 64)]
+        for i in range(inputs):
+            mean = column[i] if output else row
+            kernel = signs = 0
+            for k in range(places):
+                y, x = divmod(k, width)
+                left, above = levels[at - 1] if x else 0, levels[at - width] if y else 0
+                density = (2 * (mean + row) + kernel * _ONE) * _RATE[k + 2] >> 16
+                beside = 1 + (left != 0) + (above != 0) if k else 0
+                some = model.bit(model.zero[_class(density)][beside], int(levels[at] != 0))
+                cell = i * places + k
+                negative = 0
+                if some:
+                    features = [256, (fast[cell] >> 5) - 256, (slow[cell] >> 4) - 512]
+                    if places > 1:
+                        before = levels[at - width - 1] if x and y else 0
+                        after = levels[at - width + 1] if y and x + 1 < width else 0
+                        corners = _sign(before) + _sign(after)
+                        features += [256 * _sign(left), 256 * _sign(above), 128 * corners, 256 * _sign(signs)]
+                    negative = model.negative(features, model.factor[min(k, _PLACES - 1)], int(levels[at] < 0))
+                    size = model.magnitude((abs(left) + abs(above) >> 1).bit_length(), abs(levels[at]))
+                    levels[at] = -size if negative else size
+                    kernel += 1
+                    signs += -1 if negative else 1
+                    kept += 1
+                row = _towards(row, some * _ONE, _RATE[row_seen])
+                row_seen = min(row_seen + 1, 128)
+                mean = _towards(mean, some * _ONE, column_rate)
+                lean = (_ONE, 0)[negative] if some else _ONE // 2
+                fast[cell] = _towards(fast[cell], lean, _RATE[min(output, 3)])
+                slow[cell] = _towards(slow[cell], lean, _RATE[min(output, 64)])
+                at += 1
+            column[i] = mean
+
+
+def _bound(i: int) -> int:
+    """Bounds between classes of densities: 0, 1, 2, 3, then four in each octave."""
+    return i if i < 4 else (4 + i % 4) << (i // 4 - 1)
+
+
+def _class(density: int) -> int:
+    """The last bound that is not above `density` / 32."""
+    value = density >> 5
+    bits = value.bit_length()
+    return value if bits < 3 else (bits - 2) * 4 + (value >> (bits - 3) & 3)
+
+
+def _towards(value: int, target: int, rate: int) -> int:
+    step = abs(target - value) * rate >> 16
+    return value + step if target > value else value - step
+
+
+def _sign(level: int) -> int:
+    return (level > 0) - (level < 0)
