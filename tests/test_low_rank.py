@@ -15,8 +15,9 @@ from squeezenet.compression import Bits, Settings, Tuning, compress
 from squeezenet.compression.low_rank import Size, choose_ranks, factor, measure, sizes
 from squeezenet.compression.pipeline import resolve_densities
 from squeezenet.compression.prune import paper_densities
-from squeezenet.errors import UsageError
+from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.factors import factors, joined, layer_names, split, wholes
+from squeezenet.formats import load_model, save_model
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, Conv, Flatten, GlobalAvgPool, Graph, Linear, fire_modules, paper_names
 from squeezenet.model import Model, Plain, Shared, Weights
@@ -307,3 +308,19 @@ def test_each_stage_can_be_left_out(model, digits):
         assert all(isinstance(held.weight, Plain) for held in only.weights.values())
     with pytest.raises(UsageError, match="give less"):
         compress(pruned, None, Settings(density=0.9, bits=None))
+
+
+@pytest.mark.parametrize("suffix", [".sqz", ".safetensors"])
+def test_a_factored_model_is_a_model_like_any_other(model, tmp_path, suffix):
+    thin = compress(model, None, Settings(rank="ratio=2", density=None, bits=None))
+    save_model(thin, tmp_path / f"thin{suffix}")
+    again = load_model(tmp_path / f"thin{suffix}")
+    assert again.graph == thin.graph
+    assert all(np.array_equal(again.weights[n].weight.values(), w.weight.values()) for n, w in thin.weights.items())
+
+
+def test_the_authors_file_cannot_hold_factors(tmp_path):
+    model = load_model("squeezenet1_0", 0)
+    thin = factor(model, {model.graph.layers[1].name: 3}, measure(from_model(model)))
+    with pytest.raises(SqueezeNetError):
+        save_model(thin, tmp_path / "thin.net")
