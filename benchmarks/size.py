@@ -14,12 +14,12 @@ DeepCABAC as int32 tensors (row skipping, parameter optimisation, the better of 
 where codebooks are small), and pays for codebooks and biases what the best of the other coders makes of them.
 
 With loss, nncodec gets the float weights of `--model` and quantises them itself, in the settings of `LOSSY`: trellis
-(dependent) quantisation, `opt_qp`, and rate-distortion optimised quantisation (`lambda_scale`). Of each, the coarsest
-QP is sought at which top-1 on `--data`, by `squeezenet evaluate` on the decoded weights, is not below that of
-`squeezed.sqz`; accuracy is not quite monotone in QP, so a few coarser ones are tried past that point, and settings
-whose file could not be the smallest are not tried at all. Not used, because they train or search on data: LSA,
-fine-tuning and IOQ. Batch normalisation is folded before anything is compared.
-`--qp` measures given QPs (density 2, as nncodec's command line has them) instead.
+(dependent) quantisation, rate-distortion optimised quantisation (`lambda_scale`), and QPs by layer, either its own
+(`opt_qp`) or in proportion to the spread of the weights (`qp_per_tensor`). Of each, the coarsest QP is sought at which
+top-1 on `--data`, by `squeezenet evaluate` on the decoded weights, is not below that of `squeezed.sqz`; accuracy is not
+quite monotone in QP, so a few coarser ones are tried past that point, and what could not be the smallest is not tried
+at all. `--qp` measures given QPs instead (density 2, as nncodec's command line has them). Not used, because they train
+or search on data: LSA, fine-tuning and IOQ. Batch normalisation is folded before anything is compared.
 
 How to make `nncodec/bin/python`: see `nncodec_peer.py`. Our bytes hold graph, labels and preparation too, what others
 code is only weights and biases: so there are two ratios, to our whole file and to our weights alone.
@@ -80,6 +80,8 @@ INTEGERS: list[dict[str, Any]] = [
 CODEBOOK = {"row_skipping": True, "param_opt": True, "codebook_mode": 2, "qp": 0, "qp_density": 2, "use_dq": False}
 """The same for floats that are whole numbers: a step of 1."""
 
+BY_LAYER = "by_layer"
+"""Ours to say, nncodec's to do (`qp_per_tensor`): steps in proportion to the spread of a layer's weights."""
 TUNED = {"row_skipping": True, "param_opt": True, "use_dq": True, "qp_density": 3, "nonweight_qp": -96}
 """Steps of QP half as far apart as by default, biases to 1/4096 instead of 1/440,000."""
 LOSSY: dict[str, dict[str, Any]] = {
@@ -88,6 +90,9 @@ LOSSY: dict[str, dict[str, Any]] = {
     "dq, RDO 0.5": {**TUNED, "lambda_scale": 0.5},
     "dq, RDO 1": {**TUNED, "lambda_scale": 1.0},
     "dq, RDO 2": {**TUNED, "lambda_scale": 2.0},
+    "dq, RDO 4": {**TUNED, "lambda_scale": 4.0},
+    "dq, by layer": {**TUNED, BY_LAYER: True},
+    "dq, by layer, RDO 1": {**TUNED, BY_LAYER: True, "lambda_scale": 1.0},
     "dq, opt_qp": {**TUNED, "opt_qp": True},
     "dq, opt_qp, RDO 1": {**TUNED, "opt_qp": True, "lambda_scale": 1.0},
 }
@@ -243,7 +248,10 @@ def lossy(peer: Peer, model: Model, settings: dict[str, Any], name: str) -> tupl
     held = list(model.weights.items())
     tensors = {f"{i}w": w.weight.values() for i, (_, w) in enumerate(held)}
     tensors |= {f"{i}b": w.bias for i, (_, w) in enumerate(held)}
-    said, decoded = peer.code(tensors, settings)
+    told = {key: value for key, value in settings.items() if key != BY_LAYER}
+    if settings.get(BY_LAYER):
+        told["qp_per_tensor"] = by_layer(tensors, settings["qp"], settings["qp_density"])
+    said, decoded = peer.code(tensors, told)
 
     def taken(key: str) -> NDArray[np.float32]:
         return decoded[key].astype(np.float32).reshape(tensors[key].shape)
@@ -251,6 +259,13 @@ def lossy(peer: Peer, model: Model, settings: dict[str, Any], name: str) -> tupl
     weights = {layer: Weights(Plain(taken(f"{i}w")), taken(f"{i}b")) for i, (layer, _) in enumerate(held)}
     coder = f"nncodec, {name}, QP {settings['qp']}"
     return Row(coder, "the model", said["bytes"], None, said["encode"], said["decode"], settings), weights
+
+
+def by_layer(tensors: dict[str, NDArray[np.float32]], qp: int, qp_density: int) -> dict[str, int]:
+    """A QP for every weight, `qp` for the layer in the middle; an octave of steps is 2 ** qp_density QPs."""
+    spread = {name: np.log2(values.std()) for name, values in tensors.items() if values.ndim > 1 and values.any()}
+    middle = np.median(list(spread.values()))
+    return {name: round(qp + (octaves - middle) * 2**qp_density) for name, octaves in spread.items()}
 
 
 def coarsest(good: Callable[[int], bool], finest: int, coarsest: int, beyond: int = BEYOND) -> int | None:
