@@ -5,8 +5,9 @@
 
 Runs in that environment's Python, which has no squeezenet: nothing of nncodec is imported where squeezenet is. A line
 of JSON on stdin names weights (`.npz`) and settings of `nncodec.nnc.compress`; they are encoded and decoded, the
-decoded weights written to `out`, and a line with bytes and seconds printed. Its licence grants no patent rights: a peer
-to measure against, never a dependency.
+decoded weights written to `out`, and a line with bytes and seconds printed. With `ioq` among the settings, a line that
+names decoded weights to `judge` comes first, many times over, and their accuracy is read from stdin. Its licence grants
+no patent rights: a peer to measure against, never a dependency.
 """
 
 import json
@@ -33,12 +34,40 @@ def load_nncodec():
     return nnc
 
 
-def answer(nnc, asked: dict) -> dict:
+def executer(judge):
+    """What nncodec asks for accuracy while it searches QPs (IOQ)."""
+    from nncodec.nnc_core.nnr_model import ModelExecute
+
+    class Judged(ModelExecute):
+        """A model whose accuracy someone else knows."""
+
+        def eval_model(self, parameters, verbose=False):
+            return {"top1": judge(parameters)}
+
+        def has_eval(self):
+            return True
+
+        def has_test(self):
+            return False
+
+        def has_tune_ft(self):
+            return False
+
+        def has_tune_lsa(self):
+            return False
+
+    return Judged()
+
+
+def answer(nnc, asked: dict, judge) -> dict:
     """Encode and decode what is asked for."""
     with np.load(asked["weights"]) as held:
         weights = {name: held[name] for name in held.files}
+    settings = asked["settings"]
+    if settings.get("ioq"):
+        settings["model_executer"] = executer(lambda parameters: judge(asked["out"], parameters))
     clock = time.perf_counter()
-    stream = nnc.compress(dict(weights), bitstream_path=None, return_bitstream=True, **asked["settings"])
+    stream = nnc.compress(dict(weights), bitstream_path=None, return_bitstream=True, **settings)
     encoded = time.perf_counter() - clock
     clock = time.perf_counter()
     decoded = nnc.decompress(bytearray(stream))
@@ -52,9 +81,18 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nncodec prints to stdout what it does
     nnc = load_nncodec()
-    print(json.dumps({"version": version("nncodec")}), file=replies, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(answer(nnc, json.loads(line))), file=replies, flush=True)
+
+    def say(what: dict) -> None:
+        print(json.dumps(what), file=replies, flush=True)
+
+    def judge(path: str, parameters: dict) -> float:
+        np.savez(path, **parameters)
+        say({"judge": path})
+        return float(sys.stdin.readline())
+
+    say({"version": version("nncodec")})
+    while line := sys.stdin.readline():
+        say(answer(nnc, json.loads(line), judge))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ With loss, nncodec gets the float weights of `--model` and quantises them itself
 (`opt_qp`) or in proportion to the spread of the weights (`qp_per_tensor`). Of each, the coarsest QP is sought at which
 top-1 on `--data`, by `squeezenet evaluate` on the decoded weights, is not below that of `squeezed.sqz`; accuracy is not
 quite monotone in QP, so a few coarser ones are tried past that point, and what could not be the smallest is not tried
-at all. `--qp` measures given QPs instead (density 2, as nncodec's command line has them). Not used, because they train
-or search on data: LSA, fine-tuning and IOQ. Batch normalisation is folded before anything is compared.
+at all. `--ioq DATA` then lets nncodec move the QP of each layer by accuracy on DATA (IOQ, eight evaluations a layer).
+`--qp` measures given QPs instead (density 2, as nncodec's command line has them). Not used, because they train: LSA and
+fine-tuning. Batch normalisation is folded before anything is compared.
 
 How to make `nncodec/bin/python`: see `nncodec_peer.py`. Our bytes hold graph, labels and preparation too, what others
 code is only weights and biases: so there are two ratios, to our whole file and to our weights alone.
@@ -56,6 +57,8 @@ MOST_VALUES = 4096
 SMALL_CODEBOOK = 64
 """nncodec's codebook mode tries every centroid as the zero: minutes for a codebook of 256."""
 
+Tensors = dict[str, NDArray[Any]]
+Worth = Callable[[Tensors], float | None]
 Packed = Callable[[bytes], bytes]
 
 
@@ -98,6 +101,8 @@ LOSSY: dict[str, dict[str, Any]] = {
 }
 FINEST, COARSEST = -44, -4
 """QPs that are searched, at density 2: steps from 2 ** -11 to 1/2."""
+IOQ_FROM = 3
+"""QPs from which IOQ starts, the best without it the finest. Each takes eight evaluations a layer."""
 BEYOND = 2
 """Coarser QPs that are tried past the first that is not good enough."""
 
@@ -206,21 +211,28 @@ class Peer:
         self.folder = folder
         self.version = self._heard()["version"]
 
-    def code(self, tensors: dict[str, Any], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What it says, and the tensors that it decodes."""
+    def code(self, tensors: Tensors, settings: dict[str, Any], worth: Worth | None = None) -> tuple[Any, Tensors]:
+        """What it says, and the tensors that it decodes; what weights are `worth`, if it wants to know."""
         given, taken = self.folder / "given.npz", self.folder / "taken.npz"
         np.savez(given, **tensors)
-        told = {"weights": str(given), "settings": settings, "out": str(taken)}
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps(told) + "\n")
-        self.process.stdin.flush()
-        said = self._heard()
-        with np.load(taken) as decoded:
-            return said, {name: decoded[name] for name in tensors}
+        said = self._ask({"weights": str(given), "settings": settings, "out": str(taken)})
+        while "judge" in said and worth:
+            said = self._ask(worth(self._taken(taken, tensors)))
+        return said, self._taken(taken, tensors)
 
     def close(self) -> None:
         """Let it end."""
         self.process.communicate()
+
+    def _taken(self, path: Path, tensors: Tensors) -> Tensors:
+        with np.load(path) as decoded:
+            return {name: decoded[name].astype(given.dtype).reshape(given.shape) for name, given in tensors.items()}
+
+    def _ask(self, what: object) -> dict[str, Any]:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+        return self._heard()
 
     def _heard(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -243,22 +255,23 @@ def lossless(peer: Peer, tensors: dict[str, NDArray[np.int32]], rest: int, top1:
     return min(rows, key=lambda row: row.bytes)
 
 
-def lossy(peer: Peer, model: Model, settings: dict[str, Any], name: str) -> tuple[Row, dict[str, Weights]]:
+def lossy(
+    peer: Peer, model: Model, settings: dict[str, Any], name: str, ioq: Judge | None = None
+) -> tuple[Row, dict[str, Weights]]:
     """The model's floats, quantised by nncodec: what it came to, and the decoded weights."""
     held = list(model.weights.items())
     tensors = {f"{i}w": w.weight.values() for i, (_, w) in enumerate(held)}
     tensors |= {f"{i}b": w.bias for i, (_, w) in enumerate(held)}
-    told = {key: value for key, value in settings.items() if key != BY_LAYER}
+    told = {key: value for key, value in settings.items() if key != BY_LAYER} | {"ioq": ioq is not None}
     if settings.get(BY_LAYER):
         told["qp_per_tensor"] = by_layer(tensors, settings["qp"], settings["qp_density"])
-    said, decoded = peer.code(tensors, told)
 
-    def taken(key: str) -> NDArray[np.float32]:
-        return decoded[key].astype(np.float32).reshape(tensors[key].shape)
+    def weights(decoded: Tensors) -> dict[str, Weights]:
+        return {layer: Weights(Plain(decoded[f"{i}w"]), decoded[f"{i}b"]) for i, (layer, _) in enumerate(held)}
 
-    weights = {layer: Weights(Plain(taken(f"{i}w")), taken(f"{i}b")) for i, (layer, _) in enumerate(held)}
-    coder = f"nncodec, {name}, QP {settings['qp']}"
-    return Row(coder, "the model", said["bytes"], None, said["encode"], said["decode"], settings), weights
+    said, decoded = peer.code(tensors, told, (lambda t: ioq.with_weights(model, weights(t))) if ioq else None)
+    coder = f"nncodec, {name}{', IOQ' if ioq else ''}, QP {settings['qp']}"
+    return Row(coder, "the model", said["bytes"], None, said["encode"], said["decode"], told), weights(decoded)
 
 
 def by_layer(tensors: dict[str, NDArray[np.float32]], qp: int, qp_density: int) -> dict[str, int]:
@@ -340,11 +353,25 @@ def points(args: argparse.Namespace, peer: Peer, judge: Judge, top1: float | Non
     model = load_model(args.model)
     rows = [Row("float32", "the model", model.float32_bytes, judge.top1(args.model))]
     if top1 is not None and not args.qp:
-        return rows + search(peer, model, judge, top1, args.settings)
+        rows += search(peer, model, judge, top1, args.settings)
+        if args.ioq and len(rows) > 1:
+            rows += optimised(peer, model, judge, Judge(args.ioq, args.limit, judge.folder), rows[-1])
+        return rows
     for name in args.settings:
         for qp in args.qp or ():
             row, weights = lossy(peer, model, {**LOSSY[name], "qp": qp * density(name)}, name)
             rows.append(replace(row, top1=judge.with_weights(model, weights)))
+    return rows
+
+
+def optimised(peer: Peer, model: Model, judge: Judge, calibration: Judge, best: Row) -> list[Row]:
+    """The best setting with QPs by layer that nncodec searches on `calibration`, from its QP and the next ones on."""
+    name = best.coder.removeprefix("nncodec, ").rpartition(", QP")[0]
+    rows = []
+    for qp in range(best.settings["qp"], best.settings["qp"] + IOQ_FROM):
+        row, weights = lossy(peer, model, {**LOSSY[name], "qp": qp}, name, calibration)
+        rows.append(replace(row, top1=judge.with_weights(model, weights)))
+        print(f"{row.coder}: {row.bytes:,} bytes, top-1 {rows[-1].top1:.2f}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -387,6 +414,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images")
     parser.add_argument("--nncodec", metavar="PYTHON", help="interpreter of an environment with nncodec 2")
     parser.add_argument("--qp", type=int, nargs="+", metavar="QP", help="measure these instead of searching")
+    parser.add_argument("--ioq", metavar="DATA", help="let nncodec search QPs by accuracy on these images: hours")
     parser.add_argument("--settings", nargs="+", choices=LOSSY, default=list(LOSSY), help="of nncodec (default: all)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all results there as JSON")
     args = parser.parse_args()
