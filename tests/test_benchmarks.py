@@ -4,25 +4,41 @@ import importlib.util
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from squeezenet import sqz, zoo
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SQUEEZENET, ALEXNET = 1_248_424, 60_965_224
 
 
-@pytest.fixture(scope="module")
-def communication():
-    spec = importlib.util.spec_from_file_location("communication", BENCHMARKS / "communication.py")
+@contextmanager
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["communication"] = module  # where its dataclasses look for their types
+    sys.modules[name] = module  # where its dataclasses look for their types
     try:
         spec.loader.exec_module(module)
         yield module
     finally:
-        del sys.modules["communication"]
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def communication():
+    with loaded("communication") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def size():
+    with loaded("size") as module:
+        yield module
 
 
 def test_two_hosts_send_their_gradients_once_and_headers(communication):
@@ -67,3 +83,46 @@ def test_without_the_tools_it_says_so_in_one_line():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "ip and tc not found" in done.stderr
+
+
+def test_integers_keep_the_order_of_weights_and_their_zero(size):
+    values = np.array([[-0.5, 0, 0.25], [0.25, 3, -1]], np.float32)
+    numbers, codebook = size.as_integers(values)
+    assert numbers.tolist() == [[-1, 0, 1], [1, 2, -2]]
+    assert codebook.tolist() == [-1, -0.5, 0, 0.25, 3]
+    numbers, codebook = size.as_integers(np.array([-1, 2], np.float32))
+    assert numbers.tolist() == [-1, 1]  # no weight is zero, and none becomes it
+    assert size.as_integers(np.arange(size.MOST_VALUES + 1, dtype=np.float32)) is None
+    assert [len(size.smallest(np.array([n]))) for n in (127, 128, -(2**15), 2**15)] == [1, 2, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("good", "coarsest"),
+    [
+        (range(-20, -10), -11),
+        (range(-20, -2), -3),
+        ((-20,), -20),
+        ((), None),
+        ((*range(-20, -10), -9), -9),  # a lucky one, near enough
+        ((*range(-20, -10), -3), -11),  # too far
+    ],
+)
+def test_the_coarsest_qp_that_is_good_enough_is_found(size, good, coarsest):
+    asked = []
+    assert size.coarsest(lambda qp: asked.append(qp) or qp in good, -20, -3) == coarsest
+    assert len(set(asked)) == len(asked) < 9
+
+
+def test_sizes_of_a_file_beside_other_coders(tmp_path):
+    out = tmp_path / "size.json"
+    program = [sys.executable, BENCHMARKS / "size.py", "digits", "--data", "digits", "--limit", "20", "--out", out]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    result = json.loads(out.read_text())
+    rows = {(row["coder"], row["of"]): row for row in result["rows"]}
+    assert rows["squeezenet", "the file"]["bytes"] == result["file"] == zoo.find("digits").stat().st_size
+    assert result["weights"] == sum(s.bytes for s in sqz.sections(zoo.find("digits"))[3:])
+    assert len(rows) == 2 + 2 * 5
+    assert len({row["top1"] for row in rows.values()}) == 1
+    assert all(rows[coder, "integers"]["bytes"] < row["bytes"] for (coder, of), row in rows.items() if of == "float32")
+    assert done.stdout.count("\n| ") == 12
+    assert done.stdout.endswith("nncodec not measured\n")
