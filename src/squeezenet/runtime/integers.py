@@ -40,7 +40,8 @@ class IntegerRunner(Runner):
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """Prepared images (N, channels, height, width) -> logits (N, classes): whole numbers times one float32."""
-        return super().__call__(images) * np.float32(self._scales[-1].step)
+        logits: FloatArray = super().__call__(images) * np.float32(self._scales[-1].step)
+        return logits
 
     def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
         held = model.weights[op.name]
@@ -53,7 +54,8 @@ class IntegerRunner(Runner):
         """A prepared image on the scale of the first value; all in float32, to nearest, halves to even."""
         scale = self._scales[0]
         q = np.rint(image * np.float32(step(-scale.exponent)))
-        return np.clip(q, -scale.zero, 255 - scale.zero)
+        clipped: FloatArray = np.clip(q, -scale.zero, 255 - scale.zero)
+        return clipped
 
     def _apply(self, op: Op, index: int, operands: list[FloatArray], shape: Shape) -> FloatArray:
         x, source, target = operands[0], self._scales[op.inputs[0]], self._scales[index + 1]
@@ -101,7 +103,7 @@ class IntegerRunner(Runner):
 
 def cap_level(cap: float, scale: Scale) -> int:
     """The level at which a capped ReLU cuts off: `cap`, in 65,536ths, on the scale of its value; to nearest."""
-    return int(round_fraction(np.int64(min(int(cap * 65536), 1 << 32)) * fraction(scale.exponent) >> 16))
+    return ((min(int(cap * 65536), 1 << 32) * fraction(scale.exponent) >> 16) + 32768) >> 16
 
 
 def _clip(y: Integers, scale: Scale) -> FloatArray:

@@ -85,7 +85,7 @@ class Runner:
 
     def _apply(self, op: Op, index: int, operands: list[FloatArray], shape: Shape) -> FloatArray:
         x = operands[0]
-        y: FloatArray
+        y: Real
         match op:
             case Conv():
                 weight, bias = self._weights[op.name]

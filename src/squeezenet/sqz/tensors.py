@@ -41,7 +41,7 @@ def put_weight(out: bytearray, weight: Tensor) -> None:
         if weight.codebook.size > MAX_CODEBOOK:
             raise ModelError(f"a codebook of {weight.codebook.size} centroids; the limit is {MAX_CODEBOOK}")
     else:
-        values = np.ascontiguousarray(weight.data, np.float32).ravel()
+        values = np.ascontiguousarray(weight.values(), np.float32).ravel()
         flat = values.view(np.uint32)  # keeps -0.0 apart from 0.0
     where = np.flatnonzero(flat)
     longest = positions.choose_longest(where)

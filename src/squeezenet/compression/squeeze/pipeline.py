@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -50,6 +51,7 @@ FINEST = 0.9  # until a step as small as this fails
 
 CLOSE = 0.01  # a size is met when it is at most this share below it
 TRIES = 6
+TRIMS = 12
 
 
 @dataclass(frozen=True)
@@ -228,19 +230,15 @@ def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
     shipped = as_model(model, network)
     if len(sqz.encode(shipped)) <= max_bytes:
         return shipped
-    low, high = 0.0, 1.0  # share of the levels of magnitude 1 that are dropped
+    low, high = 0.0, 1.0  # share of the levels that are dropped
     best = _dropped(model, network, high)
-    for _ in range(10):
+    for _ in range(TRIMS):
         middle = (low + high) / 2
         tried = _dropped(model, network, middle)
         if len(sqz.encode(tried)) <= max_bytes:
             best, high = tried, middle
         else:
             low = middle
-    if len(sqz.encode(best)) > max_bytes:
-        raise UsageError(
-            f"the network cannot be made as small as {max_bytes:,} bytes by this much learning; allow more"
-        )
     return best
 
 
@@ -251,19 +249,16 @@ def as_model(model: Model, network: IntegerNetwork) -> Model:
 
 
 def _dropped(model: Model, network: IntegerNetwork, share: float) -> Model:
-    """Without that share of the levels of magnitude 1, the smallest weights first."""
+    """Without that share of the levels that are not zero, those nearest to zero first."""
     sizes = [network.weight(op.name).steps.detach().abs() for op in network.graph.layers]
-    ones = [size[level.abs() == 1] for size, level in zip(sizes, _levels(network), strict=True)]
-    ordered = torch.cat(ones).sort().values
+    ordered = torch.cat([size[level != 0] for size, level in zip(sizes, _levels(network), strict=True)]).sort().values
     limit = float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
     shipped = as_model(model, network)
     weights = dict(shipped.weights)
     for op, size in zip(network.graph.layers, sizes, strict=True):
         weight = weights[op.name].weight
         assert isinstance(weight, Grid)
-        drop = ((size <= limit) & (size < 1.5)).numpy()
-        levels = weight.levels.copy()
-        levels[drop] = 0
+        levels = np.where((size <= limit).numpy(), np.int16(0), weight.levels)
         weights[op.name] = replace(weights[op.name], weight=replace(weight, levels=levels))
     return replace(shipped, weights=weights)
 
