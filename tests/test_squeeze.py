@@ -24,7 +24,6 @@ from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
 from squeezenet.model import Grid, Model
 from squeezenet.models import create_seeded
-from squeezenet.models.network import from_model
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.integers import IntegerRunner

@@ -110,7 +110,8 @@ class Runner:
                 y = x + operands[1]
             case Flatten():
                 y = x.ravel()
-        return y
+        result: FloatArray = y
+        return result
 
 
 def run(model: Model, images: FloatArray) -> FloatArray:

@@ -89,8 +89,8 @@ def squeeze(
 ) -> Model:
     """The integer network that `settings` ask for; the model given is not changed.
 
-    `judge` gives the top-1 in percent of images that `pixels` does not hold; `max_loss` needs it, and `on_stage` is told
-    (bytes, top-1) of each size that was tried. A run that was stopped goes on from what it left in `work`. Raises
+    `judge` gives the top-1 in percent of images that `pixels` does not hold; `max_loss` needs it, and `on_stage` is
+    told (bytes, top-1) of each size that was tried. A run that was stopped goes on from what it left in `work`. Raises
     `BadGraph` for an operation that has no integer form, `UsageError` if no network is small enough.
     """
     model = model.dequantised()

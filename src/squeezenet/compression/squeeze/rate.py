@@ -3,8 +3,8 @@
     >>> level_bits(torch.tensor([0.0, 0, 0, 1]))[:2].round(decimals=1).tolist()
     [0.5, 2.6]
 
-The coder (docs/FORMAT.md, "Level streams") adapts to each layer and also sees neighbours, so that a file is some percent
-smaller than these tables say; the order in which they rank levels is the same.
+The coder (docs/FORMAT.md, "Level streams") adapts to each layer and also sees neighbours, so that a file is some
+percent smaller than these tables say; the order in which they rank levels is the same.
 """
 
 import torch
