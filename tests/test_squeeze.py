@@ -1,6 +1,9 @@
 """Integer networks: what they compute, how they are made, and that a file of the wanted size comes out."""
 
+import signal
+from binascii import crc32
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -268,8 +271,6 @@ def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_pat
 
     def stop(progress: object) -> None:
         if progress.step == 7:
-            import signal
-
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -316,11 +317,9 @@ def test_damage_is_an_error_or_another_network(damage: bytes, where: int) -> Non
     data = bytearray(_example())
     where = 24 + where % (len(data) - 24 - len(damage))
     data[where : where + len(damage)] = damage
-    data[12:16] = __import__("binascii").crc32(bytes(data[16:])).to_bytes(4, "little")
-    try:
+    data[12:16] = crc32(bytes(data[16:])).to_bytes(4, "little")
+    with suppress(FormatError, BadGraph):
         sqz.decode(bytes(data))
-    except (FormatError, BadGraph):
-        pass
 
 
 _kept: list[bytes] = []

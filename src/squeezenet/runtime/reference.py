@@ -85,7 +85,7 @@ class Runner:
 
     def _apply(self, op: Op, index: int, operands: list[FloatArray], shape: Shape) -> FloatArray:
         x = operands[0]
-        y: Real
+        y: Any
         match op:
             case Conv():
                 weight, bias = self._weights[op.name]
@@ -110,8 +110,7 @@ class Runner:
                 y = x + operands[1]
             case Flatten():
                 y = x.ravel()
-        result: FloatArray = y
-        return result
+        return np.asarray(y, np.float32)
 
 
 def run(model: Model, images: FloatArray) -> FloatArray:
