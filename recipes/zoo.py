@@ -20,8 +20,7 @@ from squeezenet.files import write_atomically
 
 RECIPE = Path(__file__).with_name("cifar10.toml")
 SQUEEZE = (
-    "--density", "keep", "--bits", "4", "--objective", "distill", "--share-epochs", "2", "--batch-size", "100",
-    "--lr", "3e-4",
+    "--method", "squeeze", "--max-bytes", "100000", "--objective", "distill", "--epochs", "5", "--batch-size", "100",
 )  # fmt: skip
 
 

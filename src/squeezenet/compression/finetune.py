@@ -32,6 +32,9 @@ NO_AUGMENTATION = Augmentation(mirror=False)
 WARMUP = 0.1
 MAX_GRADIENT = 1.0
 
+SHIFT = 16
+"""Images are moved by up to this part of their side while distilling."""
+
 IMAGES_PER_CLASS = 50
 """Labels teach more than the uncompressed network does only where there are enough of them."""
 
@@ -80,13 +83,16 @@ def teaching_for(
 ) -> Teaching:
     """What `network` learns from `pixels`: labels where there are enough of them, else what it answers now.
 
-    Without an `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
+    Without an `augmentation`, photographs are mirrored and moved while distilling: the teacher answers whatever it is
+    shown.
     """
     if objective == "auto":
         objective = choose_objective(pixels, model.graph.classes)
     teacher = teacher_of(network) if objective == "distill" else None
     mirror = objective == "distill" and model.preparation.channels != "L"
-    return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror))
+    pad = model.preparation.crop // SHIFT if mirror else 0
+    usual = Augmentation(mirror=mirror, pad=pad)
+    return Teaching(pixels, model.preparation, objective, teacher, augmentation or usual)
 
 
 def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
@@ -149,6 +155,6 @@ def loss_of(network: nn.Module, teaching: Teaching, images: Tensor, chosen: Tens
         assert teaching.pixels.labels is not None
         return F.cross_entropy(logits, torch.from_numpy(teaching.pixels.labels[chosen.numpy()]))
     assert teaching.teacher is not None
-    with torch.no_grad():
-        target = F.log_softmax(teaching.teacher(images), 1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+        target = F.log_softmax(teaching.teacher(images).float(), 1)
     return F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean")
