@@ -20,7 +20,7 @@ from squeezenet.files import write_atomically
 
 RECIPE = Path(__file__).with_name("cifar10.toml")
 SQUEEZE = (
-    "--method", "squeeze", "--max-bytes", "100000", "--objective", "distill", "--epochs", "5", "--batch-size", "100",
+    "--method", "squeeze", "--max-bytes", "100000", "--objective", "both", "--epochs", "5", "--batch-size", "100",
 )  # fmt: skip
 
 

@@ -313,6 +313,29 @@ def test_models_that_are_none(refused, verb, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("options", "largest"),
+    [
+        (["--max-bytes", 5000, "--epochs", 0], 5000),
+        (["--max-bytes", 4000, "--epochs", 0.2, "--data", "digits", "--limit", 64], 4000),
+        (["--max-loss", 60, "--epochs", 1, "--data", "digits", "--limit", 64], 10_000),
+    ],
+)
+def test_squeeze_keeps_its_promise(said, tiny, tmp_path, options, largest):
+    """Bytes, or points of top-1; and the file is an integer network that every verb reads."""
+    out = tmp_path / "s.sqz"
+    squeezed = said("compress", tiny, "--method", "squeeze", "--out", out, *options)
+    assert squeezed["bytes"] == out.stat().st_size <= largest
+    if "--max-loss" in options:
+        assert squeezed["top1_after"] >= squeezed["top1_before"] - 60
+    assert not (tmp_path / "s.sqz.work").exists()
+    assert sqz.read(out).scales
+    assert said("inspect", out)["parameters"] == squeezed["parameters"]
+    assert said("evaluate", out, "--data", "digits", "--limit", 20)["images"] == 20
+    floats = said("convert", out, tmp_path / "f.safetensors")
+    assert floats["parameters"] == squeezed["parameters"]
+
+
+@pytest.mark.parametrize(
     ("option", "value"),
     [
         ("--bits", "0"), ("--bits", "six"), ("--bits", "8,5,3"), ("--bits", "13"), ("--bits", "-3"),

@@ -83,7 +83,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--bits", help="index width: 6, or 8,5 for convolutions, fully connected layers (default 8,5)")
     parser.add_argument("--init", choices=("linear", "density", "random"), help="first centroids (default linear)")
-    parser.add_argument("--objective", choices=("auto", "labels", "distill"), default="auto", help="what to retrain on")
+    parser.add_argument("--objective", choices=("auto", "labels", "distill", "both"), default="auto", help="what to retrain on")
     parser.add_argument("--factor-epochs", type=float, metavar="N", help="retraining in low rank")
     parser.add_argument("--prune-epochs", type=float, metavar="N", help="retraining after pruning, in all")
     parser.add_argument("--share-epochs", type=float, metavar="N", help="training of the centroids")
@@ -195,7 +195,8 @@ def squeezing_of(args: Namespace) -> Squeezing:
 
 
 def _told(size: int, top1: float) -> None:
-    print(f"{size:,} bytes: top-1 {top1:.2f}%", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(f"{size:,} bytes: top-1 {top1:.2f}%", file=sys.stderr)
 
 
 def parse_method(text: str) -> set[str]:

@@ -3,7 +3,7 @@
     >>> fine_tune(network, tuning, Tuning(epochs=2))            # doctest: +SKIP
 
 With labels the loss is cross-entropy; without, the network learns to answer as it did before it was compressed
-(distillation: Hinton et al. 2015), which needs images only.
+(distillation: Hinton et al. 2015), which needs images only; "both" is the mean of the two.
 """
 
 import copy
@@ -24,7 +24,7 @@ from squeezenet.models.network import Network
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 
-Objective = Literal["labels", "distill"]
+Objective = Literal["labels", "distill", "both"]
 
 NO_AUGMENTATION = Augmentation(mirror=False)
 
@@ -50,7 +50,7 @@ class Teaching:
     augmentation: Augmentation = NO_AUGMENTATION
 
     def __post_init__(self) -> None:
-        if self.objective == "labels" and self.pixels.labels is None:
+        if self.objective != "distill" and self.pixels.labels is None:
             raise DataError("these images have no labels; fine-tune by distillation instead")
 
 
@@ -88,8 +88,8 @@ def teaching_for(
     """
     if objective == "auto":
         objective = choose_objective(pixels, model.graph.classes)
-    teacher = teacher_of(network) if objective == "distill" else None
-    mirror = objective == "distill" and model.preparation.channels != "L"
+    teacher = teacher_of(network) if objective != "labels" else None
+    mirror = teacher is not None and model.preparation.channels != "L"
     pad = model.preparation.crop // SHIFT if mirror else 0
     usual = Augmentation(mirror=mirror, pad=pad)
     return Teaching(pixels, model.preparation, objective, teacher, augmentation or usual)
@@ -151,10 +151,13 @@ def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None 
 def loss_of(network: nn.Module, teaching: Teaching, images: Tensor, chosen: Tensor) -> Tensor:
     """What `network` gets wrong about `images` (N, C, H, W), which are the `chosen` ones, prepared."""
     logits = network(images)
-    if teaching.objective == "labels":
+    losses = []
+    if teaching.objective != "distill":
         assert teaching.pixels.labels is not None
-        return F.cross_entropy(logits, torch.from_numpy(teaching.pixels.labels[chosen.numpy()]))
-    assert teaching.teacher is not None
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-        target = F.log_softmax(teaching.teacher(images).float(), 1)
-    return F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean")
+        losses.append(F.cross_entropy(logits, torch.from_numpy(teaching.pixels.labels[chosen.numpy()])))
+    if teaching.objective != "labels":
+        assert teaching.teacher is not None
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            target = F.log_softmax(teaching.teacher(images).float(), 1)
+        losses.append(F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean"))
+    return torch.stack(losses).mean()

@@ -61,6 +61,7 @@ def from_module(
 
 def write(model: Model, path: Path) -> None:
     """Write float weights under the names of their layers (torchvision's, for SqueezeNet), codebooks looked up."""
+    model = model.dequantised()
     state = {}
     for name, held in model.weights.items():
         state[f"{name}.weight"] = torch.from_numpy(held.weight.values().copy())

@@ -110,7 +110,7 @@ def learn(
         for step in range(first, steps):
             if step % LOOK == 0:
                 tables, bits = _count(grids)
-                wanted = start + (goal_bits - start) * min(1.0, step / (SETTLED * steps))
+                wanted = start * (goal_bits / start) ** min(1.0, step / (SETTLED * steps))
                 trade *= exp(GAIN * max(-1.0, min(1.0, 10 * (bits / wanted - 1))))
             chosen = _chosen(step, batch_size, count, learning.seed)
             random = torch.Generator().manual_seed(learning.seed * 1_000_003 + step)

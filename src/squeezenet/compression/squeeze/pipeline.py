@@ -40,7 +40,8 @@ from squeezenet.version import __version__
 CALIBRATION_IMAGES = 96
 SENSITIVITY_IMAGES = 64
 HEADROOM = 1.3
-"""How much larger than the goal the network is when it begins to learn: what to leave out is better learned."""
+"""How much larger than the goal the network is, at least, when it begins to learn; and never less than what
+`USUAL_RATIO` gives: what to leave out is better learned than rounded away."""
 
 USUAL_RATIO = 16
 """How many times smaller than float32 a file is when nobody says."""
@@ -104,7 +105,8 @@ def squeeze(
     if goal <= least:
         raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
     learns = pixels is not None and settings.learning.epochs > 0
-    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1.0))
+    start = max(goal * HEADROOM, model.float32_bytes / USUAL_RATIO) if learns else goal
+    network, trade = round_to_size(model, known, start)
     if learns:
         assert pixels is not None
         teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
