@@ -67,3 +67,14 @@ def test_without_the_tools_it_says_so_in_one_line():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "ip and tc not found" in done.stderr
+
+
+def test_low_rank_by_weights_and_by_outputs_have_as_many_parameters():
+    given = ["digits", "--data", "digits", "--val", "digits", "--images", "32", "--judge-by", "50", "--ratios", "1.5"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "low_rank.py"), *given], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    whole, weights, outputs = map(json.loads, done.stdout.splitlines())
+    assert (weights["by"], outputs["by"]) == ("weights", "outputs")
+    assert max(weights["parameters"], outputs["parameters"]) <= whole["parameters"] / 1.5
