@@ -126,3 +126,14 @@ def test_sizes_of_a_file_beside_other_coders(tmp_path):
     assert all(rows[coder, "integers"]["bytes"] < row["bytes"] for (coder, of), row in rows.items() if of == "float32")
     assert done.stdout.count("\n| ") == 12
     assert done.stdout.endswith("nncodec not measured\n")
+
+
+def test_low_rank_by_weights_and_by_outputs_have_as_many_parameters():
+    given = ["digits", "--data", "digits", "--val", "digits", "--images", "32", "--judge-by", "50", "--ratios", "1.5"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "low_rank.py"), *given], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    whole, weights, outputs = map(json.loads, done.stdout.splitlines())
+    assert (weights["by"], outputs["by"]) == ("weights", "outputs")
+    assert max(weights["parameters"], outputs["parameters"]) <= whole["parameters"] / 1.5

@@ -61,7 +61,7 @@ def test_sizes_are_of_files_and_say_so(files, small, tmp_path, capsys):
         assert row["bytes"] == len(sqz.encode(model))
         assert row["ratio"] == pytest.approx(small["alexnet"].float32_bytes / row["bytes"], abs=0.01)
         assert (row["nonzero"], row["top1"], row["data"]) == (model.nonzero, None, None)
-        assert row["weights"] == "random, seed 0"
+        assert (row["weights"], row["accuracy"]) == ("random, seed 0", "size only")
     whole, svd, pruned, deep, small_whole, eight, six = (row["bytes"] for row in rows)
     assert whole > svd > deep
     assert whole > pruned > deep
@@ -78,6 +78,7 @@ def test_networks_trained_here_are_retrained_and_judged(files, tmp_path, capsys)
     assert len({row["file"] for row in rows}) == len(rows)
     for row in rows[7:]:
         assert row["weights"].endswith(".sqz, trained here")
+        assert row["accuracy"] == "measured"
         assert (row["images"], row["data"]) == (359, "digits")
         assert 0 <= row["top1"] <= row["top5"] <= 100
     assert all(row["top1"] is None for row in rows[:7])
@@ -96,6 +97,8 @@ def test_published_weights_that_came_squeezed_are_not_squeezed_again(files, smal
     assert eight["nonzero"] == six["nonzero"] == published.nonzero
     assert eight["images"] == six["images"] == 359
     assert eight["weights"].endswith("published.sqz, as published")
+    unjudged = run(capsys, "--out", tmp_path / "out", "--weights", tmp_path / "published.sqz")
+    assert [row["accuracy"] for row in unjudged[4:]] == ["size only", "not judged", "not judged"]
 
 
 def test_people_see_both_figures_and_what_was_not_measured(files, tmp_path, capsys):

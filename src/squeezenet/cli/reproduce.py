@@ -1,7 +1,8 @@
 """`squeezenet reproduce table2 --out DIR`: what the paper printed, and beside it what comes out here.
 
 Sizes are of files, written to DIR and read again. Accuracies are those of the files, where there are trained weights
-and images to judge by: the paper's are of ImageNet, ours of whatever a row names. A row without says "size only".
+and images to judge by: the paper's are of ImageNet, ours of whatever a row names. Rows of random weights say "size
+only", those of trained weights without images "not judged".
 """
 
 import os
@@ -23,6 +24,8 @@ from squeezenet.errors import UsageError
 from squeezenet.formats import load_model
 from squeezenet.model import Model, Shared
 from squeezenet.runtime.reference import Runner
+
+RANDOM = "random"
 
 RETRAINING = Tuning(batch_size=100, lr=3e-4)
 """Of networks trained here; published weights have few images to learn from and are retrained as `compress` does."""
@@ -109,7 +112,7 @@ def render(result: dict[str, Any]) -> str:
     rows = []
     for row in result["rows"]:
         paper = row["paper"]
-        measured = f"{row['top1']:.2f} / {row['top5']:.2f}" if row["top1"] is not None else "size only"
+        measured = f"{row['top1']:.2f} / {row['top5']:.2f}" if row["accuracy"] == "measured" else row["accuracy"]
         rows.append([
             f"{row['network']}, {row['method']}", row["data_type"], f"{paper['megabytes']:g}",
             f"{row['bytes'] / 1e6:.3g}" if row["bytes"] < 1e8 else f"{row['bytes'] / 1e6:.0f}",
@@ -117,7 +120,7 @@ def render(result: dict[str, Any]) -> str:
             f"{paper['top1']} / {paper['top5']}", measured, row["weights"],
         ])  # fmt: skip
     judged = {row["weights"]: f"{row['weights']}: {row['images']:,} images of {row['data']}" for row in result["rows"]
-              if row["top1"] is not None}  # fmt: skip
+              if row["accuracy"] == "measured"}  # fmt: skip
     return "\n".join([
         table(head, rows),
         "",
@@ -141,7 +144,7 @@ def table2(args: Namespace, out: Path) -> list[dict[str, Any]]:
     if all(trained):  # before anything takes time: these may not fit
         here = {name: _trained(run, args) for name, run in (("AlexNet", args.alexnet), ("SqueezeNet", args.squeezenet))}
     published = None if args.weights is None else _published(args)
-    drawn = f"random, seed {args.seed}"
+    drawn = f"{RANDOM}, seed {args.seed}"
     alexnet = Subject(load_model("alexnet", args.seed), drawn)
     squeezenet = Subject(load_model("squeezenet1_0", args.seed), drawn)
     subjects = {"AlexNet": [alexnet], "SqueezeNet": [published or squeezenet]}
@@ -211,11 +214,16 @@ def _squeeze(subject: Subject, printed: Printed, args: Namespace, pruned: list[M
 
 def _judged(written: Model, subject: Subject) -> dict[str, Any]:
     if subject.judge is None:
-        return {"top1": None, "top5": None, "images": 0, "data": None}
+        why = "size only" if subject.weights.startswith(RANDOM) else "not judged"
+        return {"accuracy": why, "top1": None, "top5": None, "images": 0, "data": None}
     score = evaluate(Runner(written, os.cpu_count() or 1), subject.judge, written.preparation)
     return {
-        "top1": round(score.top1, 4), "top5": round(score.top5, 4), "images": score.images, "data": subject.data
-    }  # fmt: skip
+        "accuracy": "measured",
+        "top1": round(score.top1, 4),
+        "top5": round(score.top5, 4),
+        "images": score.images,
+        "data": subject.data,
+    }
 
 
 def _trained(run: str, args: Namespace) -> Subject:
