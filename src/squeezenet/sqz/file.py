@@ -23,7 +23,7 @@ from squeezenet.errors import (
 from squeezenet.files import write_atomically
 from squeezenet.graph import Graph
 from squeezenet.model import Model, Weights
-from squeezenet.sqz import graphs, tensors, text
+from squeezenet.sqz import floats, graphs, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
 
 MAGIC = b"\x89SQZ"
@@ -70,7 +70,7 @@ def encode(model: Model) -> bytes:
     for op in model.graph.layers:
         weights = model.weights[op.name]
         tensors.put_weight(body, weights.weight)
-        body += tensors.floats(weights.bias)
+        body += floats.shortest(weights.bias)
     total = _HEADER.size + len(body)
     if _weight_count(model.graph) > most_weights(total):
         raise ModelError(
@@ -106,7 +106,7 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
     for op in graph.layers:
         start, body.what = body.at, op.name
         weight = tensors.take_weight(body, shapes[op.name])
-        weights[op.name] = Weights(weight, tensors.take_floats(body, op.out))
+        weights[op.name] = Weights(weight, floats.take(body, op.out))
         found.append(Section(op.name, body.at - start))
     body.what = "weights"
     body.finish()
