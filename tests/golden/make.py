@@ -2,8 +2,9 @@
 
     python tests/golden/make.py
 
-tiny_v1.sqz holds every operation and every coding; tiny_v1.json what any reader must get from it. All numbers come
-from integer arithmetic, so they are the same on every machine.
+tiny_v1.sqz holds every operation and every coding there was at first; levels_v1.sqz the codings that came later: level
+streams, and both forms for lists of floats. The .json beside each says what any reader must get from it. All numbers
+come from integer arithmetic, so they are the same on every machine. A file that exists is left alone.
 """
 
 import json
@@ -95,6 +96,32 @@ def model() -> Model:
     )
 
 
+def levels_model() -> Model:
+    """Two layers with most weights pruned, the rest near zero: what level streams are for."""
+    graph = Graph(
+        (3, 13, 13),
+        (
+            Conv((0,), "conv1", 24, (3, 3), (2, 2)),
+            ReLU((1,)),
+            GlobalAvgPool((2,)),
+            Flatten((3,)),
+            Linear((4,), "fc", 40),
+        ),
+    )
+    weights = {}
+    for seed, (name, shape) in enumerate(graph.weight_shapes().items()):
+        drawn = numbers(2 * prod(shape), seed)
+        ranks = (drawn[::2] + drawn[1::2]) // 2 // 40  # -13 to 12, the middle most often
+        ranks[abs(ranks) < 5] = 0
+        indices = np.where(ranks == 0, 0, np.where(ranks < 0, ranks + 14, ranks + 5)).astype(np.uint16)
+        codebook = np.array([i / 7 for i in (*range(-13, -4), *range(5, 13))], np.float32)
+        weights[name] = Weights(
+            Shared(indices.reshape(shape), codebook), (numbers(shape[0], seed + 5) / 77).astype(np.float32)
+        )
+    preparation = Preparation(16, 13, "stretch", "RGB", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
+    return Model(graph, weights, preparation, (), {"name": "levels", "made by": "tests/golden/make.py"})
+
+
 def image() -> np.ndarray:
     """The prepared image whose logits are recorded."""
     return (numbers(prod(GRAPH.input_shape), 7) / 512).astype(np.float32).reshape(1, *GRAPH.input_shape)
@@ -113,6 +140,14 @@ def facts(found: Model) -> dict[str, object]:
     }
 
 
+def release(name: str, made: Model) -> None:
+    """Write the golden file and its facts, once."""
+    path = HERE / f"{name}.sqz"
+    if not path.exists():
+        sqz.write(made, path)
+        path.with_suffix(".json").write_text(json.dumps(facts(made), indent=1, ensure_ascii=False) + "\n")
+
+
 if __name__ == "__main__":
-    sqz.write(model(), HERE / "tiny_v1.sqz")
-    (HERE / "tiny_v1.json").write_text(json.dumps(facts(model()), indent=1, ensure_ascii=False) + "\n")
+    release("tiny_v1", model())
+    release("levels_v1", levels_model())

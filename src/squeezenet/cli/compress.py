@@ -83,7 +83,9 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--bits", help="index width: 6, or 8,5 for convolutions, fully connected layers (default 8,5)")
     parser.add_argument("--init", choices=("linear", "density", "random"), help="first centroids (default linear)")
-    parser.add_argument("--objective", choices=("auto", "labels", "distill", "both"), default="auto", help="what to retrain on")
+    parser.add_argument(
+        "--objective", choices=("auto", "labels", "distill", "both"), default="auto", help="what to retrain on"
+    )
     parser.add_argument("--factor-epochs", type=float, metavar="N", help="retraining in low rank")
     parser.add_argument("--prune-epochs", type=float, metavar="N", help="retraining after pruning, in all")
     parser.add_argument("--share-epochs", type=float, metavar="N", help="training of the centroids")

@@ -27,6 +27,8 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> dict[str, Any]:
     """Versions, and whether a file that is written here gives back what went in. Raises if it does not."""
     _self_test()
+    from squeezenet.sqz.levels import HAS_ENGINE
+
     libraries = {name: _version(name) for name in (*BASE, *WORKSHOP, *OPTIONAL)}
     return {
         "squeezenet": __version__,
@@ -35,6 +37,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "processor": platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "libraries": libraries,
+        "engine": "C" if HAS_ENGINE else "Python",
         "can_classify": all(libraries[name] for name in BASE),
         "can_train": all(libraries[name] for name in WORKSHOP),
         "self_test": "passed",
@@ -49,6 +52,10 @@ def render(result: dict[str, Any]) -> str:
         table(["library", "version"], rows),
         "self-test passed: a model was written, read back, and gave the same answer",
     ]
+    if result["engine"] == "C":
+        lines.append("weights are read and written by the C engine")
+    else:
+        lines.append("weights are read and written in Python, slowly: reinstall where there is a C compiler")
     if not result["can_train"]:
         lines.append("classify and inspect work; for the rest: pip install 'squeezenet[train]'")
     return "\n".join(lines)

@@ -25,7 +25,7 @@ from squeezenet.fixed_point import Scale
 from squeezenet.graph import Graph
 from squeezenet.integer_graph import check_scales
 from squeezenet.model import Model, Weights
-from squeezenet.sqz import graphs, integers, tensors, text
+from squeezenet.sqz import floats, graphs, integers, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
 
 MAGIC = b"\x89SQZ"
@@ -78,7 +78,7 @@ def encode(model: Model) -> bytes:
             integers.put_layer(body, weights)
         else:
             tensors.put_weight(body, weights.weight)
-            body += tensors.floats(weights.bias)
+            body += floats.shortest(weights.bias)
     total = _HEADER.size + len(body)
     if _weight_count(model.graph) > most_weights(total):
         raise ModelError(
@@ -125,7 +125,7 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
             weights[op.name] = integers.take_layer(body, shapes[op.name])
         else:
             weight = tensors.take_weight(body, shapes[op.name])
-            weights[op.name] = Weights(weight, tensors.take_floats(body, op.out))
+            weights[op.name] = Weights(weight, floats.take(body, op.out))
         found.append(Section(op.name, body.at - start))
     body.what = "weights"
     body.finish()
