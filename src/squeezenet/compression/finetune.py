@@ -9,7 +9,7 @@ With labels the loss is cross-entropy; without, the network learns to answer as 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, log, pi
 from typing import Literal
 
 import torch
@@ -159,5 +159,8 @@ def loss_of(network: nn.Module, teaching: Teaching, images: Tensor, chosen: Tens
         assert teaching.teacher is not None
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
             target = F.log_softmax(teaching.teacher(images).float(), 1)
+            if teaching.augmentation.mirror:  # the answers to both sides of an image are better than either
+                other = F.log_softmax(teaching.teacher(images.flip(3)).float(), 1)
+                target = torch.logaddexp(target, other) - log(2)
         losses.append(F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean"))
     return torch.stack(losses).mean()
