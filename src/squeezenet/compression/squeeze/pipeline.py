@@ -174,7 +174,7 @@ def prepare(model: Model, pixels: Pixels | None, settings: Squeezing) -> Prepare
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
     """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
-    octaves, size = -23.0, 0
+    octaves, size = -26.0, 0
     seen: list[tuple[float, int, IntegerNetwork]] = []
     for _ in range(TRIES):
         network = _round(known, octaves)
