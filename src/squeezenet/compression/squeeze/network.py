@@ -22,25 +22,27 @@ from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
 from squeezenet.models.network import Network
 from squeezenet.runtime.integers import cap_level
 
+DEAD = 0.6
+"""In steps: half the width of the cell of level 0."""
+
 
 class GridWeight(nn.Module):
     """A weight whose values are learned in steps of its grid and used as whole levels.
 
-    `exponents` (out,) are eighths of an octave. What lies within `dead` of 0 becomes 0: there, levels are cheap.
+    `exponents` (out,) are eighths of an octave. What lies within `DEAD` of 0 becomes 0: there, levels are cheap.
     """
 
     exponents: Tensor
 
-    def __init__(self, steps: Tensor, exponents: Tensor, dead: float = 0.6) -> None:
+    def __init__(self, steps: Tensor, exponents: Tensor) -> None:
         super().__init__()
         self.steps = nn.Parameter(steps.detach().clone().float())
         self.register_buffer("exponents", exponents.to(torch.int64))
-        self.dead = dead
 
     def levels(self) -> Tensor:
         """Whole numbers, as float32."""
         steps = self.steps.detach()
-        return steps.round().clamp_(-MAX_LEVEL, MAX_LEVEL).masked_fill_(steps.abs() < self.dead, 0.0)
+        return steps.round().clamp_(-MAX_LEVEL, MAX_LEVEL).masked_fill_(steps.abs() < DEAD, 0.0)
 
     def forward(self) -> Tensor:
         """The levels, with a gradient to `steps`."""

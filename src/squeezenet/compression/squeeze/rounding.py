@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.network import DEAD, GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits
 from squeezenet.fixed_point import EIGHTHS, MAX_DROP, MIN_DROP, Scale
 from squeezenet.graph import Conv, Linear
@@ -37,6 +37,7 @@ GRAIN = 4
 SPREAD = 16  # eighths between the finest or coarsest output of a layer and the middle one
 DAMPING = 0.01
 BLOCK = 1024  # inputs whose errors make up for each other; larger layers are several blocks
+EDGE = 0.02  # of a step, that values keep from the edges of their cells
 PASSES = 2  # rounding, and rounding again with the costs that the first came to
 
 
@@ -88,7 +89,7 @@ def round_network(
 def _round_layer(
     op: Conv | Linear, weight: Tensor, inputs: Tensor, minds: Doubles, trade: float, source: Scale, target: Scale
 ) -> tuple[Tensor, Tensor]:
-    """Levels of the shape of `weight`, and the exponent of each output's step."""
+    """The weight in steps, each within the cell of its level, and the exponent of each output's step."""
     rows = weight.reshape(len(weight), -1).double().numpy()
     groups = op.groups if isinstance(op, Conv) else 1
     size, per_group = rows.shape[1], len(rows) // groups
@@ -102,16 +103,16 @@ def _round_layer(
     exponents = np.maximum(exponents, np.ceil(EIGHTHS * np.log2(largest)))
     exponents = np.clip(exponents, target.exponent - MAX_DROP, target.exponent - MIN_DROP)
     unit = 2.0 ** (exponents / EIGHTHS)
-    levels = np.rint(np.clip(rows / unit[:, None], -MAX_LEVEL, MAX_LEVEL))
+    steps = np.clip(rows / unit[:, None], -MAX_LEVEL, MAX_LEVEL)
     for _ in range(PASSES):
-        costs = trade * level_bits(torch.from_numpy(levels)).double().numpy()
+        costs = trade * level_bits(torch.from_numpy(np.rint(steps))).double().numpy()
         for group, per_block in enumerate(solvers):
             outputs = slice(group * per_group, (group + 1) * per_group)
             for block, solver in zip(blocks, per_block, strict=True):
                 gain = minds[outputs] * unit[outputs] ** 2 / 2
-                levels[outputs, block] = _round_rows(rows[outputs, block] / unit[outputs, None], gain, solver, costs)
+                steps[outputs, block] = _round_rows(rows[outputs, block] / unit[outputs, None], gain, solver, costs)
     exponents = exponents - source.exponent
-    return torch.from_numpy(levels).float().reshape(weight.shape), torch.from_numpy(exponents.astype(np.int64))
+    return torch.from_numpy(steps).float().reshape(weight.shape), torch.from_numpy(exponents.astype(np.int64))
 
 
 def _exponents(curvature: Doubles, trade: float) -> Doubles:
@@ -122,10 +123,14 @@ def _exponents(curvature: Doubles, trade: float) -> Doubles:
 
 
 def _round_rows(rows: Doubles, gain: Doubles, solver: Solver, costs: Doubles) -> Doubles:
-    """Levels of `rows` (outputs, inputs), given in steps. `gain`: what a squared error of a step costs, by output."""
+    """The levels of `rows` (outputs, inputs), given in steps, each with as much of the value it stands for as rounds to it.
+
+    `gain` is what a squared error of a step costs, by output. Learning goes on from the values: were all of them whole,
+    none would change for a while and then many at once.
+    """
     order, factor = solver
     rows = rows[:, order].copy()
-    levels = np.empty_like(rows)
+    steps = np.empty_like(rows)
     top = len(costs) - 1
     for i in range(rows.shape[1]):
         value = np.clip(rows[:, i], -top, top)
@@ -137,11 +142,17 @@ def _round_rows(rows: Doubles, gain: Doubles, solver: Solver, costs: Doubles) ->
             cost = scale * (size - candidate) ** 2 + costs[candidate.astype(np.int64)]
             chosen = np.where(cost < best, candidate, chosen)
             best = np.minimum(cost, best)
-        levels[:, i] = chosen = np.copysign(chosen, value)
+        chosen = np.copysign(chosen, value)
+        room = np.where(chosen == 0, DEAD - EDGE, 0.5 - EDGE)
+        inner = np.where(np.abs(chosen) == 1, 1 - DEAD - EDGE, room)  # towards zero, where the cell of 0 is wider
+        away = (value - chosen) * np.sign(chosen)
+        steps[:, i] = chosen + np.where(
+            chosen == 0, np.clip(value, -room, room), np.sign(chosen) * np.clip(away, -inner, room)
+        )
         error = (rows[:, i] - chosen) / factor[i, i]
         rows[:, i + 1 :] -= error[:, None] * factor[i, i + 1 :]
-    back = np.empty_like(levels)
-    back[:, order] = levels
+    back = np.empty_like(steps)
+    back[:, order] = steps
     return back
 
 
