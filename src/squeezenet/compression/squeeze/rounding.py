@@ -123,7 +123,7 @@ def _exponents(curvature: Doubles, trade: float) -> Doubles:
 
 
 def _round_rows(rows: Doubles, gain: Doubles, solver: Solver, costs: Doubles) -> Doubles:
-    """The levels of `rows` (outputs, inputs), given in steps, each with as much of the value it stands for as rounds to it.
+    """The levels of `rows` (outputs, inputs), given in steps, each with as much of its value as rounds to it.
 
     `gain` is what a squared error of a step costs, by output. Learning goes on from the values: were all of them whole,
     none would change for a while and then many at once.
