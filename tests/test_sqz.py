@@ -435,7 +435,7 @@ DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
     "nothing": (b"", NotSqz),
     "another file": (b"\x89PNG\r\n\x1a\n" + bytes(50), NotSqz),
     "version 2": (patched(4, b"\2"), UnsupportedVersion),
-    "a flag": (patched(5, b"\1"), UnsupportedVersion),
+    "a flag": (patched(5, b"\2"), UnsupportedVersion),
     "a reserved bit": (patched(7, b"\x80"), UnsupportedVersion),
     "half a header": (SMALL[:20], Truncated),
     "cut short": (SMALL[:-1], Truncated),

@@ -10,7 +10,7 @@ can be left out most cheaply is found on the way: whole rows and channels go fir
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, exp, pi
+from math import cos, exp, log, pi
 from pathlib import Path
 
 import torch
@@ -35,8 +35,9 @@ SETTLED = 0.6
 LOOK = 10
 """Steps between two counts of the levels."""
 
-GAIN = 0.2
-"""How strongly the trade answers to a size that is off: e ** (GAIN * log-ratio) every `LOOK` steps."""
+SHARPNESS = 10.0  # a size that is off by a tenth is answered with full strength:
+GAIN = 0.3  # the trade grows or falls by a factor of e ** GAIN at every look,
+DAMPING = 2.0  # and is e ** DAMPING times as strong, or weak, as long as it lasts
 
 WARMUP = 0.05
 SAVE_SECONDS = 60
@@ -48,8 +49,8 @@ class Learning:
 
     epochs: float = 4.0
     batch_size: int = 16
-    lr: float = 0.02
-    bias_lr: float = 0.02
+    lr: float = 0.002
+    bias_lr: float = 0.002
     seed: int = 0
 
 
@@ -92,7 +93,7 @@ def learn(
         betas=(0.9, 0.99),
     )
     tables, bits = _count(grids)
-    first, start = 0, bits
+    first, start, now = 0, bits, trade
     if checkpoints and (found := load_newest(checkpoints)):
         restore_module(network, found.tensors, "network.")
         restore_optimiser(optimizer, found.tensors, "optimiser.")
@@ -111,7 +112,9 @@ def learn(
             if step % LOOK == 0:
                 tables, bits = _count(grids)
                 wanted = start * (goal_bits / start) ** min(1.0, step / (SETTLED * steps))
-                trade *= exp(GAIN * max(-1.0, min(1.0, 10 * (bits / wanted - 1))))
+                off = max(-1.0, min(1.0, SHARPNESS * log(bits / wanted)))
+                trade *= exp(GAIN * off)
+                now = trade * exp(DAMPING * off)
             chosen = _chosen(step, batch_size, count, learning.seed)
             random = torch.Generator().manual_seed(learning.seed * 1_000_003 + step)
             climb = min(1.0, (step + 1) / (WARMUP * steps))
@@ -125,9 +128,11 @@ def learn(
             with torch.no_grad():
                 for name, grid in grids.items():
                     assert grid.steps.grad is not None
-                    grid.steps.grad += trade * rate_gradient(grid.steps, tables[name])
+                    grid.steps.grad += now * rate_gradient(grid.steps, tables[name])
             optimizer.step()
             tick(Progress(step + 1, steps, float(loss.detach()), bits, trade))
+            if (step + 1) % LOOK:  # between two looks there is more to remember
+                continue
             if interrupted.is_set() or time.monotonic() - saved > SAVE_SECONDS:
                 save(step + 1)
                 saved = time.monotonic()

@@ -50,6 +50,9 @@ STAGES = 8  # sizes that a search for the smallest is planned with,
 STAGE = 0.75  # each this share of the one before,
 FINEST = 0.9  # until a step as small as this fails
 
+STEEPNESS = 4
+"""The power of the size by which the trade grows, to begin with; learning steers it."""
+
 CLOSE = 0.01  # a size is met when it is at most this share below it
 TRIES = 6
 TRIMS = 12
@@ -217,6 +220,7 @@ def learn_to_size(
     others = size - bits / 8  # what is not levels, less what the coder gains over the tables
     # The coder's gain over the tables is a share of what there is to code.
     goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
+    trade *= max(1.0, bits / goal) ** STEEPNESS
     with tqdm(desc="learning", unit="step", leave=False, disable=None) as bar:
 
         def tick(progress: Progress) -> None:

@@ -1,7 +1,7 @@
 """What levels cost in the file: a table of bits by magnitude, from how often each occurs in a layer.
 
     >>> level_bits(torch.tensor([0.0, 0, 0, 1]))[:2].round(decimals=1).tolist()
-    [0.5, 2.6]
+    [0.5, 3.0]
 
 The coder (docs/FORMAT.md, "Level streams") adapts to each layer and also sees neighbours, so that a file is some
 percent smaller than these tables say; the order in which they rank levels is the same.
