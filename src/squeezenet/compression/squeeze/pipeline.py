@@ -39,9 +39,9 @@ from squeezenet.version import __version__
 
 CALIBRATION_IMAGES = 96
 SENSITIVITY_IMAGES = 64
-HEADROOM = 1.3
-"""How much larger than the goal the network is, at least, when it begins to learn; and never less than what
-`USUAL_RATIO` gives: what to leave out is better learned than rounded away."""
+HEADROOM = 1.2
+"""How much larger than the goal the network is when it begins to learn. Rounding knows better what to leave out than a
+short run of learning: a VGG on CIFAR-10 had 87.7% after rounding to a 40th, 82% after learning down to a 26th."""
 
 USUAL_RATIO = 16
 """How many times smaller than float32 a file is when nobody says."""
@@ -54,7 +54,7 @@ STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
 
 CLOSE = 0.01  # a size is met when it is at most this share below it
-TRIES = 6
+TRIES = 5
 TRIMS = 12
 
 
@@ -108,8 +108,7 @@ def squeeze(
     if goal <= least:
         raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
     learns = pixels is not None and settings.learning.epochs > 0
-    start = max(goal * HEADROOM, model.float32_bytes / USUAL_RATIO) if learns else goal
-    network, trade = round_to_size(model, known, start)
+    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1))
     if learns:
         assert pixels is not None
         teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
