@@ -20,8 +20,8 @@ from squeezenet.files import write_atomically
 
 RECIPE = Path(__file__).with_name("cifar10.toml")
 SQUEEZE = (
-    "--method", "squeeze", "--max-bytes", "99500", "--objective", "both", "--epochs", "2", "--batch-size", "100",
-    "--lr", "0.004",
+    "--density", "keep", "--bits", "4", "--objective", "distill", "--share-epochs", "2", "--batch-size", "100",
+    "--lr", "3e-4",
 )  # fmt: skip
 
 

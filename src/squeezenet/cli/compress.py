@@ -70,7 +70,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--max-loss", type=float, metavar="P", help="squeeze: the smallest file that loses at most P points of top-1"
     )
-    parser.add_argument("--epochs", type=float, metavar="N", help="squeeze: how long to learn; 0: not at all")
+    parser.add_argument("--epochs", type=float, metavar="N", help="squeeze: how long to learn (usually not at all)")
     parser.add_argument(
         "--rank",
         metavar="KEPT",
