@@ -9,7 +9,7 @@ With labels the loss is cross-entropy; without, the network learns to answer as 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, log, pi
+from math import cos, pi
 from typing import Literal
 
 import torch
@@ -31,9 +31,6 @@ NO_AUGMENTATION = Augmentation(mirror=False)
 # A network without batch normalisation that just lost most of its weights is easily thrown off for good.
 WARMUP = 0.1
 MAX_GRADIENT = 1.0
-
-SHIFT = 16
-"""Images are moved by up to this part of their side while distilling."""
 
 IMAGES_PER_CLASS = 50
 """Labels teach more than the uncompressed network does only where there are enough of them."""
@@ -83,16 +80,13 @@ def teaching_for(
 ) -> Teaching:
     """What `network` learns from `pixels`: labels where there are enough of them, else what it answers now.
 
-    Without an `augmentation`, photographs are mirrored and moved while distilling: the teacher answers whatever it is
-    shown.
+    Without an `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
     """
     if objective == "auto":
         objective = choose_objective(pixels, model.graph.classes)
     teacher = teacher_of(network) if objective != "labels" else None
     mirror = teacher is not None and model.preparation.channels != "L"
-    pad = model.preparation.crop // SHIFT if mirror else 0
-    usual = Augmentation(mirror=mirror, pad=pad)
-    return Teaching(pixels, model.preparation, objective, teacher, augmentation or usual)
+    return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror))
 
 
 def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
@@ -157,10 +151,7 @@ def loss_of(network: nn.Module, teaching: Teaching, images: Tensor, chosen: Tens
         losses.append(F.cross_entropy(logits, torch.from_numpy(teaching.pixels.labels[chosen.numpy()])))
     if teaching.objective != "labels":
         assert teaching.teacher is not None
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            target = F.log_softmax(teaching.teacher(images).float(), 1)
-            if teaching.augmentation.mirror:  # the answers to both sides of an image are better than either
-                other = F.log_softmax(teaching.teacher(images.flip(3)).float(), 1)
-                target = torch.logaddexp(target, other) - log(2)
+        with torch.no_grad():
+            target = F.log_softmax(teaching.teacher(images), 1)
         losses.append(F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean"))
     return torch.stack(losses).mean()
