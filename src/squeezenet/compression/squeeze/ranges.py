@@ -21,8 +21,8 @@ from squeezenet.models.network import Network
 SAMPLE = 1 << 16  # elements of a value that are kept to choose its step by
 WIDE_BITS = 15  # of logits
 TRIED = 3
-"""Eighths below the step that cuts nothing off. Largest values matter more than their squared error says: on the authors'
-network 8-bit activations alone diverged by 0.026, 0.018 and 0.024 nats with 0, 3 and 10."""
+"""Eighths below the step that cuts nothing off. Largest values matter more than their squared error says: on the
+authors' network 8-bit activations alone diverged by 0.026, 0.018 and 0.024 nats with 0, 3 and 10."""
 
 
 @dataclass(frozen=True)
