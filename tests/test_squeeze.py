@@ -279,6 +279,11 @@ def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_pat
     learn(again, teaching, learning, 5000.0, 1e-4, checkpoints=tmp_path)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+    other, alone = fresh(), fresh()  # to another size: what is left there is of no use
+    learn(other, teaching, learning, 4000.0, 1e-4, checkpoints=tmp_path)
+    learn(alone, teaching, learning, 4000.0, 1e-4)
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
 
 
 def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:

@@ -190,6 +190,8 @@ def squeezing_of(args: Namespace) -> Squeezing:
         raise UsageError("--max-bytes and --max-loss: give one of them; the other is what comes out")
     if (args.max_bytes is not None and args.max_bytes < 1) or (args.max_loss is not None and args.max_loss < 0):
         raise UsageError("--max-bytes must be at least 1, --max-loss at least 0")
+    if args.epochs and args.data is None:
+        raise UsageError(f"--epochs {args.epochs:g}: there is nothing to learn from; pass --data")
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr, "bias_lr": args.lr}
     learning = replace(Learning(), **{name: value for name, value in given.items() if value is not None})
     augmentation = None if args.mirror is None else Augmentation(mirror=args.mirror)

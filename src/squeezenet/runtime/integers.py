@@ -28,15 +28,11 @@ class IntegerRunner(Runner):
         self._scales = model.scales
         super().__init__(model, threads)
         self._drops: dict[str, Integers] = {}
-        self._exact: dict[str, type] = {}
         for op in model.graph.layers:
             weight = model.weights[op.name].weight
-            if not isinstance(weight, Grid):
-                raise ModelError(f"{op.name}: the weights of an integer network are levels on a grid")
+            assert isinstance(weight, Grid)
             source, target = self._scales[op.inputs[0]], self._scales[model.graph.ops.index(op) + 1]
             self._drops[op.name] = target.exponent - source.exponent - weight.exponents.astype(np.int64)
-            most = 255 * int(np.abs(weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))
-            self._exact[op.name] = np.float32 if most < 1 << 24 else np.float64
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """Prepared images (N, channels, height, width) -> logits (N, classes): whole numbers times one float32."""
@@ -46,7 +42,8 @@ class IntegerRunner(Runner):
     def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
         held = model.weights[op.name]
         assert isinstance(held.weight, Grid)
-        levels = held.weight.levels.astype(np.float32)
+        most = 255 * int(np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))
+        levels = held.weight.levels.astype(np.float32 if most < 1 << 24 else np.float64)
         shape = (op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else levels.shape
         return levels.reshape(shape), held.bias
 
@@ -87,8 +84,7 @@ class IntegerRunner(Runner):
 
     def _layer(self, op: Conv | Linear, x: FloatArray, target: Scale, shape: Shape) -> FloatArray:
         weight, bias = self._weights[op.name]
-        kind = self._exact[op.name]
-        weight, x = weight.astype(kind, copy=False), x.astype(kind, copy=False)
+        x = x.astype(weight.dtype, copy=False)
         if isinstance(op, Conv):
             sums = convolve(op, x, weight, (shape[1], shape[2])).reshape(op.out, -1)
         else:

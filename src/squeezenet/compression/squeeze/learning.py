@@ -3,13 +3,13 @@
     >>> learn(network, teaching, Learning(epochs=4), goal_bits=8 * 250_000)            # doctest: +SKIP
 
 The loss is cross-entropy or distillation; the gradient of the code's length (`rate`) is added to that of the weights,
-and its weight, `trade`, is steered so that the levels reach the wanted size after `SETTLED` of the run. What
-can be left out most cheaply is found on the way: whole rows and channels go first, because nothing learns there.
+and its weight, `trade`, is steered so that the levels reach the wanted size after `SETTLED` of the run.
 """
 
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import cos, exp, log, pi
 from pathlib import Path
 
@@ -97,17 +97,20 @@ def learn(
     )
     tables, bits = _count(grids)
     first, start, now = 0, bits, trade
+    run = {**asdict(learning), "goal": goal_bits, "start": start}
     if checkpoints and (found := load_newest(checkpoints)):
-        restore_module(network, found.tensors, "network.")
-        restore_optimiser(optimizer, found.tensors, "optimiser.")
-        first, start, trade = found.step, found.state["start"], found.state["trade"]
-        tables, bits = _count(grids)
+        if found.state["run"] == run:
+            restore_module(network, found.tensors, "network.")
+            restore_optimiser(optimizer, found.tensors, "optimiser.")
+            first, trade = found.step, found.state["trade"]
+        else:  # what a stopped run to another size left; its later steps would hide ours
+            shutil.rmtree(checkpoints)
 
     def save(step: int) -> None:
         if checkpoints:
             held = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
             held |= optimiser_tensors(optimizer, "optimiser.")
-            save_checkpoint(checkpoints, step, held, {"start": start, "trade": trade})
+            save_checkpoint(checkpoints, step, held, {"run": run, "trade": trade})
 
     saved = time.monotonic()
     with interrupts() as interrupted:
@@ -141,6 +144,8 @@ def learn(
                 saved = time.monotonic()
             if interrupted.is_set():
                 raise KeyboardInterrupt
+    if first < steps:
+        save(steps)
     return trade
 
 
