@@ -264,7 +264,7 @@ def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_pat
     learning = Learning(epochs=6, batch_size=20)
 
     def fresh() -> IntegerNetwork:
-        return round_network(known.network, known.images, known.scales, known.sensitivity, trade=1e-4)
+        return round_network(known.network, known.scales, known.curvature, trade=1e-4)
 
     whole, parts = fresh(), fresh()
     learn(whole, teaching, learning, 5000.0, 1e-4)

@@ -18,7 +18,8 @@ from squeezenet.fixed_point import EIGHTHS, FINER, Scale, step
 from squeezenet.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
 from squeezenet.models.network import Network
 
-SAMPLE = 1 << 16  # elements of a value that are kept to choose its step by
+SAMPLE = 1 << 13  # elements of a value that are kept from each batch, to choose its step by
+BATCH = 8
 WIDE_BITS = 15  # of logits
 TRIED = 3
 """Eighths below the step that cuts nothing off. Largest values matter more than their squared error says: on the
@@ -33,12 +34,21 @@ class _Seen:
     largest: float
     sample: Tensor
 
+    @staticmethod
+    def joined(parts: Sequence["_Seen"]) -> "_Seen":
+        return _Seen(
+            min(part.smallest for part in parts),
+            max(part.largest for part in parts),
+            torch.cat([part.sample for part in parts]),
+        )
+
 
 @torch.no_grad()
 def calibrate(network: Network, images: Tensor) -> tuple[Scale, ...]:
     """A scale for every value of the network's graph. `images` (N, C, H, W) are prepared."""
     graph = network.graph
-    seen = _observe(network, images)
+    batches = [_observe(network, batch) for batch in images.split(BATCH)]
+    seen = [_Seen.joined(each) for each in zip(*batches, strict=True)]
     wide = wide_values(graph)
     groups = _groups(graph, wide)
     scales: list[Scale | None] = [None] * len(seen)
