@@ -13,6 +13,7 @@ from squeezenet import sqz
 from squeezenet.cli.main import VERBS, main
 from squeezenet.data import load_evaluation
 from squeezenet.formats import save_model
+from squeezenet.graph import paper_names
 from squeezenet.zoo import PUBLISHED, SHIPPED
 
 LAYER = {"name", "shape", "parameters", "density", "bits", "bytes", "macs"}  # what a layer of `inspect` tells
@@ -333,6 +334,20 @@ def test_squeeze_keeps_its_promise(said, tiny, tmp_path, options, largest):
     assert said("evaluate", out, "--data", "digits", "--limit", 20)["images"] == 20
     floats = said("convert", out, tmp_path / "f.safetensors")
     assert floats["parameters"] == squeezed["parameters"]
+
+
+def test_squeeze_reports_what_each_size_and_layer_costs(said, tiny, tmp_path):
+    out, page = tmp_path / "s.sqz", tmp_path / "s.html"
+    settings = ("--max-bytes", 4000, "--data", "digits", "--limit", 64, "--report", page)
+    squeezed = said("compress", tiny, "--method", "squeeze", "--out", out, *settings)
+    text = page.read_text()
+    assert f"in {squeezed['bytes']:,} bytes" in text
+    assert f"{squeezed['top1_after']:.2f}%" in text
+    assert text.count("by rounding alone") >= 3
+    assert all(f"<td>{name}</td>" in text for name in paper_names(sqz.read(out).graph).values())
+    assert "http" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
 
 
 @pytest.mark.parametrize(

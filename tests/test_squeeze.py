@@ -18,8 +18,8 @@ from squeezenet.compression.finetune import NO_AUGMENTATION, Teaching, teacher_o
 from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
 from squeezenet.compression.squeeze.learning import learn
 from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
-from squeezenet.compression.squeeze.pipeline import prepare, round_to_size
 from squeezenet.compression.squeeze.rounding import round_network
+from squeezenet.compression.squeeze.to_size import prepare, round_to_size
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
@@ -233,7 +233,7 @@ def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixel
 
 
 def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels) -> None:
-    known = prepare(model, pixels, Squeezing())
+    known = prepare(model, pixels)
     network, _ = round_to_size(model, known, 500 + model.float32_bytes / 6)
     for op in network.graph.layers:
         steps = network.weight(op.name).steps.data
@@ -259,7 +259,7 @@ def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: P
 
 
 def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_path) -> None:
-    known = prepare(model, pixels, Squeezing())
+    known = prepare(model, pixels)
     teaching = Teaching(pixels, PREPARATION, "distill", teacher_of(known.network), NO_AUGMENTATION)
     learning = Learning(epochs=6, batch_size=20)
 

@@ -18,7 +18,7 @@ from squeezenet.cli.arguments import add_data, add_model
 from squeezenet.compression.finetune import Tuning
 from squeezenet.compression.low_rank import RANK_WORDS
 from squeezenet.compression.pipeline import DENSITY_WORDS, Bits, Settings, compress
-from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
+from squeezenet.compression.squeeze import Learning, Squeezing, measure, squeeze
 from squeezenet.data import Data, Pixels, load_data, load_pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.data.classes import match_classes
@@ -38,6 +38,7 @@ NEEDS = {
     "max_bytes": ("squeeze",),
     "max_loss": ("squeeze",),
     "epochs": ("squeeze",),
+    "report": ("squeeze",),
     "rank": ("svd",),
     "factor_epochs": ("svd",),
     "density": ("prune", "deep-compression"),
@@ -72,6 +73,9 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=float, metavar="N", help="squeeze: how long to learn (usually not at all)")
     parser.add_argument(
+        "--report", metavar="F.html", help="squeeze: accuracy by size, and what each layer costs, as a page"
+    )
+    parser.add_argument(
         "--rank",
         metavar="KEPT",
         help="svd: a share of the full rank; " + "; ".join(RANK_WORDS) + " (default ratio=2)",
@@ -105,8 +109,9 @@ def run(args: Namespace) -> dict[str, Any]:
     out = Path(args.out)
     if out.suffix != ".sqz" or not out.parent.is_dir():
         raise UsageError(f"{out}: --out must be a .sqz file in a folder that exists")
-    if not os.access(out.parent, os.W_OK):  # known now, not after an hour of work
-        raise UsageError(f"{out.parent}: may not be written to; choose another --out")
+    for folder in {out.parent, Path(args.report or out).parent}:  # known now, not after an hour of work
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"{folder}: may not be written to; choose another --out or --report")
     settings = settings_of(args)
     model = load_model(args.model, args.random_weights)
     start = time.perf_counter()
@@ -117,11 +122,16 @@ def run(args: Namespace) -> dict[str, Any]:
         squeezed = compress(model, pixels, settings)
     if "squeeze" in parse_method(args.method):
         judge = None if before is None else lambda tried: _top1(tried, held_out) or 0.0
-        squeezed = squeeze(squeezed, pixels, squeezing_of(args), judge, _told, Path(f"{out}.work"))
+        whole, squeezed = squeezed, squeeze(squeezed, pixels, squeezing_of(args), judge, _told, Path(f"{out}.work"))
         shutil.rmtree(f"{out}.work", ignore_errors=True)
     size = sqz.write(squeezed, out)
     written = sqz.read(out)
     after = _top1(written, held_out)
+    if args.report:
+        from squeezenet.report.squeeze import write_report
+
+        curves = measure(whole, written, pixels, judge, args.seed)
+        write_report(Path(args.report), whole, written, curves, sqz.sections(out))
     return {
         "model": args.model,
         "out": str(out),

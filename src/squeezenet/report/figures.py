@@ -55,6 +55,35 @@ def layers(names: Sequence[str], sizes: Sequence[int], density: Sequence[float])
     return figure
 
 
+def rate_distortion(rounded: Sequence[tuple[int, float]], shipped: tuple[int, float]) -> Figure:
+    """(bytes, nats an image) of several sizes as a curve, and of the file that ships as a dot; both logarithmic."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    both = sorted([*rounded, shipped])
+    axes.plot(*zip(*sorted(rounded), strict=True), color=BLUE, marker="o", label="by rounding alone")
+    axes.plot(*shipped, color=ORANGE, marker="o", markersize=9, linestyle="none", label="this file")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks([size for size, _ in both], [f"{size:,}" for size, _ in both])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    _plain(axes, "bytes (logarithmic)", "divergence (nats, logarithmic)")
+    return figure
+
+
+def sensitivity(names: Sequence[str], sizes: Sequence[int], nats: Sequence[float]) -> Figure:
+    """Bytes of every layer in the file, and the divergence that its levels alone cause."""
+    figure = Figure(figsize=(9, 0.22 * len(names) + 0.9), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, values, color in ((left, sizes, BLUE), (right, nats, ORANGE)):
+        axes.barh(range(len(names)), values, color=color)
+    left.set_yticks(range(len(names)), names, fontsize=8)
+    left.invert_yaxis()
+    _plain(left, "bytes in the file", "")
+    _plain(right, "divergence (nats)", "")
+    return figure
+
+
 def _plain(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -3,7 +3,8 @@
 >>> squeezed = squeeze(model, pixels, Squeezing(max_bytes=300_000))                 # doctest: +SKIP
 """
 
+from squeezenet.compression.squeeze.curves import Curves, Point, measure
 from squeezenet.compression.squeeze.learning import Learning
 from squeezenet.compression.squeeze.pipeline import Squeezing, squeeze
 
-__all__ = ["Learning", "Squeezing", "squeeze"]
+__all__ = ["Curves", "Learning", "Point", "Squeezing", "measure", "squeeze"]

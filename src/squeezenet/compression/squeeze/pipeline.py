@@ -12,32 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
 from squeezenet import sqz
 from squeezenet.compression import finetune
-from squeezenet.compression.finetune import Objective, Teaching
-from squeezenet.compression.squeeze.curvature import Curvature, curvature_of
-from squeezenet.compression.squeeze.learning import Learning, Progress, learn
-from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
-from squeezenet.compression.squeeze.ranges import calibrate
-from squeezenet.compression.squeeze.rate import level_bits, total_bits
-from squeezenet.compression.squeeze.rounding import correct_biases, round_network
-from squeezenet.compression.squeeze.synthetic import made_up
+from squeezenet.compression.finetune import Objective
+from squeezenet.compression.squeeze.learning import Learning
+from squeezenet.compression.squeeze.network import from_integer_model
+from squeezenet.compression.squeeze.to_size import Prepared, learn_to_size, least_bytes, prepare, round_to_size, trimmed
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
-from squeezenet.fixed_point import Scale
-from squeezenet.graph import Layer
-from squeezenet.model import Grid, Model
-from squeezenet.models.network import Network, from_model
-from squeezenet.version import __version__
+from squeezenet.model import Model
 
-CALIBRATION_IMAGES = 96
-CURVATURE_IMAGES = 256
 HEADROOM = 1.2
 """How much larger than the goal the network is when it begins to learn. Rounding knows better what to leave out than a
 short run of learning: a VGG on CIFAR-10 had 87.7% after rounding to a 40th, 73.9% after learning down to a 44th."""
@@ -48,13 +33,6 @@ USUAL_RATIO = 16
 STAGES = 8  # sizes that a search for the smallest is planned with,
 STAGE = 0.75  # each this share of the one before,
 FINEST = 0.9  # until a step as small as this fails
-
-STEEPNESS = 4
-"""The power of the size by which the trade grows, to begin with; learning steers it."""
-
-CLOSE = 0.01  # a size is met when it is at most this share below it
-TRIES = 5
-TRIMS = 12
 
 
 @dataclass(frozen=True)
@@ -72,16 +50,6 @@ class Squeezing:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What rounding needs to know about a network; the same for every size."""
-
-    network: Network
-    images: Tensor
-    scales: tuple[Scale, ...]
-    curvature: dict[str, Curvature]
-
-
 def squeeze(
     model: Model,
     pixels: Pixels | None,
@@ -97,8 +65,8 @@ def squeeze(
     `BadGraph` for an operation that has no integer form, `UsageError` if no network is small enough.
     """
     model = model.dequantised()
-    known = prepare(model, pixels, settings)
-    least = _overhead(model, known)
+    known = prepare(model, pixels, settings.seed)
+    least = least_bytes(model, known)
     if settings.max_loss is not None:
         if judge is None:
             raise UsageError("--max-loss needs labelled images to judge by; pass --data, or ask for --max-bytes")
@@ -106,13 +74,17 @@ def squeeze(
     goal = settings.max_bytes or model.float32_bytes // USUAL_RATIO
     if goal <= least:
         raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
-    learns = pixels is not None and settings.learning.epochs > 0
+    learning = replace(settings.learning, seed=settings.seed)
+    learns = pixels is not None and learning.epochs > 0
     network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1))
     if learns:
         assert pixels is not None
         teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
-        learn_to_size(model, network, teaching, settings, goal, trade, work)
-    return trimmed(model, network, goal)
+        learn_to_size(model, network, teaching, learning, goal, trade, work)
+    squeezed = trimmed(model, network, goal)
+    if (least := len(sqz.encode(squeezed))) > goal:
+        raise UsageError(f"{goal:,} bytes: a file without a single weight has {least:,}; allow more with --max-bytes")
+    return squeezed
 
 
 def _to_loss(
@@ -128,10 +100,9 @@ def _to_loss(
     """Go down in size from one stage to the next, each from where the last one was, while it is accurate enough."""
     assert settings.max_loss is not None
     wanted = judge(model) - settings.max_loss
-    teaching = None
+    teaching, learning = None, replace(settings.learning, epochs=settings.learning.epochs / STAGES, seed=settings.seed)
     if pixels is not None and settings.learning.epochs > 0:
         teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
-        settings = replace(settings, learning=replace(settings.learning, epochs=settings.learning.epochs / STAGES))
     size = model.float32_bytes // 6
     best: Model | None = None
     network, trade = round_to_size(model, known, size)
@@ -141,7 +112,7 @@ def _to_loss(
             size = round(least + (size - least) * factor)
         if teaching is not None and stage:
             # A finished stage stays in the work folder, and is loaded rather than learned again.
-            trade = learn_to_size(model, network, teaching, settings, size, trade, work / f"{stage}" if work else None)
+            trade = learn_to_size(model, network, teaching, learning, size, trade, work / f"{stage}" if work else None)
         elif stage:
             network, trade = round_to_size(model, known, size)
         tried = trimmed(model, network, size)
@@ -160,124 +131,3 @@ def _to_loss(
             size, factor = len(sqz.encode(best)), factor**0.5
     assert best is not None
     return best
-
-
-def prepare(model: Model, pixels: Pixels | None, settings: Squeezing) -> Prepared:
-    """Calibrate."""
-    network = from_model(model).eval()
-    if pixels is None:
-        images = made_up(CURVATURE_IMAGES, model.preparation, settings.seed)
-    else:
-        images = finetune.some(pixels, model.preparation, CURVATURE_IMAGES)
-    first = images[:CALIBRATION_IMAGES]
-    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, settings.seed))
-
-
-def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
-    """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
-    octaves, size = -24.5, 0
-    seen: list[tuple[float, int, IntegerNetwork]] = []
-    for _ in range(TRIES):
-        network = _round(known, octaves)
-        size = len(sqz.encode(as_model(model, network)))
-        seen.append((octaves, size, network))
-        if (1 - CLOSE) * max_bytes <= size <= max_bytes:
-            break
-        octaves = _next(seen, max_bytes)
-    fitting = [entry for entry in seen if entry[1] <= max_bytes]
-    octaves, _, network = max(fitting, key=lambda entry: entry[1]) if fitting else min(seen, key=lambda entry: entry[1])
-    correct_biases(network, known.network, known.images)
-    return network, 2.0**octaves
-
-
-def _round(known: Prepared, octaves: float) -> IntegerNetwork:
-    with tqdm(total=len(known.network.graph.layers), desc="rounding", unit="layer", leave=False, disable=None) as bar:
-        return round_network(known.network, known.scales, known.curvature, 2.0**octaves, bar.update)
-
-
-def _next(seen: list[tuple[float, int, IntegerNetwork]], wanted: float) -> float:
-    """The next trade (its logarithm) to try: size falls about straight with it."""
-    octaves, size, _ = seen[-1]
-    slope = -0.11 * size  # bytes an octave: what most networks lose
-    if len(seen) > 1 and seen[-2][1] != size and seen[-2][0] != octaves:
-        slope = min(-0.02 * size, (size - seen[-2][1]) / (octaves - seen[-2][0]))
-    return octaves + max(-8.0, min(8.0, (0.995 * wanted - size) / slope))
-
-
-def learn_to_size(
-    model: Model,
-    network: IntegerNetwork,
-    teaching: Teaching,
-    settings: Squeezing,
-    max_bytes: int,
-    trade: float,
-    work: Path | None = None,
-) -> float:
-    """Train `network` in place until its file has about `max_bytes`; returns the trade it ended with."""
-    size = len(sqz.encode(as_model(model, network)))
-    bits = sum(total_bits(level, level_bits(level)) for level in _levels(network))
-    others = size - bits / 8  # what is not levels, less what the coder gains over the tables
-    # The coder's gain over the tables is a share of what there is to code.
-    goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
-    trade *= max(1.0, bits / goal) ** STEEPNESS
-    with tqdm(desc="learning", unit="step", leave=False, disable=None) as bar:
-
-        def tick(progress: Progress) -> None:
-            bar.total = progress.steps
-            bar.set_postfix_str(f"loss {progress.loss:.3f}, {progress.bits / 8 + others:,.0f} bytes", refresh=False)
-            bar.update()
-
-        return learn(network, teaching, replace(settings.learning, seed=settings.seed), goal, trade, tick, work)
-
-
-def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
-    """The network as a model, without the last levels that are too many: those nearest to zero."""
-    shipped = as_model(model, network)
-    if len(sqz.encode(shipped)) <= max_bytes:
-        return shipped
-    low, high = 0.0, 1.0  # share of the levels that are dropped
-    best = _dropped(model, network, high)
-    for _ in range(TRIMS):
-        middle = (low + high) / 2
-        tried = _dropped(model, network, middle)
-        if len(sqz.encode(tried)) <= max_bytes:
-            best, high = tried, middle
-        else:
-            low = middle
-    return best
-
-
-def as_model(model: Model, network: IntegerNetwork) -> Model:
-    """What is shipped."""
-    provenance = {**model.provenance, "method": "squeeze", "made by": f"squeezenet {__version__}"}
-    return replace(model, weights=network.to_weights(), scales=network.scales, provenance=provenance)
-
-
-def _dropped(model: Model, network: IntegerNetwork, share: float) -> Model:
-    """Without that share of the levels that are not zero, those nearest to zero first."""
-    sizes = [network.weight(op.name).steps.detach().abs() for op in network.graph.layers]
-    ordered = torch.cat([size[level != 0] for size, level in zip(sizes, _levels(network), strict=True)]).sort().values
-    limit = float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
-    shipped = as_model(model, network)
-    weights = dict(shipped.weights)
-    for op, size in zip(network.graph.layers, sizes, strict=True):
-        weight = weights[op.name].weight
-        assert isinstance(weight, Grid)
-        levels = np.where((size <= limit).numpy(), np.int16(0), weight.levels)
-        weights[op.name] = replace(weights[op.name], weight=replace(weight, levels=levels))
-    return replace(shipped, weights=weights)
-
-
-def _levels(network: IntegerNetwork) -> list[Tensor]:
-    return [network.weight(op.name).levels() for op in network.graph.layers]
-
-
-def _overhead(model: Model, known: Prepared) -> int:
-    """Bytes of a file whose weights and biases are all zero."""
-    graph, scales, weights = known.network.graph, known.scales, {}
-    for index, op in enumerate(graph.ops):
-        if isinstance(op, Layer):
-            drop = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
-            weights[op.name] = GridWeight(torch.zeros_like(known.network.weight(op.name)()), drop)
-    empty = IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
-    return len(sqz.encode(as_model(model, empty)))

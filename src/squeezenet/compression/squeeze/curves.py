@@ -1,0 +1,90 @@
+"""What a squeezed network costs and gives: the figures of its report.
+
+    >>> curves = measure(model, squeezed, pixels, judge)                   # doctest: +SKIP
+    >>> curves.layers["conv1"], curves.rounded[0].divergence               # doctest: +SKIP
+    (0.0021, 0.31)
+
+Divergence is Kullback and Leibler's, in nats an image, from the answers of the network that was squeezed, over images
+that scales were calibrated on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from squeezenet import sqz
+from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
+from squeezenet.compression.squeeze.to_size import as_model, prepare, round_to_size
+from squeezenet.data import Pixels
+from squeezenet.errors import UsageError
+from squeezenet.model import Model
+from squeezenet.models.network import FreeWeight, Network, from_model
+
+SIZES = (0.5, 0.7, 1.4, 2.0)
+"""Sizes of the curve, as shares of the shipped file's."""
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size: bytes of the file, nats an image, percent (None without labelled images)."""
+
+    bytes: int
+    divergence: float
+    top1: float | None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """`layers` is by the layers' names: the divergence if that layer alone has its levels and all else is float."""
+
+    shipped: Point
+    rounded: tuple[Point, ...]  # of other sizes, by rounding alone, smallest first
+    layers: dict[str, float]
+
+
+def measure(
+    model: Model, squeezed: Model, pixels: Pixels | None, judge: Callable[[Model], float] | None, seed: int = 0
+) -> Curves:
+    """Of `squeezed`, which `squeeze` made of `model` with the same images and seed."""
+    model = model.dequantised()
+    known = prepare(model, pixels, seed)
+    answers = _log_probabilities(known.network, known.images)
+
+    def point(tried: Model, network: IntegerNetwork) -> Point:
+        top1 = judge(tried) if judge else None
+        return Point(len(sqz.encode(tried)), _divergence(answers, network, known.images), top1)
+
+    shipped = point(squeezed, from_integer_model(squeezed))
+    rounded = []
+    for share in SIZES:
+        try:
+            network, _ = round_to_size(model, known, share * shipped.bytes)
+        except UsageError:  # not even a network without weights is as small
+            continue
+        rounded.append(point(as_model(model, network), network))
+    return Curves(shipped, tuple(rounded), _by_layer(model, squeezed, answers, known.images))
+
+
+def _by_layer(model: Model, squeezed: Model, answers: Tensor, images: Tensor) -> dict[str, float]:
+    network, levels = from_model(model).eval(), from_model(squeezed.dequantised())
+    costs = {}
+    for op in model.graph.layers:
+        exact = network.weight(op.name)
+        with torch.no_grad():
+            network.replace_weight(op.name, FreeWeight(levels.weight(op.name)()))
+        costs[op.name] = _divergence(answers, network, images)
+        network.replace_weight(op.name, exact)
+    return costs
+
+
+def _divergence(answers: Tensor, network: Network, images: Tensor) -> float:
+    return float((answers.exp() * (answers - _log_probabilities(network, images))).sum(1).mean())
+
+
+@torch.no_grad()
+def _log_probabilities(network: Network, images: Tensor) -> Tensor:
+    return torch.cat([network(batch) for batch in images.split(BATCH)]).log_softmax(1)

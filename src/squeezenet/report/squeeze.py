@@ -1,0 +1,71 @@
+"""The report of `squeezenet compress --method squeeze --report F.html`.
+
+>>> write_report(Path("report.html"), model, squeezed, curves, sections)                # doctest: +SKIP
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from squeezenet.compression.squeeze import Curves, Point
+from squeezenet.graph import paper_names
+from squeezenet.model import Model
+from squeezenet.report import figures
+from squeezenet.report.page import Heading, Picture, Table, Text, write_page
+from squeezenet.sqz import Section
+from squeezenet.version import __version__
+
+
+def write_report(path: Path, model: Model, squeezed: Model, curves: Curves, sections: Sequence[Section]) -> None:
+    """One self-contained HTML file: accuracy by size, and which layers take the bytes and cause the errors."""
+    names, coded = paper_names(model.graph), {section.name: section.bytes for section in sections}
+    layers = list(curves.layers)
+    shipped = curves.shipped
+    write_page(
+        path,
+        f"{model.float32_bytes / shipped.bytes:.0f}x smaller: an integer network in {shipped.bytes:,} bytes",
+        [
+            Text(
+                "Divergence is from the answers of the network before, in nats an image, on images its scales were "
+                "calibrated on. Top-1 is of images that nothing was tuned on."
+            ),
+            Heading("Rate and distortion"),
+            Picture(
+                figures.rate_distortion(
+                    [(p.bytes, p.divergence) for p in curves.rounded], (shipped.bytes, shipped.divergence)
+                ),
+                "Divergence from the answers before, by bytes of the file",
+            ),
+            Table(
+                ["", "bytes", "ratio", "divergence", "top-1"],
+                [_row("this file", shipped, model), *(_row("by rounding alone", p, model) for p in curves.rounded)],
+            ),
+            Heading("Sensitivity"),
+            Text("The divergence if one layer alone is what it is in this file, and all others are as before."),
+            Picture(
+                figures.sensitivity(
+                    [names[n] for n in layers], [coded[n] for n in layers], [curves.layers[n] for n in layers]
+                ),
+                "Bytes of every layer and the divergence it causes",
+            ),
+            Table(
+                ["layer", "weights", "kept", "bytes", "divergence"],
+                [
+                    [
+                        names[n],
+                        f"{squeezed.weights[n].weight.values().size:,}",
+                        f"{squeezed.weights[n].weight.nonzero / squeezed.weights[n].weight.values().size:.1%}",
+                        f"{coded[n]:,}",
+                        f"{curves.layers[n]:.5f}",
+                    ]
+                    for n in layers
+                ],
+            ),
+        ],
+        footer=f"squeezenet {__version__}",
+    )
+
+
+def _row(name: str, point: Point, model: Model) -> list[str]:
+    ratio = f"{model.float32_bytes / point.bytes:.1f}x"
+    top1 = "" if point.top1 is None else f"{point.top1:.2f}%"
+    return [name, f"{point.bytes:,}", ratio, f"{point.divergence:.4f}", top1]
