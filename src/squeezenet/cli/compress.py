@@ -58,15 +58,14 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="F.sqz", help="file to write")
     parser.add_argument(
         "--method",
-        default="deep-compression",
         help="; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
-        + "; or several, as in svd+deep-compression (default deep-compression)",
+        + "; or several, as in svd+deep-compression (default squeeze; deep-compression where options are only for that)",
     )
     parser.add_argument(
         "--max-bytes",
         type=int,
         metavar="N",
-        help="squeeze: the best network in a file of N bytes (default: a 16th of float32)",
+        help="squeeze: the best network in a file of N bytes (default: a 12th of float32)",
     )
     parser.add_argument(
         "--max-loss", type=float, metavar="P", help="squeeze: the smallest file that loses at most P points of top-1"
@@ -112,6 +111,7 @@ def run(args: Namespace) -> dict[str, Any]:
     for folder in {out.parent, Path(args.report or out).parent}:  # known now, not after an hour of work
         if not os.access(folder, os.W_OK):
             raise UsageError(f"{folder}: may not be written to; choose another --out or --report")
+    args.method = args.method or usual_method(args)
     settings = settings_of(args)
     model = load_model(args.model, args.random_weights)
     start = time.perf_counter()
@@ -161,6 +161,12 @@ def render(result: dict[str, Any]) -> str:
         f"\ntop-1 {result['top1_before']:.2f}% before, {result['top1_after']:.2f}% after, "
         f"on {result['images']:,} images that were not tuned on"
     )
+
+
+def usual_method(args: Namespace) -> str:
+    """The method where none is named: squeeze, unless an option says otherwise."""
+    given = [allowed for option, allowed in NEEDS.items() if getattr(args, option) is not None]
+    return "deep-compression" if any("deep-compression" in allowed for allowed in given) else "squeeze"
 
 
 def settings_of(args: Namespace) -> Settings:

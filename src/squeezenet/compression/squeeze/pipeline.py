@@ -27,7 +27,7 @@ HEADROOM = 1.2
 """How much larger than the goal the network is when it begins to learn. Rounding knows better what to leave out than a
 short run of learning: a VGG on CIFAR-10 had 87.7% after rounding to a 40th, 73.9% after learning down to a 44th."""
 
-USUAL_RATIO = 16
+USUAL_RATIO = 12
 """How many times smaller than float32 a file is when nobody says."""
 
 STAGES = 8  # sizes that a search for the smallest is planned with,
@@ -39,7 +39,7 @@ FINEST = 0.9  # until a step as small as this fails
 class Squeezing:
     """What is asked for: the best network in `max_bytes`, or the smallest that loses at most `max_loss` points.
 
-    Without either, a sixteenth of the network's size in float32.
+    Without either, a twelfth of the network's size in float32.
     """
 
     max_bytes: int | None = None
