@@ -59,7 +59,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         help="; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
-        + "; or several, as in svd+deep-compression (default squeeze; deep-compression where options are only for that)",
+        + "; or several, as in svd+deep-compression (default squeeze, or deep-compression where its options are given)",
     )
     parser.add_argument(
         "--max-bytes",
