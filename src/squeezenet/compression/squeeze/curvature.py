@@ -28,10 +28,23 @@ Solver = tuple[NDArray[np.int64], Doubles]
 BATCH = 8
 BLOCK = 1024  # inputs whose errors make up for each other; larger layers are several blocks
 POSITIONS = 800  # of an image that the covariance is taken over
-DAMPING = 0.01
 
-SHARED = 0.5
-"""Share of the layer's mean in what each output matters: a few images say little about a thousand classes."""
+
+@dataclass(frozen=True)
+class Trust:
+    """How far what was seen of a few images is believed."""
+
+    damping: float = 0.01  # share of the mean variance that is added to the variance of every input
+    shared: float = 0.5  # share of the layer's mean in what each output matters
+    biases: float = 1.0  # share of an error of the mean that biases make up for
+
+
+REAL = Trust()
+"""Each output's own importance from 64 images ruins a network of a thousand classes; none of it loses a little."""
+
+MADE_UP = Trust(damping=0.3, shared=1.0, biases=0.5)
+"""What dead leaves do not show still happens. The authors' network diverged by 0.049 nats at 400 kB, on photographs,
+with these, by 0.092 with `REAL`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +56,7 @@ class Curvature:
     solvers: tuple[tuple[Solver, ...], ...]
 
 
-def curvature_of(network: Network, images: Tensor, seed: int = 0) -> dict[str, Curvature]:
+def curvature_of(network: Network, images: Tensor, trust: Trust = REAL, seed: int = 0) -> dict[str, Curvature]:
     """By the layers' names. `images` (N, C, H, W) are prepared; a few hundred are enough."""
     random = torch.Generator().manual_seed(seed)
     totals = {op.name: _Totals(op) for op in network.graph.layers}
@@ -53,7 +66,7 @@ def curvature_of(network: Network, images: Tensor, seed: int = 0) -> dict[str, C
         gradients = torch.autograd.grad(F.cross_entropy(logits, drawn, reduction="sum"), list(outputs.values()))
         for name, gradient in zip(outputs, gradients, strict=True):
             totals[name].add(inputs[name], gradient)
-    return {name: total.curvature(len(images)) for name, total in totals.items()}
+    return {name: total.curvature(len(images), trust) for name, total in totals.items()}
 
 
 def blocks(size: int) -> list[slice]:
@@ -114,7 +127,7 @@ class _Totals:
         patches = F.unfold(x, op.kernel, padding=op.padding, stride=op.stride)
         return patches.reshape(len(x), op.groups, -1, patches.shape[2])
 
-    def curvature(self, images: int) -> Curvature:
+    def curvature(self, images: int, trust: Trust) -> Curvature:
         """Of all that was added."""
         mean = (self._sums / self._count).numpy()
         covariances = [
@@ -126,15 +139,15 @@ class _Totals:
         outputs = (self._squares / images).numpy() / np.repeat(
             np.maximum(variances, 1e-30), self._op.out // self._groups
         )
-        solvers = tuple(tuple(_solver(block) for block in each) for each in covariances)
-        return Curvature((1 - SHARED) * outputs + SHARED * outputs.mean(), solvers)
+        solvers = tuple(tuple(_solver(block, trust.damping) for block in each) for each in covariances)
+        return Curvature((1 - trust.shared) * outputs + trust.shared * outputs.mean(), solvers)
 
 
-def _solver(covariance: Doubles) -> Solver:
+def _solver(covariance: Doubles, damping: float) -> Solver:
     """What matters most comes first, and has most left to make up for it."""
     order = np.argsort(-np.diag(covariance), kind="stable")
     covariance = covariance[np.ix_(order, order)]
-    least = DAMPING * np.trace(covariance) / len(covariance) + 1e-12
+    least = damping * np.trace(covariance) / len(covariance) + 1e-12
     # chol(inverse(M)).T without the unstable inverse of M: factor M backwards and invert the triangle.
     damped = covariance + np.eye(len(covariance)) * least
     return order, np.linalg.inv(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1]

@@ -60,8 +60,10 @@ def round_network(
 
 
 @torch.no_grad()
-def correct_biases(integer: IntegerNetwork, network: Network, images: Tensor) -> None:
+def correct_biases(integer: IntegerNetwork, network: Network, images: Tensor, share: float = 1.0) -> None:
     """Give every output of every layer the mean it has in `network`, over `images` (N, C, H, W), prepared.
+
+    With a `share` below 1, biases go only so far from what they are.
 
     Layers are treated in the order they run, on inputs the layers before them have already changed.
     """
@@ -76,7 +78,7 @@ def correct_biases(integer: IntegerNetwork, network: Network, images: Tensor) ->
         if isinstance(op, Layer):
             goal = _means(exact[-1]) / scales[index + 1].step
             sums = _means([integer.sums(op, batch[0]).float() for batch in after])
-            integer.bias(op.name).copy_(goal - sums * integer.factor(op))
+            integer.bias(op.name).lerp_(goal - sums * integer.factor(op), share)
         changed.append([integer.apply_op(op, batch) for batch in after])
         for i in op.inputs:
             if last[i] == index:

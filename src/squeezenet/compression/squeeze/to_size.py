@@ -14,7 +14,7 @@ from tqdm import tqdm
 from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Teaching
-from squeezenet.compression.squeeze.curvature import Curvature, curvature_of
+from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Curvature, Trust, curvature_of
 from squeezenet.compression.squeeze.learning import Learning, Progress, learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.ranges import calibrate
@@ -49,17 +49,18 @@ class Prepared:
     images: Tensor
     scales: tuple[Scale, ...]
     curvature: dict[str, Curvature]
+    trust: Trust
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
     """Calibrate on some of `pixels`, or on made-up images."""
     network = from_model(model).eval()
     if pixels is None:
-        images = made_up(CURVATURE_IMAGES, model.preparation, seed)
+        images, trust = made_up(CURVATURE_IMAGES, model.preparation, seed), MADE_UP
     else:
-        images = finetune.some(pixels, model.preparation, CURVATURE_IMAGES)
+        images, trust = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL
     first = images[:CALIBRATION_IMAGES]
-    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, seed))
+    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, trust, seed), trust)
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
@@ -75,7 +76,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[Inte
         octaves = _next(seen, max_bytes)
     fitting = [entry for entry in seen if entry[1] <= max_bytes]
     octaves, _, network = max(fitting, key=lambda entry: entry[1]) if fitting else min(seen, key=lambda entry: entry[1])
-    correct_biases(network, known.network, known.images)
+    correct_biases(network, known.network, known.images, known.trust.biases)
     return network, 2.0**octaves
 
 
