@@ -55,6 +55,12 @@ class Curvature:
     outputs: Doubles  # (out,): nats an image that a squared error of 1 in an output's sums costs, twice
     solvers: tuple[tuple[Solver, ...], ...]
 
+    @property
+    def left(self) -> Doubles:
+        """Variance of an input that is left when all later ones have made up for it, on average: (out,)."""
+        logs = [np.mean([-2 * np.log(np.diag(factor)).mean() for _, factor in each]) for each in self.solvers]
+        return np.repeat(np.exp(logs), len(self.outputs) // len(logs))
+
 
 def curvature_of(network: Network, images: Tensor, trust: Trust = REAL, seed: int = 0) -> dict[str, Curvature]:
     """By the layers' names. `images` (N, C, H, W) are prepared; a few hundred are enough."""

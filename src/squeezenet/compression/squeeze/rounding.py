@@ -96,9 +96,7 @@ def _round_layer(weight: Tensor, curvature: Curvature, trade: float, gap: int) -
     """`gap` is the exponent of the output less that of the input: both must be within reach of one shift."""
     rows, minds, solvers = weight.reshape(len(weight), -1).double().numpy(), curvature.outputs, curvature.solvers
     per_group = len(rows) // len(solvers)
-    # The mean of what is left of an error that all later weights make up for.
-    left = np.array([np.exp(np.mean([-2 * np.log(np.diag(f)).mean() for _, f in each])) for each in solvers])
-    exponents = _exponents(minds * np.repeat(left, per_group), trade)
+    exponents = _exponents(minds * curvature.left, trade)
     largest = np.maximum(np.abs(rows).max(1), 1e-30) / MAX_LEVEL
     exponents = np.maximum(exponents, np.ceil(EIGHTHS * np.log2(largest)))
     exponents = np.clip(exponents, gap - MAX_DROP, gap - MIN_DROP)

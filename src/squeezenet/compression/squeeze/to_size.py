@@ -19,7 +19,7 @@ from squeezenet.compression.squeeze.learning import Learning, Progress, learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits, total_bits
-from squeezenet.compression.squeeze.rounding import correct_biases, round_network
+from squeezenet.compression.squeeze.rounding import STEP, correct_biases, round_network
 from squeezenet.compression.squeeze.synthetic import made_up
 from squeezenet.data import Pixels
 from squeezenet.errors import ModelError
@@ -39,6 +39,8 @@ STEEPNESS = 4
 CLOSE = 0.01  # a size is met when it is at most this share below it
 TRIES = 5
 TRIMS = 12
+
+COARSE = 0.2  # the step of a layer in standard deviations of its weights that the search for a size begins with
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +67,11 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
     """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
-    octaves, size = -24.5, 0
+    octaves = _first(known)
     seen: list[tuple[float, int, IntegerNetwork]] = []
     for _ in range(TRIES):
         network = _round(known, octaves)
-        size = len(sqz.encode(as_model(model, network)))
+        size = _bytes(model, network)
         seen.append((octaves, size, network))
         if (1 - CLOSE) * max_bytes <= size <= max_bytes:
             break
@@ -83,6 +85,16 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[Inte
 def _round(known: Prepared, octaves: float) -> IntegerNetwork:
     with tqdm(total=len(known.network.graph.layers), desc="rounding", unit="layer", leave=False, disable=None) as bar:
         return round_network(known.network, known.scales, known.curvature, 2.0**octaves, bar.update)
+
+
+def _first(known: Prepared) -> float:
+    """A trade (its logarithm) to begin with: that of steps as coarse as `COARSE` says, in the usual layer."""
+    trades = []
+    for op in known.network.graph.layers:
+        curvature = known.curvature[op.name]
+        spread = float(known.network.weight(op.name)().detach().double().std(unbiased=False)) * COARSE
+        trades.append(spread**2 * float((curvature.outputs * curvature.left).mean()) / STEP)
+    return float(np.log2(max(np.median(trades), 1e-60)))
 
 
 def _next(seen: list[tuple[float, int, IntegerNetwork]], wanted: float) -> float:
@@ -170,7 +182,12 @@ def least_bytes(model: Model, known: Prepared) -> int:
             drop = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
             weights[op.name] = GridWeight(torch.zeros_like(known.network.weight(op.name)()), drop)
     empty = IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
+    return _bytes(model, empty)
+
+
+def _bytes(model: Model, network: IntegerNetwork) -> int:
+    """Of the file; for a network so empty that the format refuses it, what the format asks for."""
     try:
-        return len(sqz.encode(as_model(model, empty)))
-    except ModelError:  # as empty as that no file may be
+        return len(sqz.encode(as_model(model, network)))
+    except ModelError:
         return model.parameters // MAX_WEIGHTS_PER_BYTE
