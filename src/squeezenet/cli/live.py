@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from typing import Any, Self, TextIO
 
 from squeezenet.cli.table import table
@@ -17,7 +17,8 @@ from squeezenet.explore.trial import Trial, costs
 from squeezenet.explore.work import What
 
 ROWS = 12  # of the table; the last ones
-PAUSE = 0.5  # seconds between two drawings
+PAUSE = 0.5  # seconds between two drawings,
+LOOK = 5.0  # and between two looks at what all workers have left to do
 HEAD = ["trial", "what", "seed", "state", "top-1", "squeezed", "bytes", "seconds"]
 
 
@@ -60,7 +61,8 @@ class Live:
         self._counts = {"done": 0, "stopped": 0, "failed": 0}
         self._said = "begins"
         self._above = io.StringIO()  # what others write to stderr: progress bars keep silent, warnings stand above
-        self._drawn, self._began = 0, 0.0
+        self._drawn, self._began, self._looked = 0, 0.0, -LOOK
+        self._ahead, self._part = (0.0, 0), 0.0
         self._over, self._lock = threading.Event(), threading.Lock()
         self._on = self.stream.isatty()
         self._redirection = redirect_stderr(self._above)
@@ -93,12 +95,14 @@ class Live:
                 row[3] = "begins"
             elif what == "epoch":
                 row[3], row[4] = f"epoch {about['epoch']:g}", f"{about['top1']:.2f}"
+                self._part = work_of(trial) * about["epoch"] / max(trial.recipe.epochs, about["epoch"])
             else:
                 self._end(trial, what, about, row)
             row[7] = f"{time.perf_counter() - self._began:,.0f}"
 
     def _end(self, trial: Trial, what: What, about: dict[str, Any], row: list[str]) -> None:
         self._counts[what] += 1
+        self._part = 0.0
         row[3] = what if what != "failed" else f"failed: {about['reason'][:40]}"
         if what == "done":
             row[4:7] = [f"{about['top1']:.2f}", f"{about['top1_squeezed']:.2f}", f"{about['bytes']:,}"]
@@ -109,10 +113,16 @@ class Live:
             self._draw()
 
     def _draw(self) -> None:
-        work, workers = self.left()
-        seconds = self.clock.left(work, workers)
+        if time.monotonic() - self._looked > LOOK or self._over.is_set():
+            self._looked = time.monotonic()
+            with suppress(Exception):  # whatever is wrong, the worker will meet it and say so
+                self._ahead = self.left()
+        work, workers = self._ahead
+        seconds = self.clock.left(max(work - self._part, 0.0), workers)
         counts = ", ".join(f"{count} {what}" for what, count in self._counts.items() if count) or "none done yet"
-        left = "time left not known yet" if seconds is None else f"about {in_words(seconds)} left"
+        left = "nothing left" if not work else "time left not known yet"
+        if work and seconds is not None:
+            left = f"about {in_words(seconds)} left"
         with self._lock:
             lines = table(HEAD, list(self._rows.values())[-ROWS:]).splitlines()
             above = self._above.getvalue()

@@ -14,7 +14,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,9 @@ class Ledger:
     """The memory of all trials in a storage. Cheap to open; every call reads what has changed."""
 
     def __init__(self, storage: BaseStorage, stale: float = STALE, attempts: int = ATTEMPTS) -> None:
-        self.storage, self.stale, self.attempts = storage, stale, attempts
         study = optuna.create_study(study_name=STUDY, storage=storage, load_if_exists=True)
-        self._study = study._study_id
+        self.storage, self._study = study._storage, study._study_id  # of a database, what is finished is read once
+        self.stale, self.attempts = stale, attempts
         self._seen: dict[int, tuple[int, float]] = {}  # trial id -> its beat, and when it was first seen
 
     def claim(self, name: str, trial: Mapping[str, Any], redo_stopped: bool = False) -> "Claim | None":
@@ -82,9 +82,14 @@ class Ledger:
         """Every name, in the order in which they were first claimed."""
         return [self._entry(name, rows) for name, rows in self._rows().items()]
 
+    def look(self, names: Iterable[str], redo_stopped: bool = False) -> list[Entry]:
+        """What is known of each of `names`, all at the same moment."""
+        rows = self._rows()
+        return [self._entry(name, rows.get(name, []), redo_stopped) for name in names]
+
     def entry(self, name: str, redo_stopped: bool = False) -> Entry:
         """What is known of `name`."""
-        return self._entry(name, self._rows().get(name, []), redo_stopped)
+        return self.look([name], redo_stopped)[0]
 
     def _rows(self) -> dict[str, list[FrozenTrial]]:
         """The claims of every name, lowest first."""

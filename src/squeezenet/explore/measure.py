@@ -46,11 +46,9 @@ def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row
     data = Data(some(data.train, trial.images), some(data.validation, trial.judges))
     trained = _train(trial, data, work, on_epoch)
     result = {
-        "name": trial.name,
-        "trial": trial.to_dict(),
+        **_about(trial, data),
         "top1": round(trained.top1, 4),
         "top5": round(trained.top5, 4),
-        **_costs(trial),
         **_squeeze(trial, data, work),
         "epochs": trained.epochs,
         "images_per_second": trained.images_per_second,
@@ -62,13 +60,11 @@ def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row
     return result
 
 
-def stopped(trial: Trial, epoch: float, top1: float, seconds: float) -> dict[str, Any]:
+def stopped(trial: Trial, data: Data, epoch: float, top1: float, seconds: float) -> dict[str, Any]:
     """The result of a trial that was given up after `epoch` with `top1`: what is known of it."""
     return {
-        "name": trial.name,
-        "trial": trial.to_dict(),
+        **_about(trial, data),
         "stopped": {"epoch": epoch, "top1": top1},
-        **_costs(trial),
         "seconds": round(seconds, 1),
         "versions": versions(),
         "hardware": hardware(),
@@ -86,9 +82,13 @@ def hardware() -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
-def _costs(trial: Trial) -> dict[str, int]:
+def _about(trial: Trial, data: Data) -> dict[str, Any]:
+    """What is known without training; `source` is for people, who cannot read a fingerprint."""
     known = costs(trial)
     return {
+        "name": trial.name,
+        "trial": trial.to_dict(),
+        "source": Path(data.train.name).name,
         "parameters": known.parameters,
         "float_bytes": 4 * known.parameters,
         "macs": known.macs,

@@ -96,6 +96,23 @@ def finished(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if "stopped" not in row]
 
 
+def configurations(rows: Sequence[Row]) -> list[Row]:
+    """Finished trials, those that differ in their seed alone as one: the first's row with means and `seeds`, a count.
+
+    Otherwise a lucky seed would stand on the Pareto front for its configuration.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in finished(rows):
+        rest = json.loads(json.dumps(row["trial"]))
+        del rest["recipe"]["seed"]
+        groups.setdefault(json.dumps(rest, sort_keys=True), []).append(row)
+    means = ("top1", "top5", "top1_squeezed", "top5_squeezed", "bytes")
+    return [
+        {**mine[0], **{key: round(fmean(row[key] for row in mine), 4) for key in means}, "seeds": len(mine)}
+        for mine in groups.values()
+    ]
+
+
 def pareto(rows: Sequence[Row], costs: Sequence[str] = COSTS) -> list[Row]:
     """Finished trials of which no other is at least as accurate (squeezed) and at most as costly, and once better."""
     kept = finished(rows)

@@ -5,8 +5,12 @@
 """
 
 import os
+import random
 import re
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -15,6 +19,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 
 from squeezenet.errors import MissingDependency, SqueezeNetError, UsageError
 
+TRIES = 8
+DRIVERS = ("optuna", "sqlalchemy", "psycopg", "redis")
 ACCEPTED = "a file, postgresql://user@host/database, or redis://host:6379"
 
 
@@ -29,24 +35,48 @@ def open_storage(where: str) -> BaseStorage:
     if scheme not in ("file", "postgresql", "redis"):
         raise UsageError(f"--storage {_without_password(where)}: accepted are {ACCEPTED}")
     try:
-        if scheme == "file":
-            return _journal(Path(where.removeprefix("file://")))
-        if scheme == "redis":
-            with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-                return JournalStorage(JournalRedisBackend(where, prefix="squeezenet"))
-        # Several workers may begin at once, each of them creating what is missing.
-        return RDBStorage(where.replace("postgresql://", "postgresql+psycopg://", 1))
+        with answering(where):
+            if scheme == "file":
+                return _journal(Path(where.removeprefix("file://")))
+            return _redis(where) if scheme == "redis" else _postgresql(where)
     except ImportError:
         raise MissingDependency(
             f"{scheme}:// needs its client library; install it with: pip install 'squeezenet[{scheme}]'"
         ) from None
-    except OSError:
-        raise
-    except Exception as error:  # whatever the driver raises: each has its own tree
+
+
+@contextmanager
+def answering(where: str) -> Iterator[None]:
+    """Say in one line that the server at `where` is away, whatever its driver raises. Raises `SqueezeNetError`."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in DRIVERS:
+            raise
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SqueezeNetError(
-            f"{_without_password(where)}: does not answer ({told[:120]}); is the server running?"
+            f"{_without_password(where)}: does not answer ({told[:120]}); start again when it does, nothing is lost"
         ) from error
+
+
+def _redis(where: str) -> JournalStorage:
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        return JournalStorage(JournalRedisBackend(where, prefix="squeezenet"))
+
+
+def _postgresql(where: str) -> RDBStorage:
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.pool import NullPool
+
+    address = re.sub(r"^postgresql(\+\w+)?://", "postgresql+psycopg://", where)
+    for left in reversed(range(TRIES)):
+        try:  # without a pool nothing stays open for the hours between two trials
+            return RDBStorage(address, engine_kwargs={"poolclass": NullPool})
+        except (IntegrityError, ProgrammingError):  # several workers begin at once, all create what is missing
+            if not left:
+                raise
+            time.sleep(random.random())
+    raise AssertionError
 
 
 def _journal(path: Path) -> JournalStorage:

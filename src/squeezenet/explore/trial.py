@@ -93,14 +93,17 @@ class Trial:
 
     @staticmethod
     def from_dict(told: Mapping[str, Any]) -> "Trial":
-        """Read what `to_dict` wrote. Raises `TypeError` for what another version of this package wrote."""
-        recipe = {**told["recipe"], "augmentation": Augmentation(**told["recipe"]["augmentation"])}
-        made = {
-            "network": Metaparameters(**told["network"]),
-            "recipe": Recipe(name="explore", **recipe),
-            "squeeze": Squeezed(**told["squeeze"]),
-        }
-        return Trial(**{**told, **made})
+        """Read what `to_dict` wrote. Raises `UsageError` for settings that this version does not know."""
+        try:
+            recipe = {**told["recipe"], "augmentation": Augmentation(**told["recipe"]["augmentation"])}
+            made = {
+                "network": Metaparameters(**told["network"]),
+                "recipe": Recipe(name="explore", **recipe),
+                "squeeze": Squeezed(**told["squeeze"]),
+            }
+            return Trial(**{**told, **made})
+        except TypeError as error:
+            raise UsageError(f"a trial of another version of this package ({error}); use another --out") from None
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -119,11 +122,12 @@ class Costs:
 
 def costs(trial: Trial) -> Costs:
     """Costs of the network as it ships (normalisation folded). Raises `UsageError` if it cannot read such images."""
-    return _costs(trial.network, trial.image_size)
+    return network_costs(trial.network, trial.image_size)
 
 
 @lru_cache(maxsize=1024)
-def _costs(network: Metaparameters, side: int) -> Costs:
+def network_costs(network: Metaparameters, side: int) -> Costs:
+    """`costs` of a network that reads images of `side` pixels."""
     settings = asdict(network)
     try:
         graph, weights = trace(create_seeded(NETWORK, 0, **settings).eval(), (network.in_channels, side, side))

@@ -49,14 +49,16 @@ class Work:
     def sweep(self, trials: Sequence[Trial]) -> None:
         """Carry out all of them that are not done, and wait for those that other workers have."""
         while True:
-            claimed = False
-            for trial in trials:
+            claimed, entries = False, self.ledger.look([trial.name for trial in trials], redo_stopped=True)
+            if not any(entry.state in ("open", "running") for entry in entries):
+                break
+            for trial, entry in zip(trials, entries, strict=True):
+                if entry.state != "open":
+                    continue
                 claim = self.ledger.claim(trial.name, trial.to_dict(), redo_stopped=True)
                 if claim is not None:
                     claimed = True
                     self.carry_out(trial, claim)
-            if not claimed and not any(self.ledger.entry(t.name, True).state in ("open", "running") for t in trials):
-                break
             if not claimed:
                 self.wait()
         self.write()
@@ -82,7 +84,7 @@ class Work:
             try:
                 result = measure(trial, self.data, self.out / "runs" / trial.name, on_epoch)
             except GivenUp:
-                result = stopped(trial, last["epoch"], last["top1"], time.perf_counter() - start)
+                result = stopped(trial, self.data, last["epoch"], last["top1"], time.perf_counter() - start)
             except Exception as error:  # whatever it is, it must not stop the other trials
                 kind = "" if isinstance(error, SqueezeNetError) else f"{type(error).__name__}: "
                 reason = kind + " ".join(str(error).split())[:500]
