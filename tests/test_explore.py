@@ -20,7 +20,7 @@ import pytest
 
 from squeezenet.cli import train
 from squeezenet.cli.live import Live
-from squeezenet.cli.main import main
+from squeezenet.cli.main import _explain, main
 from squeezenet.data import load_data
 from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.explore import ledger as ledgers
@@ -136,7 +136,7 @@ def test_a_sweep_is_done_once_and_grows(tmp_path, capsys):
     for row in rows:
         file = tmp_path / "runs" / row["name"] / "squeezed.sqz"
         assert row["bytes"] == file.stat().st_size <= 3500
-        assert row["judged"] == 40
+        assert (row["judged"], row["source"]) == (40, "digits")
         assert row["float_bytes"] == 4 * row["parameters"]
         assert {"macs", "ram", "seconds", "versions", "hardware"} <= set(row)
         assert not (tmp_path / "runs" / row["name"] / "checkpoints").exists()
@@ -443,6 +443,11 @@ def test_wrong_usage_is_one_line(tmp_path, capsys, wrong, said):
     assert err.count("\n") == 1
     assert said in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_without_optuna_one_line_says_what_to_install():
+    said = _explain(ModuleNotFoundError("No module named 'optuna'", name="optuna"))
+    assert "pip install 'squeezenet[explore]'" in str(said)
 
 
 def test_pages_of_progress(trial):

@@ -9,7 +9,7 @@ it. On other machines, too: with a shared --out, or with --storage and an --out 
 
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """Do what is not done yet; the JSON object of this verb."""
     start = time.perf_counter()
     _check(args)
-    data = load_data(args.data, args.val)
+    data = _named(load_data(args.data, args.val), Path(args.data).name)
     base = base_of(args, data)
     args.out.mkdir(parents=True, exist_ok=True)
     where, report = args.storage or str(args.out / JOURNAL), args.out / "report.html"
@@ -130,6 +130,11 @@ def _check(args: Namespace) -> None:
         raise UsageError("--max-bytes, --max-ram and --max-macs must be at least 1")
     if args.max_bytes and args.method != "squeeze":
         raise UsageError(f"--max-bytes needs --method squeeze; {args.method} aims at no size")
+
+
+def _named(data: Data, name: str) -> Data:
+    """The same images under a name without a path, which is another one on each machine."""
+    return Data(replace(data.train, name=name), replace(data.validation, name=name))
 
 
 def _sweep(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
