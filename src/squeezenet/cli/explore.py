@@ -114,7 +114,9 @@ def render(result: dict[str, Any]) -> str:
         f"{result[what]} {what}" for what in ("done", "stopped", "failed", "failures", "refused") if what in result
     )
     files = f"{result['results']} and {result['report']} written; {result['seconds']:.0f} seconds"
-    return "\n".join([table(head, rows), *failed, "", counts, files])
+    best = result.get("best")
+    advice = [f"most accurate: {best['name']}, trained by", best["command"], ""] if best else []
+    return "\n".join([table(head, rows), *failed, "", *advice, counts, files])
 
 
 def _check(args: Namespace) -> None:
@@ -181,9 +183,10 @@ def _search(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
     shown = [entry for entry in entries if entry.name in front or entry.state == "failed"]
     rows = [_summary(Trial.from_dict(entry.trial), entry) for entry in shown]
     rows.sort(key=lambda row: row.get("bytes", 0))
+    best = max((row for row in rows if row["state"] == "done"), key=lambda row: row["top1_squeezed"], default=None)
     counts = asdict(progress)
     counts["failures"] = counts.pop("failed")  # of networks that were tried: the search itself has not failed
-    return {**counts, "trials": rows}
+    return {**counts, "best": best, "trials": rows}
 
 
 def base_of(args: Namespace, data: Data) -> Trial:

@@ -71,7 +71,8 @@ def _sweep(curve: Curve) -> list[Part]:
             for name, values in theirs.items()
             if any(v is not None for v in values)
         }
-        figure = figures.sweep([str(v) for v in known], drawn, field, "accuracy (%)", "the paper, ImageNet")
+        title = f"the paper, ImageNet: {' and '.join(drawn)}"
+        figure = figures.sweep([str(v) for v in known], drawn, field, "accuracy (%)", title)
         pictures.append(Picture(figure, "The same, as the paper printed it for ImageNet"))
     head = [field, "seeds", "parameters", "MACs", "RAM", "top-1", "top-5", "bytes", "top-1, squeezed"]
     head += ["paper MB", "paper top-1", "paper top-5"] if known else []
@@ -107,7 +108,8 @@ def _setting(curve: Curve) -> str:
             if name != curve.field]  # fmt: skip
     seeds = sorted({point.seeds for point in curve.points})
     times = f"{seeds[0]} seed{'s' if seeds[-1] > 1 else ''}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-    shown = f"{recipe['epochs']:g} epochs" if recipe["epochs"] else f"{recipe['iterations']:,} iterations"
+    many = "" if recipe["epochs"] == 1 else "s"
+    shown = f"{recipe['epochs']:g} epoch{many}" if recipe["epochs"] else f"{recipe['iterations']:,} iterations"
     return f"{shown} of {trial['images']:,} images, {recipe['optimizer']}, {times}; {', '.join(same)}."
 
 

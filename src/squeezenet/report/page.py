@@ -39,6 +39,7 @@ details > div { padding: .2rem 0 .6rem 1rem; scroll-margin-top: 4rem; }
 details > div:target { background: #fff8e6; }
 svg a { cursor: pointer; }
 footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; }
+@media print { .wide { overflow: visible; } table { font-size: .68rem; } th, td { padding-right: .45rem; } }
 @media print { details::details-content { content-visibility: visible; display: block; } }
 @media print { body { max-width: none; } h2 { break-after: avoid; } svg, table { break-inside: avoid; } }
 """
