@@ -65,7 +65,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--judge-by", type=int, metavar="N", help="judge by N images, evenly taken")
     parser.add_argument("--method", choices=METHODS, default="squeeze", help="how to squeeze (default: %(default)s)")
     parser.add_argument(
-        "--squeeze-bytes", type=int, metavar="N", help="into a file of N bytes (default: a 16th of float32)"
+        "--squeeze-bytes", type=int, metavar="N", help="into a file of N bytes (default: a 12th of float32)"
     )
     for what_is, counted in (("bytes", "bytes of the file"), ("ram", "bytes of int8 activations"), ("macs", "MACs")):
         parser.add_argument(f"--max-{what_is}", type=int, metavar="N", help=f"--search: at most N {counted}")

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from squeezenet.compression.squeeze.pipeline import USUAL_RATIO
 from squeezenet.data import Data, Examples
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import DataError, SqueezeNetError, UsageError
@@ -46,7 +47,7 @@ class Squeezed:
 
     method: Method = "squeeze"
     max_bytes: int = 0
-    ratio: float = 16.0
+    ratio: float = float(USUAL_RATIO)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
