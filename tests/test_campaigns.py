@@ -60,3 +60,16 @@ def test_the_zoo(pictures, tmp_path):
     table = campaign("zoo.py", "--cifar10", pictures, "--out", tmp_path, "--epochs", 1)
     assert "| cifar10.sqz |" in table.strip().splitlines()[-1]
     assert f"{(tmp_path / 'cifar10.sqz').stat().st_size:,}" in table
+
+
+@pytest.mark.slow
+def test_the_design_space(pictures, tmp_path):
+    small = ["--miniature", "--epochs", 1, "--images", 40, "--judge-by", 20, "--base-e", 16, "--seeds", 1]
+    arguments = ["--cifar10", pictures, "--out", tmp_path, *small]
+    first = campaign("design_space.py", *arguments)
+    assert "the paper's figures are of ImageNet" in first
+    out = tmp_path / "cifar10"
+    assert len((out / "results.jsonl").read_text().splitlines()) == 5 + 6 + 3 - 2
+    times = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")}
+    assert campaign("design_space.py", *arguments) == first
+    assert {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")} == times

@@ -22,6 +22,7 @@ VERBS = {
     "classify": "label images",
     "compress": "squeeze a model into one .sqz file",
     "inspect": "layer by layer: shapes, parameters, density, bits, bytes (the paper's table 1)",
+    "explore": "sweep or search the design space: accuracy against bytes, MACs and RAM",
     "reproduce": "what the paper printed, and beside it what comes out here",
     "convert": "read and write other people's model files",
     "data": "pack images into shards that train fast",
@@ -101,8 +102,9 @@ def _explain(error: BaseException) -> SqueezeNetError | None:
         return error
     if isinstance(error, ImportError):
         missing = (error.name or "").split(".")[0]
-        if missing in WORKSHOP:
-            return MissingDependency(f"this needs {missing}; install it with: pip install 'squeezenet[train]'")
+        extra = "train" if missing in WORKSHOP else "explore" if missing == "optuna" else None
+        if extra:
+            return MissingDependency(f"this needs {missing}; install it with: pip install 'squeezenet[{extra}]'")
         return None
     if isinstance(error, MemoryError):
         return SqueezeNetError("not enough memory; try a smaller --batch-size or close other programs")

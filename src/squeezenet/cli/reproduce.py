@@ -1,8 +1,9 @@
-"""`squeezenet reproduce table2 --out DIR`: what the paper printed, and beside it what comes out here.
+"""`squeezenet reproduce SUBJECT`: what the paper printed, and beside it what comes out here.
 
-Sizes are of files, written to DIR and read again. Accuracies are those of the files, where there are trained weights
-and images to judge by: the paper's are of ImageNet, ours of whatever a row names. Rows of random weights say "size
-only", those of trained weights without images "not judged".
+`figure3`, `table1` and `table3` are in `cli/paper.py`; here is table 2. Sizes are of files, written to --out and read
+again. Accuracies are those of the files, where there are trained weights and images to judge by: the paper's are of
+ImageNet, ours of whatever a row names. Rows of random weights say "size only", those of trained weights without images
+"not judged".
 """
 
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet import sqz
+from squeezenet.cli import paper
 from squeezenet.cli.table import table
 from squeezenet.compression.finetune import Tuning
 from squeezenet.compression.pipeline import Bits, Settings, compress
@@ -26,6 +28,16 @@ from squeezenet.model import Model, Shared
 from squeezenet.runtime.reference import Runner
 
 RANDOM = "random"
+
+USES = {
+    "figure3": ("results",),
+    "table1": ("weights",),
+    "table2": (
+        "out", "weights", "imagenet", "imagenet_val", "alexnet", "squeezenet", "data", "val", "epochs", "limit", "seed",
+    ),
+    "table3": ("results",),
+}  # fmt: skip
+"""Subject -> the options it takes."""
 
 RETRAINING = Tuning(batch_size=100, lr=3e-4)
 """Of networks trained here; published weights have few images to learn from and are retrained as `compress` does."""
@@ -77,9 +89,16 @@ class Subject:
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("subject", choices=SUBJECTS, help="table2: SVD, pruning, Deep Compression; sizes, accuracies")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files that are measured")
-    parser.add_argument("--weights", metavar="MODEL", help="SqueezeNet for ImageNet: the authors' .net, or a name")
+    parser.add_argument(
+        "subject", choices=USES,
+        help="figure3: squeeze ratio, share of 3x3 filters; table1: the network, layer by layer; "
+        "table2: SVD, pruning, Deep Compression; table3: bypass",
+    )  # fmt: skip
+    parser.add_argument("--results", metavar="DIR", help="figure3, table3: what `squeezenet explore` measured")
+    parser.add_argument("--out", metavar="DIR", help="table2: folder for the files that are measured")
+    parser.add_argument(
+        "--weights", metavar="MODEL", help="table1, table2: SqueezeNet for ImageNet, the authors' .net, or a name"
+    )
     parser.add_argument("--imagenet", metavar="DATA", help="images to tune --weights on; a tenth judges")
     parser.add_argument("--imagenet-val", metavar="DATA", help="judge --weights by these instead")
     parser.add_argument("--alexnet", metavar="RUN", help="an AlexNet trained on --data, such as alexnet_32")
@@ -88,18 +107,22 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--val", metavar="DATA", help="judge the two on these images instead of a tenth of --data")
     parser.add_argument("--epochs", type=float, metavar="N", help="retraining after each stage (usual: 2, pruning 4)")
     parser.add_argument("--limit", type=int, metavar="N", help="retrain on N images at most")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="of random weights (0)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Reproduce one subject."""
+    """Reproduce one subject. Raises `UsageError` for options that are another subject's."""
     start = time.perf_counter()
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    rows = SUBJECTS[args.subject](args, out)
+    unused = [name for names in USES.values() for name in names if name not in USES[args.subject]]
+    if told := [name for name in unused if getattr(args, name) is not None]:
+        raise UsageError(f"--{told[0].replace('_', '-')} is not for {args.subject}; leave it out")
+    if args.subject == "table2" and args.out is None:
+        raise UsageError("--out missing: table2 measures files; name a folder for them")
+    args.seed = args.seed or 0
+    rows = SUBJECTS[args.subject](args)
     return {
         "subject": args.subject,
-        "out": str(out),
+        "out": args.out,
         "rows": rows,
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -107,17 +130,19 @@ def run(args: Namespace) -> dict[str, Any]:
 
 def render(result: dict[str, Any]) -> str:
     """For people: what the paper printed stands under "paper"."""
+    if result["subject"] != "table2":
+        return paper.render(result)
     head = ["network, method", "data type", "paper MB", "MB", "paper ratio", "ratio", "kept parameters",
             "paper top-1 / top-5", "top-1 / top-5", "weights"]  # fmt: skip
     rows = []
     for row in result["rows"]:
-        paper = row["paper"]
+        printed = row["paper"]
         measured = f"{row['top1']:.2f} / {row['top5']:.2f}" if row["accuracy"] == "measured" else row["accuracy"]
         rows.append([
-            f"{row['network']}, {row['method']}", row["data_type"], f"{paper['megabytes']:g}",
+            f"{row['network']}, {row['method']}", row["data_type"], f"{printed['megabytes']:g}",
             f"{row['bytes'] / 1e6:.3g}" if row["bytes"] < 1e8 else f"{row['bytes'] / 1e6:.0f}",
-            f"{paper['ratio']}x", f"{row['ratio']:.1f}x", f"{row['nonzero']:,}",
-            f"{paper['top1']} / {paper['top5']}", measured, row["weights"],
+            f"{printed['ratio']}x", f"{row['ratio']:.1f}x", f"{row['nonzero']:,}",
+            f"{printed['top1']} / {printed['top5']}", measured, row["weights"],
         ])  # fmt: skip
     judged = {row["weights"]: f"{row['weights']}: {row['images']:,} images of {row['data']}" for row in result["rows"]
               if row["accuracy"] == "measured"}  # fmt: skip
@@ -131,8 +156,10 @@ def render(result: dict[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def table2(args: Namespace, out: Path) -> list[dict[str, Any]]:
+def table2(args: Namespace) -> list[dict[str, Any]]:
     """The paper's networks for ImageNet; then, where they are given, networks trained here. Raises `UsageError`."""
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
     trained = (args.alexnet, args.squeezenet, args.data)
     if any(trained) and not all(trained):
         raise UsageError("--alexnet, --squeezenet and --data go together; give all three, or none")
@@ -155,7 +182,12 @@ def table2(args: Namespace, out: Path) -> list[dict[str, Any]]:
     return rows + rows_of({name: [subject] for name, subject in here.items()}, out, "trained", args)
 
 
-SUBJECTS: dict[str, Callable[[Namespace, Path], list[dict[str, Any]]]] = {"table2": table2}
+SUBJECTS: dict[str, Callable[[Namespace], list[dict[str, Any]]]] = {
+    "figure3": paper.figure3,
+    "table1": paper.table1,
+    "table2": table2,
+    "table3": paper.table3,
+}
 
 
 def rows_of(subjects: dict[str, list[Subject]], out: Path, prefix: str, args: Namespace) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@
 'bytes (logarithmic)'
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -81,6 +81,48 @@ def sensitivity(names: Sequence[str], sizes: Sequence[int], nats: Sequence[float
     left.invert_yaxis()
     _plain(left, "bytes in the file", "")
     _plain(right, "divergence (nats)", "")
+    return figure
+
+
+def sweep(
+    labels: Sequence[str],
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x: str,
+    y: str,
+    title: str = "",
+) -> Figure:
+    """Accuracies (mean, deviation) by value of a metaparameter, one line a series; values stand evenly."""
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, (means, deviations)), colour in zip(series.items(), (BLUE, ORANGE, INK, GREY), strict=False):
+        where = [i for i, mean in enumerate(means) if mean == mean]  # a figure that was not printed is no number
+        points = [means[i] for i in where], [deviations[i] for i in where]
+        axes.errorbar(where, points[0], points[1], color=colour, marker="o", markersize=4, capsize=3, label=name)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlim(-0.4, len(labels) - 0.6)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    if title:
+        axes.set_title(title, fontsize=9, color=INK)
+    _plain(axes, x, y)
+    return figure
+
+
+def front(
+    costs: Sequence[float], top1: Sequence[float], links: Sequence[str], x: str, chosen: Sequence[bool]
+) -> Figure:
+    """Accuracy against a cost (logarithmic); every point is a link. `chosen` ones are the front, and joined."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    best = sorted((cost, value) for cost, value, on in zip(costs, top1, chosen, strict=True) if on)
+    axes.plot([cost for cost, _ in best], [value for _, value in best], color=BLUE, linewidth=1, drawstyle="steps-post")
+    for on, colour, size in ((False, GREY, 24), (True, BLUE, 64)):
+        mine = [i for i, is_on in enumerate(chosen) if is_on == on]
+        points = axes.scatter([costs[i] for i in mine], [top1[i] for i in mine], s=size, color=colour, zorder=3)
+        points.set_urls([links[i] for i in mine])
+    axes.set_xscale("log")
+    axes.grid(color="#eaecf0", linewidth=0.6)
+    _plain(axes, x, "top-1 after squeezing (%)")
     return figure
 
 

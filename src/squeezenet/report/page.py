@@ -1,4 +1,4 @@
-"""A page of text, tables and figures in one HTML file, without a script or anything to fetch.
+"""A page of text, tables, figures and folded details in one HTML file, without a script or anything to fetch.
 
 >>> write_page(Path("report.html"), "Demo", [Table(["a"], [["1"]])])        # doctest: +SKIP
 """
@@ -28,7 +28,19 @@ th { color: var(--faint); font-weight: 600; }
 th:first-child, td:first-child { text-align: left; }
 svg { max-width: 100%; height: auto; }
 code { font-size: .9em; background: #f2f4f7; padding: .1em .3em; border-radius: 3px; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 1rem; }
+.beside > div { flex: 1 1 20rem; max-width: 30rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f2f4f7; padding: .6em .8em; margin: .5rem 0;
+      border-radius: 4px; font-size: .85rem; }
+pre code { background: none; padding: 0; }
+details { border-bottom: 1px solid var(--line); padding: .3rem 0; font-variant-numeric: tabular-nums; }
+summary { cursor: pointer; }
+details > div { padding: .2rem 0 .6rem 1rem; scroll-margin-top: 4rem; }
+details > div:target { background: #fff8e6; }
+svg a { cursor: pointer; }
 footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; }
+@media print { .wide { overflow: visible; } table { font-size: .68rem; } th, td { padding-right: .45rem; } }
+@media print { details::details-content { content-visibility: visible; display: block; } }
 @media print { body { max-width: none; } h2 { break-after: avoid; } svg, table { break-inside: avoid; } }
 """
 
@@ -63,7 +75,30 @@ class Picture:
     description: str
 
 
-Part = Heading | Text | Table | Picture
+@dataclass(frozen=True)
+class Code:
+    """Something to copy, such as a command."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """Parts that are opened by a click on their summary, or on a link to `#anchor`; on paper they stand open."""
+
+    summary: str
+    anchor: str
+    parts: "Sequence[Part]"
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Pictures that stand beside each other where the page is wide enough."""
+
+    pictures: Sequence[Picture]
+
+
+Part = Heading | Text | Table | Picture | Code | Folded | Beside
 
 
 def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "") -> None:
@@ -88,6 +123,17 @@ def _html(part: Part) -> str:
             return f'<div class="wide"><table>{rows}</table></div>'
         case Picture():
             return f'<div role="img" aria-label="{escape(part.description)}">{_svg(part.figure)}</div>'
+        case Beside():
+            return f'<div class="beside">{"".join(_html(picture) for picture in part.pictures)}</div>'
+        case Code():
+            return f"<pre><code>{escape(part.text)}</code></pre>"
+        case Folded():
+            inside = "\n".join(_html(inner) for inner in part.parts)
+            # A browser opens folded details for a link to what is inside them.
+            return (
+                f'<details><summary>{escape(part.summary)}</summary><div id="{escape(part.anchor)}">{inside}</div>'
+                "</details>"
+            )
 
 
 def _row(cells: Sequence[str], tag: str) -> str:
@@ -101,5 +147,5 @@ def _svg(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "squeezenet", "svg.fonttype": "none"}):
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
+    text = out.getvalue().replace(' target="_blank"', "")  # links stay within the page
     return text[text.index("<svg") :]

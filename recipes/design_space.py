@@ -1,0 +1,86 @@
+"""The paper's design space on CIFAR-10 and Tiny ImageNet: figure 3, table 3, then a search under a budget.
+
+    python recipes/design_space.py --cifar10 cifar10/ --tiny-imagenet tiny/ --out $OUT                  # full: a GPU
+    python recipes/design_space.py --cifar10 cifar10/ --out runs/space --miniature                      # two cores
+    python recipes/design_space.py --cifar10 cifar10/ --out /tmp/mini --miniature --epochs 1 --images 500 --seeds 1
+
+Full: base_e 128, 24 epochs of all images, 3 seeds (36 trainings a data set), and a search of 60 networks on CIFAR-10.
+Miniature: base_e and incr_e 32, 6 epochs of 10,000 images, 2,000 to judge by, and no search unless --search says so.
+Every step is a call of the command line, and a trial that is done is not done again: stop it, start it again, start it
+twice, or on several machines with one --out. The tables come last, and are in --out/NAME/tables.txt beside
+results.jsonl and report.html.
+"""
+
+import argparse
+import contextlib
+import io
+from pathlib import Path
+
+from squeezenet.cli.main import main as squeezenet
+from squeezenet.files import write_atomically
+
+RECIPE = Path(__file__).with_name("design_space.toml")
+MODELS = {"cifar10": "squeezenet_32", "tiny-imagenet": "squeezenet_64"}
+SWEEPS = ("sr", "pct3x3", "bypass")
+BUDGET = 100_000  # bytes: what the zoo's CIFAR-10 network takes
+MINIATURE = {"epochs": 6.0, "images": 10_000, "judge_by": 2_000, "base_e": 32, "search": 0}
+FULL = {"epochs": 24.0, "images": None, "judge_by": None, "base_e": 128, "search": 60}
+
+
+def main() -> None:
+    """Do what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cifar10", metavar="D", help="CIFAR-10: Parquet, folders, shards or a hub id")
+    parser.add_argument("--tiny-imagenet", metavar="D", help="Tiny ImageNet, likewise")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for each data set")
+    parser.add_argument("--miniature", action="store_true", help="small networks, few images: hours on two cores")
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--images", type=int, help="train on so many only")
+    parser.add_argument("--judge-by", type=int, metavar="IMAGES")
+    parser.add_argument("--base-e", type=int, metavar="N", help="base_e and incr_e")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--search", type=int, metavar="N", help="networks that the search tries on CIFAR-10")
+    args = parser.parse_args()
+    usual = MINIATURE if args.miniature else FULL
+    told = {name: getattr(args, name) if getattr(args, name) is not None else usual[name] for name in usual}
+    sources = {"cifar10": args.cifar10, "tiny-imagenet": args.tiny_imagenet}
+    if not any(sources.values()):
+        parser.error("nothing to learn from; give --cifar10 or --tiny-imagenet")
+    for name, source in sources.items():
+        if source:
+            one(name, source, told, args.seeds, args.out)
+    for name, source in sources.items():
+        if source:
+            print((args.out / name / "tables.txt").read_text())
+
+
+def one(name: str, source: str, told: dict[str, float | None], seeds: int, out: Path) -> None:
+    """All sweeps of one data set, its search, its tables."""
+    folder = out / name
+    usual = ["--data", source, "--out", str(folder), "--recipe", str(RECIPE), "--model", MODELS[name]]
+    usual += ["--epochs", str(told["epochs"])]
+    if told["images"] is not None:
+        usual += ["--max-images", str(told["images"])]
+    if told["judge_by"] is not None:
+        usual += ["--judge-by", str(told["judge_by"])]
+    width = ["--set", f"base_e={told['base_e']}", "--set", f"incr_e={told['base_e']}"]
+    for sweep in SWEEPS:
+        call("explore", *usual, *width, "--vary", sweep, "--seeds", str(seeds))
+    if told["search"] and name == "cifar10":
+        call("explore", *usual, "--search", str(told["search"]), "--max-bytes", str(BUDGET))
+    tables = [call("reproduce", subject, "--results", str(folder)) for subject in ("figure3", "table3")]
+    write_atomically(folder / "tables.txt", "\n".join(tables).encode())
+
+
+def call(*command: str) -> str:
+    """What one verb prints. A trial that failed is in its report, and does not end the campaign; wrong usage does."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = squeezenet(command)
+    if code > 1:
+        raise SystemExit(code)
+    return said.getvalue()
+
+
+if __name__ == "__main__":
+    main()

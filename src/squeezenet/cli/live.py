@@ -1,0 +1,147 @@
+"""What trials are doing, as a table that is drawn over itself on a terminal; nothing where there is none.
+
+>>> with Live(expected, sys.stderr) as live:                                 # doctest: +SKIP
+...     Work(ledger, data, out, live.listen).sweep(trials)
+"""
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, suppress
+from typing import Any, Self, TextIO
+
+from squeezenet.cli.table import table
+from squeezenet.explore.trial import Trial, costs
+from squeezenet.explore.work import What
+
+ROWS = 12  # of the table; the last ones
+PAUSE = 0.5  # seconds between two drawings,
+LOOK = 5.0  # and between two looks at what all workers have left to do
+HEAD = ["trial", "what", "seed", "state", "top-1", "squeezed", "bytes", "seconds"]
+
+
+class Clock:
+    """How long is left, from what finished trials took: their cost is counted in MACs of all images shown.
+
+    Training costs as much more than that as it costs, the same for every network; a small network's fixed costs make
+    the estimate too short at first.
+    """
+
+    def __init__(self) -> None:
+        self.seconds, self.work = 0.0, 0.0
+
+    def took(self, trial: Trial, seconds: float) -> None:
+        """Take in what a finished trial took in this process."""
+        self.seconds += seconds
+        self.work += work_of(trial)
+
+    def left(self, work: float, workers: int = 1) -> float | None:
+        """Seconds for so much work, shared by `workers` like this one; None as long as nobody can know."""
+        return work * self.seconds / self.work / max(workers, 1) if self.work else None
+
+
+def work_of(trial: Trial) -> float:
+    """MACs of one pass forward of every image that training shows."""
+    recipe = trial.recipe
+    shown = recipe.epochs * trial.images or recipe.iterations * recipe.batch_size
+    return costs(trial).macs * shown
+
+
+class Live:
+    """Draws while its context lasts. `left` says how much work nobody has finished, and how many are working at it."""
+
+    def __init__(
+        self, left: Callable[[], tuple[float, int]], label: Callable[[Trial], str], stream: TextIO | None = None
+    ) -> None:
+        self.left, self.label, self.stream = left, label, stream or sys.stderr
+        self.clock = Clock()
+        self._rows: dict[str, list[str]] = {}
+        self._counts = {"done": 0, "stopped": 0, "failed": 0}
+        self._said = "begins"
+        self._above = io.StringIO()  # what others write to stderr: progress bars keep silent, warnings stand above
+        self._drawn, self._began, self._looked = 0, 0.0, -LOOK
+        self._ahead, self._part = (0.0, 0), 0.0
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._on = self.stream.isatty()
+        self._redirection = redirect_stderr(self._above)
+        self._thread = threading.Thread(target=self._redraw, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._on:
+            self._redirection.__enter__()
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._on:
+            self._over.set()
+            self._thread.join()
+            self._redirection.__exit__(*error)
+            self._draw()
+
+    def listen(self, trial: Trial | None, what: What, about: dict[str, Any]) -> None:
+        """What happened to a trial (`explore.work.Work`)."""
+        with self._lock:
+            self._said = "waits for other workers" if what == "waits" else "works"
+            if trial is None:
+                return
+            row = self._rows.setdefault(
+                trial.name, [trial.name[:8], self.label(trial), str(trial.recipe.seed), *[""] * 5]
+            )
+            if what == "begins":
+                self._began = time.perf_counter()
+                row[3] = "begins"
+            elif what == "epoch":
+                row[3], row[4] = f"epoch {about['epoch']:g}", f"{about['top1']:.2f}"
+                self._part = work_of(trial) * about["epoch"] / max(trial.recipe.epochs, about["epoch"])
+            else:
+                self._end(trial, what, about, row)
+            row[7] = f"{time.perf_counter() - self._began:,.0f}"
+
+    def _end(self, trial: Trial, what: What, about: dict[str, Any], row: list[str]) -> None:
+        self._counts[what] += 1
+        self._part = 0.0
+        row[3] = what if what != "failed" else f"failed: {about['reason'][:40]}"
+        if what == "done":
+            row[4:7] = [f"{about['top1']:.2f}", f"{about['top1_squeezed']:.2f}", f"{about['bytes']:,}"]
+            self.clock.took(trial, about["seconds"])
+
+    def _redraw(self) -> None:
+        while not self._over.wait(PAUSE):
+            self._draw()
+
+    def _draw(self) -> None:
+        if time.monotonic() - self._looked > LOOK or self._over.is_set():
+            self._looked = time.monotonic()
+            with suppress(Exception):  # whatever is wrong, the worker will meet it and say so
+                self._ahead = self.left()
+        work, workers = self._ahead
+        seconds = self.clock.left(max(work - self._part, 0.0), workers)
+        counts = ", ".join(f"{count} {what}" for what, count in self._counts.items() if count) or "none done yet"
+        left = "nothing left" if not work else "time left not known yet"
+        if work and seconds is not None:
+            left = f"about {in_words(seconds)} left"
+        with self._lock:
+            lines = table(HEAD, list(self._rows.values())[-ROWS:]).splitlines()
+            above = self._above.getvalue()
+            self._above.seek(0)
+            self._above.truncate()
+        lines = [f"{self._said}: {counts} here; {left}, {workers} at work", *lines]
+        clear = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
+        self.stream.write(clear + above + "".join(f"{line[:118]}\n" for line in lines))
+        self.stream.flush()
+        self._drawn = len(lines)
+
+
+def in_words(seconds: float) -> str:
+    """As people say it.
+
+    >>> in_words(59), in_words(3600), in_words(200_000)
+    ('1 minute', '60 minutes', '56 hours')
+    """
+    minutes = max(round(seconds / 60), 1)
+    if minutes < 90:
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
+    return f"{round(minutes / 60)} hours"

@@ -1,0 +1,134 @@
+"""One trial carried out: trained, squeezed into a file, and that file judged.
+
+>>> measure(trial, data, Path("runs/0123456789abcdef"))["top1"]              # doctest: +SKIP
+87.31
+"""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from squeezenet import sqz
+from squeezenet.compression.pipeline import Settings, compress
+from squeezenet.compression.squeeze import Squeezing, squeeze
+from squeezenet.data import Data, Pixels, Score, default_preparation, load_pixels
+from squeezenet.data.evaluate import evaluate
+from squeezenet.explore.trial import NETWORK, Trial, costs, some
+from squeezenet.formats import load_model
+from squeezenet.model import Model
+from squeezenet.models import describe
+from squeezenet.runtime.run import runner
+from squeezenet.training import TrainResult, fresh_model, train
+from squeezenet.training.job import Job
+from squeezenet.training.run_folder import versions
+
+OnEpoch = Callable[[dict[str, Any]], object]
+"""Gets each row of metrics.jsonl. What it raises ends the trial where its run folder can go on."""
+
+TUNING_IMAGES = 2000
+"""Images that squeezing may look at: it calibrates on fewer, and compensates on fewer still."""
+
+
+def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row: None) -> dict[str, Any]:
+    """What the trial comes to; `work` is its run folder, and one that was begun goes on.
+
+    Accuracies in percent, of the trial's share of the validation images; `bytes` of the file that was written and
+    judged; `ram` in bytes (`graph.peak_elements`); `seconds` of this process alone. Raises as `train` and `squeeze` do.
+    """
+    start = time.perf_counter()
+    data = Data(some(data.train, trial.images), some(data.validation, trial.judges))
+    trained = _train(trial, data, work, on_epoch)
+    result = {
+        **_about(trial, data),
+        "top1": round(trained.top1, 4),
+        "top5": round(trained.top5, 4),
+        **_squeeze(trial, data, work),
+        "epochs": trained.epochs,
+        "images_per_second": trained.images_per_second,
+        "seconds": round(time.perf_counter() - start, 1),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    shutil.rmtree(work / "checkpoints", ignore_errors=True)  # three times the weights, of no more use
+    return result
+
+
+def stopped(trial: Trial, data: Data, epoch: float, top1: float, seconds: float) -> dict[str, Any]:
+    """The result of a trial that was given up after `epoch` with `top1`: what is known of it."""
+    return {
+        **_about(trial, data),
+        "stopped": {"epoch": epoch, "top1": top1},
+        "seconds": round(seconds, 1),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+
+
+def hardware() -> str:
+    """What computes here: the GPU's name, or the processor's and the number of threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def _about(trial: Trial, data: Data) -> dict[str, Any]:
+    """What is known without training; `source` is for people, who cannot read a fingerprint."""
+    known = costs(trial)
+    return {
+        "name": trial.name,
+        "trial": trial.to_dict(),
+        "source": Path(data.train.name).name,
+        "parameters": known.parameters,
+        "float_bytes": 4 * known.parameters,
+        "macs": known.macs,
+        "ram": known.ram,
+    }
+
+
+def _train(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch) -> TrainResult:
+    preparation = default_preparation(data.train, trial.image_size)
+    fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
+    model = fresh_model(NETWORK, data, preparation, trial.recipe, **trial.overrides)
+    about = describe(NETWORK, {**trial.overrides, **fitting})
+    job = Job(trial.recipe, NETWORK, trial.overrides, image_size=trial.image_size)
+    return train(model, data, preparation, trial.recipe, work, architecture=about, job=job, on_epoch=on_epoch)
+
+
+def _squeeze(trial: Trial, data: Data, work: Path) -> dict[str, Any]:
+    """The squeezed file's bytes and accuracy; that of the float32 network where nothing is to be squeezed."""
+    path = work / "squeezed.sqz"
+    model = load_model(work)
+    sqz.write(_squeezed(model, trial, data), path)
+    written = sqz.read(path)
+    score = _judge(written, load_pixels(data.validation, written.preparation, progress=False))
+    return {
+        "bytes": path.stat().st_size,
+        "top1_squeezed": round(score.top1, 4),
+        "top5_squeezed": round(score.top5, 4),
+        "judged": score.images,
+    }
+
+
+def _squeezed(model: Model, trial: Trial, data: Data) -> Model:
+    how, seed = trial.squeeze, trial.recipe.seed
+    if how.method == "none":
+        return model
+    pixels = load_pixels(data.train, model.preparation, TUNING_IMAGES, progress=False)
+    if how.method == "deep-compression":
+        return compress(model, pixels, replace(Settings(), seed=seed))
+    return squeeze(model, pixels, Squeezing(max_bytes=how.goal(model.parameters), seed=seed))
+
+
+def _judge(model: Model, pixels: Pixels) -> Score:
+    return evaluate(runner(model, torch.get_num_threads()), pixels, model.preparation, progress=False)

@@ -1,0 +1,142 @@
+"""Results of trials as rows, and what can be read from them: curves with error bars, and the Pareto front.
+
+>>> rows = read_results(Path("runs/results.jsonl"))                      # doctest: +SKIP
+>>> curves(rows, "sr")[0].points                                         # doctest: +SKIP
+(Point(value=0.125, seeds=3, top1=84.1, deviation=0.2, ...), ...)
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from squeezenet.errors import UsageError
+from squeezenet.files import write_atomically
+
+Row = dict[str, Any]
+RESULTS = "results.jsonl"
+
+COSTS = ("bytes", "macs", "ram")
+"""What the search makes small, beside making `top1_squeezed` large."""
+
+
+def write_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line of JSON for each trial, in the order of their names: the same trials give the same file."""
+    lines = [json.dumps(row, sort_keys=True) for row in sorted(rows, key=lambda row: str(row["name"]))]
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def read_results(where: Path) -> list[Row]:
+    """Rows of a results file, or of the folder of a campaign. Raises `UsageError` if there is none to read."""
+    path = where / RESULTS if where.is_dir() else where
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if all(isinstance(row["trial"]["network"], dict) and "macs" in row for row in rows):
+            return rows
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no results there; `squeezenet explore --out {where}` makes some") from None
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(f"{path}: not the results of `squeezenet explore`; give its --out folder, or that file")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a sweep: means over its seeds, and sample standard deviations (0 for one seed)."""
+
+    value: Any
+    seeds: int
+    top1: float
+    deviation: float
+    top5: float
+    deviation5: float
+    top1_squeezed: float
+    deviation_squeezed: float
+    parameters: int
+    bytes: float
+    macs: int
+    ram: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A sweep: points in the order of their values; all else is the same, and stands in `rows`."""
+
+    field: str
+    points: tuple[Point, ...]
+
+    @property
+    def example(self) -> Row:
+        """A row of it."""
+        return self.points[0].rows[0]
+
+
+def curves(rows: Sequence[Row], field: str, least: int = 2) -> list[Curve]:
+    """Sweeps over `field` among `rows`: trials that are the same but for it and the seed. The longest come first.
+
+    Those of fewer than `least` values are none. `field` is one of `Metaparameters`, or `image_size`.
+    """
+    groups: dict[str, dict[Any, list[Row]]] = {}
+    for row in finished(rows):
+        rest = json.loads(json.dumps(row["trial"]))
+        home = rest if field == "image_size" else rest["network"]
+        value = home.pop(field)
+        del rest["recipe"]["seed"]
+        groups.setdefault(json.dumps(rest, sort_keys=True), {}).setdefault(value, []).append(row)
+    found = [Curve(field, tuple(_point(v, group[v]) for v in _ordered(group))) for group in groups.values()]
+    found = [curve for curve in found if len(curve.points) >= least]
+    return sorted(found, key=lambda curve: (-len(curve.points), -sum(p.seeds for p in curve.points)))
+
+
+def finished(rows: Sequence[Row]) -> list[Row]:
+    """Those that were not stopped early."""
+    return [row for row in rows if "stopped" not in row]
+
+
+def configurations(rows: Sequence[Row]) -> list[Row]:
+    """Finished trials, those that differ in their seed alone as one: the first's row with means and `seeds`, a count.
+
+    Otherwise a lucky seed would stand on the Pareto front for its configuration.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in finished(rows):
+        rest = json.loads(json.dumps(row["trial"]))
+        del rest["recipe"]["seed"]
+        groups.setdefault(json.dumps(rest, sort_keys=True), []).append(row)
+    means = ("top1", "top5", "top1_squeezed", "top5_squeezed", "bytes")
+    return [
+        {**mine[0], **{key: round(fmean(row[key] for row in mine), 4) for key in means}, "seeds": len(mine)}
+        for mine in groups.values()
+    ]
+
+
+def pareto(rows: Sequence[Row], costs: Sequence[str] = COSTS) -> list[Row]:
+    """Finished trials of which no other is at least as accurate (squeezed) and at most as costly, and once better."""
+    kept = finished(rows)
+    return [row for row in kept if not any(dominates(other, row, costs) for other in kept)]
+
+
+def dominates(one: Row, other: Row, costs: Sequence[str] = COSTS) -> bool:
+    """Whether `one` is nowhere worse than `other` and somewhere better."""
+    better = [one["top1_squeezed"] - other["top1_squeezed"], *(other[cost] - one[cost] for cost in costs)]
+    return min(better) >= 0 and max(better) > 0
+
+
+def _ordered(group: Mapping[Any, Any]) -> list[Any]:
+    words = ["none", "simple", "complex"]
+    return sorted(group, key=lambda value: words.index(value) if value in words else value)
+
+
+def _point(value: Any, rows: list[Row]) -> Point:
+    return Point(
+        value, len(rows), *_spread(rows, "top1"), *_spread(rows, "top5"), *_spread(rows, "top1_squeezed"),
+        rows[0]["parameters"], fmean(row["bytes"] for row in rows), rows[0]["macs"], rows[0]["ram"], tuple(rows),
+    )  # fmt: skip
+
+
+def _spread(rows: list[Row], key: str) -> tuple[float, float]:
+    values = [float(row[key]) for row in rows]
+    return fmean(values), stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,199 @@
+"""A search over all metaparameters for several objectives at once: accuracy and bytes after squeezing, MACs, RAM.
+
+    >>> search(work, Space(base), Budgets(bytes=200_000), count=100, halving=True)         # doctest: +SKIP
+
+Optuna's tree-structured Parzen estimator proposes; the ledger sees to it that every proposal is carried out once. What
+a worker that was killed had begun is taken up by another. Budgets are constraints that the sampler learns from; what
+breaks one is refused before anything is trained.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from squeezenet.errors import UsageError
+from squeezenet.explore.halving import is_hopeless
+from squeezenet.explore.results import COSTS
+from squeezenet.explore.trial import Costs, Squeezed, Trial, costs, short_hash
+from squeezenet.explore.work import Work
+
+REFUSED = 200
+"""Proposals refused one after another before the budgets are said to be too tight."""
+
+RATIOS = (8.0, 40.0)
+"""Bytes of float32 per byte of the file: from what costs no accuracy to what costs a lot (docs/RESULTS.md)."""
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Most bytes of the file, bytes of RAM for int8 activations, and MACs of one image; None: any number."""
+
+    bytes: int | None = None
+    ram: int | None = None
+    macs: int | None = None
+
+    def excess(self, known: Costs) -> dict[str, float]:
+        """By what share RAM and MACs are over their budgets; 0 or less is within. Bytes are squeezed to fit."""
+        limits = {"ram": self.ram, "macs": self.macs}
+        return {name: getattr(known, name) / limit - 1 for name, limit in limits.items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class Space:
+    """All that may vary around `base`, but for the names in `fixed`. Metaparameters of section 5.1, and more."""
+
+    base: Trial
+    fixed: frozenset[str] = frozenset()
+
+    def propose(self, optuna_trial: optuna.Trial, budgets: Budgets) -> Trial:
+        """A trial, as the sampler chooses. Raises `UsageError` if no such network can be built."""
+        ask, network, side = optuna_trial, self.base.network, self.base.image_size
+        stems = ("32", "32 late", "64") if side <= 48 else ("64", "v1.1", "32") if side <= 96 else ("v1.0", "v1.1")
+        chosen = {
+            "base_e": lambda: ask.suggest_int("base_e", 16, 128, step=8),
+            "incr_e": lambda: ask.suggest_int("incr_e", 0, 128, step=8),
+            "freq": lambda: ask.suggest_int("freq", 1, 4),
+            "sr": lambda: ask.suggest_float("sr", 0.125, 1.0, step=0.125),
+            "pct3x3": lambda: ask.suggest_float("pct3x3", 0.125, 0.875, step=0.125),
+            "fires": lambda: ask.suggest_int("fires", 3, 8),
+            "bypass": lambda: ask.suggest_categorical("bypass", ("none", "simple", "complex")),
+            "stem": lambda: ask.suggest_categorical("stem", stems),
+        }
+        network = replace(network, **{name: pick() for name, pick in chosen.items() if name not in self.fixed})
+        if "image_size" not in self.fixed:
+            low, high = (max(round(side * share / 4) * 4, 8) for share in (0.5, 1.25))
+            side = ask.suggest_int("image_size", low, high, step=4)
+        trial = replace(self.base, network=network, image_size=side)
+        return replace(trial, squeeze=self._squeeze(ask, trial, budgets))
+
+    def _squeeze(self, ask: optuna.Trial, trial: Trial, budgets: Budgets) -> Squeezed:
+        how = trial.squeeze
+        if how.method != "squeeze":
+            return how
+        if not how.max_bytes and "ratio" not in self.fixed:
+            how = replace(how, ratio=float(round(ask.suggest_float("ratio", *RATIOS, log=True))))
+        over = budgets.bytes is not None and how.goal(costs(trial).parameters) > budgets.bytes
+        return Squeezed(max_bytes=budgets.bytes or 0) if over else how
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Trials of a search by what became of them."""
+
+    done: int
+    stopped: int
+    failed: int
+    refused: int
+    running: int
+
+    @property
+    def finished(self) -> int:
+        """What counts: whatever was trained."""
+        return self.done + self.stopped + self.failed
+
+
+def search(work: Work, space: Space, budgets: Budgets, count: int, halving: bool) -> Progress:
+    """Go on until `count` trials are finished, whoever did them. Raises `UsageError` if budgets refuse everything."""
+    study, refused = study_of(work, space, budgets), 0
+    while (progress := settle(study, work)).finished < count:
+        if _take_up(study, work, halving):
+            continue
+        if progress.finished + progress.running >= count:
+            work.wait()
+            continue
+        trial = _ask(study, space, budgets)
+        refused = 0 if trial else refused + 1
+        if refused > REFUSED:
+            raise UsageError(
+                f"{REFUSED} networks in a row were over budget, or known already; allow more, or stop here"
+            )
+    work.write()
+    return progress
+
+
+def study_of(work: Work, space: Space, budgets: Budgets) -> Study:
+    """Optuna's study of this very search, in the storage of the ledger."""
+    about = [space.base.to_dict(), sorted(space.fixed), asdict(budgets)]
+    return optuna.create_study(
+        study_name=f"squeezenet search {short_hash(about)}",
+        storage=work.ledger.storage,
+        directions=["maximize", *["minimize"] * len(COSTS)],
+        load_if_exists=True,
+    )
+
+
+def settle(study: Study, work: Work) -> Progress:
+    """Tell the study what the ledger knows of its trials; where the search stands then."""
+    found: Counter[str] = Counter()
+    entries = {entry.name: entry for entry in work.ledger.entries()}
+    for row in study.get_trials(deepcopy=False):
+        name, outcome = row.user_attrs.get("name"), row.user_attrs.get("outcome", "running")
+        if row.state == TrialState.RUNNING and name in entries:
+            entry = entries[name]
+            if entry.state in ("done", "stopped", "failed"):
+                outcome = entry.state
+                _tell(study, row.number, outcome, entry.result)
+        if name or outcome == "refused":  # else its worker was killed before it had proposed anything
+            found[outcome] += 1
+    return Progress(*(found[what] for what in ("done", "stopped", "failed", "refused", "running")))
+
+
+def _tell(study: Study, number: int, outcome: str, result: Mapping[str, Any] | None = None) -> None:
+    storage = study._storage
+    row = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    try:
+        storage.set_trial_user_attr(row, "outcome", outcome)
+        if outcome == "done":
+            assert result is not None
+            study.tell(number, [result["top1_squeezed"], *(float(result[cost]) for cost in COSTS)])
+        else:
+            worth_learning = outcome in ("stopped", "refused")
+            study.tell(number, state=TrialState.PRUNED if worth_learning else TrialState.FAIL)
+    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):  # another worker was quicker
+        return
+
+
+def _take_up(study: Study, work: Work, halving: bool) -> bool:
+    """Carry out one trial that was proposed and that nobody is at; False if there is none."""
+    for row in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if "name" not in row.user_attrs:
+            continue
+        trial = Trial.from_dict(row.user_attrs["trial"])
+        claim = work.ledger.claim(trial.name, trial.to_dict())
+        if claim is not None:
+            if halving:
+                work.carry_out(trial, claim, lambda *at: is_hopeless(*at, work.ledger.entries()))
+            else:
+                work.carry_out(trial, claim)
+            return True
+    return False
+
+
+def _ask(study: Study, space: Space, budgets: Budgets) -> Trial | None:
+    """Add a proposal to the study; None if it was refused, or is there already."""
+    rows: list[FrozenTrial] = study.get_trials(deepcopy=False)
+    seed = (space.base.recipe.seed * 1_000_003 + len(rows)) % 2**32  # other proposals for each, the same ones again
+    study.sampler = optuna.samplers.TPESampler(seed=seed)
+    asked = study.ask()
+    try:
+        trial = space.propose(asked, budgets)
+        excess = budgets.excess(costs(trial))
+    except UsageError:
+        _tell(study, asked.number, "refused")
+        return None
+    for name, value in excess.items():
+        asked.set_constraint(name, value)
+    if max(excess.values(), default=0.0) > 0:
+        _tell(study, asked.number, "refused")
+        return None
+    if any(row.user_attrs.get("name") == trial.name for row in rows):
+        _tell(study, asked.number, "twin")
+        return None
+    asked.set_user_attr("trial", trial.to_dict())
+    asked.set_user_attr("name", trial.name)
+    return trial

@@ -1,0 +1,79 @@
+"""The paper's sweeps (figure 3, table 3) and others like them: one metaparameter varies, all else stays.
+
+>>> SWEEPS["sr"].values
+(0.125, 0.25, 0.5, 0.75, 1.0)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from squeezenet.errors import UsageError
+from squeezenet.explore.trial import Trial, costs
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Values of one metaparameter, and what the paper fixed the others to."""
+
+    about: str
+    values: tuple[Any, ...]
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+
+SWEEPS: dict[str, Sweep] = {
+    "sr": Sweep("squeeze ratio (figure 3 a)", (0.125, 0.25, 0.5, 0.75, 1.0), {"pct3x3": 0.5}),
+    "pct3x3": Sweep("share of 3x3 filters (figure 3 b)", (0.01, 0.125, 0.25, 0.5, 0.75, 0.99), {"sr": 0.5}),
+    "bypass": Sweep("bypass connections (table 3)", ("none", "simple", "complex")),
+    "base_e": Sweep("expand filters of fire2", (32, 64, 96, 128)),
+    "incr_e": Sweep("expand filters more, every freq modules", (0, 32, 64, 128)),
+    "freq": Sweep("Fire modules between two such increases", (1, 2, 4)),
+    "image_size": Sweep("side of the image in pixels", ()),  # a share of the images' own side
+}
+
+SIDES = (0.5, 0.75, 1.0, 1.25)
+
+
+def trials(base: Trial, vary: str, values: Sequence[Any] | None, seeds: int, told: Sequence[str] = ()) -> list[Trial]:
+    """The trials of a sweep, seed after seed, so that a sweep that is stopped has every value once.
+
+    Values are the sweep's own unless some are given. The paper's setting of the other metaparameters replaces that of
+    `base`, but for those the user has `told`. Raises `UsageError` for values that cannot be built.
+    """
+    if vary in told:
+        raise UsageError(f"--set {vary}=... fixes what --vary {vary} varies; leave one of the two out")
+    fixed = {name: value for name, value in SWEEPS[vary].fixed.items() if name not in told}
+    base = replace(base, network=replace(base.network, **fixed))
+    made = []
+    for value in values or SWEEPS[vary].values or tuple(round(base.image_size * share / 4) * 4 for share in SIDES):
+        if vary == "image_size":
+            made.append(replace(base, image_size=value))
+        else:
+            made.append(replace(base, network=replace(base.network, **{vary: value})))
+        _check(made[-1], vary, value)
+    return [trial.seeded(base.recipe.seed + seed) for seed in range(seeds) for trial in made]
+
+
+def parse_values(vary: str, text: str) -> tuple[Any, ...]:
+    """`0.125,0.5` as values of that metaparameter. Raises `UsageError`."""
+    kind = {"sr": float, "pct3x3": float, "bypass": str}.get(vary, int)
+    try:
+        return tuple(dict.fromkeys(kind(word) for word in text.split(",")))
+    except ValueError:
+        kinds = {float: "numbers", int: "whole numbers"}
+        raise UsageError(f"--values {text}: must be {kinds[kind]} with commas between, as in 1,2") from None
+
+
+def _check(trial: Trial, vary: str, value: Any) -> None:
+    limits = {
+        "sr": lambda: 0 < value <= 8,
+        "pct3x3": lambda: 0 < value < 1,
+        "bypass": lambda: value in ("none", "simple", "complex"),
+        "base_e": lambda: value > 1,
+        "incr_e": lambda: value >= 0,
+        "freq": lambda: value > 0,
+        "image_size": lambda: value > 0,
+    }
+    if not limits[vary]():
+        raise UsageError(f"--values {value}: cannot work for {vary}; the usual are {SWEEPS[vary].values or SIDES}")
+    costs(trial)

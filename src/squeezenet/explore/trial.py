@@ -1,0 +1,192 @@
+"""A trial: one network, one recipe, one set of images, one seed. Its name is what it consists of.
+
+    >>> trial = Trial(Metaparameters(stem="32", classes=10), 32, PAPER, "0" * 16, images=50_000, judges=10_000)
+    >>> trial.name == replace(trial).name, trial.name == trial.seeded(1).name
+    (True, False)
+    >>> costs(trial)
+    Costs(parameters=727626, macs=51527680, ram=81920)
+
+What costs no training is known before: parameters, multiply-accumulates, and the RAM that int8 activations take.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from squeezenet.compression.squeeze.pipeline import USUAL_RATIO
+from squeezenet.data import Data, Examples
+from squeezenet.data.augment import Augmentation
+from squeezenet.errors import DataError, SqueezeNetError, UsageError
+from squeezenet.graph import peak_elements
+from squeezenet.models import Metaparameters, create_seeded
+from squeezenet.models.trace import trace
+from squeezenet.runtime.image import open_image
+from squeezenet.training.job import FROM_DATA
+from squeezenet.training.recipe import PAPER, Recipe
+
+NETWORK = "squeezenet_32"
+"""The name under which networks are built; every metaparameter is given with it, so any SqueezeNet would do."""
+
+Method = Literal["squeeze", "deep-compression", "none"]
+METHODS: tuple[Method, ...] = ("squeeze", "deep-compression", "none")
+
+LOOKED_AT = 16  # images of a split whose bytes are part of its fingerprint
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """How the trained network is squeezed, and to how many bytes. Raises `UsageError`.
+
+    `max_bytes` counts where it is not 0, else `ratio`: bytes of the float32 parameters per byte of the file.
+    """
+
+    method: Method = "squeeze"
+    max_bytes: int = 0
+    ratio: float = float(USUAL_RATIO)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(f"--method {self.method}: must be one of {', '.join(METHODS)}")
+        if self.max_bytes < 0 or not self.ratio >= 1:
+            raise UsageError(f"{self.max_bytes or self.ratio}: a size to squeeze to must be positive and make smaller")
+        if self.max_bytes and self.method != "squeeze":
+            raise UsageError(f"--squeeze-bytes is not for --method {self.method}; only squeeze aims at a size")
+
+    def goal(self, parameters: int) -> int:
+        """Bytes of the file that is asked for."""
+        return self.max_bytes or int(4 * parameters / self.ratio)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that decides a result. `image_size` in pixels; `images` and `judges` are counts.
+
+    `recipe.seed` is the trial's seed. `data` is a `fingerprint`: the same images have one name on every machine.
+    """
+
+    network: Metaparameters
+    image_size: int
+    recipe: Recipe
+    data: str
+    images: int
+    judges: int
+    squeeze: Squeezed = field(default_factory=Squeezed)
+
+    @property
+    def name(self) -> str:
+        """16 hexadecimal digits: the hash of `to_dict` as canonical JSON."""
+        return short_hash(self.to_dict())
+
+    def seeded(self, seed: int) -> "Trial":
+        """The same with another seed."""
+        return replace(self, recipe=replace(self.recipe, seed=seed))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold; `from_dict` gives an equal trial back. The recipe's title is not part of it."""
+        told = asdict(self)
+        del told["recipe"]["name"]
+        return told
+
+    @staticmethod
+    def from_dict(told: Mapping[str, Any]) -> "Trial":
+        """Read what `to_dict` wrote. Raises `UsageError` for settings that this version does not know."""
+        try:
+            recipe = {**told["recipe"], "augmentation": Augmentation(**told["recipe"]["augmentation"])}
+            made = {
+                "network": Metaparameters(**told["network"]),
+                "recipe": Recipe(name="explore", **recipe),
+                "squeeze": Squeezed(**told["squeeze"]),
+            }
+            return Trial(**{**told, **made})
+        except TypeError as error:
+            raise UsageError(f"a trial of another version of this package ({error}); use another --out") from None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The metaparameters that do not follow from the data, as `create_model` takes them."""
+        return {name: value for name, value in asdict(self.network).items() if name not in FROM_DATA}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a network costs without training: parameters, MACs of one image, bytes of RAM for int8 activations."""
+
+    parameters: int
+    macs: int
+    ram: int
+
+
+def costs(trial: Trial) -> Costs:
+    """Costs of the network as it ships (normalisation folded). Raises `UsageError` if it cannot read such images."""
+    return network_costs(trial.network, trial.image_size)
+
+
+@lru_cache(maxsize=1024)
+def network_costs(network: Metaparameters, side: int) -> Costs:
+    """`costs` of a network that reads images of `side` pixels."""
+    settings = asdict(network)
+    try:
+        graph, weights = trace(create_seeded(NETWORK, 0, **settings).eval(), (network.in_channels, side, side))
+    except SqueezeNetError as error:
+        raise UsageError(f"images of {side} pixels do not fit stem {network.stem}: {error}") from None
+    parameters = sum(weight.size + bias.size for weight, bias in weights.values())
+    return Costs(parameters, sum(graph.macs()), peak_elements(graph))
+
+
+def fingerprint(data: Data) -> str:
+    """16 hexadecimal digits that depend on the images, not on where they lie: classes, every label, some pixels.
+
+    Raises `DataError` without labels.
+    """
+    return short_hash([_looks(part) for part in (data.train, data.validation)])
+
+
+def some(examples: Examples, images: int | None) -> Examples:
+    """At most `images` of them, evenly taken. Raises `DataError` for less than one."""
+    have = len(examples)
+    if images is not None and images < 1:
+        raise DataError(f"{images} images are not enough; ask for at least one")
+    return examples if images is None or images >= have else examples.take(np.arange(images) * have // images)
+
+
+def short_hash(value: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _looks(examples: Examples) -> list[Any]:
+    labels = examples.require_labels()
+    seen = hashlib.sha256()
+    for index in np.arange(min(LOOKED_AT, len(examples))) * len(examples) // max(min(LOOKED_AT, len(examples)), 1):
+        image = open_image(examples.images[int(index)])
+        seen.update(repr((image.mode, image.size)).encode() + image.tobytes())
+    return [list(examples.classes), hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest(), seen.hexdigest()]
+
+
+def train_command(trial: Trial, data: str = "DATA") -> str:
+    """The command that trains this network by this recipe: on all of `data`, also where the trial had a part of it."""
+    recipe, changed = trial.recipe, []
+    options = [("--image-size", trial.image_size), ("--seed", recipe.seed)]
+    for name in ("epochs", "batch_size", "micro_batch", "lr"):
+        if (value := getattr(recipe, name)) or name == "micro_batch":
+            options.append((f"--{name.replace('_', '-')}", value))
+    plain = {**Metaparameters(stem="32").__dict__}
+    changed += [f"{name}={_word(value)}" for name, value in trial.overrides.items() if value != plain[name]]
+    for now, paper in ((recipe, PAPER), (recipe.augmentation, PAPER.augmentation)):
+        for name, value in asdict(now).items():
+            told = name in ("name", "augmentation", "seed", "epochs", "batch_size", "micro_batch", "lr")
+            if not told and value != getattr(paper, name):
+                changed.append(f"{name}={_word(value)}")
+    words = ["squeezenet", "train", "--model", NETWORK, "--data", data, "--recipe", "paper"]
+    words += [f"{name} {value}" for name, value in options]
+    return " ".join(words + [f"--set '{word}'" if " " in word else f"--set {word}" for word in changed])
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,115 @@
+"""What a worker does: take a trial that nobody has, carry it out, hand in what came of it, until none is left.
+
+>>> work = Work(ledger, data, Path("runs"))                                  # doctest: +SKIP
+>>> work.sweep(trials)                                                       # doctest: +SKIP
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from squeezenet.data import Data
+from squeezenet.errors import SqueezeNetError, UsageError
+from squeezenet.explore.ledger import Claim, Ledger
+from squeezenet.explore.measure import measure, stopped
+from squeezenet.explore.results import RESULTS, write_results
+from squeezenet.explore.trial import Trial
+
+What = Literal["begins", "epoch", "done", "stopped", "failed", "waits"]
+Hopeless = Callable[[Trial, int, float], bool]
+
+POLL = 2.0  # seconds between two looks at what other workers are doing
+
+
+class GivenUp(Exception):
+    """A trial is hopeless."""
+
+
+def ignore(trial: Trial | None, what: What, about: dict[str, Any]) -> None:
+    """A listener that does not listen."""
+
+
+@dataclass
+class Work:
+    """A worker's place: the ledger, the images, the folder of all runs, and who is told what happens.
+
+    `listen` is called with a trial (None while waiting for other workers), what happened, and what is known of it: a
+    row of metrics.jsonl, a result, or a reason.
+    """
+
+    ledger: Ledger
+    data: Data
+    out: Path
+    listen: Callable[[Trial | None, What, dict[str, Any]], None] = ignore
+    poll: float = POLL
+    _written: list[dict[str, Any]] | None = field(default=None, init=False)
+
+    def sweep(self, trials: Sequence[Trial]) -> None:
+        """Carry out all of them that are not done, and wait for those that other workers have."""
+        while True:
+            claimed, entries = False, self.ledger.look([trial.name for trial in trials], redo_stopped=True)
+            if not any(entry.state in ("open", "running") for entry in entries):
+                break
+            for trial, entry in zip(trials, entries, strict=True):
+                if entry.state != "open":
+                    continue
+                claim = self.ledger.claim(trial.name, trial.to_dict(), redo_stopped=True)
+                if claim is not None:
+                    claimed = True
+                    self.carry_out(trial, claim)
+            if not claimed:
+                self.wait()
+        self.write()
+
+    def carry_out(self, trial: Trial, claim: Claim, hopeless: Hopeless = lambda trial, epoch, top1: False) -> None:
+        """Do one trial; `hopeless` is asked after every epoch whether to give it up, with its accuracy then.
+
+        A failure is recorded. What a user can end it with (Ctrl-C) passes through, and gives the claim back.
+        """
+        start = time.perf_counter()
+        last: dict[str, Any] = {}
+
+        def on_epoch(row: dict[str, Any]) -> None:
+            last.update(row)
+            self.listen(trial, "epoch", row)
+            if row["epoch"] == round(row["epoch"]):
+                claim.reach(round(row["epoch"]), row["top1"])
+                if hopeless(trial, round(row["epoch"]), row["top1"]):
+                    raise GivenUp
+
+        with claim:
+            self.listen(trial, "begins", {})
+            try:
+                result = measure(trial, self.data, self.out / "runs" / trial.name, on_epoch)
+            except GivenUp:
+                result = stopped(trial, self.data, last["epoch"], last["top1"], time.perf_counter() - start)
+            except Exception as error:  # whatever it is, it must not stop the other trials
+                kind = "" if isinstance(error, SqueezeNetError) else f"{type(error).__name__}: "
+                reason = kind + " ".join(str(error).split())[:500]
+                claim.fail(reason, for_good=isinstance(error, UsageError))
+                self.listen(trial, "failed", {"reason": reason})
+                return
+            claim.finish(result)
+        self.listen(trial, "stopped" if "stopped" in result else "done", result)
+        self.write()
+
+    def wait(self) -> None:
+        """Until other workers may have got further."""
+        self.listen(None, "waits", {})
+        time.sleep(self.poll)
+
+    def write(self) -> Path:
+        """Write results.jsonl from the ledger; again, if another worker has added to it meanwhile."""
+        path = self.out / RESULTS
+        while True:
+            rows = self.results()
+            if rows == self._written:
+                return path
+            write_results(path, rows)
+            self._written = rows
+
+    def results(self) -> list[dict[str, Any]]:
+        """Of all trials in the ledger that are done or were stopped."""
+        return [entry.result for entry in self.ledger.entries() if entry.result is not None]

@@ -1,0 +1,160 @@
+"""The page of `squeezenet explore`: the paper's sweeps as measured here, and the networks that nothing dominates.
+
+>>> write_report(Path("report.html"), read_results(Path("space")))                   # doctest: +SKIP
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from squeezenet.explore.results import COSTS, Curve, Point, Row, configurations, curves, dominates, finished, pareto
+from squeezenet.explore.sweeps import SWEEPS
+from squeezenet.explore.trial import Trial, train_command
+from squeezenet.report import figures, paper
+from squeezenet.report.page import Beside, Code, Folded, Heading, Part, Picture, Table, Text, write_page
+from squeezenet.version import __version__
+
+TITLES = {
+    "sr": "Figure 3 (a): squeeze ratio",
+    "pct3x3": "Figure 3 (b): share of 3x3 filters",
+    "bypass": "Table 3: bypass",
+}
+WORDS = {"bytes": "bytes of the file", "macs": "MACs for one image", "ram": "bytes of RAM for int8 activations"}
+MOST = 3  # curves of one kind; others are in results.jsonl
+
+
+def write_report(path: Path, rows: Sequence[Row]) -> None:
+    """One self-contained HTML file, for as many data sets as there are in `rows`."""
+    parts: list[Part] = []
+    sets = {(row["trial"]["data"], row["trial"]["judges"]): row["source"] for row in rows}
+    for (data, judges), source in sets.items():
+        mine = [row for row in rows if (row["trial"]["data"], row["trial"]["judges"]) == (data, judges)]
+        parts += _of_one_set(source, judges, mine)
+    done, machines = len(finished(rows)), sorted({row["hardware"] for row in rows})
+    title = f"The design space of SqueezeNet: {done} trials on {', '.join(dict.fromkeys(sets.values())) or 'no images'}"
+    footer = f"squeezenet {__version__}; {'; '.join(machines)}. The paper: Iandola et al., arXiv 1602.07360, ImageNet."
+    write_page(path, title, parts, footer)
+
+
+def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[Part]:
+    stopped = len(rows) - len(finished(rows))
+    early = f" {stopped} were stopped early." if stopped else ""
+    text = (
+        f"{len(finished(rows))} trials on {source}, judged by {judges:,} validation images.{early} ± is the sample "
+        "standard deviation over seeds. Bytes are of the squeezed file, whose own top-1 is given."
+    )
+    parts: list[Part] = [Heading(source), Text(text)]
+    for field in SWEEPS:
+        for curve in curves(rows, field, least=3)[:MOST]:
+            parts += _sweep(curve)
+    return parts + _front(rows) if finished(rows) else parts
+
+
+def _sweep(curve: Curve) -> list[Part]:
+    """Ours, the paper's beside it, and both as a table."""
+    field, points, known = curve.field, curve.points, paper.printed(curve.field)
+    labels = [str(point.value) for point in points]
+    ours = {
+        "top-1": ([p.top1 for p in points], [p.deviation for p in points]),
+        "top-1, squeezed": ([p.top1_squeezed for p in points], [p.deviation_squeezed for p in points]),
+    }
+    if points[0].top5 < 99.5:  # of ten classes or fewer it says little
+        ours["top-5"] = ([p.top5 for p in points], [p.deviation5 for p in points])
+    parts: list[Part] = [Heading(TITLES.get(field, SWEEPS[field].about.capitalize())), Text(_setting(curve))]
+    about = f"Accuracy by {SWEEPS[field].about}, measured here"
+    pictures = [Picture(figures.sweep(labels, ours, field, "accuracy (%)", "measured here"), about)]
+    if known:
+        theirs = {"top-5": [known[v].top5 for v in known], "top-1": [known[v].top1 for v in known]}
+        drawn = {
+            name: ([float("nan") if v is None else v for v in values], [0.0] * len(values))
+            for name, values in theirs.items()
+            if any(v is not None for v in values)
+        }
+        title = f"the paper, ImageNet: {' and '.join(drawn)}"
+        figure = figures.sweep([str(v) for v in known], drawn, field, "accuracy (%)", title)
+        pictures.append(Picture(figure, "The same, as the paper printed it for ImageNet"))
+    head = [field, "seeds", "parameters", "MACs", "RAM", "top-1", "top-5", "bytes", "top-1, squeezed"]
+    head += ["paper MB", "paper top-1", "paper top-5"] if known else []
+    cells = [_cells(point, known.get(point.value), bool(known)) for point in points]
+    return [*parts, Beside(pictures), Table(head, cells)]
+
+
+def _cells(point: Point, printed: paper.Printed | None, beside: bool) -> list[str]:
+    cells = [
+        str(point.value), str(point.seeds), f"{point.parameters:,}", f"{point.macs:,}", f"{point.ram:,}",
+        within(point.top1, point.deviation, point.seeds), within(point.top5, point.deviation5, point.seeds),
+        f"{point.bytes:,.0f}", within(point.top1_squeezed, point.deviation_squeezed, point.seeds),
+    ]  # fmt: skip
+    known = printed or paper.Printed()
+    theirs = ["" if v is None else f"{v:g}" for v in (known.megabytes, known.top1, known.top5)]
+    return cells + theirs if beside else cells
+
+
+def within(mean: float, deviation: float, seeds: int) -> str:
+    """A mean with its deviation where there is one.
+
+    >>> within(87.314, 0.2, 3), within(87.314, 0.0, 1)
+    ('87.31 ± 0.20', '87.31')
+    """
+    return f"{mean:.2f} ± {deviation:.2f}" if seeds > 1 else f"{mean:.2f}"
+
+
+def _setting(curve: Curve) -> str:
+    """What all trials of a sweep have in common."""
+    trial = curve.example["trial"]
+    network, recipe = trial["network"], trial["recipe"]
+    same = [f"{name} {network[name]}" for name in ("base_e", "incr_e", "freq", "sr", "pct3x3", "bypass", "norm")
+            if name != curve.field]  # fmt: skip
+    seeds = sorted({point.seeds for point in curve.points})
+    times = f"{seeds[0]} seed{'s' if seeds[-1] > 1 else ''}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    many = "" if recipe["epochs"] == 1 else "s"
+    shown = f"{recipe['epochs']:g} epoch{many}" if recipe["epochs"] else f"{recipe['iterations']:,} iterations"
+    return f"{shown} of {trial['images']:,} images, {recipe['optimizer']}, {times}; {', '.join(same)}."
+
+
+def _front(rows: Sequence[Row]) -> list[Part]:
+    """Three pictures whose points lead to what they are made of, and that list."""
+    rows = configurations(rows)
+    front = sorted(pareto(rows), key=lambda row: row["bytes"])
+    names = {row["name"] for row in front}
+    others = sorted((row for row in rows if row["name"] not in names), key=lambda row: row["bytes"])
+    text = (
+        f"{len(front)} of {len(rows)} networks: none is at least as accurate with at most as many bytes, MACs and RAM. "
+        "Touch a point, or a line below, for its configuration and the command that trains it."
+    )
+    shown, pictures = [*others, *front], []
+    for cost in COSTS:
+        best = [row["name"] in names and _leads(row, front, cost) for row in shown]
+        figure = figures.front(
+            [row[cost] for row in shown], [row["top1_squeezed"] for row in shown],
+            [f"#trial-{row['name']}" for row in shown], WORDS[cost], best,
+        )  # fmt: skip
+        pictures.append(Picture(figure, f"Accuracy against {WORDS[cost]}"))
+    parts: list[Part] = [Heading("Networks that nothing dominates"), Text(text), Beside(pictures)]
+    parts += [_point(row) for row in front]
+    return [*parts, Heading("The others"), *(_point(row) for row in others)] if others else parts
+
+
+def _leads(row: Row, rows: Sequence[Row], cost: str) -> bool:
+    """Whether nothing dominates it in accuracy and this cost alone."""
+    return not any(dominates(other, row, (cost,)) for other in rows)
+
+
+def _point(row: Row) -> Part:
+    trial = row["trial"]
+    summary = (
+        f"{row['top1_squeezed']:.2f}% in {row['bytes']:,.0f} bytes, {row['macs'] / 1e6:,.1f} million MACs, "
+        f"{row['ram']:,} bytes of RAM" + (f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else "")
+    )
+    table: list[list[str]] = [[name, _text(value)] for name, value in trial["network"].items()]
+    table += [[name, _text(trial[name])] for name in ("image_size", "images", "judges")]
+    table += [[f"squeezed: {name}", _text(value)] for name, value in trial["squeeze"].items()]
+    table += [[name, _text(row[name])] for name in ("top1", "top5", "top5_squeezed", "parameters", "seconds")]
+    return Folded(
+        summary, f"trial-{row['name']}", [Code(train_command(Trial.from_dict(trial))), Table(["", ""], table)]
+    )
+
+
+def _text(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else json.dumps(value).strip('"')
