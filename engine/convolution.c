@@ -21,9 +21,9 @@ static void finish(const sqz_task *task, const sqz_layout *layout, const int32_t
     uint8_t *out = task->values + y->at + (place * y->step + channel) * (y->scale.wide ? 4 : 1);
     if (op->vector) {
         const size_t padded = (size_t)layout->vectors * lanes, at = group * padded + first;
-        const int32_t *multipliers = (const int32_t *)(const void *)(task->network->weights + op->starts);
+        const int32_t *multipliers = (const int32_t *)(const void *)(task->network->weights + op->multipliers);
         const int64_t *offsets = (const int64_t *)(const void *)(task->network->weights + op->offsets);
-        const sqz_rescale r = {multipliers + op->groups * padded + at, offsets + at, tile->vectors, outputs,
+        const sqz_rescale r = {multipliers + at, offsets + at, tile->vectors, outputs,
                                op->low, op->high};
         task->network->kernels->rescale(&r, sums, tile->places, out, y->step);
         return;

@@ -61,8 +61,8 @@ typedef struct {
 
     /* Of layers. Each output has a factor, or in the vector form a start, a multiplier and an offset. */
     sqz_method method;
-    int vector;                               /* all factors have the vector form */
-    size_t weights, factors, starts, offsets; /* where they stand in the memory of weights */
+    int vector; /* all factors have the vector form */
+    size_t weights, factors, starts, multipliers, offsets; /* where they stand in the memory of weights */
 } sqz_op;
 
 /* (sum * multiplier + offset) >> shift */

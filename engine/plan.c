@@ -206,7 +206,8 @@ static void place_weights(sqz_network *network, sqz_op *op)
     }
     op->weights = take(used, bytes);
     op->factors = take(used, op->out * sizeof(sqz_factor));
-    op->starts = take(used, padded * 2 * sizeof(int32_t)); /* and multipliers */
+    op->starts = take(used, padded * sizeof(int32_t));
+    op->multipliers = take(used, padded * sizeof(int32_t));
     op->offsets = take(used, padded * sizeof(int64_t));
     const sqz_shape shape = sqz_weight_shape(network, op);
     const sqz_shape list = {op->out, 1, 1, 1};

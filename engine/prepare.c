@@ -76,7 +76,7 @@ static void lay_out_factors(const sqz_network *network, const sqz_op *op, const 
 {
     const uint32_t outputs = op->method == SQZ_DEPTHWISE ? op->out : op->out / op->groups;
     const uint32_t groups = op->out / outputs, lanes = network->kernels->lanes;
-    int32_t *multipliers = (int32_t *)(void *)(network->weights + op->starts) + (size_t)groups * padded;
+    int32_t *multipliers = (int32_t *)(void *)(network->weights + op->multipliers);
     int64_t *offsets = (int64_t *)(void *)(network->weights + op->offsets);
     for (uint32_t group = 0; group < groups; group++)
         for (uint32_t o = 0; o < padded; o++) {

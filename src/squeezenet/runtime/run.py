@@ -4,11 +4,31 @@
 (8, 1000)
 """
 
-from squeezenet.model import Model
+from collections.abc import Callable
+
+from squeezenet.errors import ModelError
+from squeezenet.model import FloatArray, Model
+from squeezenet.runtime.engine import EngineRunner, can_run
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
 
+Run = Callable[[FloatArray], FloatArray]
+"""Prepared images (N, channels, height, width) -> logits (N, classes)."""
 
-def runner(model: Model, threads: int = 1) -> Runner:
-    """What computes exactly what `model` is: in float32, or in whole numbers for an integer network."""
+FASTEST, NUMPY = "fastest", "numpy"
+
+
+def runner(model: Model, threads: int = 1, path: str = FASTEST, data: bytes = b"") -> Run:
+    """What computes exactly what `model` is: in float32, or in whole numbers for an integer network.
+
+    `path`: the fastest there is, NumPy, or one of the C engine's `PATHS`; integer networks give the same logits on
+    all. `data`: the bytes of the model's file, if they are at hand; without them the engine has it written once more.
+    """
+    if path not in (FASTEST, NUMPY):
+        return EngineRunner(model, threads, path, data)
+    if path == FASTEST and can_run(model):
+        try:
+            return EngineRunner(model, threads, data=data)
+        except ModelError:  # too empty for a file
+            pass
     return IntegerRunner(model, threads) if model.scales else Runner(model, threads)
