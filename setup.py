@@ -1,5 +1,6 @@
 """The C engine, built where there is a compiler; without one everything works, slower. The rest: pyproject.toml."""
 
+import sys
 from glob import glob
 
 from setuptools import Extension, setup
@@ -9,6 +10,7 @@ engine = Extension(
     sources=sorted(glob("engine/*.c")),
     depends=sorted(glob("engine/*.h")),
     include_dirs=["engine"],
+    libraries=[] if sys.platform == "win32" else ["m"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     py_limited_api=True,
     optional=True,

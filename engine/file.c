@@ -8,6 +8,7 @@ enum { HEADER = 24, CHECKED = 16, INTEGER = 1 };
 
 typedef struct {
     sqz_cursor graph, weights;
+    int integer;
 } sections;
 
 static uint32_t crc32(const uint8_t *bytes, size_t size)
@@ -31,11 +32,11 @@ static int find_sections(const uint8_t *file, size_t bytes, sections *found)
     if (sqz_little(file + 8) != bytes) return sqz_little(file + 8) > bytes ? SQZ_TRUNCATED : SQZ_TRAILING;
     const size_t graph = sqz_little(file + 16), text = sqz_little(file + 20), left = bytes - HEADER;
     if (graph > left || text > left - graph) return SQZ_TRUNCATED;
-    if (!(file[5] & INTEGER)) return SQZ_UNSUPPORTED;
     const sqz_cursor first = {file + HEADER, file + HEADER + graph, SQZ_OK};
     const sqz_cursor last = {first.end + text, file + bytes, SQZ_OK};
     found->graph = first;
     found->weights = last;
+    found->integer = file[5] & INTEGER;
     return SQZ_OK;
 }
 
@@ -84,11 +85,12 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
     if (status != SQZ_OK) return status;
     lay_out(sqz_align(memory), ops, reads, network);
     status = sqz_graph_read(found.graph, bytes, *network);
-    if (status == SQZ_OK) status = sqz_graph_scales(&found.weights, *network);
+    if (status == SQZ_OK && found.integer) status = sqz_graph_scales(&found.weights, *network);
     if (status != SQZ_OK) return status;
     (*network)->at = found.weights.at;
     (*network)->end = found.weights.end;
-    (*network)->kernels = sqz_kernels_of(path);
+    (*network)->floats = !found.integer;
+    (*network)->kernels = sqz_kernels_of(path, !found.integer);
     sqz_plan(*network);
     return SQZ_OK;
 }

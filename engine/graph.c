@@ -82,8 +82,11 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
     case SQZ_ADD:
     case SQZ_FLATTEN:
         break;
-    case SQZ_NORMALISATION: /* has no integer form */
-        sqz_fail(c, SQZ_UNSUPPORTED);
+    case SQZ_NORMALISATION:
+        op.size = sqz_take_varint(c, LARGEST);
+        op.alpha = sqz_take_float(c);
+        op.beta = sqz_take_float(c);
+        op.k = sqz_take_float(c);
         break;
     default:
         sqz_fail(c, SQZ_BAD_GRAPH);
@@ -169,6 +172,9 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
     case SQZ_ADD:
         if (!same_shape(x, network->values + network->inputs[op->from + 1])) return SQZ_BAD_GRAPH;
         break;
+    case SQZ_NORMALISATION:
+        if (op->size < 1 || op->size > x->channels) return SQZ_BAD_GRAPH;
+        break;
     case SQZ_FLATTEN:
         result->channels = (uint32_t)elements(x);
         result->height = result->width = 1;
@@ -222,7 +228,7 @@ static int limits(const sqz_network *network, size_t file_bytes)
             weights += each;
             work += times3(each, y->height, y->width) + elements(y);
         } else
-            work += times(elements(y), area);
+            work += times(elements(y), op->kind == SQZ_NORMALISATION ? op->size : area);
     }
     if (weights > MOST_WEIGHTS || work > MOST_WORK) return SQZ_LIMIT;
     return weights > FREE_WEIGHTS && weights > MOST_WEIGHTS_A_BYTE * (uint64_t)file_bytes ? SQZ_LIMIT : SQZ_OK;
@@ -260,6 +266,7 @@ static int same_scale(const sqz_scale *a, const sqz_scale *b)
 
 static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_scale *result)
 {
+    if (op->kind == SQZ_NORMALISATION) return 0; /* has no integer form */
     for (uint32_t i = 0; i < op->inputs; i++) {
         const sqz_scale *x = &network->values[network->inputs[op->from + i]].scale;
         const int32_t drop = result->exponent - x->exponent;

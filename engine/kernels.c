@@ -15,7 +15,7 @@ int sqz_has_path(sqz_path path)
         return 1;
 #ifdef SQZ_X86
     case SQZ_AVX2:
-        return __builtin_cpu_supports("avx2") != 0;
+        return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
     case SQZ_AVX512VNNI:
         return __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
                __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
@@ -32,12 +32,12 @@ sqz_path sqz_best_path(void)
     return (sqz_path)path;
 }
 
-const sqz_kernels *sqz_kernels_of(sqz_path path)
+const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 {
     if (path == SQZ_REFERENCE || !sqz_has_path(path)) return NULL;
 #ifdef SQZ_X86
-    if (path == SQZ_AVX2) return &sqz_avx2;
-    if (path == SQZ_AVX512VNNI) return &sqz_avx512vnni;
+    if (path == SQZ_AVX2) return floats ? &sqz_avx2_floats : &sqz_avx2;
+    if (path == SQZ_AVX512VNNI) return floats ? &sqz_avx512_floats : &sqz_avx512vnni;
 #endif
-    return &sqz_scalar;
+    return floats ? &sqz_scalar_floats : &sqz_scalar;
 }

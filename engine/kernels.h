@@ -18,8 +18,7 @@ enum {
 typedef struct {
     const uint8_t *const *lines;
     size_t rows, at, step, run;
-    const void *weights;
-    const int32_t *starts;
+    const void *weights, *starts;
     uint32_t vectors, places;
 } sqz_tile;
 
@@ -37,8 +36,10 @@ typedef struct sqz_kernels {
     uint32_t bytes; /* of an activation and of a weight, as they are multiplied: 2 where a product needs 16 bits */
     uint32_t places[SQZ_VECTORS + 1]; /* most places of a tile of so many vectors */
 
-    /* sums (places, vectors x lanes) of a tile, beginning with its starts */
-    void (*multiply)(const sqz_tile *tile, int32_t *sums);
+    /* sums (places, vectors x lanes) of a tile, beginning with its starts: int32_t, or float */
+    void (*multiply)(const sqz_tile *tile, void *sums);
+
+    /* What follows is for integer networks alone. */
     void (*rescale)(const sqz_rescale *r, const int32_t *sums, uint32_t places, uint8_t *out, size_t step);
     /* n activations as they are multiplied */
     void (*widen)(void *line, const uint8_t *x, size_t n);
@@ -53,13 +54,13 @@ typedef struct sqz_kernels {
     void (*enter)(uint8_t *out, const float *pixels, float factor, int32_t zero, size_t n);
 } sqz_kernels;
 
-extern const sqz_kernels sqz_scalar;
+extern const sqz_kernels sqz_scalar, sqz_scalar_floats;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SQZ_X86 1
-extern const sqz_kernels sqz_avx2, sqz_avx512vnni;
+extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512_floats;
 #endif
 
 /* NULL for the reference, and for what this machine has not. */
-const sqz_kernels *sqz_kernels_of(sqz_path path);
+const sqz_kernels *sqz_kernels_of(sqz_path path, int floats);
 
 #endif

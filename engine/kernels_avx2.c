@@ -4,7 +4,7 @@
 #ifdef SQZ_X86
 #include <immintrin.h>
 
-#define SQZ_TARGET __attribute__((target("avx2")))
+#define SQZ_TARGET __attribute__((target("avx2,fma")))
 #include "loops.h"
 
 enum { LANES = 8, DEPTH = 2 };
@@ -13,12 +13,13 @@ SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile
                                                                   const uint32_t places)
 {
     __m256i sum[12];
+    const int32_t *starts = t->starts;
     const int16_t *w = t->weights;
 #pragma GCC unroll 4
     for (uint32_t v = 0; v < vectors; v++)
 #pragma GCC unroll 8
         for (uint32_t p = 0; p < places; p++)
-            sum[p * vectors + v] = _mm256_loadu_si256((const __m256i *)(const void *)(t->starts + LANES * v));
+            sum[p * vectors + v] = _mm256_loadu_si256((const __m256i *)(const void *)(starts + LANES * v));
     for (size_t row = 0; row < t->rows; row++) {
         const uint8_t *x = t->lines[row] + t->at;
         for (size_t i = 0; i < t->run; i++, x += 4, w += LANES * DEPTH * vectors) {
@@ -46,7 +47,7 @@ SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile
 /* clang-format off */
 #define TILE(VECTORS, PLACES) case 16 * VECTORS + PLACES: tile(t, sums, VECTORS, PLACES); break;
 
-SQZ_TARGET static void multiply(const sqz_tile *t, int32_t *sums)
+SQZ_TARGET static void multiply(const sqz_tile *t, void *sums)
 {
     switch (16 * t->vectors + t->places) {
     TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7) TILE(1, 8)
@@ -89,5 +90,55 @@ SQZ_TARGET static void widen(void *line, const uint8_t *x, size_t n)
 
 const sqz_kernels sqz_avx2 = {
     LANES, DEPTH, 2, {0, 8, 6, 4, 3}, multiply, rescale, widen, maximum, total, weigh, add, enter,
+};
+
+/* The same for floats, in the order of the window: a sum does not depend on the tile in which it stands. */
+SQZ_TARGET __attribute__((always_inline)) static inline void tile_floats(const sqz_tile *t, float *sums,
+                                                                         const uint32_t vectors, const uint32_t places)
+{
+    __m256 sum[12], weights[SQZ_VECTORS];
+    const float *starts = t->starts, *w = t->weights;
+#pragma GCC unroll 4
+    for (uint32_t v = 0; v < vectors; v++)
+#pragma GCC unroll 8
+        for (uint32_t p = 0; p < places; p++) sum[p * vectors + v] = _mm256_loadu_ps(starts + LANES * v);
+    for (size_t row = 0; row < t->rows; row++) {
+        const uint8_t *x = t->lines[row] + t->at;
+        for (size_t i = 0; i < t->run; i++, x += sizeof(float), w += LANES * vectors) {
+#pragma GCC unroll 4
+            for (uint32_t v = 0; v < vectors; v++) weights[v] = _mm256_loadu_ps(w + LANES * v);
+#pragma GCC unroll 8
+            for (uint32_t p = 0; p < places; p++) {
+                float one;
+                memcpy(&one, x + p * t->step, sizeof one);
+                const __m256 all = _mm256_set1_ps(one);
+#pragma GCC unroll 4
+                for (uint32_t v = 0; v < vectors; v++)
+                    sum[p * vectors + v] = _mm256_fmadd_ps(all, weights[v], sum[p * vectors + v]);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t p = 0; p < places; p++)
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++) _mm256_storeu_ps(sums + LANES * (p * vectors + v), sum[p * vectors + v]);
+}
+
+/* clang-format off */
+#define TILE_FLOATS(VECTORS, PLACES) case 16 * VECTORS + PLACES: tile_floats(t, sums, VECTORS, PLACES); break;
+
+SQZ_TARGET static void multiply_floats(const sqz_tile *t, void *sums)
+{
+    switch (16 * t->vectors + t->places) {
+    TILE_FLOATS(1, 1) TILE_FLOATS(1, 2) TILE_FLOATS(1, 3) TILE_FLOATS(1, 4) TILE_FLOATS(1, 5) TILE_FLOATS(1, 6)
+    TILE_FLOATS(1, 7) TILE_FLOATS(1, 8) TILE_FLOATS(2, 1) TILE_FLOATS(2, 2) TILE_FLOATS(2, 3) TILE_FLOATS(2, 4)
+    TILE_FLOATS(2, 5) TILE_FLOATS(2, 6) TILE_FLOATS(3, 1) TILE_FLOATS(3, 2) TILE_FLOATS(3, 3) TILE_FLOATS(3, 4)
+    TILE_FLOATS(4, 1) TILE_FLOATS(4, 2)
+    }
+}
+/* clang-format on */
+
+const sqz_kernels sqz_avx2_floats = {
+    LANES, 1, 4, {0, 8, 6, 4, 2}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 };
 #endif

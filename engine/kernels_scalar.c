@@ -6,9 +6,10 @@
 
 enum { LANES = 8, DEPTH = 4 };
 
-static void multiply(const sqz_tile *t, int32_t *sums)
+static void multiply(const sqz_tile *t, void *out)
 {
     const uint32_t width = t->vectors * LANES;
+    int32_t *sums = out;
     for (uint32_t place = 0; place < t->places; place++, sums += width) {
         const int8_t *w = t->weights;
         memcpy(sums, t->starts, width * sizeof *sums);
@@ -38,4 +39,23 @@ static void widen(void *line, const uint8_t *x, size_t n)
 
 const sqz_kernels sqz_scalar = {
     LANES, DEPTH, 1, {0, 8, 8, 8, 8}, multiply, rescale, widen, maximum, total, weigh, add, enter,
+};
+
+static void multiply_floats(const sqz_tile *t, void *out)
+{
+    const uint32_t width = t->vectors * LANES;
+    float *sums = out;
+    for (uint32_t place = 0; place < t->places; place++, sums += width) {
+        const float *w = t->weights;
+        memcpy(sums, t->starts, width * sizeof *sums);
+        for (size_t row = 0; row < t->rows; row++) {
+            const float *x = (const float *)(const void *)(t->lines[row] + t->at + place * t->step);
+            for (size_t i = 0; i < t->run; i++, w += width)
+                for (uint32_t o = 0; o < width; o++) sums[o] += x[i] * w[o];
+        }
+    }
+}
+
+const sqz_kernels sqz_scalar_floats = {
+    LANES, 1, 4, {0, 8, 8, 8, 8}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 };

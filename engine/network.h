@@ -1,7 +1,7 @@
 /* A network as the engine holds it: operations on values, where each value lies, how each operation is computed.
  *
- * Every value is bytes in the order (height, width, channels); only wide ones are 32 bits. A value may live inside
- * another: what is joined is written where the joined value stands. */
+ * Every value is in the order (height, width, channels): bytes in an integer network, or 32 bits where a value is wide;
+ * else floats. A value may live inside another: what is joined is written where the joined value stands. */
 #ifndef SQZ_NETWORK_H
 #define SQZ_NETWORK_H
 
@@ -44,6 +44,7 @@ typedef struct {
     uint32_t home, channel; /* the value in whose memory it lives, perhaps its own, and the channel where it begins */
     uint32_t reads, last;   /* how often it is read, and the last time; value v is made at time v */
     uint32_t free;          /* the last time at which it or a guest is read */
+    uint32_t bytes;         /* of an element */
     size_t at;              /* bytes from the start of the running memory */
     size_t step;            /* elements from one place to the next */
 } sqz_value;
@@ -55,7 +56,10 @@ typedef struct {
     uint8_t kind;
     uint32_t inputs, from; /* how many, and where they stand in `network->inputs` */
     uint32_t out, kernel[2], stride[2], padding[2], groups;
-    float cap;
+    uint32_t size; /* of a normalisation, then its numbers */
+    float alpha, beta, k;
+    float cap;         /* 0: none */
+    int relu;          /* of a layer of floats: the ReLU behind it, with this cap, is done here */
     int skip;          /* nothing is left to do: another operation does it, or the values share their memory */
     int32_t low, high; /* bounds of the results, as they are stored */
 
@@ -73,6 +77,7 @@ typedef struct {
 
 struct sqz_network {
     const struct sqz_kernels *kernels; /* NULL: the reference */
+    int floats;                        /* no integer network */
     uint32_t count, reads;             /* operations; inputs of all of them together */
     sqz_op *ops;
     sqz_value *values;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fixed_point.h"
+#include "tensors.h"
 
 enum {
     LEAST_OUTPUTS = 8, /* of a group, for vectors of outputs: fewer would be mostly padding */
@@ -51,17 +52,19 @@ static void share(sqz_network *network, int join)
         sqz_op *op = network->ops + i;
         const uint32_t y = i + 1, x = network->inputs[op->from];
         const sqz_value *source = network->values + x;
-        op->skip = 0;
+        op->skip = op->relu = 0;
         bounds(op, &network->values[y].scale);
         switch (op->kind) {
         case SQZ_RELU:
         case SQZ_CAPPED:
-            if (op->low == 0 && op->high == 255)
+            if (!network->floats && op->low == 0 && op->high == 255)
                 op->skip = move_in(network, x, y, 0);
             else if (x > 0 && sqz_is_layer(network->ops + x - 1) && source->reads == 1)
                 if ((op->skip = move_in(network, x, y, 0)) != 0) {
                     network->ops[x - 1].low = op->low;
                     network->ops[x - 1].high = op->high;
+                    network->ops[x - 1].cap = op->cap;
+                    network->ops[x - 1].relu = 1;
                 }
             break;
         case SQZ_FLATTEN:
@@ -103,7 +106,7 @@ static size_t place(sqz_network *network)
         const uint32_t v = network->values[time].home;
         sqz_value *value = network->values + v;
         if (value->at != SIZE_MAX) continue;
-        const size_t size = sqz_aligned(elements(value) * (value->scale.wide ? 4 : 1) + SQZ_SLACK);
+        const size_t size = sqz_aligned(elements(value) * value->bytes + SQZ_SLACK);
         uint32_t kept = 0, where = 0;
         size_t at = 0;
         for (uint32_t i = 0; i < count; i++)
@@ -111,7 +114,7 @@ static size_t place(sqz_network *network)
         for (count = kept; where < count; where++) { /* in the order of their places */
             const sqz_value *other = network->values + network->live[where];
             if (other->at - at >= size) break;
-            at = other->at + sqz_aligned(elements(other) * (other->scale.wide ? 4 : 1) + SQZ_SLACK);
+            at = other->at + sqz_aligned(elements(other) * other->bytes + SQZ_SLACK);
         }
         memmove(network->live + where + 1, network->live + where, (count - where) * sizeof *network->live);
         network->live[where] = v;
@@ -123,7 +126,7 @@ static size_t place(sqz_network *network)
         sqz_value *value = network->values + v;
         const sqz_value *host = network->values + value->home;
         value->step = host->channels;
-        if (host != value) value->at = host->at + value->channel * (value->scale.wide ? 4u : 1u);
+        if (host != value) value->at = host->at + (size_t)value->channel * value->bytes;
     }
     return used;
 }
@@ -140,16 +143,16 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     layout.blocks = (layout.vectors + SQZ_VECTORS - 1) / SQZ_VECTORS;
     layout.run = ((size_t)op->kernel[1] * layout.inputs + k->depth - 1) / k->depth;
     layout.taps = op->kernel[0] * layout.run * k->lanes * k->depth * k->bytes;
-    layout.direct = k->bytes == 1 && op->groups == 1 && op->padding[0] == 0 && op->padding[1] == 0 &&
+    layout.direct = k->bytes == x->bytes && op->groups == 1 && op->padding[0] == 0 && op->padding[1] == 0 &&
                     (op->kernel[1] == 1 || x->step == x->channels);
     layout.rows = y->height;
     layout.columns = y->width;
-    layout.advance = op->stride[0] * x->width * x->step;
+    layout.advance = op->stride[0] * x->width * x->step * x->bytes;
     if (one && layout.direct) {
         const uint32_t places = y->height * y->width;
         layout.rows = (places + MOST_COLUMNS - 1) / MOST_COLUMNS;
         layout.columns = (places + layout.rows - 1) / layout.rows;
-        layout.advance = layout.columns * x->step;
+        layout.advance = layout.columns * x->step * x->bytes;
     }
     const size_t across = ((size_t)y->width - 1) * op->stride[1] + op->kernel[1];
     layout.line = sqz_aligned(across * layout.inputs * k->bytes + SQZ_SLACK);
@@ -161,7 +164,7 @@ static size_t scratch(const sqz_network *network, const sqz_op *op)
 {
     const sqz_value *x = sqz_source(network, op);
     if (network->kernels == NULL) return 0;
-    if (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL) return sqz_aligned(x->width * x->step + SQZ_SLACK);
+    if (!network->floats && (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL)) return sqz_aligned(x->width * x->step + SQZ_SLACK);
     if (!sqz_is_layer(op) || op->method != SQZ_PACKED) return 0;
     const sqz_layout layout = sqz_layout_of(network, op);
     return sqz_aligned(op->kernel[0] * sizeof(uint8_t *)) + (layout.direct ? 0 : op->kernel[0] * layout.line);
@@ -171,7 +174,7 @@ static sqz_method choose_method(const sqz_network *network, const sqz_op *op)
 {
     const uint32_t channels = sqz_source(network, op)->channels;
     if (network->kernels == NULL) return SQZ_PLAIN;
-    if (op->groups > 1 && op->groups == channels && op->out == channels) return SQZ_DEPTHWISE;
+    if (!network->floats && op->groups > 1 && op->groups == channels && op->out == channels) return SQZ_DEPTHWISE;
     return op->out / op->groups >= LEAST_OUTPUTS ? SQZ_PACKED : SQZ_PLAIN;
 }
 
@@ -196,7 +199,7 @@ static void place_weights(sqz_network *network, sqz_op *op)
     const sqz_value *x = sqz_source(network, op);
     const size_t inputs = x->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
     const size_t count = op->out * inputs * area;
-    size_t *used = &network->weights_bytes, padded = op->out, bytes = count;
+    size_t *used = &network->weights_bytes, padded = op->out, bytes = network->floats ? count * sizeof(float) : count;
     op->method = choose_method(network, op);
     if (op->method == SQZ_DEPTHWISE) padded = sqz_aligned(op->out);
     if (op->method == SQZ_PACKED) {
@@ -211,7 +214,7 @@ static void place_weights(sqz_network *network, sqz_op *op)
     op->offsets = take(used, padded * sizeof(int64_t));
     const sqz_shape shape = sqz_weight_shape(network, op);
     const sqz_shape list = {op->out, 1, 1, 1};
-    size_t most = sqz_levels_memory(shape);
+    size_t most = network->floats ? sqz_tensor_memory(shape) : sqz_levels_memory(shape);
     if (sqz_levels_memory(list) > most) most = sqz_levels_memory(list);
     most = sqz_aligned(most) + sqz_aligned(count * sizeof(int32_t)) + 2 * sqz_aligned(op->out * sizeof(int32_t));
     if (most > network->decoding_bytes) network->decoding_bytes = most;
@@ -219,6 +222,8 @@ static void place_weights(sqz_network *network, sqz_op *op)
 
 void sqz_plan(sqz_network *network)
 {
+    for (uint32_t v = 0; v <= network->count; v++)
+        network->values[v].bytes = network->floats || network->values[v].scale.wide ? 4 : 1;
     share(network, 1);
     network->values_bytes = place(network);
     if (network->values_bytes > MOST_VALUES) {

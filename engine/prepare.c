@@ -2,6 +2,7 @@
 #include "cursor.h"
 #include "fixed_point.h"
 #include "plan.h"
+#include "tensors.h"
 
 enum { MOST_LEVEL = 127, MOST_BIAS = 1 << 22, MOST_WEIGHT_EXPONENT = 4096, LEAST_SHIFT = 17, MOST_SHIFT = 32 };
 
@@ -88,43 +89,99 @@ static void lay_out_factors(const sqz_network *network, const sqz_op *op, const 
         }
 }
 
-static void store(uint8_t *at, size_t i, uint32_t bytes, int32_t level)
+/* A weight in the form in which it is multiplied. */
+static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
 {
-    if (bytes == 2)
+    int32_t level;
+    memcpy(&level, weight, sizeof level);
+    if (bytes == 4) /* a float */
+        memcpy(at + 4 * i, weight, 4);
+    else if (bytes == 2)
         ((int16_t *)(void *)at)[i] = (int16_t)level;
     else
         ((int8_t *)at)[i] = (int8_t)level;
 }
 
-/* Weights as `sqz_tile` has them, and what the sums of each output begin with: padding is the zero of the input. */
-static void pack(const sqz_network *network, const sqz_op *op, const layer *l, int32_t zero)
+/* Weights as `sqz_tile` has them. */
+static void pack(const sqz_network *network, const sqz_op *op, const void *weights)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
     const sqz_kernels *k = network->kernels;
-    const uint32_t area = op->kernel[0] * op->kernel[1], padded = layout.vectors * k->lanes;
-    uint8_t *weights = network->weights + op->weights;
-    int32_t *starts = (int32_t *)(void *)(network->weights + op->starts);
+    const size_t area = (size_t)op->kernel[0] * op->kernel[1], each = layout.inputs * area;
+    const int32_t none = 0;
     for (uint32_t group = 0; group < op->groups; group++)
         for (uint32_t block = 0; block < layout.blocks; block++) {
             const uint32_t first = sqz_first_vector(&layout, block) * k->lanes;
             const uint32_t width = sqz_first_vector(&layout, block + 1) * k->lanes - first;
-            uint8_t *to = weights + ((size_t)group * layout.vectors + first / k->lanes) * layout.taps;
+            uint8_t *to = network->weights + op->weights + ((size_t)group * layout.vectors + first / k->lanes) * layout.taps;
             for (uint32_t o = first; o < first + width; o++) {
-                const int32_t *from = l->levels + ((size_t)group * layout.outputs + o) * l->each;
-                int32_t sum = 0;
+                const uint8_t *from = (const uint8_t *)weights + ((size_t)group * layout.outputs + o) * each * 4;
                 for (size_t line = 0; line < op->kernel[0]; line++)
                     for (size_t i = 0, x = 0, input = 0; i < layout.run * k->depth; i++) {
-                        const size_t at = ((line * layout.run + i / k->depth) * width + (o - first)) * k->depth + i % k->depth;
+                        const size_t at = (line * layout.run + i / k->depth) * width + (o - first);
                         const int some = o < layout.outputs && x < op->kernel[1];
-                        const int32_t level = some ? from[input * area + line * op->kernel[1] + x] : 0;
-                        store(to, at, k->bytes, level);
-                        sum += level;
+                        const size_t which = input * area + line * op->kernel[1] + x;
+                        store(to, at * k->depth + i % k->depth, k->bytes, some ? (const void *)(from + 4 * which) : &none);
                         if (++input == layout.inputs) input = 0, x++;
                     }
-                starts[(size_t)group * padded + o] = -zero * sum;
             }
         }
-    lay_out_factors(network, op, (const sqz_factor *)(const void *)(network->weights + op->factors), padded);
+}
+
+/* What the sums of each output begin with. Padding holds the zero of the input, which so counts as nothing. */
+static void lay_out_starts(const sqz_network *network, const sqz_op *op, const layer *l, int32_t zero)
+{
+    const sqz_layout layout = sqz_layout_of(network, op);
+    const size_t padded = (size_t)layout.vectors * network->kernels->lanes;
+    int32_t *starts = (int32_t *)(void *)(network->weights + op->starts);
+    memset(starts, 0, op->groups * padded * sizeof *starts);
+    for (size_t o = 0; o < op->out; o++) {
+        int32_t *start = starts + o / layout.outputs * padded + o % layout.outputs;
+        for (size_t i = 0; i < l->each; i++) *start -= zero * l->levels[o * l->each + i];
+    }
+}
+
+static int prepare_integers(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *memory)
+{
+    const sqz_scale *from = &sqz_source(network, op)->scale;
+    const layer l = take_layer(c, network, op, memory);
+    sqz_factor *factors = (sqz_factor *)(void *)(network->weights + op->factors);
+    uint8_t *weights = network->weights + op->weights;
+    if (c->status == SQZ_OK) c->status = take_factors(&l, op, from, &network->values[op - network->ops + 1].scale, factors);
+    if (c->status != SQZ_OK) return c->status;
+    if (op->method == SQZ_PACKED) {
+        const sqz_layout layout = sqz_layout_of(network, op);
+        pack(network, op, l.levels);
+        lay_out_starts(network, op, &l, from->zero);
+        lay_out_factors(network, op, factors, layout.vectors * network->kernels->lanes);
+    } else if (op->method == SQZ_DEPTHWISE) { /* (kernel, channels) */
+        for (size_t o = 0; o < op->out; o++)
+            for (size_t tap = 0; tap < l.each; tap++) store(weights, tap * op->out + o, 1, l.levels + o * l.each + tap);
+        lay_out_factors(network, op, factors, (uint32_t)sqz_aligned(op->out));
+    } else
+        for (size_t i = 0; i < op->out * l.each; i++) store(weights, i, 1, l.levels + i);
+    return SQZ_OK;
+}
+
+static int prepare_floats(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *memory)
+{
+    const sqz_shape shape = sqz_weight_shape(network, op);
+    const size_t weights = (size_t)shape.outputs * shape.inputs * shape.height * shape.width;
+    float *found = (float *)(void *)memory, *biases = (float *)(void *)(network->weights + op->factors);
+    memory += sqz_aligned(weights * sizeof *found);
+    sqz_take_weight(c, found, shape, memory);
+    sqz_take_floats(c, biases, op->out, memory);
+    if (c->status != SQZ_OK) return c->status;
+    if (op->method == SQZ_PACKED) {
+        const sqz_layout layout = sqz_layout_of(network, op);
+        const size_t padded = (size_t)layout.vectors * network->kernels->lanes;
+        float *starts = (float *)(void *)(network->weights + op->starts);
+        memset(starts, 0, op->groups * padded * sizeof *starts);
+        for (size_t o = 0; o < op->out; o++) starts[o / layout.outputs * padded + o % layout.outputs] = biases[o];
+        pack(network, op, found);
+    } else
+        memcpy(network->weights + op->weights, found, weights * sizeof *found);
+    return SQZ_OK;
 }
 
 int sqz_prepare(sqz_network *network, void *weights, void *decoding)
@@ -134,20 +191,8 @@ int sqz_prepare(sqz_network *network, void *weights, void *decoding)
     for (uint32_t i = 0; i < network->count; i++) {
         sqz_op *op = network->ops + i;
         if (!sqz_is_layer(op)) continue;
-        const sqz_scale *from = &sqz_source(network, op)->scale;
-        const layer l = take_layer(&c, network, op, decoding);
-        sqz_factor *factors = (sqz_factor *)(void *)(network->weights + op->factors);
-        if (c.status == SQZ_OK) c.status = take_factors(&l, op, from, &network->values[i + 1].scale, factors);
-        if (c.status != SQZ_OK) return c.status;
-        if (op->method == SQZ_PACKED)
-            pack(network, op, &l, from->zero);
-        else if (op->method == SQZ_DEPTHWISE) { /* (kernel, channels) */
-            for (size_t o = 0; o < op->out; o++)
-                for (size_t tap = 0; tap < l.each; tap++)
-                    store(network->weights + op->weights, tap * op->out + o, 1, l.levels[o * l.each + tap]);
-            lay_out_factors(network, op, factors, (uint32_t)sqz_aligned(op->out));
-        } else
-            for (size_t j = 0; j < op->out * l.each; j++) store(network->weights + op->weights, j, 1, l.levels[j]);
+        const int status = (network->floats ? prepare_floats : prepare_integers)(network, op, &c, decoding);
+        if (status != SQZ_OK) return status;
     }
     return c.at == c.end ? SQZ_OK : SQZ_TRAILING;
 }

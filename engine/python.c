@@ -112,7 +112,6 @@ static const char *message(int status)
     case SQZ_CHECKSUM: return "not the bytes that were written";
     case SQZ_BAD_GRAPH: return "a graph that no writer could have written";
     case SQZ_LIMIT: return "more memory or time than a file of its size may ask for";
-    case SQZ_UNSUPPORTED: return "a network that this engine does not run";
     case SQZ_TRUNCATED: return "the file, or a stream in it, ends too early";
     case SQZ_TRAILING: return "the file, or a stream in it, goes on after its end";
     default: return "a stream that contradicts itself or the graph";

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fixed_point.h"
+#include "floats.h"
 #include "reference.h"
 
 enum { CHUNK = 512 }; /* pixels of a channel that are entered at once */
@@ -24,6 +25,7 @@ static void (*fast(const sqz_network *network, const sqz_op *op))(const sqz_task
 {
     const sqz_value *x = sqz_source(network, op);
     if (network->kernels == NULL) return NULL;
+    if (network->floats) return sqz_is_layer(op) && op->method == SQZ_PACKED ? sqz_packed_layer : NULL;
     switch (op->kind) {
     case SQZ_CONVOLUTION:
     case SQZ_LINEAR:
@@ -54,7 +56,11 @@ static void enter(const void *data, unsigned part)
         for (size_t c = 0; c < y->channels; c++) {
             const size_t n = end - place < CHUNK ? end - place : CHUNK;
             const float *pixels = task->image + c * places + place;
-            uint8_t *out = task->values + y->at + place * y->step + c;
+            uint8_t *out = task->values + y->at + (place * y->step + c) * y->bytes;
+            if (task->network->floats) {
+                for (size_t i = 0; i < n; i++) ((float *)(void *)out)[i * y->step] = pixels[i];
+                continue;
+            }
             if (task->network->kernels != NULL)
                 task->network->kernels->enter(levels, pixels, factor, y->scale.zero, n);
             else
@@ -67,6 +73,10 @@ static void leave(const sqz_network *network, const uint8_t *values, float *logi
 {
     const sqz_value *x = network->values + network->count;
     const float step = sqz_step(x->scale.exponent);
+    if (network->floats) {
+        memcpy(logits, values + x->at, x->channels * sizeof *logits);
+        return;
+    }
     for (size_t i = 0; i < x->channels; i++) {
         int32_t wide;
         if (x->scale.wide)
@@ -82,11 +92,13 @@ static void compute(const void *data, unsigned part)
     const sqz_task *task = data;
     void (*work)(const sqz_task *, unsigned) = fast(task->network, task->op);
     const size_t rows = sqz_result(task)->height;
+    const size_t from = sqz_share(rows, part, task->parts), to = sqz_share(rows, part + 1, task->parts);
     if (work != NULL)
         work(task, part);
+    else if (task->network->floats)
+        sqz_floats(task->network, task->op, task->values, from, to);
     else
-        sqz_reference(task->network, task->op, task->values, sqz_share(rows, part, task->parts),
-                      sqz_share(rows, part + 1, task->parts));
+        sqz_reference(task->network, task->op, task->values, from, to);
 }
 
 void sqz_run(const sqz_network *network, const float *image, float *logits, void *running, const sqz_team *team)

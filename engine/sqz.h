@@ -1,4 +1,4 @@
-/* The engine: reads a `.sqz` file (docs/FORMAT.md) from a buffer and runs the integer network in it.
+/* The engine: reads a `.sqz` file (docs/FORMAT.md) from a buffer and runs the network in it.
  *
  *     size_t size;
  *     sqz_network *network;
@@ -26,11 +26,11 @@ enum {
     SQZ_CHECKSUM = -7,    /* not the bytes that were written */
     SQZ_BAD_GRAPH = -8,   /* unknown operation, impossible shape, scales that do not go together */
     SQZ_BAD_STREAM = -9,  /* a number or a stream that contradicts itself or the graph */
-    SQZ_LIMIT = -10,      /* more memory or time than a file of its size may ask for */
-    SQZ_UNSUPPORTED = -11 /* a network of floats, which this engine does not run */
+    SQZ_LIMIT = -10       /* more memory or time than a file of its size may ask for */
 };
 
-/* How a network is computed. Every path gives the same logits, to the bit. */
+/* How a network is computed. An integer network gives the same logits on every path, to the bit. One of floats gives
+ * the same bits run after run, for any number of threads; paths differ by some millionths of the largest logit. */
 typedef enum { SQZ_REFERENCE, SQZ_SCALAR, SQZ_AVX2, SQZ_AVX512VNNI, SQZ_PATHS } sqz_path;
 
 const char *sqz_path_name(sqz_path path);

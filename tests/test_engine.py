@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from squeezenet import sqz
 from squeezenet.errors import FormatError
 from squeezenet.fixed_point import MAX_DROP, MIN_DROP, Scale
-from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
-from squeezenet.model import FloatArray, Grid, Model, Weights
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.model import FloatArray, Grid, Model, Plain, Shared, Weights
 from squeezenet.preparation import Preparation
-from squeezenet.runtime import engine
+from squeezenet.runtime import engine, run
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.integers import IntegerRunner
+from squeezenet.runtime.reference import Runner
 from squeezenet.runtime.run import NUMPY, runner
+from squeezenet.sqz import tensors
 
 needs_engine = pytest.mark.skipif(not PATHS, reason="the C engine was not built here")
 on_every_path = pytest.mark.parametrize("path", PATHS)
@@ -183,7 +185,7 @@ def layers(draw: st.DrawFn) -> Model:
 
 @needs_engine
 @given(layers())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_convolutions_of_any_shape(model: Model) -> None:
     images = Builder(0, model.preparation.crop, model.preparation.channels).images(1)
     expected = IntegerRunner(model)(images)
@@ -234,7 +236,7 @@ def network(seed: int) -> Model:
 
 @needs_engine
 @given(st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_graphs_of_any_shape(seed: int) -> None:
     model = network(seed)
     images = Builder(seed, model.preparation.crop).images(2)
@@ -259,20 +261,77 @@ def check_damaged(data: bytes, text_may_differ: bool) -> None:
             with pytest.raises(ValueError):  # noqa: PT011 - the messages are tested elsewhere
                 engine._engine.Network(data)
         return
-    if not model.scales or sum(model.graph.macs()) > 10**7:
+    if sum(model.graph.macs()) > 10**7:
         return
     images = np.zeros((1, *model.graph.input_shape), np.float32)
-    expected = IntegerRunner(model)(images)
     for path in PATHS:
-        assert np.array_equal(EngineRunner(model, 1, path, data)(images), expected)
+        found = EngineRunner(model, 1, path, data)(images)
+        assert not model.scales or np.array_equal(found, IntegerRunner(model)(images))
+
+
+def normalised() -> Model:
+    """Floats in every coding: plain, sparse, shared, both, as levels; local response normalisation; few outputs."""
+    random = np.random.default_rng(6)
+    preparation = Preparation(9, 9, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    ops: tuple[Op, ...] = (
+        Conv((0,), "a", 24, (3, 3), (2, 2), (1, 1)), ReLU((1,)), LRN((2,), 5, 0.1, 0.75, 2.0),
+        LRN((3,), 4, 2.0, 0.5, 1.0),
+        Conv((4,), "b", 40, (2, 2), groups=2), Conv((5,), "c", 6, (1, 1)), ReLU((6,), 2.0),
+        MaxPool((7,), (2, 2), (2, 2)), Flatten((8,)), Linear((9,), "d", 30), Linear((10,), "e", 900),
+    )  # fmt: skip
+    graph = Graph(preparation.shape, ops)
+    weights: dict[str, Weights] = {}
+    for name, shape in graph.weight_shapes().items():
+        bias = random.normal(0, 0.3, shape[0]).astype(np.float32)
+        values = random.normal(0, 0.2, shape).astype(np.float32)
+        if name == "b":
+            values[random.random(shape) < 0.9] = 0
+        weights[name] = Weights(Plain(values), bias)
+        if name in "cde":
+            codebook = np.sort(random.normal(0, 0.2, 30)).astype(np.float32)
+            kept = random.random(shape) < (0.02 if name == "e" else 0.7)
+            weights[name] = Weights(Shared((random.integers(1, 31, shape) * kept).astype(np.uint16), codebook), bias)
+    return Model(graph, weights, preparation)
+
+
+def by_symbols(model: Model) -> bytes:
+    """The file as it was written before there were levels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "_by_levels", lambda weight: bytearray(1 << 20))
+        return sqz.encode(model)
+
+
+def check_floats(model: Model, data: bytes, images: FloatArray) -> None:
+    expected = Runner(model)(images)
+    for path in PATHS:
+        found = EngineRunner(model, 1, path, data)(images)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        assert np.array_equal(EngineRunner(model, 3, path, data)(images), found)
+
+
+@needs_engine
+def test_floats_in_every_coding() -> None:
+    model = normalised()
+    images = np.random.default_rng(0).normal(0, 1, (2, 3, 9, 9)).astype(np.float32)
+    for data in (sqz.encode(model), by_symbols(model)):
+        check_floats(model, data, images)
+
+
+@needs_engine
+@given(st.integers(0, 10**6))
+@settings(max_examples=15)
+def test_graphs_of_floats(seed: int) -> None:
+    model = network(seed).dequantised()
+    check_floats(model, sqz.encode(model), Builder(seed, model.preparation.crop).images(2) / 10)
 
 
 FILES = [sqz.encode(make()) for make in NETWORKS.values()]
+FILES += [sqz.encode(fire().dequantised()), sqz.encode(normalised()), by_symbols(normalised())]
 
 
 @needs_engine
 @given(st.sampled_from(FILES), st.binary(min_size=1, max_size=8), st.integers(0, 2**31), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damage_is_refused_or_another_network(file: bytes, damage: bytes, where: int, early: bool) -> None:
     graph, text = (int.from_bytes(file[at : at + 4], "little") for at in (16, 20))
     data = bytearray(file)
@@ -283,7 +342,7 @@ def test_damage_is_refused_or_another_network(file: bytes, damage: bytes, where:
 
 @needs_engine
 @given(st.sampled_from(FILES), st.integers(0, 2**31))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_file_that_was_cut_is_refused(file: bytes, where: int) -> None:
     cut = bytearray(file[: where % len(file)])
     for data in (bytes(cut), repaired(cut) if len(cut) >= 24 else b"", file + b"\0"):
@@ -337,9 +396,11 @@ def test_the_engine_runs_what_it_can() -> None:
     assert fastest.path == PATHS[-1]
     assert isinstance(runner(model, path=NUMPY), IntegerRunner)
     assert isinstance(runner(model, path="reference"), EngineRunner)
-    assert not isinstance(runner(model.dequantised()), EngineRunner)
+    floats = model.dequantised()
+    assert not isinstance(runner(floats), EngineRunner)
+    assert isinstance(runner(floats, data=sqz.encode(floats)), EngineRunner)
 
 
 def test_without_the_engine_everything_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "PATHS", ())
+    monkeypatch.setattr(run, "PATHS", ())
     assert isinstance(runner(fire()), IntegerRunner)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from squeezenet.errors import ModelError
 from squeezenet.model import FloatArray, Model
-from squeezenet.runtime.engine import EngineRunner, can_run
+from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
 
@@ -22,11 +22,12 @@ def runner(model: Model, threads: int = 1, path: str = FASTEST, data: bytes = b"
     """What computes exactly what `model` is: in float32, or in whole numbers for an integer network.
 
     `path`: the fastest there is, NumPy, or one of the C engine's `PATHS`; integer networks give the same logits on
-    all. `data`: the bytes of the model's file, if they are at hand; without them the engine has it written once more.
+    all. `data`: the bytes of the model's file, if they are at hand. Without them an integer network is written once
+    more for the engine, which takes a moment; one of floats could take minutes, and NumPy is faster.
     """
     if path not in (FASTEST, NUMPY):
         return EngineRunner(model, threads, path, data)
-    if path == FASTEST and can_run(model):
+    if path == FASTEST and PATHS and (data or model.scales):
         try:
             return EngineRunner(model, threads, data=data)
         except ModelError:  # too empty for a file
