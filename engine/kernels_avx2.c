@@ -9,8 +9,8 @@
 
 enum { LANES = 8, DEPTH = 2 };
 
-SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile *t, int32_t *sums, const uint32_t vectors,
-                                                                  const uint32_t places)
+SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile *t, int32_t *sums,
+                                                                  const uint32_t vectors, const uint32_t places)
 {
     __m256i sum[12];
     const int32_t *starts = t->starts;

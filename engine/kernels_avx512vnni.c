@@ -9,8 +9,8 @@
 
 enum { LANES = 16, DEPTH = 4 };
 
-SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile *t, int32_t *sums, const uint32_t vectors,
-                                                                  const uint32_t places)
+SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile *t, int32_t *sums,
+                                                                  const uint32_t vectors, const uint32_t places)
 {
     __m512i sum[24], weights[SQZ_VECTORS];
     const int32_t *starts = t->starts;

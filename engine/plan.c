@@ -164,7 +164,8 @@ static size_t scratch(const sqz_network *network, const sqz_op *op)
 {
     const sqz_value *x = sqz_source(network, op);
     if (network->kernels == NULL) return 0;
-    if (!network->floats && (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL)) return sqz_aligned(x->width * x->step + SQZ_SLACK);
+    if (!network->floats && (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL))
+        return sqz_aligned(x->width * x->step + SQZ_SLACK);
     if (!sqz_is_layer(op) || op->method != SQZ_PACKED) return 0;
     const sqz_layout layout = sqz_layout_of(network, op);
     return sqz_aligned(op->kernel[0] * sizeof(uint8_t *)) + (layout.direct ? 0 : op->kernel[0] * layout.line);

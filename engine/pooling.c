@@ -44,16 +44,17 @@ void sqz_average_pool(const sqz_task *task, unsigned part)
     const int64_t share = sqz_reciprocal((uint64_t)op->kernel[0] * op->kernel[1]);
     const int32_t zero = x->scale.zero;
     for (size_t place = sqz_share(places, part, task->parts); place < end; place++) {
-        const span rows = covered((uint32_t)(place / y->width), op->kernel[0], op->stride[0], op->padding[0], x->height);
-        const span columns = covered((uint32_t)(place % y->width), op->kernel[1], op->stride[1], op->padding[1], x->width);
+        const uint32_t v = (uint32_t)(place / y->width), h = (uint32_t)(place % y->width);
+        const span rows = covered(v, op->kernel[0], op->stride[0], op->padding[0], x->height);
+        const span columns = covered(h, op->kernel[1], op->stride[1], op->padding[1], x->width);
         const int64_t zeros = (int64_t)(rows.count * columns.count) * zero;
         for (size_t c = 0; c < y->channels; c += SQZ_CHUNK) {
             const size_t n = y->channels - c < SQZ_CHUNK ? y->channels - c : SQZ_CHUNK;
             int32_t sums[SQZ_CHUNK] = {0};
             uint8_t *out = task->values + y->at + place * y->step + c;
-            for (size_t v = rows.from; v < rows.from + rows.count; v++)
-                for (size_t h = columns.from; h < columns.from + columns.count; h++)
-                    k->total(sums, task->values + x->at + (v * x->width + h) * x->step + c, n);
+            for (size_t a = rows.from; a < rows.from + rows.count; a++)
+                for (size_t b = columns.from; b < columns.from + columns.count; b++)
+                    k->total(sums, task->values + x->at + (a * x->width + b) * x->step + c, n);
             for (size_t i = 0; i < n; i++)
                 out[i] = (uint8_t)sqz_clip(sqz_round((sums[i] - zeros) * share) + zero, 0, 255);
         }

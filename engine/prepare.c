@@ -59,7 +59,8 @@ static int take_factors(const layer *l, sqz_op *op, const sqz_scale *from, const
         const int32_t shift = sqz_shift((int32_t)drop);
         factors[o].multiplier = sqz_multiplier((int32_t)drop);
         factors[o].shift = shift;
-        factors[o].offset = bias * ((int64_t)1 << (shift - 4)) + ((int64_t)1 << (shift - 1)) + to->zero * ((int64_t)1 << shift);
+        factors[o].offset = bias * ((int64_t)1 << (shift - 4)) + ((int64_t)1 << (shift - 1));
+        factors[o].offset += to->zero * ((int64_t)1 << shift); /* what is stored is x + zero */
         if (shift < LEAST_SHIFT || shift > MOST_SHIFT) op->vector = 0;
     }
     return SQZ_OK;
@@ -102,26 +103,27 @@ static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
         ((int8_t *)at)[i] = (int8_t)level;
 }
 
-/* Weights as `sqz_tile` has them. */
-static void pack(const sqz_network *network, const sqz_op *op, const void *weights)
+/* Weights, levels or floats, as `sqz_tile` has them. */
+static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *weights)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
     const sqz_kernels *k = network->kernels;
     const size_t area = (size_t)op->kernel[0] * op->kernel[1], each = layout.inputs * area;
-    const int32_t none = 0;
+    const uint32_t none = 0;
     for (uint32_t group = 0; group < op->groups; group++)
         for (uint32_t block = 0; block < layout.blocks; block++) {
             const uint32_t first = sqz_first_vector(&layout, block) * k->lanes;
             const uint32_t width = sqz_first_vector(&layout, block + 1) * k->lanes - first;
-            uint8_t *to = network->weights + op->weights + ((size_t)group * layout.vectors + first / k->lanes) * layout.taps;
+            const size_t vector = (size_t)group * layout.vectors + first / k->lanes;
+            uint8_t *to = network->weights + op->weights + vector * layout.taps;
             for (uint32_t o = first; o < first + width; o++) {
-                const uint8_t *from = (const uint8_t *)weights + ((size_t)group * layout.outputs + o) * each * 4;
+                const size_t from = ((size_t)group * layout.outputs + o) * each;
                 for (size_t line = 0; line < op->kernel[0]; line++)
                     for (size_t i = 0, x = 0, input = 0; i < layout.run * k->depth; i++) {
                         const size_t at = (line * layout.run + i / k->depth) * width + (o - first);
                         const int some = o < layout.outputs && x < op->kernel[1];
-                        const size_t which = input * area + line * op->kernel[1] + x;
-                        store(to, at * k->depth + i % k->depth, k->bytes, some ? (const void *)(from + 4 * which) : &none);
+                        const size_t which = from + input * area + line * op->kernel[1] + x;
+                        store(to, at * k->depth + i % k->depth, k->bytes, some ? weights + which : &none);
                         if (++input == layout.inputs) input = 0, x++;
                     }
             }
@@ -143,15 +145,15 @@ static void lay_out_starts(const sqz_network *network, const sqz_op *op, const l
 
 static int prepare_integers(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *memory)
 {
-    const sqz_scale *from = &sqz_source(network, op)->scale;
+    const sqz_scale *from = &sqz_source(network, op)->scale, *to = &network->values[op - network->ops + 1].scale;
     const layer l = take_layer(c, network, op, memory);
     sqz_factor *factors = (sqz_factor *)(void *)(network->weights + op->factors);
     uint8_t *weights = network->weights + op->weights;
-    if (c->status == SQZ_OK) c->status = take_factors(&l, op, from, &network->values[op - network->ops + 1].scale, factors);
+    if (c->status == SQZ_OK) c->status = take_factors(&l, op, from, to, factors);
     if (c->status != SQZ_OK) return c->status;
     if (op->method == SQZ_PACKED) {
         const sqz_layout layout = sqz_layout_of(network, op);
-        pack(network, op, l.levels);
+        pack(network, op, (const uint32_t *)(const void *)l.levels);
         lay_out_starts(network, op, &l, from->zero);
         lay_out_factors(network, op, factors, layout.vectors * network->kernels->lanes);
     } else if (op->method == SQZ_DEPTHWISE) { /* (kernel, channels) */
@@ -178,7 +180,7 @@ static int prepare_floats(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8
         float *starts = (float *)(void *)(network->weights + op->starts);
         memset(starts, 0, op->groups * padded * sizeof *starts);
         for (size_t o = 0; o < op->out; o++) starts[o / layout.outputs * padded + o % layout.outputs] = biases[o];
-        pack(network, op, found);
+        pack(network, op, (const uint32_t *)(const void *)found);
     } else
         memcpy(network->weights + op->weights, found, weights * sizeof *found);
     return SQZ_OK;

@@ -185,6 +185,7 @@ typedef struct {
     size_t count, pixels, classes, running;
     uint8_t *memory;
     unsigned parts;
+    int apart; /* each image is one thread's from end to end */
 } batch;
 
 static void run_some(const void *task, unsigned part)
@@ -198,7 +199,7 @@ static void run_some(const void *task, unsigned part)
 static void run_batch(void *context, const sqz_team *team)
 {
     batch *b = context;
-    if (b->count >= team->parts) {
+    if (b->apart) {
         b->parts = team->parts;
         team->each(team->context, run_some, b);
     } else
@@ -245,7 +246,8 @@ static PyObject *network_run(PyObject *object, PyObject *args)
     else {
         if (threads > 64) threads = 64;
         b.running = (sqz_ask(self->network, 1).running + 63) / 64 * 64;
-        size_t bytes = b.count >= threads ? threads * b.running : sqz_ask(self->network, threads).running;
+        b.apart = b.count >= threads;
+        size_t bytes = b.apart ? threads * b.running : sqz_ask(self->network, threads).running;
         b.memory = borrow(self, &bytes);
         if (b.memory == NULL)
             PyErr_NoMemory();
@@ -315,7 +317,7 @@ static PyObject *paths(PyObject *self, PyObject *unused)
 
 static PyMethodDef methods[] = {
     {"paths", paths, METH_NOARGS, "paths(): the paths of this machine, the fastest last"},
-    {"levels_decode", levels_decode, METH_VARARGS, "levels_decode(bytes, levels, shape): fill int32 levels; 0 or an error"},
+    {"levels_decode", levels_decode, METH_VARARGS, "levels_decode(bytes, levels, shape): fill levels; 0 or an error"},
     {"levels_encode", levels_encode, METH_VARARGS, "levels_encode(levels, shape): the bytes of a stream"},
     {"levels_size", levels_size, METH_VARARGS, "levels_size(levels, shape): the number of its bytes"},
     {NULL, NULL, 0, NULL},

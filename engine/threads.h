@@ -1,4 +1,4 @@
-/* Threads for a team (`sqz_team`), where there are POSIX threads; elsewhere a team is one thread. Not part of the core. */
+/* Threads for a team (`sqz_team`) where there are POSIX threads; elsewhere a team is one. Not part of the core. */
 #ifndef SQZ_THREADS_H
 #define SQZ_THREADS_H
 
