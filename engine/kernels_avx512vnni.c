@@ -58,23 +58,53 @@ SQZ_TARGET static void multiply(const sqz_tile *t, void *sums)
 }
 /* clang-format on */
 
+/* Levels of 16 sums, not yet cut off: the upper halves of the products of even lanes and of odd ones. */
+SQZ_TARGET __attribute__((always_inline)) static inline __m512i level_of(__m512i sum, __m512i even_factor,
+                                                                         __m512i odd_factor, __m512i even_offset,
+                                                                         __m512i odd_offset)
+{
+    const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(sum, even_factor), even_offset);
+    const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(sum, 32), odd_factor), odd_offset);
+    return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+}
+
+/* All vectors of a place become bytes at once: packing works within quarters, whose parts are put in order after. */
+SQZ_TARGET __attribute__((always_inline)) static inline void rescale_some(const sqz_rescale *r, const int32_t *sums,
+                                                                          uint32_t places, uint8_t *out, size_t step,
+                                                                          const uint32_t vectors)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i low = _mm512_set1_epi8((char)r->low), high = _mm512_set1_epi8((char)r->high);
+    const __mmask64 some = UINT64_MAX >> (64 - r->outputs);
+    __m512i even_factor[SQZ_VECTORS], odd_factor[SQZ_VECTORS], even_offset[SQZ_VECTORS], odd_offset[SQZ_VECTORS];
+    __m512i level[SQZ_VECTORS];
+#pragma GCC unroll 4
+    for (uint32_t v = 0; v < SQZ_VECTORS; v++) {
+        level[v] = _mm512_setzero_si512();
+        if (v >= vectors) continue;
+        even_factor[v] = _mm512_loadu_si512(r->multipliers + LANES * v);
+        odd_factor[v] = _mm512_srli_epi64(even_factor[v], 32);
+        even_offset[v] = _mm512_loadu_si512(r->offsets + LANES * v);
+        odd_offset[v] = _mm512_loadu_si512(r->offsets + LANES * v + LANES / 2);
+    }
+    for (uint32_t place = 0; place < places; place++, sums += LANES * vectors, out += step) {
+#pragma GCC unroll 4
+        for (uint32_t v = 0; v < vectors; v++)
+            level[v] = level_of(_mm512_loadu_si512(sums + LANES * v), even_factor[v], odd_factor[v], even_offset[v],
+                                odd_offset[v]);
+        const __m512i first = _mm512_packs_epi32(level[0], level[1]), second = _mm512_packs_epi32(level[2], level[3]);
+        const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
+        _mm512_mask_storeu_epi8(out, some, _mm512_min_epu8(_mm512_max_epu8(bytes, low), high));
+    }
+}
+
 SQZ_TARGET static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t places, uint8_t *out, size_t step)
 {
-    const __m512i low = _mm512_set1_epi32(r->low), high = _mm512_set1_epi32(r->high);
-    for (uint32_t v = 0; v < r->vectors && v * LANES < r->outputs; v++) {
-        const uint32_t left = r->outputs - v * LANES;
-        const __mmask16 some = (__mmask16)(left < LANES ? (1u << left) - 1 : 0xFFFF);
-        const __m512i m = _mm512_loadu_si512(r->multipliers + LANES * v), n = _mm512_srli_epi64(m, 32);
-        const __m512i even_offset = _mm512_loadu_si512(r->offsets + LANES * v);
-        const __m512i odd_offset = _mm512_loadu_si512(r->offsets + LANES * v + LANES / 2);
-        for (uint32_t place = 0; place < places; place++) {
-            const __m512i sum = _mm512_loadu_si512(sums + (place * r->vectors + v) * LANES);
-            const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(sum, m), even_offset);
-            const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(sum, 32), n), odd_offset);
-            __m512i level = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
-            level = _mm512_min_epi32(_mm512_max_epi32(level, low), high);
-            _mm_mask_storeu_epi8(out + place * step + v * LANES, some, _mm512_cvtepi32_epi8(level));
-        }
+    switch (r->vectors) {
+    case 1: rescale_some(r, sums, places, out, step, 1); break;
+    case 2: rescale_some(r, sums, places, out, step, 2); break;
+    case 3: rescale_some(r, sums, places, out, step, 3); break;
+    default: rescale_some(r, sums, places, out, step, 4);
     }
 }
 
