@@ -17,14 +17,14 @@ SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile
     const int8_t *w = t->weights;
 #pragma GCC unroll 4
     for (uint32_t v = 0; v < vectors; v++)
-#pragma GCC unroll 16
+#pragma GCC unroll 8
         for (uint32_t p = 0; p < places; p++) sum[p * vectors + v] = _mm512_loadu_si512(starts + LANES * v);
     for (size_t row = 0; row < t->rows; row++) {
         const uint8_t *x = t->lines[row] + t->at;
         for (size_t i = 0; i < t->run; i++, x += DEPTH, w += LANES * DEPTH * vectors) {
 #pragma GCC unroll 4
             for (uint32_t v = 0; v < vectors; v++) weights[v] = _mm512_loadu_si512(w + LANES * DEPTH * v);
-#pragma GCC unroll 16
+#pragma GCC unroll 8
             for (uint32_t p = 0; p < places; p++) {
                 int32_t four;
                 memcpy(&four, x + p * t->step, sizeof four);
@@ -35,7 +35,7 @@ SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile
             }
         }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (uint32_t p = 0; p < places; p++)
 #pragma GCC unroll 4
         for (uint32_t v = 0; v < vectors; v++)
@@ -43,15 +43,13 @@ SQZ_TARGET __attribute__((always_inline)) static inline void tile(const sqz_tile
 }
 
 /* clang-format off */
-#define TILE(VECTORS, PLACES) case 32 * VECTORS + PLACES: tile(t, sums, VECTORS, PLACES); break;
+#define TILE(VECTORS, PLACES) case 16 * VECTORS + PLACES: tile(t, sums, VECTORS, PLACES); break;
 
 SQZ_TARGET static void multiply(const sqz_tile *t, void *sums)
 {
-    switch (32 * t->vectors + t->places) {
+    switch (16 * t->vectors + t->places) {
     TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7) TILE(1, 8)
-    TILE(1, 9) TILE(1, 10) TILE(1, 11) TILE(1, 12) TILE(1, 13) TILE(1, 14) TILE(1, 15) TILE(1, 16)
-    TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5) TILE(2, 6)
-    TILE(2, 7) TILE(2, 8) TILE(2, 9) TILE(2, 10) TILE(2, 11) TILE(2, 12)
+    TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5) TILE(2, 6) TILE(2, 7) TILE(2, 8)
     TILE(3, 1) TILE(3, 2) TILE(3, 3) TILE(3, 4) TILE(3, 5) TILE(3, 6) TILE(3, 7) TILE(3, 8)
     TILE(4, 1) TILE(4, 2) TILE(4, 3) TILE(4, 4) TILE(4, 5) TILE(4, 6)
     }
@@ -114,7 +112,7 @@ SQZ_TARGET static void widen(void *line, const uint8_t *x, size_t n)
 }
 
 const sqz_kernels sqz_avx512vnni = {
-    LANES, DEPTH, 1, {0, 16, 12, 8, 6}, multiply, rescale, widen, maximum, total, weigh, add, enter,
+    LANES, DEPTH, 1, {0, 8, 8, 8, 6}, multiply, rescale, widen, maximum, total, weigh, add, enter,
 };
 
 /* The same for floats, in the order of the window: a sum does not depend on the tile in which it stands. */
@@ -125,14 +123,14 @@ SQZ_TARGET __attribute__((always_inline)) static inline void tile_floats(const s
     const float *starts = t->starts, *w = t->weights;
 #pragma GCC unroll 4
     for (uint32_t v = 0; v < vectors; v++)
-#pragma GCC unroll 12
+#pragma GCC unroll 8
         for (uint32_t p = 0; p < places; p++) sum[p * vectors + v] = _mm512_loadu_ps(starts + LANES * v);
     for (size_t row = 0; row < t->rows; row++) {
         const uint8_t *x = t->lines[row] + t->at;
         for (size_t i = 0; i < t->run; i++, x += sizeof(float), w += LANES * vectors) {
 #pragma GCC unroll 4
             for (uint32_t v = 0; v < vectors; v++) weights[v] = _mm512_loadu_ps(w + LANES * v);
-#pragma GCC unroll 12
+#pragma GCC unroll 8
             for (uint32_t p = 0; p < places; p++) {
                 float one;
                 memcpy(&one, x + p * t->step, sizeof one);
@@ -143,30 +141,30 @@ SQZ_TARGET __attribute__((always_inline)) static inline void tile_floats(const s
             }
         }
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (uint32_t p = 0; p < places; p++)
 #pragma GCC unroll 4
         for (uint32_t v = 0; v < vectors; v++) _mm512_storeu_ps(sums + LANES * (p * vectors + v), sum[p * vectors + v]);
 }
 
 /* clang-format off */
-#define TILE_FLOATS(VECTORS, PLACES) case 32 * VECTORS + PLACES: tile_floats(t, sums, VECTORS, PLACES); break;
+#define TILE_FLOATS(VECTORS, PLACES) case 16 * VECTORS + PLACES: tile_floats(t, sums, VECTORS, PLACES); break;
 
 SQZ_TARGET static void multiply_floats(const sqz_tile *t, void *sums)
 {
-    switch (32 * t->vectors + t->places) {
+    switch (16 * t->vectors + t->places) {
     TILE_FLOATS(1, 1) TILE_FLOATS(1, 2) TILE_FLOATS(1, 3) TILE_FLOATS(1, 4) TILE_FLOATS(1, 5) TILE_FLOATS(1, 6)
-    TILE_FLOATS(1, 7) TILE_FLOATS(1, 8) TILE_FLOATS(1, 9) TILE_FLOATS(1, 10) TILE_FLOATS(1, 11) TILE_FLOATS(1, 12)
+    TILE_FLOATS(1, 7) TILE_FLOATS(1, 8)
     TILE_FLOATS(2, 1) TILE_FLOATS(2, 2) TILE_FLOATS(2, 3) TILE_FLOATS(2, 4) TILE_FLOATS(2, 5) TILE_FLOATS(2, 6)
-    TILE_FLOATS(2, 7) TILE_FLOATS(2, 8) TILE_FLOATS(2, 9) TILE_FLOATS(2, 10) TILE_FLOATS(2, 11) TILE_FLOATS(2, 12)
+    TILE_FLOATS(2, 7) TILE_FLOATS(2, 8)
     TILE_FLOATS(3, 1) TILE_FLOATS(3, 2) TILE_FLOATS(3, 3) TILE_FLOATS(3, 4) TILE_FLOATS(3, 5) TILE_FLOATS(3, 6)
-    TILE_FLOATS(3, 7) TILE_FLOATS(3, 8) TILE_FLOATS(4, 1) TILE_FLOATS(4, 2) TILE_FLOATS(4, 3) TILE_FLOATS(4, 4)
-    TILE_FLOATS(4, 5) TILE_FLOATS(4, 6)
+    TILE_FLOATS(3, 7) TILE_FLOATS(3, 8)
+    TILE_FLOATS(4, 1) TILE_FLOATS(4, 2) TILE_FLOATS(4, 3) TILE_FLOATS(4, 4) TILE_FLOATS(4, 5) TILE_FLOATS(4, 6)
     }
 }
 /* clang-format on */
 
 const sqz_kernels sqz_avx512_floats = {
-    LANES, 1, 4, {0, 12, 12, 8, 6}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    LANES, 1, 4, {0, 8, 8, 8, 6}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 };
 #endif

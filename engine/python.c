@@ -140,8 +140,8 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *keywo
     Py_buffer file;
     const char *name = "";
     int path = (int)sqz_best_path(), status;
-    (void)keywords;
-    if (!PyArg_ParseTuple(args, "y*|s", &file, &name)) return NULL;
+    static char *names[] = {"", "", NULL}; /* by position alone */
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "y*|s", names, &file, &name)) return NULL;
     if (name[0] != '\0')
         for (path = 0; path < SQZ_PATHS && strcmp(name, sqz_path_name((sqz_path)path)) != 0;) path++;
     Network *self = NULL;
