@@ -28,9 +28,9 @@ static inline int32_t sqz_shift(int32_t drop)
 /* 2^(-drop / 8) in 65,536ths, rounded down; below 2^49 for a drop of a scale. */
 static inline int64_t sqz_fraction(int32_t drop)
 {
-    const int32_t shift = sqz_shift(drop);
-    if (shift > 16) return shift < 48 ? sqz_multiplier(drop) >> (shift - 16 < 31 ? shift - 16 : 31) : 0;
-    return (int64_t)sqz_multiplier(drop) * ((int64_t)1 << (16 - shift));
+    const int32_t shift = sqz_shift(drop), multiplier = sqz_multiplier(drop); /* which is below 2^16 */
+    if (shift > 16) return shift < 32 ? multiplier >> (shift - 16) : 0;
+    return (int64_t)multiplier * ((int64_t)1 << (16 - shift));
 }
 
 /* 65,536ths to a whole number, halves up. */

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { MOST_PARTS = 64, LOOKS = 4000 };
+enum { MOST_PARTS = 64, LOOKS = 1000 };
 
 typedef struct {
     void (*work)(const void *task, unsigned part);
