@@ -1,5 +1,6 @@
 /* A team that waits by looking: an operation takes some microseconds, falling asleep and waking up takes more. After
- * a while it looks only as often as nobody else wants the processor. */
+ * a while it looks only as often as nobody else wants the processor. Whoever is free takes the next part, so that a
+ * thread whose processor is busy with something else is not waited for before it has begun. */
 #define _POSIX_C_SOURCE 200112L
 #include "threads.h"
 
@@ -12,15 +13,11 @@ enum { MOST_PARTS = 64, LOOKS = 1000 };
 typedef struct {
     void (*work)(const void *task, unsigned part);
     const void *task;
-    unsigned round, left; /* rounds of work given out; parts of this one that are not yet done */
+    unsigned parts, next, left; /* of this round; the first that nobody took; how many are not yet done */
+    unsigned round, stop;
 } shared;
 
-typedef struct {
-    shared *team;
-    unsigned part;
-} member;
-
-/* Wait until `*watched` is `wanted`, or is no longer. */
+/* Wait until `*watched` is `value`, or, if that is not `wanted`, until it is something else. */
 static void wait_for(const unsigned *watched, unsigned value, int wanted)
 {
     for (unsigned looks = 0; (__atomic_load_n(watched, __ATOMIC_ACQUIRE) == value) != wanted; looks++) {
@@ -31,55 +28,50 @@ static void wait_for(const unsigned *watched, unsigned value, int wanted)
     }
 }
 
-static void *serve(void *context)
+/* Do what is left of a round. A part that was taken keeps its round from ending, and so `work` and `task` as they are. */
+static void help(shared *team)
 {
-    const member *self = context;
-    shared *team = self->team;
-    for (unsigned round = 0;; round++) {
-        wait_for(&team->round, round, 0);
-        if (team->work == NULL) return NULL;
-        team->work(team->task, self->part);
+    unsigned part;
+    while ((part = __atomic_fetch_add(&team->next, 1, __ATOMIC_ACQ_REL)) < team->parts) {
+        team->work(team->task, part);
         __atomic_fetch_sub(&team->left, 1, __ATOMIC_RELEASE);
     }
 }
 
-static void give_out(shared *team, void (*work)(const void *, unsigned), const void *task, unsigned others)
+static void *serve(void *context)
 {
-    team->work = work;
-    team->task = task;
-    team->left = others;
-    __atomic_fetch_add(&team->round, 1, __ATOMIC_RELEASE);
+    shared *team = context;
+    for (unsigned round = 0;; round++) {
+        wait_for(&team->round, round, 0);
+        if (__atomic_load_n(&team->stop, __ATOMIC_ACQUIRE)) return NULL;
+        help(team);
+    }
 }
-
-typedef struct {
-    shared team;
-    unsigned others;
-} leader;
 
 static void each(void *context, void (*work)(const void *task, unsigned part), const void *task)
 {
-    leader *self = context;
-    give_out(&self->team, work, task, self->others);
-    work(task, 0);
-    wait_for(&self->team.left, 0, 1);
+    shared *team = context;
+    team->work = work;
+    team->task = task;
+    __atomic_store_n(&team->left, team->parts, __ATOMIC_RELAXED);
+    __atomic_store_n(&team->next, 0, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&team->round, 1, __ATOMIC_RELEASE);
+    help(team);
+    wait_for(&team->left, 0, 1);
 }
 
 void sqz_with_team(unsigned parts, void (*body)(void *context, const sqz_team *team), void *context)
 {
     pthread_t threads[MOST_PARTS];
-    member members[MOST_PARTS];
-    leader self = {{NULL, NULL, 0, 0}, 0};
-    while (self.others + 1 < parts && self.others < MOST_PARTS) {
-        member *next = members + self.others;
-        next->team = &self.team;
-        next->part = self.others + 1;
-        if (pthread_create(threads + self.others, NULL, serve, next) != 0) break;
-        self.others++;
-    }
-    const sqz_team team = {self.others + 1, each, &self};
+    shared self = {NULL, NULL, parts < MOST_PARTS ? parts : MOST_PARTS, 0, 0, 0, 0};
+    unsigned others = 0;
+    self.next = self.parts;
+    while (others + 1 < self.parts && pthread_create(threads + others, NULL, serve, &self) == 0) others++;
+    const sqz_team team = {self.parts, each, &self};
     body(context, &team);
-    give_out(&self.team, NULL, NULL, 0);
-    for (unsigned i = 0; i < self.others; i++) pthread_join(threads[i], NULL);
+    __atomic_store_n(&self.stop, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&self.round, 1, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < others; i++) pthread_join(threads[i], NULL);
 }
 
 #else
