@@ -28,7 +28,7 @@ static void wait_for(const unsigned *watched, unsigned value, int wanted)
     }
 }
 
-/* Do what is left of a round. A part that was taken keeps its round from ending, and so `work` and `task` as they are. */
+/* Do what is left of a round. A part that was taken keeps its round from ending, so `work` and `task` stay. */
 static void help(shared *team)
 {
     unsigned part;
