@@ -1,12 +1,16 @@
 """The C engine, built where there is a compiler; without one everything works, slower. The rest: pyproject.toml."""
 
+import sys
+from glob import glob
+
 from setuptools import Extension, setup
 
 engine = Extension(
     "squeezenet._engine",
-    sources=["engine/python.c", "engine/levels.c"],
-    depends=["engine/levels.h"],
+    sources=sorted(glob("engine/*.c")),
+    depends=sorted(glob("engine/*.h")),
     include_dirs=["engine"],
+    libraries=[] if sys.platform == "win32" else ["m"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     py_limited_api=True,
     optional=True,

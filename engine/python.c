@@ -1,10 +1,16 @@
-/* `squeezenet._engine`: the engine for Python, by the stable ABI of 3.11. Written for `squeezenet.sqz.levels` alone, which
- * checks what users may get wrong; here only what could touch foreign memory is checked. */
+/* `squeezenet._engine`: the engine for Python, by the stable ABI of 3.11. Written for `squeezenet.sqz.levels` and
+ * `squeezenet.runtime.engine` alone, which check what users may get wrong; here only what could touch foreign memory is
+ * checked. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "levels.h"
+#include "sqz.h"
+#include "threads.h"
 
 /* The levels' buffer and the memory to work in; 0 if that is not possible, with an exception set. */
 static int open_levels(PyObject *object, int flags, sqz_shape shape, Py_buffer *view, void **memory)
@@ -89,8 +95,229 @@ static PyObject *levels_size(PyObject *self, PyObject *args)
     return measure_or_encode(args, 0);
 }
 
+/* A network that is ready to run. The memory of the last run is kept for the next: fresh memory costs page faults. */
+typedef struct {
+    PyObject_HEAD
+    void *description, *weights, *spare;
+    size_t spare_bytes;
+    sqz_network *network;
+    sqz_path path;
+} Network;
+
+static const char *message(int status)
+{
+    switch (status) {
+    case SQZ_NOT_SQZ: return "not a .sqz file";
+    case SQZ_VERSION: return "a version or a flag that this engine does not know";
+    case SQZ_CHECKSUM: return "not the bytes that were written";
+    case SQZ_BAD_GRAPH: return "a graph that no writer could have written";
+    case SQZ_LIMIT: return "more memory or time than a file of its size may ask for";
+    case SQZ_TRUNCATED: return "the file, or a stream in it, ends too early";
+    case SQZ_TRAILING: return "the file, or a stream in it, goes on after its end";
+    default: return "a stream that contradicts itself or the graph";
+    }
+}
+
+/* SQZ_OK, another status, or 1 without memory. */
+static int open_network(Network *self, const uint8_t *file, size_t bytes)
+{
+    size_t size;
+    int status = sqz_measure(file, bytes, &size);
+    if (status != SQZ_OK) return status;
+    if ((self->description = malloc(size)) == NULL) return 1;
+    status = sqz_open(file, bytes, self->path, self->description, &self->network);
+    if (status != SQZ_OK) return status;
+    const sqz_needs needs = sqz_ask(self->network, 1);
+    void *decoding = malloc(needs.decoding);
+    self->weights = malloc(needs.weights);
+    status = decoding != NULL && self->weights != NULL ? sqz_prepare(self->network, self->weights, decoding) : 1;
+    free(decoding);
+    return status;
+}
+
+static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    Py_buffer file;
+    const char *name = "";
+    int path = (int)sqz_best_path(), status;
+    static char *names[] = {"", "", NULL}; /* by position alone */
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "y*|s", names, &file, &name)) return NULL;
+    if (name[0] != '\0')
+        for (path = 0; path < SQZ_PATHS && strcmp(name, sqz_path_name((sqz_path)path)) != 0;) path++;
+    Network *self = NULL;
+    if (!sqz_has_path((sqz_path)path))
+        PyErr_Format(PyExc_ValueError, "this machine has no path '%s'", name);
+    else
+        self = (Network *)PyType_GenericAlloc(type, 0);
+    if (self != NULL) {
+        self->path = (sqz_path)path;
+        Py_BEGIN_ALLOW_THREADS
+        status = open_network(self, file.buf, (size_t)file.len);
+        Py_END_ALLOW_THREADS
+        if (status != SQZ_OK) {
+            if (status == 1)
+                PyErr_NoMemory();
+            else
+                PyErr_SetString(PyExc_ValueError, message(status));
+            Py_CLEAR(self);
+        }
+    }
+    PyBuffer_Release(&file);
+    return (PyObject *)self;
+}
+
+static void network_free(PyObject *object)
+{
+    Network *self = (Network *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    free(self->description);
+    free(self->weights);
+    free(self->spare);
+    PyObject_Free(object);
+    Py_DECREF(type);
+}
+
+/* A batch. As many images as threads, or more: each thread takes some. Fewer: all threads work on one image. */
+typedef struct {
+    const sqz_network *network;
+    const float *images;
+    float *logits;
+    size_t count, pixels, classes, running;
+    uint8_t *memory;
+    unsigned parts;
+    int apart; /* each image is one thread's from end to end */
+} batch;
+
+static void run_some(const void *task, unsigned part)
+{
+    const batch *b = task;
+    const size_t end = b->count * (part + 1) / b->parts;
+    for (size_t i = b->count * part / b->parts; i < end; i++)
+        sqz_run(b->network, b->images + i * b->pixels, b->logits + i * b->classes, b->memory + part * b->running, NULL);
+}
+
+static void run_batch(void *context, const sqz_team *team)
+{
+    batch *b = context;
+    if (b->apart) {
+        b->parts = team->parts;
+        team->each(team->context, run_some, b);
+    } else
+        for (size_t i = 0; i < b->count; i++)
+            sqz_run(b->network, b->images + i * b->pixels, b->logits + i * b->classes, b->memory, team);
+}
+
+/* Memory for a run, the spare one if it is large enough. */
+static uint8_t *borrow(Network *self, size_t *bytes)
+{
+    uint8_t *memory = self->spare;
+    if (memory == NULL || self->spare_bytes < *bytes) return malloc(*bytes);
+    *bytes = self->spare_bytes;
+    self->spare = NULL;
+    return memory;
+}
+
+static void give_back(Network *self, uint8_t *memory, size_t bytes)
+{
+    free(self->spare);
+    self->spare = memory;
+    self->spare_bytes = bytes;
+}
+
+static PyObject *network_run(PyObject *object, PyObject *args)
+{
+    Network *self = (Network *)object;
+    Py_buffer images, logits;
+    unsigned threads;
+    uint32_t shape[3];
+    PyObject *result = NULL;
+    batch b;
+    if (!PyArg_ParseTuple(args, "y*w*I", &images, &logits, &threads)) return NULL;
+    sqz_image_shape(self->network, shape);
+    b.network = self->network;
+    b.pixels = (size_t)shape[0] * shape[1] * shape[2];
+    b.classes = sqz_classes(self->network);
+    b.count = (size_t)logits.len / sizeof(float) / b.classes;
+    b.images = images.buf;
+    b.logits = logits.buf;
+    if (threads < 1 || b.count * b.classes * sizeof(float) != (size_t)logits.len ||
+        b.count * b.pixels * sizeof(float) != (size_t)images.len)
+        PyErr_SetString(PyExc_ValueError, "the buffers are not those of images and logits of one batch");
+    else {
+        if (threads > 64) threads = 64;
+        b.running = (sqz_ask(self->network, 1).running + 63) / 64 * 64;
+        b.apart = b.count >= threads;
+        size_t bytes = b.apart ? threads * b.running : sqz_ask(self->network, threads).running;
+        b.memory = borrow(self, &bytes);
+        if (b.memory == NULL)
+            PyErr_NoMemory();
+        else {
+            Py_BEGIN_ALLOW_THREADS
+            sqz_with_team(threads, run_batch, &b);
+            Py_END_ALLOW_THREADS
+            give_back(self, b.memory, bytes);
+            result = Py_NewRef(Py_None);
+        }
+    }
+    PyBuffer_Release(&logits);
+    PyBuffer_Release(&images);
+    return result;
+}
+
+static PyObject *network_path(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyUnicode_FromString(sqz_path_name(((Network *)self)->path));
+}
+
+static PyObject *network_memory(PyObject *self, void *unused)
+{
+    const sqz_needs needs = sqz_ask(((Network *)self)->network, 1);
+    (void)unused;
+    return Py_BuildValue("(nnn)", (Py_ssize_t)needs.weights, (Py_ssize_t)needs.decoding, (Py_ssize_t)needs.running);
+}
+
+static PyMethodDef network_methods[] = {
+    {"run", network_run, METH_VARARGS, "run(images, logits, threads): fill float32 logits from float32 images"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef network_attributes[] = {
+    {"path", network_path, NULL, "how it is computed", NULL},
+    {"memory", network_memory, NULL, "bytes: of weights, while decoding, while running", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot network_slots[] = {
+    {Py_tp_doc, "Network(file, path=''): the network in the bytes of a file"},
+    {Py_tp_new, (void *)network_new},
+    {Py_tp_dealloc, (void *)network_free},
+    {Py_tp_methods, network_methods},
+    {Py_tp_getset, network_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec network_spec = {
+    "squeezenet._engine.Network", sizeof(Network), 0, Py_TPFLAGS_DEFAULT, network_slots,
+};
+
+static PyObject *paths(PyObject *self, PyObject *unused)
+{
+    PyObject *found = PyList_New(0);
+    (void)self;
+    (void)unused;
+    for (int path = 0; path < SQZ_PATHS && found != NULL; path++) {
+        if (!sqz_has_path((sqz_path)path)) continue;
+        PyObject *name = PyUnicode_FromString(sqz_path_name((sqz_path)path));
+        if (name == NULL || PyList_Append(found, name) < 0) Py_CLEAR(found);
+        Py_XDECREF(name);
+    }
+    return found;
+}
+
 static PyMethodDef methods[] = {
-    {"levels_decode", levels_decode, METH_VARARGS, "levels_decode(bytes, levels, shape): fill int32 levels; 0 or an error"},
+    {"paths", paths, METH_NOARGS, "paths(): the paths of this machine, the fastest last"},
+    {"levels_decode", levels_decode, METH_VARARGS, "levels_decode(bytes, levels, shape): fill levels; 0 or an error"},
     {"levels_encode", levels_encode, METH_VARARGS, "levels_encode(levels, shape): the bytes of a stream"},
     {"levels_size", levels_size, METH_VARARGS, "levels_size(levels, shape): the number of its bytes"},
     {NULL, NULL, 0, NULL},
@@ -106,11 +333,11 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__engine(void)
 {
-    PyObject *self = PyModule_Create(&module);
-    if (self != NULL && (PyModule_AddIntConstant(self, "TRUNCATED", SQZ_TRUNCATED) < 0 ||
-                         PyModule_AddIntConstant(self, "TRAILING", SQZ_TRAILING) < 0)) {
-        Py_DECREF(self);
-        return NULL;
-    }
+    PyObject *self = PyModule_Create(&module), *type = PyType_FromSpec(&network_spec);
+    if (self == NULL || type == NULL || PyModule_AddObjectRef(self, "Network", type) < 0 ||
+        PyModule_AddIntConstant(self, "TRUNCATED", SQZ_TRUNCATED) < 0 ||
+        PyModule_AddIntConstant(self, "TRAILING", SQZ_TRAILING) < 0)
+        Py_CLEAR(self);
+    Py_XDECREF(type);
     return self;
 }

@@ -30,7 +30,7 @@ from squeezenet.models import create_seeded
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.integers import IntegerRunner
-from squeezenet.runtime.run import runner
+from squeezenet.runtime.run import NUMPY, runner
 from squeezenet.training.start import scale_start
 
 SIDE = 12
@@ -189,8 +189,8 @@ def by_the_book(model: Model, image: np.ndarray) -> list[float]:
 
 def test_the_runner_computes_what_the_format_says(rounded: Model, pixels: Pixels) -> None:
     images = prepared(pixels)[:2]
-    found = runner(rounded)(images)
-    assert isinstance(runner(rounded), IntegerRunner)
+    found = runner(rounded, path=NUMPY)(images)
+    assert isinstance(runner(rounded, path=NUMPY), IntegerRunner)
     assert found.tolist() == [by_the_book(rounded, image) for image in images]
 
 

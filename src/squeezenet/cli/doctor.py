@@ -27,7 +27,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> dict[str, Any]:
     """Versions, and whether a file that is written here gives back what went in. Raises if it does not."""
     _self_test()
-    from squeezenet.sqz.levels import HAS_ENGINE
+    from squeezenet.runtime.engine import PATHS
 
     libraries = {name: _version(name) for name in (*BASE, *WORKSHOP, *OPTIONAL)}
     return {
@@ -37,7 +37,8 @@ def run(args: Namespace) -> dict[str, Any]:
         "processor": platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "libraries": libraries,
-        "engine": "C" if HAS_ENGINE else "Python",
+        "engine": "C" if PATHS else "Python",
+        "path": PATHS[-1] if PATHS else "numpy",
         "can_classify": all(libraries[name] for name in BASE),
         "can_train": all(libraries[name] for name in WORKSHOP),
         "self_test": "passed",
@@ -53,7 +54,7 @@ def render(result: dict[str, Any]) -> str:
         "self-test passed: a model was written, read back, and gave the same answer",
     ]
     if result["engine"] == "C":
-        lines.append("weights are read and written by the C engine")
+        lines.append(f"weights are read and written by the C engine; integer networks run in it ({result['path']})")
     else:
         lines.append("weights are read and written in Python, slowly: reinstall where there is a C compiler")
     if not result["can_train"]:

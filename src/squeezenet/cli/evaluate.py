@@ -5,6 +5,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from squeezenet import sqz
 from squeezenet.cli.arguments import add_data, add_model, model_path
 from squeezenet.data import load_evaluation, load_pixels
 from squeezenet.data.classes import match_classes
@@ -27,8 +28,9 @@ def run(args: Namespace) -> dict[str, Any]:
     examples.require_labels()
     pixels = load_pixels(examples, model.preparation, args.limit)
     start = time.perf_counter()
-    score = evaluate(runner(model, os.cpu_count() or 1), pixels, model.preparation)
     path = model_path(args)
+    data = sqz.read_bytes(path) if path.suffix == ".sqz" and path.is_file() else b""
+    score = evaluate(runner(model, os.cpu_count() or 1, data=data), pixels, model.preparation)
     return {
         "model": args.model,
         "data": args.data,

@@ -28,9 +28,10 @@ class Prediction:
 class Classifier:
     """A model ready to label images; safe to use from several threads."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, data: bytes = b"") -> None:
+        """`data`: the bytes of the model's file, if they are at hand."""
         self.model = model
-        self._run = runner(model)
+        self._run = runner(model, data=data)
 
     def classify(self, image: str | Path | bytes | Image, top: int = 5) -> list[Prediction]:
         """The `top` most probable classes, best first. Raises `ImageError`."""
@@ -46,7 +47,8 @@ class Classifier:
 
 def load(path: str | Path) -> Classifier:
     """Read a `.sqz` file, or a model that ships by its name. Raises `ModelError`, `FormatError` naming the damage."""
-    return Classifier(sqz.read(zoo.find(path)))
+    data = sqz.read_bytes(zoo.find(path))
+    return Classifier(sqz.decode(data), data)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

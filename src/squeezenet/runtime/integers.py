@@ -65,12 +65,12 @@ class IntegerRunner(Runner):
             case MaxPool():
                 return reduce(np.maximum, offsets(x, op, (shape[1], shape[2]), -np.inf))
             case AvgPool():
-                sums = reduce(np.add, offsets(x, op, (shape[1], shape[2]), 0))
-                return _whole(round_fraction(mean(_integers(sums), op.kernel[0] * op.kernel[1])))
+                sums = reduce(np.add, offsets(x.astype(np.float64), op, (shape[1], shape[2]), 0))
+                return _clip(round_fraction(mean(_integers(sums), op.kernel[0] * op.kernel[1])), target)
             case GlobalAvgPool():
                 sums = x.sum((1, 2), keepdims=True, dtype=np.float64)
                 share = mean(_integers(sums), x[0].size)
-                return _whole((share + 128) >> 8 if target.wide else round_fraction(share))
+                return _clip((share + 128) >> 8 if target.wide else round_fraction(share), target)
             case Concat():
                 return np.concatenate(operands)
             case Add():
@@ -99,7 +99,7 @@ class IntegerRunner(Runner):
 
 def cap_level(cap: float, scale: Scale) -> int:
     """The level at which a capped ReLU cuts off: `cap`, in 65,536ths, on the scale of its value; to nearest."""
-    return ((min(int(cap * 65536), 1 << 32) * fraction(scale.exponent) >> 16) + 32768) >> 16
+    return ((min(int(float(np.float32(cap)) * 65536), 1 << 32) * fraction(scale.exponent) >> 16) + 32768) >> 16
 
 
 def _clip(y: Integers, scale: Scale) -> FloatArray:

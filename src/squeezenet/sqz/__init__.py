@@ -5,6 +5,6 @@
 'tench, Tinca tinca'
 """
 
-from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, read, sections, write
+from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, read, read_bytes, sections, write
 
-__all__ = ["MAGIC", "VERSION", "Section", "decode", "encode", "read", "sections", "write"]
+__all__ = ["MAGIC", "VERSION", "Section", "decode", "encode", "read", "read_bytes", "sections", "write"]

@@ -59,7 +59,7 @@ def write(model: Model, path: str | Path) -> int:
 
 def read(path: str | Path) -> Model:
     """Read a file. Raises a subclass of `FormatError` for each kind of damage, `ModelError` if there is none."""
-    return decode(_load(Path(path)))
+    return decode(read_bytes(path))
 
 
 def encode(model: Model) -> bytes:
@@ -100,7 +100,7 @@ def decode(data: bytes) -> Model:
 
 def sections(path: str | Path) -> list[Section]:
     """Where a file's bytes go; they add up to its size."""
-    _, found = _decode(_load(Path(path)))
+    _, found = _decode(read_bytes(path))
     return found
 
 
@@ -135,7 +135,9 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
         raise BadStream(str(error)) from None
 
 
-def _load(path: Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a file, unless they are too many. Raises `ModelError`."""
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE:
             raise LimitExceeded(f"{path}: larger than {MAX_FILE >> 20} MiB")

@@ -1,0 +1,69 @@
+/* Reading the primitives of the format. The first failure stays in `status`, and every later read gives 0. */
+#ifndef SQZ_CURSOR_H
+#define SQZ_CURSOR_H
+
+#include <string.h>
+
+#include "sqz.h"
+
+typedef struct {
+    const uint8_t *at, *end;
+    int status;
+} sqz_cursor;
+
+static inline int sqz_fail(sqz_cursor *c, int status)
+{
+    if (c->status == SQZ_OK) c->status = status;
+    return 0;
+}
+
+static inline const uint8_t *sqz_take(sqz_cursor *c, size_t count)
+{
+    if (c->status != SQZ_OK || count > (size_t)(c->end - c->at)) {
+        sqz_fail(c, SQZ_TRUNCATED);
+        return NULL;
+    }
+    c->at += count;
+    return c->at - count;
+}
+
+static inline uint32_t sqz_take_byte(sqz_cursor *c)
+{
+    const uint8_t *at = sqz_take(c, 1);
+    return at != NULL ? *at : 0;
+}
+
+static inline uint32_t sqz_little(const uint8_t *at)
+{
+    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static inline uint32_t sqz_take_varint(sqz_cursor *c, uint32_t limit)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; shift < 35; shift += 7) {
+        uint32_t byte = sqz_take_byte(c);
+        value |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128) {
+            if ((byte == 0 && shift > 0) || value > limit) break;
+            return c->status == SQZ_OK ? (uint32_t)value : 0;
+        }
+    }
+    sqz_fail(c, SQZ_BAD_STREAM);
+    return 0;
+}
+
+static inline float sqz_take_float(sqz_cursor *c)
+{
+    const uint8_t *at = sqz_take(c, 4);
+    uint32_t bits = at != NULL ? sqz_little(at) : 0;
+    float value;
+    if ((bits >> 23 & 255) == 255) {
+        sqz_fail(c, SQZ_BAD_STREAM);
+        bits = 0;
+    }
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+#endif

@@ -1,0 +1,117 @@
+/* The file as a whole: header, checksum, sections (docs/FORMAT.md, "File"). */
+#include "graph.h"
+#include "kernels.h"
+#include "plan.h"
+
+enum { HEADER = 24, CHECKED = 16, INTEGER = 1 };
+#define LARGEST_FILE (UINT32_C(1) << 30)
+
+typedef struct {
+    sqz_cursor graph, weights;
+    int integer;
+} sections;
+
+static uint32_t crc32(const uint8_t *bytes, size_t size)
+{
+    uint32_t table[256], crc = UINT32_MAX;
+    for (uint32_t i = 0; i < 256; i++) {
+        table[i] = i;
+        for (int bit = 0; bit < 8; bit++) table[i] = table[i] >> 1 ^ (table[i] & 1 ? UINT32_C(0xEDB88320) : 0);
+    }
+    for (size_t i = 0; i < size; i++) crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 255];
+    return ~crc;
+}
+
+static int find_sections(const uint8_t *file, size_t bytes, sections *found)
+{
+    static const uint8_t magic[4] = {0x89, 'S', 'Q', 'Z'};
+    if (bytes < sizeof magic || memcmp(file, magic, sizeof magic) != 0) return SQZ_NOT_SQZ;
+    if (bytes < HEADER) return SQZ_TRUNCATED;
+    if (bytes > LARGEST_FILE) return SQZ_LIMIT;
+    if (file[4] != 1 || (file[5] & ~INTEGER) != 0 || file[6] != 0 || file[7] != 0) return SQZ_VERSION;
+    if (sqz_little(file + 8) != bytes) return sqz_little(file + 8) > bytes ? SQZ_TRUNCATED : SQZ_TRAILING;
+    const size_t graph = sqz_little(file + 16), text = sqz_little(file + 20), left = bytes - HEADER;
+    if (graph > left || text > left - graph) return SQZ_TRUNCATED;
+    const sqz_cursor first = {file + HEADER, file + HEADER + graph, SQZ_OK};
+    const sqz_cursor last = {first.end + text, file + bytes, SQZ_OK};
+    found->graph = first;
+    found->weights = last;
+    found->integer = file[5] & INTEGER;
+    return SQZ_OK;
+}
+
+/* Hands out memory from front to back; with no memory it only counts. */
+static void *cut(uint8_t *memory, size_t *used, size_t count, size_t each)
+{
+    void *piece = memory != NULL ? memory + *used : NULL;
+    *used += sqz_aligned(count * each);
+    return piece;
+}
+
+static size_t lay_out(uint8_t *memory, uint32_t ops, uint32_t reads, sqz_network **network)
+{
+    size_t used = 0;
+    sqz_network n;
+    memset(&n, 0, sizeof n);
+    *network = cut(memory, &used, 1, sizeof n);
+    n.ops = cut(memory, &used, ops, sizeof *n.ops);
+    n.values = cut(memory, &used, (size_t)ops + 1, sizeof *n.values);
+    n.inputs = cut(memory, &used, reads, sizeof *n.inputs);
+    n.live = cut(memory, &used, (size_t)ops + 1, sizeof *n.live);
+    n.count = ops;
+    n.reads = reads;
+    if (memory != NULL) **network = n;
+    return used;
+}
+
+int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory)
+{
+    sections found;
+    uint32_t ops, reads;
+    sqz_network *network;
+    int status = find_sections(file, bytes, &found);
+    if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
+    if (status == SQZ_OK) *memory = lay_out(NULL, ops, reads, &network) + SQZ_ALIGNMENT;
+    return status;
+}
+
+int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network)
+{
+    sections found;
+    uint32_t ops, reads;
+    int status = find_sections(file, bytes, &found);
+    if (status == SQZ_OK && crc32(file + CHECKED, bytes - CHECKED) != sqz_little(file + 12)) status = SQZ_CHECKSUM;
+    if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
+    if (status != SQZ_OK) return status;
+    lay_out(sqz_align(memory), ops, reads, network);
+    status = sqz_graph_read(found.graph, bytes, *network);
+    if (status == SQZ_OK && found.integer) status = sqz_graph_scales(&found.weights, *network);
+    if (status != SQZ_OK) return status;
+    (*network)->at = found.weights.at;
+    (*network)->end = found.weights.end;
+    (*network)->floats = !found.integer;
+    (*network)->kernels = sqz_kernels_of(path, !found.integer);
+    sqz_plan(*network);
+    return SQZ_OK;
+}
+
+void sqz_image_shape(const sqz_network *network, uint32_t shape[3])
+{
+    shape[0] = network->values[0].channels;
+    shape[1] = network->values[0].height;
+    shape[2] = network->values[0].width;
+}
+
+uint32_t sqz_classes(const sqz_network *network)
+{
+    return network->values[network->count].channels;
+}
+
+sqz_needs sqz_ask(const sqz_network *network, unsigned parts)
+{
+    sqz_needs needs;
+    needs.weights = network->weights_bytes + SQZ_ALIGNMENT;
+    needs.decoding = network->decoding_bytes;
+    needs.running = network->values_bytes + parts * network->scratch_bytes + SQZ_ALIGNMENT;
+    return needs;
+}

@@ -1,0 +1,151 @@
+/* Float networks, as docs/FORMAT.md words their operations; loops go over channels last, where neighbours are. */
+#include "floats.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct {
+    const sqz_value *value;
+    float *at;
+} grid;
+
+static grid grid_of(const sqz_value *value, uint8_t *values)
+{
+    const grid g = {value, (float *)(void *)(values + value->at)};
+    return g;
+}
+
+static float *pixel(grid g, size_t y, size_t x)
+{
+    return g.at + (y * g.value->width + x) * g.value->step;
+}
+
+/* Where place (a, b) of a window reads; NULL outside. */
+static const float *look(const sqz_op *op, grid in, size_t y, size_t x, size_t a, size_t b)
+{
+    const size_t v = y * op->stride[0] + a - op->padding[0], h = x * op->stride[1] + b - op->padding[1];
+    return v < in.value->height && h < in.value->width ? pixel(in, v, h) : NULL; /* what is negative wrapped around */
+}
+
+/* (inputs, kernel) of each output, as in the file. */
+static void layer(const sqz_network *network, const sqz_op *op, grid in, size_t y, size_t x, float *out)
+{
+    const size_t inputs = in.value->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
+    const float *weights = (const float *)(const void *)(network->weights + op->weights);
+    const float *biases = (const float *)(const void *)(network->weights + op->factors);
+    for (size_t o = 0; o < op->out; o++) {
+        const float *w = weights + o * inputs * area;
+        float sum = biases[o];
+        for (size_t tap = 0; tap < area; tap++) {
+            const float *from = look(op, in, y, x, tap / op->kernel[1], tap % op->kernel[1]);
+            if (from == NULL) continue;
+            from += o / (op->out / op->groups) * inputs;
+            for (size_t i = 0; i < inputs; i++) sum += from[i] * w[i * area + tap];
+        }
+        sqz_put_floats(op, out + o, &sum, 1);
+    }
+}
+
+static void relu(const sqz_op *op, const float *x, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = x[i] > 0 ? x[i] : 0;
+        if (op->cap > 0 && out[i] > op->cap) out[i] = op->cap;
+    }
+}
+
+static void pool(const sqz_op *op, grid in, size_t y, size_t x, float *out, size_t n)
+{
+    const int mean = op->kind == SQZ_AVERAGE_POOL;
+    const float count = (float)((uint64_t)op->kernel[0] * op->kernel[1]);
+    for (size_t c = 0; c < n; c++) out[c] = mean ? 0 : -INFINITY;
+    for (size_t a = 0; a < op->kernel[0]; a++)
+        for (size_t b = 0; b < op->kernel[1]; b++) {
+            const float *from = look(op, in, y, x, a, b);
+            if (from == NULL) continue;
+            if (mean)
+                for (size_t c = 0; c < n; c++) out[c] += from[c];
+            else
+                for (size_t c = 0; c < n; c++) out[c] = from[c] > out[c] ? from[c] : out[c];
+        }
+    for (size_t c = 0; mean && c < n; c++) out[c] /= count;
+}
+
+static void global_average(grid in, float *out, size_t n)
+{
+    const size_t places = (size_t)in.value->height * in.value->width;
+    memset(out, 0, n * sizeof *out);
+    for (size_t i = 0; i < places; i++)
+        for (size_t c = 0; c < n; c++) out[c] += in.at[i * in.value->step + c];
+    for (size_t c = 0; c < n; c++) out[c] /= (float)places;
+}
+
+static void normalise(const sqz_op *op, const float *x, float *out, size_t n)
+{
+    const size_t before = op->size / 2, after = (op->size - 1) / 2;
+    const float share = op->alpha / (float)op->size;
+    for (size_t c = 0; c < n; c++) {
+        float sum = 0;
+        for (size_t i = c > before ? c - before : 0; i <= c + after && i < n; i++) sum += x[i] * x[i];
+        out[c] = x[c] / powf(op->k + share * sum, op->beta);
+    }
+}
+
+static void join(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t y, size_t x, float *out)
+{
+    for (uint32_t i = 0; i < op->inputs; i++) {
+        const sqz_value *part = network->values + network->inputs[op->from + i];
+        memmove(out, pixel(grid_of(part, values), y, x), part->channels * sizeof *out); /* perhaps onto itself */
+        out += part->channels;
+    }
+}
+
+static void flatten(grid in, float *out)
+{
+    for (size_t c = 0; c < in.value->channels; c++)
+        for (size_t y = 0; y < in.value->height; y++)
+            for (size_t x = 0; x < in.value->width; x++) *out++ = pixel(in, y, x)[c];
+}
+
+void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
+{
+    const uint32_t *inputs = network->inputs + op->from;
+    const grid in = grid_of(network->values + inputs[0], values);
+    const grid out = grid_of(network->values + (op - network->ops) + 1, values);
+    const size_t n = out.value->channels;
+    for (size_t y = from; y < to; y++)
+        for (size_t x = 0; x < out.value->width; x++) {
+            float *at = pixel(out, y, x);
+            switch (op->kind) {
+            case SQZ_CONVOLUTION:
+            case SQZ_LINEAR:
+                layer(network, op, in, y, x, at);
+                break;
+            case SQZ_RELU:
+            case SQZ_CAPPED:
+                relu(op, pixel(in, y, x), at, n);
+                break;
+            case SQZ_MAX_POOL:
+            case SQZ_MAX_POOL_CEIL:
+            case SQZ_AVERAGE_POOL:
+                pool(op, in, y, x, at, n);
+                break;
+            case SQZ_GLOBAL_AVERAGE:
+                global_average(in, at, n);
+                break;
+            case SQZ_NORMALISATION:
+                normalise(op, pixel(in, y, x), at, n);
+                break;
+            case SQZ_CONCAT:
+                join(network, op, values, y, x, at);
+                break;
+            case SQZ_ADD: {
+                const float *a = pixel(in, y, x), *b = pixel(grid_of(network->values + inputs[1], values), y, x);
+                for (size_t c = 0; c < n; c++) at[c] = a[c] + b[c];
+                break;
+            }
+            default:
+                flatten(in, at);
+            }
+        }
+}

@@ -1,0 +1,301 @@
+/* Reading the graph of a stranger: nothing it says is believed before it was compared with the limits. */
+#include "graph.h"
+
+#include "fixed_point.h"
+
+#define LARGEST UINT64_C(0x7FFFFFFF) /* of a varint */
+#define MOST_OPS 4096u
+#define MOST_SIDE 8192u
+#define MOST_ELEMENTS (UINT64_C(1) << 31) /* of one value */
+#define MOST_LIVE (UINT64_C(1) << 26)
+#define MOST_WINDOWS (UINT64_C(1) << 28)
+#define MOST_WEIGHTS (UINT64_C(1) << 28)
+#define FREE_WEIGHTS (UINT64_C(1) << 16)
+#define MOST_WEIGHTS_A_BYTE 128u
+#define MOST_WORK (UINT64_C(1) << 37)
+#define MOST_EXPONENT 255
+#define MOST_STORED_EXPONENT 4096u
+#define WIDE 256u /* in place of a zero */
+
+/* A product that stops growing at 2^48, far above every limit: thousands of them can be added. */
+static uint64_t times(uint64_t a, uint64_t b)
+{
+    const uint64_t most = UINT64_C(1) << 48;
+    return b != 0 && a > most / b ? most : a * b;
+}
+
+static uint64_t times3(uint64_t a, uint64_t b, uint64_t c)
+{
+    return times(times(a, b), c);
+}
+
+static uint64_t elements(const sqz_value *v)
+{
+    return times3(v->channels, v->height, v->width);
+}
+
+static void take_pair(sqz_cursor *c, uint32_t pair[2])
+{
+    pair[0] = sqz_take_varint(c, LARGEST);
+    pair[1] = sqz_take_varint(c, LARGEST);
+}
+
+/* The operation that makes value `value`. Its inputs go to `inputs`, unless that is NULL. */
+static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
+{
+    sqz_op op;
+    memset(&op, 0, sizeof op);
+    op.kind = (uint8_t)sqz_take_byte(c);
+    op.groups = op.kernel[0] = op.kernel[1] = op.stride[0] = op.stride[1] = 1;
+    op.inputs = op.kind == SQZ_CONCAT ? sqz_take_varint(c, MOST_OPS) : op.kind == SQZ_ADD ? 2 : 1;
+    if (op.inputs == 0) sqz_fail(c, SQZ_BAD_GRAPH);
+    for (uint32_t i = 0; i < op.inputs && c->status == SQZ_OK; i++) {
+        uint32_t back = sqz_take_varint(c, value);
+        if (back == 0) sqz_fail(c, SQZ_BAD_GRAPH);
+        if (inputs != NULL) inputs[i] = value - back;
+    }
+    switch (op.kind) {
+    case SQZ_CONVOLUTION:
+        op.out = sqz_take_varint(c, LARGEST);
+        take_pair(c, op.kernel);
+        take_pair(c, op.stride);
+        take_pair(c, op.padding);
+        op.groups = sqz_take_varint(c, LARGEST);
+        break;
+    case SQZ_LINEAR:
+        op.out = sqz_take_varint(c, LARGEST);
+        break;
+    case SQZ_CAPPED:
+        op.cap = sqz_take_float(c);
+        if (!(op.cap > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
+        break;
+    case SQZ_MAX_POOL:
+    case SQZ_MAX_POOL_CEIL:
+    case SQZ_AVERAGE_POOL:
+        take_pair(c, op.kernel);
+        take_pair(c, op.stride);
+        take_pair(c, op.padding);
+        break;
+    case SQZ_RELU:
+    case SQZ_GLOBAL_AVERAGE:
+    case SQZ_CONCAT:
+    case SQZ_ADD:
+    case SQZ_FLATTEN:
+        break;
+    case SQZ_NORMALISATION:
+        op.size = sqz_take_varint(c, LARGEST);
+        op.alpha = sqz_take_float(c);
+        op.beta = sqz_take_float(c);
+        op.k = sqz_take_float(c);
+        break;
+    default:
+        sqz_fail(c, SQZ_BAD_GRAPH);
+    }
+    return op;
+}
+
+/* The preparation of images, of which only the shape is needed here. Returns the number of operations. */
+static uint32_t take_start(sqz_cursor *c, sqz_value *image)
+{
+    uint32_t resize = sqz_take_varint(c, MOST_SIDE), crop = sqz_take_varint(c, MOST_SIDE);
+    sqz_take_varint(c, 1);
+    uint32_t channels = sqz_take_varint(c, 2) == 2 ? 1 : 3;
+    for (uint32_t i = 0; i < channels; i++) sqz_take_float(c);
+    for (uint32_t i = 0; i < channels; i++)
+        if (!(sqz_take_float(c) > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
+    if (crop < 1 || crop > resize) sqz_fail(c, SQZ_BAD_GRAPH);
+    memset(image, 0, sizeof *image);
+    image->channels = channels;
+    image->height = image->width = crop;
+    uint32_t count = sqz_take_varint(c, LARGEST);
+    if (count > MOST_OPS) sqz_fail(c, SQZ_LIMIT);
+    if (count == 0) sqz_fail(c, SQZ_BAD_GRAPH);
+    return count;
+}
+
+int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs)
+{
+    sqz_value image;
+    *ops = take_start(&c, &image);
+    *inputs = 0;
+    for (uint32_t i = 0; i < *ops && c.status == SQZ_OK; i++) *inputs += take_op(&c, i + 1, NULL).inputs;
+    if (c.at != c.end) sqz_fail(&c, SQZ_TRAILING);
+    return c.status;
+}
+
+/* Places of a window along one side; 0 if there are none. */
+static uint32_t window(uint32_t n, const sqz_op *op, int side)
+{
+    const int64_t kernel = op->kernel[side], stride = op->stride[side], padding = op->padding[side];
+    const int64_t span = n + 2 * padding - kernel;
+    const int pool = op->kind != SQZ_CONVOLUTION;
+    if (kernel < 1 || stride < 1 || span < 0 || (pool && 2 * padding > kernel)) return 0;
+    int64_t count = span / stride + 1;
+    if (op->kind == SQZ_MAX_POOL_CEIL && span % stride > 0 && count * stride < n + padding) count++;
+    return (uint32_t)(count < (int64_t)LARGEST ? count : (int64_t)LARGEST);
+}
+
+static int same_shape(const sqz_value *a, const sqz_value *b)
+{
+    return a->channels == b->channels && a->height == b->height && a->width == b->width && a->flat == b->flat;
+}
+
+/* The shape of what an operation makes. */
+static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result)
+{
+    const sqz_value *x = sqz_source(network, op);
+    uint64_t channels = 0;
+    *result = *x;
+    if (x->flat != (op->kind == SQZ_LINEAR) && op->kind != SQZ_RELU && op->kind != SQZ_CAPPED && op->kind != SQZ_ADD &&
+        op->kind != SQZ_FLATTEN)
+        return SQZ_BAD_GRAPH;
+    switch (op->kind) {
+    case SQZ_CONVOLUTION:
+        if (op->groups < 1 || x->channels % op->groups > 0 || op->out % op->groups > 0) return SQZ_BAD_GRAPH;
+        result->channels = op->out;
+        break;
+    case SQZ_LINEAR:
+        result->channels = op->out;
+        break;
+    case SQZ_GLOBAL_AVERAGE:
+        result->height = result->width = 1;
+        break;
+    case SQZ_CONCAT:
+        for (uint32_t i = 0; i < op->inputs; i++) {
+            const sqz_value *v = network->values + network->inputs[op->from + i];
+            if (v->flat || v->height != x->height || v->width != x->width) return SQZ_BAD_GRAPH;
+            channels += v->channels;
+        }
+        if (channels > MOST_ELEMENTS) return SQZ_BAD_GRAPH;
+        result->channels = (uint32_t)channels;
+        break;
+    case SQZ_ADD:
+        if (!same_shape(x, network->values + network->inputs[op->from + 1])) return SQZ_BAD_GRAPH;
+        break;
+    case SQZ_NORMALISATION:
+        if (op->size < 1 || op->size > x->channels) return SQZ_BAD_GRAPH;
+        break;
+    case SQZ_FLATTEN:
+        result->channels = (uint32_t)elements(x);
+        result->height = result->width = 1;
+        result->flat = 1;
+        break;
+    default:
+        break;
+    }
+    if (op->kind == SQZ_CONVOLUTION || op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL ||
+        op->kind == SQZ_AVERAGE_POOL) {
+        result->height = window(x->height, op, 0);
+        result->width = window(x->width, op, 1);
+    }
+    return elements(result) < 1 || elements(result) > MOST_ELEMENTS ? SQZ_BAD_GRAPH : SQZ_OK;
+}
+
+/* How often, and at what time last, every value is read: time i + 1 for operation i. Values nobody reads are kept. */
+static void count_reads(sqz_network *network)
+{
+    for (uint32_t v = 0; v <= network->count; v++) {
+        network->values[v].reads = 0;
+        network->values[v].last = network->count + 1;
+    }
+    for (uint32_t i = 0; i < network->count; i++)
+        for (uint32_t j = 0; j < network->ops[i].inputs; j++) {
+            sqz_value *x = network->values + network->inputs[network->ops[i].from + j];
+            x->reads++;
+            x->last = i + 1;
+        }
+}
+
+static int limits(const sqz_network *network, size_t file_bytes)
+{
+    uint64_t weights = 0, live = elements(network->values), work = 0;
+    for (uint32_t i = 0; i < network->count; i++) {
+        const sqz_op *op = network->ops + i;
+        const sqz_value *x = sqz_source(network, op), *y = network->values + i + 1;
+        const uint64_t area = times(op->kernel[0], op->kernel[1]);
+        live += elements(y);
+        if (live > MOST_LIVE) return SQZ_LIMIT;
+        for (uint32_t v = 0; v <= i; v++)
+            if (network->values[v].last == i + 1) live -= elements(network->values + v);
+        if (area > 1 || op->padding[0] > 0 || op->padding[1] > 0 || op->kind == SQZ_CONVOLUTION) {
+            const uint64_t padded = times3(x->channels, (uint64_t)x->height + 2 * (uint64_t)op->padding[0],
+                                           (uint64_t)x->width + 2 * (uint64_t)op->padding[1]);
+            if (padded > MOST_WINDOWS || times3(times(x->channels, area), y->height, y->width) > MOST_WINDOWS)
+                return SQZ_LIMIT;
+        }
+        if (sqz_is_layer(op)) {
+            const uint64_t each = times3(op->out, x->channels / op->groups, area);
+            weights += each;
+            work += times3(each, y->height, y->width) + elements(y);
+        } else
+            work += times(elements(y), op->kind == SQZ_NORMALISATION ? op->size : area);
+    }
+    if (weights > MOST_WEIGHTS || work > MOST_WORK) return SQZ_LIMIT;
+    return weights > FREE_WEIGHTS && weights > MOST_WEIGHTS_A_BYTE * (uint64_t)file_bytes ? SQZ_LIMIT : SQZ_OK;
+}
+
+int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
+{
+    uint32_t from = 0;
+    take_start(&c, network->values);
+    for (uint32_t i = 0; i < network->count; i++) {
+        sqz_op *op = network->ops + i;
+        *op = take_op(&c, i + 1, network->inputs + from);
+        op->from = from;
+        from += op->inputs;
+        if (c.status == SQZ_OK) c.status = shape(network, op, network->values + i + 1);
+        if (c.status != SQZ_OK) return c.status;
+    }
+    if (!network->values[network->count].flat) return SQZ_BAD_GRAPH;
+    count_reads(network);
+    return limits(network, file_bytes);
+}
+
+static sqz_scale take_scale(sqz_cursor *c)
+{
+    const uint32_t folded = sqz_take_varint(c, 2 * MOST_STORED_EXPONENT), zero = sqz_take_varint(c, WIDE);
+    sqz_scale scale = {(int32_t)(folded / 2), (int32_t)(zero % WIDE), zero == WIDE};
+    if (folded % 2 > 0) scale.exponent = -scale.exponent - 1;
+    return scale;
+}
+
+static int same_scale(const sqz_scale *a, const sqz_scale *b)
+{
+    return a->exponent == b->exponent && a->zero == b->zero && a->wide == b->wide;
+}
+
+static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_scale *result)
+{
+    if (op->kind == SQZ_NORMALISATION) return 0; /* has no integer form */
+    for (uint32_t i = 0; i < op->inputs; i++) {
+        const sqz_scale *x = &network->values[network->inputs[op->from + i]].scale;
+        const int32_t drop = result->exponent - x->exponent;
+        if (x->wide && op->kind != SQZ_FLATTEN) return 0;
+        if (op->kind == SQZ_ADD && (result->wide || drop < SQZ_LEAST_DROP || drop > SQZ_MOST_DROP)) return 0;
+        if (op->kind == SQZ_CONCAT && !same_scale(x, result)) return 0;
+    }
+    return result->exponent >= -MOST_EXPONENT && result->exponent <= MOST_EXPONENT;
+}
+
+int sqz_graph_scales(sqz_cursor *c, sqz_network *network)
+{
+    for (uint32_t v = 0; v <= network->count && c->status == SQZ_OK; v++) {
+        const sqz_op *op = v > 0 ? network->ops + v - 1 : NULL;
+        sqz_scale *scale = &network->values[v].scale;
+        if (op == NULL || sqz_is_layer(op) || op->kind == SQZ_ADD)
+            *scale = take_scale(c);
+        else {
+            *scale = sqz_source(network, op)->scale;
+            if (op->kind == SQZ_GLOBAL_AVERAGE && sqz_take_varint(c, 1) == 1) {
+                scale->exponent -= SQZ_FINER;
+                scale->zero = 0;
+                scale->wide = 1;
+            }
+        }
+        if (op != NULL && !scales_fit(network, op, scale)) return SQZ_BAD_GRAPH;
+    }
+    const sqz_scale *image = &network->values[0].scale;
+    if (image->wide || image->exponent < -MOST_EXPONENT || image->exponent > MOST_EXPONENT)
+        sqz_fail(c, SQZ_BAD_GRAPH);
+    return c->status;
+}

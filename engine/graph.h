@@ -1,0 +1,17 @@
+/* The graph of a file: operations, shapes, limits (docs/FORMAT.md, "Graph", "What a reader refuses"). */
+#ifndef SQZ_GRAPH_H
+#define SQZ_GRAPH_H
+
+#include "cursor.h"
+#include "network.h"
+
+/* How many operations, and how many inputs they have together. */
+int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs);
+
+/* Fill `network->ops`, `values` and `inputs`, for which there is memory, and check everything but scales. */
+int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network);
+
+/* Fill the scales of all values and check that they go together. */
+int sqz_graph_scales(sqz_cursor *c, sqz_network *network);
+
+#endif

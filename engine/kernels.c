@@ -1,0 +1,43 @@
+/* Which paths there are, and which of them this machine has. */
+#include "kernels.h"
+
+const char *sqz_path_name(sqz_path path)
+{
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni"};
+    return path < SQZ_PATHS ? names[path] : "";
+}
+
+int sqz_has_path(sqz_path path)
+{
+    switch (path) {
+    case SQZ_REFERENCE:
+    case SQZ_SCALAR:
+        return 1;
+#ifdef SQZ_X86
+    case SQZ_AVX2:
+        return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+    case SQZ_AVX512VNNI:
+        return __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+               __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+#endif
+    default:
+        return 0;
+    }
+}
+
+sqz_path sqz_best_path(void)
+{
+    int path = SQZ_PATHS - 1;
+    while (!sqz_has_path((sqz_path)path)) path--;
+    return (sqz_path)path;
+}
+
+const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
+{
+    if (path == SQZ_REFERENCE || !sqz_has_path(path)) return NULL;
+#ifdef SQZ_X86
+    if (path == SQZ_AVX2) return floats ? &sqz_avx2_floats : &sqz_avx2;
+    if (path == SQZ_AVX512VNNI) return floats ? &sqz_avx512_floats : &sqz_avx512vnni;
+#endif
+    return floats ? &sqz_scalar_floats : &sqz_scalar;
+}

@@ -1,0 +1,160 @@
+/* The slow and obvious form of every operation, and the only one of those that never cost time. */
+#include "reference.h"
+
+#include <string.h>
+
+#include "fixed_point.h"
+
+/* A value as whole numbers: x = q - zero, and 0 outside. */
+typedef struct {
+    const sqz_value *value;
+    uint8_t *at;
+} grid;
+
+static grid grid_of(const sqz_value *value, uint8_t *values)
+{
+    const grid g = {value, values + value->at};
+    return g;
+}
+
+static size_t index_of(grid g, size_t y, size_t x, size_t channel)
+{
+    return (y * g.value->width + x) * g.value->step + channel;
+}
+
+static int inside(grid g, int64_t y, int64_t x)
+{
+    return y >= 0 && x >= 0 && y < (int64_t)g.value->height && x < (int64_t)g.value->width;
+}
+
+static int64_t get(grid g, size_t y, size_t x, size_t channel)
+{
+    const size_t i = index_of(g, y, x, channel);
+    int32_t wide;
+    if (!g.value->scale.wide) return g.at[i] - g.value->scale.zero;
+    memcpy(&wide, g.at + 4 * i, sizeof wide);
+    return wide;
+}
+
+static void put(grid g, size_t y, size_t x, size_t channel, int64_t n)
+{
+    const size_t i = index_of(g, y, x, channel);
+    const sqz_scale *scale = &g.value->scale;
+    const int32_t wide = (int32_t)sqz_clip(n, -SQZ_WIDEST, SQZ_WIDEST);
+    if (scale->wide)
+        memcpy(g.at + 4 * i, &wide, sizeof wide);
+    else
+        g.at[i] = (uint8_t)(sqz_clip(n, -scale->zero, 255 - scale->zero) + scale->zero);
+}
+
+uint8_t sqz_enter(float pixel, int32_t zero)
+{
+    if (!(pixel > (float)-zero)) return 0; /* what is no number, too */
+    if (pixel >= (float)(255 - zero)) return 255;
+    int32_t n = (int32_t)pixel; /* towards 0 */
+    const float left = pixel - (float)n;
+    if (left > 0.5f || (left == 0.5f && n % 2 != 0)) n++;
+    if (left < -0.5f || (left == -0.5f && n % 2 != 0)) n--;
+    return (uint8_t)(n + zero);
+}
+
+static int64_t convolve(const sqz_network *network, const sqz_op *op, grid in, size_t y, size_t x, size_t o)
+{
+    const size_t inputs = in.value->channels / op->groups, first = o / (op->out / op->groups) * inputs;
+    const int8_t *level = (const int8_t *)network->weights + op->weights + o * inputs * op->kernel[0] * op->kernel[1];
+    const sqz_factor *f = (const sqz_factor *)(const void *)(network->weights + op->factors) + o;
+    int64_t sum = 0;
+    for (size_t i = 0; i < inputs; i++)
+        for (size_t a = 0; a < op->kernel[0]; a++)
+            for (size_t b = 0; b < op->kernel[1]; b++, level++) {
+                const int64_t v = (int64_t)(y * op->stride[0] + a) - op->padding[0];
+                const int64_t h = (int64_t)(x * op->stride[1] + b) - op->padding[1];
+                if (inside(in, v, h)) sum += *level * get(in, (size_t)v, (size_t)h, first + i);
+            }
+    return sqz_requantise(op, f, sum);
+}
+
+static int64_t pool(const sqz_op *op, grid in, size_t y, size_t x, size_t channel)
+{
+    const uint64_t count = (uint64_t)op->kernel[0] * op->kernel[1];
+    int64_t sum = 0, most = -255;
+    for (size_t a = 0; a < op->kernel[0]; a++)
+        for (size_t b = 0; b < op->kernel[1]; b++) {
+            const int64_t v = (int64_t)(y * op->stride[0] + a) - op->padding[0];
+            const int64_t h = (int64_t)(x * op->stride[1] + b) - op->padding[1];
+            if (!inside(in, v, h)) continue;
+            const int64_t n = get(in, (size_t)v, (size_t)h, channel);
+            sum += n;
+            if (n > most) most = n;
+        }
+    return op->kind == SQZ_AVERAGE_POOL ? sqz_round(sum * sqz_reciprocal(count)) : most;
+}
+
+static int64_t global_average(grid in, int wide, size_t channel)
+{
+    int64_t sum = 0;
+    for (size_t y = 0; y < in.value->height; y++)
+        for (size_t x = 0; x < in.value->width; x++) sum += get(in, y, x, channel);
+    sum *= sqz_reciprocal((uint64_t)in.value->height * in.value->width);
+    return wide ? (sum + 128) >> 8 : sqz_round(sum);
+}
+
+static int64_t add(grid a, grid b, const sqz_scale *result, size_t y, size_t x, size_t channel)
+{
+    return sqz_round(get(a, y, x, channel) * sqz_fraction(result->exponent - a.value->scale.exponent) +
+                     get(b, y, x, channel) * sqz_fraction(result->exponent - b.value->scale.exponent));
+}
+
+static int64_t join(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t y, size_t x, size_t channel)
+{
+    const uint32_t *input = network->inputs + op->from;
+    while (channel >= network->values[*input].channels) channel -= network->values[*input++].channels;
+    return get(grid_of(network->values + *input, values), y, x, channel);
+}
+
+/* The element of a flat value: the order was channel, row, column. */
+static int64_t flatten(grid in, size_t i)
+{
+    const size_t width = in.value->width, area = in.value->height * width;
+    return get(in, i % area / width, i % width, i / area);
+}
+
+void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
+{
+    const uint32_t *inputs = network->inputs + op->from;
+    const grid in = grid_of(network->values + inputs[0], values);
+    const grid out = grid_of(network->values + (op - network->ops) + 1, values);
+    const int32_t zero = out.value->scale.zero;
+    for (size_t y = from; y < to; y++)
+        for (size_t x = 0; x < out.value->width; x++)
+            for (size_t c = 0; c < out.value->channels; c++) {
+                int64_t n = 0;
+                switch (op->kind) {
+                case SQZ_CONVOLUTION:
+                case SQZ_LINEAR:
+                    n = convolve(network, op, in, y, x, c) - zero;
+                    break;
+                case SQZ_RELU:
+                case SQZ_CAPPED:
+                    n = sqz_clip(get(in, y, x, c), op->low - zero, op->high - zero);
+                    break;
+                case SQZ_MAX_POOL:
+                case SQZ_MAX_POOL_CEIL:
+                case SQZ_AVERAGE_POOL:
+                    n = pool(op, in, y, x, c);
+                    break;
+                case SQZ_GLOBAL_AVERAGE:
+                    n = global_average(in, out.value->scale.wide, c);
+                    break;
+                case SQZ_CONCAT:
+                    n = join(network, op, values, y, x, c);
+                    break;
+                case SQZ_ADD:
+                    n = add(in, grid_of(network->values + inputs[1], values), &out.value->scale, y, x, c);
+                    break;
+                default:
+                    n = flatten(in, c);
+                }
+                put(out, y, x, c, n);
+            }
+}

@@ -1,0 +1,118 @@
+/* One image through the network, operation by operation. */
+#include "run.h"
+
+#include <string.h>
+
+#include "fixed_point.h"
+#include "floats.h"
+#include "reference.h"
+
+enum { CHUNK = 512 }; /* pixels of a channel that are entered at once */
+#define MOST_SUM ((uint64_t)INT32_MAX / 255) /* bytes whose sum fits 32 bits */
+
+/* Do the sums of an addition fit 32 bits? */
+static int small(const sqz_network *network, const sqz_op *op)
+{
+    const int32_t exponent = network->values[(op - network->ops) + 1].scale.exponent;
+    int64_t most = 256 * 65536;
+    for (uint32_t i = 0; i < op->inputs; i++)
+        most += 255 * sqz_fraction(exponent - network->values[network->inputs[op->from + i]].scale.exponent);
+    return most < INT32_MAX / 2;
+}
+
+/* The fast form of an operation, where there is one. */
+static void (*fast(const sqz_network *network, const sqz_op *op))(const sqz_task *, unsigned)
+{
+    const sqz_value *x = sqz_source(network, op);
+    if (network->kernels == NULL) return NULL;
+    if (network->floats) return sqz_is_layer(op) && op->method == SQZ_PACKED ? sqz_packed_layer : NULL;
+    switch (op->kind) {
+    case SQZ_CONVOLUTION:
+    case SQZ_LINEAR:
+        return op->method == SQZ_PACKED ? sqz_packed_layer : op->method == SQZ_DEPTHWISE ? sqz_depthwise : NULL;
+    case SQZ_MAX_POOL:
+    case SQZ_MAX_POOL_CEIL:
+        return sqz_max_pool;
+    case SQZ_AVERAGE_POOL:
+        return (uint64_t)op->kernel[0] * op->kernel[1] <= MOST_SUM ? sqz_average_pool : NULL;
+    case SQZ_GLOBAL_AVERAGE:
+        return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_global_average : NULL;
+    case SQZ_ADD:
+        return small(network, op) ? sqz_add : NULL;
+    default:
+        return NULL;
+    }
+}
+
+/* The image as value 0, (height, width, channels) instead of (channels, height, width). */
+static void enter(const void *data, unsigned part)
+{
+    const sqz_task *task = data;
+    const sqz_value *y = task->network->values;
+    const float factor = sqz_step(-y->scale.exponent);
+    const size_t places = (size_t)y->height * y->width, end = sqz_share(places, part + 1, task->parts);
+    uint8_t levels[CHUNK];
+    for (size_t place = sqz_share(places, part, task->parts); place < end; place += CHUNK)
+        for (size_t c = 0; c < y->channels; c++) {
+            const size_t n = end - place < CHUNK ? end - place : CHUNK;
+            const float *pixels = task->image + c * places + place;
+            uint8_t *out = task->values + y->at + (place * y->step + c) * y->bytes;
+            if (task->network->floats) {
+                for (size_t i = 0; i < n; i++) ((float *)(void *)out)[i * y->step] = pixels[i];
+                continue;
+            }
+            if (task->network->kernels != NULL)
+                task->network->kernels->enter(levels, pixels, factor, y->scale.zero, n);
+            else
+                for (size_t i = 0; i < n; i++) levels[i] = sqz_enter(pixels[i] * factor, y->scale.zero);
+            for (size_t i = 0; i < n; i++) out[i * y->step] = levels[i];
+        }
+}
+
+static void leave(const sqz_network *network, const uint8_t *values, float *logits)
+{
+    const sqz_value *x = network->values + network->count;
+    const float step = sqz_step(x->scale.exponent);
+    if (network->floats) {
+        memcpy(logits, values + x->at, x->channels * sizeof *logits);
+        return;
+    }
+    for (size_t i = 0; i < x->channels; i++) {
+        int32_t wide;
+        if (x->scale.wide)
+            memcpy(&wide, values + x->at + 4 * i, sizeof wide);
+        else
+            wide = values[x->at + i] - x->scale.zero;
+        logits[i] = (float)wide * step;
+    }
+}
+
+static void compute(const void *data, unsigned part)
+{
+    const sqz_task *task = data;
+    void (*work)(const sqz_task *, unsigned) = fast(task->network, task->op);
+    const size_t rows = sqz_result(task)->height;
+    const size_t from = sqz_share(rows, part, task->parts), to = sqz_share(rows, part + 1, task->parts);
+    if (work != NULL)
+        work(task, part);
+    else if (task->network->floats)
+        sqz_floats(task->network, task->op, task->values, from, to);
+    else
+        sqz_reference(task->network, task->op, task->values, from, to);
+}
+
+void sqz_run(const sqz_network *network, const float *image, float *logits, void *running, const sqz_team *team)
+{
+    sqz_task task = {network, NULL, image, sqz_align(running), NULL, team != NULL ? team->parts : 1};
+    task.scratch = task.values + network->values_bytes;
+    for (uint32_t i = 0; i <= network->count; i++) {
+        void (*work)(const void *, unsigned) = i > 0 ? compute : enter;
+        task.op = i > 0 ? network->ops + i - 1 : NULL;
+        if (i > 0 && task.op->skip) continue;
+        if (task.parts > 1)
+            team->each(team->context, work, &task);
+        else
+            work(&task, 0);
+    }
+    leave(network, task.values, logits);
+}

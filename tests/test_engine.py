@@ -1,0 +1,423 @@
+"""The C engine: the same logits as NumPy, every bit of them, on every path; and that no file can hurt it."""
+
+import importlib.util
+import random
+from binascii import crc32
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from squeezenet import sqz
+from squeezenet.errors import FormatError
+from squeezenet.fixed_point import MAX_DROP, MIN_DROP, Scale
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.model import FloatArray, Grid, Model, Plain, Shared, Weights
+from squeezenet.preparation import Preparation
+from squeezenet.runtime import engine, run
+from squeezenet.runtime.engine import PATHS, EngineRunner
+from squeezenet.runtime.integers import IntegerRunner
+from squeezenet.runtime.reference import Runner
+from squeezenet.runtime.run import NUMPY, runner
+from squeezenet.sqz import tensors
+
+needs_engine = pytest.mark.skipif(not PATHS, reason="the C engine was not built here")
+on_every_path = pytest.mark.parametrize("path", PATHS)
+
+
+class Builder:
+    """A random integer network, operation by operation, with sums that fill the range of their results."""
+
+    def __init__(self, seed: int, side: int = 7, channels: str = "RGB") -> None:
+        self.random = np.random.default_rng(seed)
+        self.preparation = Preparation(
+            side, side, "stretch", channels, (100.0,) * len(channels), (9.0,) * len(channels)
+        )
+        self.ops: list[Op] = []
+        self.scales = [Scale(-24, int(self.random.integers(0, 256)))]
+        self.weights: dict[str, Weights] = {}
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return Graph(self.preparation.shape, (*self.ops, Flatten((len(self.ops),)))).shapes()[:-1]
+
+    def put(self, op: Op, scale: Scale | None = None) -> int:
+        """Append an operation; returns the number of its value."""
+        self.ops.append(op)
+        self.scales.append(scale or self.scales[op.inputs[0]])
+        return len(self.ops)
+
+    def scale(self, zero: int | None = None, wide: bool = False) -> Scale:
+        chosen = int(self.random.integers(256)) if zero is None else zero
+        return Scale(int(self.random.integers(-40, 40)), 0 if wide else chosen, wide)
+
+    def layer(self, op: Conv | Linear, target: Scale | None = None, drops: int | None = None) -> int:
+        value = op.inputs[0]
+        shape = op.weight_shape(*self.shapes[value])
+        levels = self.random.integers(-127, 128, shape)
+        levels[self.random.random(shape) < 0.3] = 0
+        spread = 8 * np.log2(1 + 40 * np.sqrt(np.prod(shape[1:]))) + self.random.normal(0, 4, op.out)
+        chosen = np.clip(np.rint(spread), MIN_DROP, MAX_DROP) if drops is None else np.full(op.out, drops)
+        target = target or self.scale()
+        exponents = target.exponent - self.scales[value].exponent - chosen
+        biases = self.random.integers(-900, 900, op.out)
+        self.weights[op.name] = Weights(
+            Grid(levels.astype(np.int16), exponents.astype(np.int16)), biases.astype(np.float32)
+        )
+        return self.put(op, target)
+
+    def finish(self, value: int) -> Model:
+        if len(self.shapes[value]) == 3 or value != len(self.ops):
+            self.put(Flatten((value,)))
+        graph = Graph(self.preparation.shape, tuple(self.ops))
+        return Model(graph, self.weights, self.preparation, scales=tuple(self.scales))
+
+    def images(self, count: int = 2) -> FloatArray:
+        return self.random.normal(0, 14, (count, *self.preparation.shape)).astype(np.float32)
+
+
+def fire(bypass: bool = True) -> Model:
+    """The forms of SqueezeNet: Fire modules with a complex bypass, a pool that hangs over, a wide mean at the end."""
+    b = Builder(1, side=13)
+    x = b.put(ReLU((b.layer(Conv((0,), "conv1", 24, (3, 3), (2, 2)), b.scale(0)),)))
+    x = b.put(MaxPool((x,), (3, 3), (2, 2), ceil=True))
+    for i in range(2):
+        s = b.put(ReLU((b.layer(Conv((x,), f"s{i}", 5 + 16 * i, (1, 1)), b.scale(0)),)))
+        first = b.put(ReLU((b.layer(Conv((s,), f"a{i}", 20, (1, 1)), b.scale(0)),)))
+        second = b.put(ReLU((b.layer(Conv((s,), f"b{i}", 36, (3, 3), padding=(1, 1)), b.scales[first]),)))
+        x2 = b.put(Concat((first, second)))
+        if bypass:
+            side = b.layer(Conv((x,), f"side{i}", 56, (1, 1)), b.scale(90))
+            x2 = b.put(Add((x2, side)), Scale(b.scales[x2].exponent + 9, 60))
+        x = x2
+    x = b.layer(Conv((x,), "conv10", 21, (1, 1)), b.scale(0))
+    x = b.put(GlobalAvgPool((b.put(ReLU((x,))),)), Scale(b.scales[x].exponent - 64, wide=True))
+    return b.finish(x)
+
+
+def vgg() -> Model:
+    """Signed values, pools with padding, a capped ReLU, linear layers, wide logits."""
+    b = Builder(2, side=9)
+    x = b.put(ReLU((b.layer(Conv((0,), "a", 10, (3, 3), padding=(1, 1)), Scale(-40, 33)),), cap=2.5))
+    x = b.put(MaxPool((x,), (3, 3), (2, 2), (1, 1)))
+    x = b.put(AvgPool((b.layer(Conv((x,), "b", 17, (3, 2), (1, 1), (0, 1))),), (2, 3), (1, 2), (1, 0)))
+    x = b.put(ReLU((b.layer(Linear((b.put(Flatten((x,))),), "c", 40)),)))
+    return b.finish(b.layer(Linear((x,), "d", 11), b.scale(wide=True)))
+
+
+def mobile() -> Model:
+    """Depthwise convolutions, groups of other sizes, one output, a mean that keeps 8 bits."""
+    b = Builder(3, side=10)
+    x = b.put(ReLU((b.layer(Conv((0,), "a", 72, (3, 3), (2, 2), (1, 1)), b.scale(0)),)))
+    x = b.put(ReLU((b.layer(Conv((x,), "b", 72, (3, 3), padding=(1, 1), groups=72), Scale(-30, 7)),), cap=6.0))
+    x = b.layer(Conv((x,), "c", 144, (2, 2), (2, 1), groups=72))
+    x = b.layer(Conv((x,), "d", 60, (3, 3), padding=(2, 0), groups=3))
+    x = b.layer(Conv((x,), "e", 3, (1, 1)))
+    return b.finish(b.put(GlobalAvgPool((x,))))
+
+
+def shared() -> Model:
+    """Values that are joined twice, joined again, and read by others as well; ReLUs that may not work in place."""
+    b = Builder(4, side=6)
+    x = b.layer(Conv((0,), "a", 12, (3, 3), padding=(1, 1)), b.scale(100))
+    joined = b.put(Concat((x, x)))
+    again = b.put(Concat((joined, b.put(ReLU((joined,))), x, joined)))
+    cut = b.put(ReLU((again,), cap=0.5))
+    y = b.put(Add((again, cut)), Scale(b.scales[cut].exponent - 3, 120))
+    y = b.put(Add((y, y)), Scale(b.scales[cut].exponent - 75, 0))
+    flat = b.put(Flatten((y,)))
+    b.put(ReLU((flat,)))
+    z = b.layer(Conv((cut,), "b", 9, (6, 6)), b.scale(0))
+    plain = b.put(ReLU((z,)))  # of a value with zero 0: nothing to do, also where others read it
+    return b.finish(b.put(Concat((plain, z))))
+
+
+def far() -> Model:
+    """Scales so far apart that a shift is as small, and as large, as it can be; a value as wide as a row of logits."""
+    b = Builder(5, side=5)
+    x = b.layer(Conv((0,), "a", 16, (2, 2)), b.scale(255), drops=90)
+    for name, drops in (("b", MIN_DROP), ("c", 9), ("d", MAX_DROP)):
+        y = b.layer(Conv((x,), name, 16, (2, 2)), drops=drops)
+        held = b.weights[name]
+        b.weights[name] = replace(held, bias=held.bias + np.float32((1 << 21) - 1000))
+        b.put(Flatten((y,)))
+    return b.finish(b.layer(Conv((x,), "e", 3, (3, 3), padding=(1, 1)), b.scale(wide=True), drops=MIN_DROP))
+
+
+NETWORKS: dict[str, Callable[[], Model]] = {"fire": fire, "vgg": vgg, "mobile": mobile, "shared": shared, "far": far}
+
+
+@on_every_path
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_path_gives_the_same_logits_for_any_number_of_threads(name: str, path: str) -> None:
+    model = NETWORKS[name]()
+    images = Builder(9, model.preparation.crop).images(3)
+    images[0, :, 0, :3] = 1e30, -np.inf, 4.5  # off every scale
+    expected = IntegerRunner(model)(images)
+    assert len(np.unique(expected)) > 3
+    for threads in (1, 2, 5):
+        found = EngineRunner(model, threads, path)(images)
+        assert np.array_equal(found, expected), threads
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Model:
+    """One convolution of any shape behind one that gives it as many channels as it wants."""
+
+    def number(low: int, high: int) -> int:
+        return draw(st.integers(low, high))
+
+    b = Builder(number(0, 10**6), number(1, 12), draw(st.sampled_from(["L", "RGB"])))
+    groups = draw(st.sampled_from([1, 1, 2, 5]))
+    inside, out = groups * number(1, 9), groups * draw(st.sampled_from([1, 7, 8, 16, 19, 33, 70, 129]))
+    if draw(st.booleans()) and groups > 1:
+        groups = out = inside
+    x = b.layer(Conv((0,), "first", inside, (1, 1)))
+    padding = number(0, 3), number(0, 3)
+    kernel = tuple(number(1, min(5, b.preparation.crop + 2 * p)) for p in padding)
+    op = Conv((x,), "second", out, kernel, (number(1, 3), number(1, 3)), padding, groups)
+    x = b.layer(op, b.scale(wide=draw(st.sampled_from([False, False, True]))))
+    return b.finish(b.put(ReLU((x,), cap=draw(st.sampled_from([0.0, 1.0])))) if not b.scales[x].wide else x)
+
+
+@needs_engine
+@given(layers())
+@settings(max_examples=60)
+def test_convolutions_of_any_shape(model: Model) -> None:
+    images = Builder(0, model.preparation.crop, model.preparation.channels).images(1)
+    expected = IntegerRunner(model)(images)
+    data = sqz.encode(model)
+    for path in PATHS:
+        assert np.array_equal(EngineRunner(model, 2, path, data)(images), expected), path
+
+
+def network(seed: int) -> Model:
+    """Operations that read whatever there is."""
+    chance = random.Random(seed)
+    b = Builder(seed, chance.randint(3, 9))
+    for i in range(chance.randint(3, 12)):
+        shapes = b.shapes
+        values = [v for v, shape in enumerate(shapes) if len(shape) == 3 and not b.scales[v].wide]
+        x = chance.choice(values)
+        _, h, w = shapes[x]
+        same = [v for v in values if shapes[v][1:] == shapes[x][1:]]
+        match chance.randrange(8):
+            case 0 | 1:
+                k = chance.randint(1, min(3, h, w))
+                op = Conv(
+                    (x,), f"layer{i}", chance.choice([4, 8, 20]), (k, k), (chance.randint(1, 2),) * 2, (k // 2,) * 2
+                )
+                b.layer(op, b.scale(chance.choice([0, None])))
+            case 2:
+                b.put(ReLU((x,), cap=chance.choice([0.0, 0.3, 7.0])))
+            case 3:
+                equal = [v for v in same if b.scales[v] == b.scales[x]]
+                if sum(shapes[v][0] for v in equal) < 200:
+                    b.put(Concat(tuple(chance.choices(equal, k=chance.randint(1, 4)))))
+            case 4:
+                k = chance.randint(1, min(h, w))
+                b.put(MaxPool((x,), (k, k), (chance.randint(1, 3),) * 2, (k // 2,) * 2, ceil=chance.random() < 0.5))
+            case 5:
+                k = chance.randint(1, min(h, w))
+                b.put(AvgPool((x,), (k, k), (chance.randint(1, 3),) * 2, (k // 2,) * 2))
+            case 6:
+                other = chance.choice([v for v in same if shapes[v] == shapes[x]])
+                nearest = max(b.scales[v].exponent for v in (x, other))
+                b.put(Add((x, other)), Scale(nearest + chance.randint(-70, 40), chance.randrange(256)))
+            case _:
+                wide = chance.random() < 0.5
+                scale = b.scales[x]
+                b.put(GlobalAvgPool((x,)), Scale(scale.exponent - 64, wide=True) if wide else scale)
+    return b.finish(chance.choice([v for v, shape in enumerate(b.shapes) if len(shape) == 3]))
+
+
+@needs_engine
+@given(st.integers(0, 10**6))
+@settings(max_examples=60)
+def test_graphs_of_any_shape(seed: int) -> None:
+    model = network(seed)
+    images = Builder(seed, model.preparation.crop).images(2)
+    expected = IntegerRunner(model)(images)
+    data = sqz.encode(model)
+    for path in PATHS:
+        assert np.array_equal(EngineRunner(model, 3, path, data)(images), expected), path
+
+
+def repaired(data: bytearray) -> bytes:
+    data[8:12] = len(data).to_bytes(4, "little")
+    data[12:16] = crc32(bytes(data[16:])).to_bytes(4, "little")
+    return bytes(data)
+
+
+def check_damaged(data: bytes, text_may_differ: bool) -> None:
+    """The engine refuses what Python refuses, and computes what Python computes."""
+    try:
+        model = sqz.decode(data)
+    except FormatError:
+        if not text_may_differ:
+            with pytest.raises(ValueError):  # noqa: PT011 - the messages are tested elsewhere
+                engine._engine.Network(data)
+        return
+    if sum(model.graph.macs()) > 10**7:
+        return
+    images = np.zeros((1, *model.graph.input_shape), np.float32)
+    for path in PATHS:
+        found = EngineRunner(model, 1, path, data)(images)
+        assert not model.scales or np.array_equal(found, IntegerRunner(model)(images))
+
+
+def normalised() -> Model:
+    """Floats in every coding: plain, sparse, shared, both, as levels; local response normalisation; few outputs."""
+    random = np.random.default_rng(6)
+    preparation = Preparation(9, 9, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    ops: tuple[Op, ...] = (
+        Conv((0,), "a", 24, (3, 3), (2, 2), (1, 1)), ReLU((1,)), LRN((2,), 5, 0.1, 0.75, 2.0),
+        LRN((3,), 4, 2.0, 0.5, 1.0),
+        Conv((4,), "b", 40, (2, 2), groups=2), Conv((5,), "c", 6, (1, 1)), ReLU((6,), 2.0),
+        MaxPool((7,), (2, 2), (2, 2)), Flatten((8,)), Linear((9,), "d", 30), Linear((10,), "e", 900),
+    )  # fmt: skip
+    graph = Graph(preparation.shape, ops)
+    weights: dict[str, Weights] = {}
+    for name, shape in graph.weight_shapes().items():
+        bias = random.normal(0, 0.3, shape[0]).astype(np.float32)
+        values = random.normal(0, 0.2, shape).astype(np.float32)
+        if name == "b":
+            values[random.random(shape) < 0.9] = 0
+        weights[name] = Weights(Plain(values), bias)
+        if name in "cde":
+            codebook = np.sort(random.normal(0, 0.2, 30)).astype(np.float32)
+            kept = random.random(shape) < (0.02 if name == "e" else 0.7)
+            weights[name] = Weights(Shared((random.integers(1, 31, shape) * kept).astype(np.uint16), codebook), bias)
+    return Model(graph, weights, preparation)
+
+
+def by_symbols(model: Model) -> bytes:
+    """The file as it was written before there were levels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "_by_levels", lambda weight: bytearray(1 << 20))
+        return sqz.encode(model)
+
+
+def check_floats(model: Model, data: bytes, images: FloatArray) -> None:
+    expected = Runner(model)(images)
+    for path in PATHS:
+        found = EngineRunner(model, 1, path, data)(images)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        assert np.array_equal(EngineRunner(model, 3, path, data)(images), found)
+
+
+@needs_engine
+def test_floats_in_every_coding() -> None:
+    model = normalised()
+    images = np.random.default_rng(0).normal(0, 1, (2, 3, 9, 9)).astype(np.float32)
+    for data in (sqz.encode(model), by_symbols(model)):
+        check_floats(model, data, images)
+
+
+@needs_engine
+@given(st.integers(0, 10**6))
+@settings(max_examples=15)
+def test_graphs_of_floats(seed: int) -> None:
+    model = network(seed).dequantised()
+    check_floats(model, sqz.encode(model), Builder(seed, model.preparation.crop).images(2) / 10)
+
+
+FILES = [sqz.encode(make()) for make in NETWORKS.values()]
+FILES += [sqz.encode(fire().dequantised()), sqz.encode(normalised()), by_symbols(normalised())]
+
+
+@needs_engine
+@given(st.sampled_from(FILES), st.binary(min_size=1, max_size=8), st.integers(0, 2**31), st.booleans())
+@settings(max_examples=300)
+def test_damage_is_refused_or_another_network(file: bytes, damage: bytes, where: int, early: bool) -> None:
+    graph, text = (int.from_bytes(file[at : at + 4], "little") for at in (16, 20))
+    data = bytearray(file)
+    where = 24 + where % ((graph if early else len(data) - 24) - len(damage))
+    data[where : where + len(damage)] = damage
+    check_damaged(repaired(data), where + len(damage) > 24 + graph and where < 24 + graph + text)
+
+
+@needs_engine
+@given(st.sampled_from(FILES), st.integers(0, 2**31))
+@settings(max_examples=100)
+def test_a_file_that_was_cut_is_refused(file: bytes, where: int) -> None:
+    cut = bytearray(file[: where % len(file)])
+    for data in (bytes(cut), repaired(cut) if len(cut) >= 24 else b"", file + b"\0"):
+        with pytest.raises(ValueError):  # noqa: PT011
+            engine._engine.Network(data)
+
+
+@needs_engine
+def test_headers_are_refused_by_name() -> None:
+    file = FILES[0]
+    for at, value, match in ((0, 0, "not a"), (4, 9, "version"), (5, 2, "version"), (30, file[30] ^ 1, "bytes that")):
+        data = bytearray(file)
+        data[at] = value
+        with pytest.raises(ValueError, match=match):
+            engine._engine.Network(bytes(data))
+    with pytest.raises(ValueError, match="no path 'neon'"):
+        engine._engine.Network(file, "neon")
+
+
+@needs_engine
+def test_buffers_of_another_size_are_refused() -> None:
+    model = fire()
+    network, images = engine._engine.Network(sqz.encode(model)), Builder(0, 13).images(2)
+    for logits, threads in (
+        (np.zeros(21, np.float32), 1),
+        (np.zeros(43, np.float32), 1),
+        (np.zeros(42, np.float32), 0),
+    ):
+        with pytest.raises(ValueError, match="buffers"):
+            network.run(images, logits, threads)
+    with pytest.raises(ValueError, match="images of"):
+        EngineRunner(model)(images[:, :, 1:])
+    assert EngineRunner(model)(images[:0]).shape == (0, 21)
+
+
+@needs_engine
+def test_many_threads_may_use_one_network() -> None:
+    model = fire()
+    images = Builder(0, 13).images(8)
+    expected, run = IntegerRunner(model)(images), EngineRunner(model, 2)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: run(images[i % 8 : i % 8 + 1])[0], range(64)))
+    assert all(np.array_equal(row, expected[i % 8]) for i, row in enumerate(found))
+
+
+@needs_engine
+def test_the_engine_runs_what_it_can() -> None:
+    model = fire()
+    fastest = runner(model)
+    assert isinstance(fastest, EngineRunner)
+    assert fastest.path == PATHS[-1]
+    assert isinstance(runner(model, path=NUMPY), IntegerRunner)
+    assert isinstance(runner(model, path="reference"), EngineRunner)
+    floats = model.dequantised()
+    assert not isinstance(runner(floats), EngineRunner)
+    assert isinstance(runner(floats, data=sqz.encode(floats)), EngineRunner)
+
+
+@needs_engine
+def test_the_benchmark_measures_ours_and_what_else_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "runtime.py"
+    spec = importlib.util.spec_from_file_location("runtime_benchmark", path)
+    assert spec
+    assert spec.loader
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(benchmark, "RUNS", 1)
+    monkeypatch.setattr(benchmark, "installed", lambda *names: False)
+    found = benchmark.measure(fire(), threads=1, rounds=1)
+    assert {name.split()[0] for name in found} == {"squeezenet", "PyTorch"}
+    assert min(found.values()) > 0
+
+
+def test_without_the_engine_everything_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PATHS", ())
+    assert isinstance(runner(fire()), IntegerRunner)
