@@ -197,9 +197,10 @@ def test_random_bytes_give_levels_or_a_format_error(stream: bytes, shape: tuple[
     assert isinstance(found, type) or (len(found) == prod(shape) and max(map(abs, found)) <= LARGEST)
 
 
-@given(st.integers(0, 8 * len(STREAM) - 1))
+@given(st.integers(0, 8 * (len(STREAM) - 4) - 1))
 @settings(max_examples=40)
 def test_a_flipped_bit_gives_other_levels_or_a_format_error(bit: int) -> None:
+    """But for the last word, of which any value within the coder's last interval says the same."""
     damaged = bytearray(STREAM)
     damaged[bit // 8] ^= 1 << bit % 8
     assert outcome(framed(bytes(damaged)), SOME.shape) != SOME.ravel().tolist()
