@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
 
 CLOSE = 0.01  # a size is met when it is at most this share below it
-TRIES = 5
+TRIES = 7
+SLOPE = 0.12  # of the logarithm of the size, an octave of the trade: what most networks lose
 TRIMS = 12
 
 COARSE = 0.2  # the step of a layer in standard deviations of its weights that the search for a size begins with
@@ -98,12 +100,15 @@ def _first(known: Prepared) -> float:
 
 
 def _next(seen: list[tuple[float, int, IntegerNetwork]], wanted: float) -> float:
-    """The next trade (its logarithm) to try: size falls about straight with it."""
-    octaves, size, _ = seen[-1]
-    slope = -0.11 * size  # bytes an octave: what most networks lose
-    if len(seen) > 1 and seen[-2][1] != size and seen[-2][0] != octaves:
-        slope = min(-0.02 * size, (size - seen[-2][1]) / (octaves - seen[-2][0]))
-    return octaves + max(-8.0, min(8.0, (0.995 * wanted - size) / slope))
+    """The next trade (its logarithm) to try: the logarithm of the size falls about straight with it."""
+    goal = log(0.995 * wanted)
+    sizes = [(octaves, log(size)) for octaves, size, _ in seen]
+    larger, smaller = [s for s in sizes if s[1] > goal], [s for s in sizes if s[1] <= goal]
+    if larger and smaller:
+        (low, above), (high, below) = max(larger), min(smaller)
+        return low + (high - low) * min(0.9, max(0.1, (above - goal) / (above - below)))
+    octaves, size = sizes[-1]
+    return octaves + max(-8.0, min(8.0, (size - goal) / SLOPE))
 
 
 def learn_to_size(
