@@ -37,8 +37,8 @@ CURVATURE_IMAGES = 256
 STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
 
-CLOSE = 0.01  # a size is met when it is at most this share below it
-TRIES = 7
+CLOSE = 0.004  # a size is met when it is at most this share below it
+TRIES = 8
 SLOPE = 0.12  # of the logarithm of the size, an octave of the trade: what most networks lose
 TRIMS = 12
 
