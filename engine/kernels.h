@@ -34,6 +34,7 @@ typedef struct {
 typedef struct sqz_kernels {
     uint32_t lanes, depth;
     uint32_t bytes; /* of an activation and of a weight, as they are multiplied: 2 where a product needs 16 bits */
+    int32_t centre; /* what `multiply` takes from every activation, where it has to be signed */
     uint32_t places[SQZ_VECTORS + 1]; /* most places of a tile of so many vectors */
 
     /* sums (places, vectors x lanes) of a tile, beginning with its starts: int32_t, or float */
