@@ -1,9 +1,26 @@
 /* Which paths there are, and which of them this machine has. */
 #include "kernels.h"
 
+#if defined(SQZ_ARM) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+#ifdef SQZ_ARM
+static int has_dot_product(void)
+{
+#if defined(__ARM_FEATURE_DOTPROD) /* it is all compiled for such machines: Apple's */
+    return 1;
+#elif defined(__linux__)
+    return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* HWCAP_ASIMDDP */
+#else
+    return 0;
+#endif
+}
+#endif
+
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni", "neon", "neondot"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -19,6 +36,10 @@ int sqz_has_path(sqz_path path)
     case SQZ_AVX512VNNI:
         return __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
                __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+#endif
+#ifdef SQZ_ARM
+    case SQZ_NEON: return 1;
+    case SQZ_NEONDOT: return has_dot_product();
 #endif
     default:
         return 0;
@@ -38,6 +59,10 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #ifdef SQZ_X86
     if (path == SQZ_AVX2) return floats ? &sqz_avx2_floats : &sqz_avx2;
     if (path == SQZ_AVX512VNNI) return floats ? &sqz_avx512_floats : &sqz_avx512vnni;
+#endif
+#ifdef SQZ_ARM
+    if (path == SQZ_NEON || path == SQZ_NEONDOT)
+        return floats ? &sqz_neon_floats : path == SQZ_NEON ? &sqz_neon : &sqz_neondot;
 #endif
     return floats ? &sqz_scalar_floats : &sqz_scalar;
 }

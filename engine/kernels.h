@@ -60,6 +60,10 @@ extern const sqz_kernels sqz_scalar, sqz_scalar_floats;
 #define SQZ_X86 1
 extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512_floats;
 #endif
+#if defined(__AARCH64EL__) && defined(__ARM_NEON)
+#define SQZ_ARM 1
+extern const sqz_kernels sqz_neon, sqz_neon_floats, sqz_neondot;
+#endif
 
 /* NULL for the reference, and for what this machine has not. */
 const sqz_kernels *sqz_kernels_of(sqz_path path, int floats);
