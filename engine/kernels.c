@@ -20,7 +20,7 @@ static int has_dot_product(void)
 
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni", "neon", "neondot"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni", "neon", "neondot", "simd128"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -40,6 +40,9 @@ int sqz_has_path(sqz_path path)
 #ifdef SQZ_ARM
     case SQZ_NEON: return 1;
     case SQZ_NEONDOT: return has_dot_product();
+#endif
+#ifdef __wasm_simd128__
+    case SQZ_SIMD128: return 1;
 #endif
     default:
         return 0;
@@ -63,6 +66,9 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #ifdef SQZ_ARM
     if (path == SQZ_NEON || path == SQZ_NEONDOT)
         return floats ? &sqz_neon_floats : path == SQZ_NEON ? &sqz_neon : &sqz_neondot;
+#endif
+#ifdef __wasm_simd128__
+    if (path == SQZ_SIMD128) return floats ? &sqz_simd128_floats : &sqz_simd128;
 #endif
     return floats ? &sqz_scalar_floats : &sqz_scalar;
 }

@@ -64,6 +64,9 @@ extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512_f
 #define SQZ_ARM 1
 extern const sqz_kernels sqz_neon, sqz_neon_floats, sqz_neondot;
 #endif
+#ifdef __wasm_simd128__
+extern const sqz_kernels sqz_simd128, sqz_simd128_floats;
+#endif
 
 /* NULL for the reference, and for what this machine has not. */
 const sqz_kernels *sqz_kernels_of(sqz_path path, int floats);

@@ -38,6 +38,7 @@ typedef enum {
     SQZ_AVX512VNNI,
     SQZ_NEON,
     SQZ_NEONDOT,
+    SQZ_SIMD128, /* of WebAssembly */
     SQZ_PATHS
 } sqz_path;
 

@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,17 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("processor", "paths"), [("cortex-a72", ["neon"]), ("max", ["neon", "neondot"])])
 def test_arm(arm: Path, processor: str, paths: list[str], tmp_path: Path) -> None:
     check(["qemu-aarch64", "-cpu", processor], arm, tmp_path, ["reference", "scalar", *paths])
+
+
+@pytest.fixture(scope="module")
+def webassembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if find_spec("ziglang") is None or shutil.which("node") is None:
+        pytest.skip("needs node, and a compiler: pip install ziglang")
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-msimd128"]
+    return build(compiler, tmp_path_factory.mktemp("wasm") / "engine_driver.wasm")
+
+
+@pytest.mark.slow  # a minute for the compiler's own library, the first time
+def test_webassembly(webassembly: Path, tmp_path: Path) -> None:
+    node = ["node", "--no-warnings", str(ROOT / "tests" / "wasi.mjs")]
+    check(node, webassembly, tmp_path, ["reference", "scalar", "simd128"])
