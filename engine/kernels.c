@@ -1,14 +1,14 @@
 /* Which paths there are, and which of them this machine has. */
 #include "kernels.h"
 
-#if defined(SQZ_ARM) && defined(__linux__)
+#if defined(SQZ_ARM_DOT) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
-#ifdef SQZ_ARM
+#ifdef SQZ_ARM_DOT
 static int has_dot_product(void)
 {
-#if defined(__ARM_FEATURE_DOTPROD) /* it is all compiled for such machines: Apple's */
+#if defined(__ARM_FEATURE_DOTPROD) /* the whole engine is for such machines, as on Apple's */
     return 1;
 #elif defined(__linux__)
     return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* HWCAP_ASIMDDP */
@@ -39,6 +39,8 @@ int sqz_has_path(sqz_path path)
 #endif
 #ifdef SQZ_ARM
     case SQZ_NEON: return 1;
+#endif
+#ifdef SQZ_ARM_DOT
     case SQZ_NEONDOT: return has_dot_product();
 #endif
 #ifdef __wasm_simd128__
@@ -64,8 +66,10 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
     if (path == SQZ_AVX512VNNI) return floats ? &sqz_avx512_floats : &sqz_avx512vnni;
 #endif
 #ifdef SQZ_ARM
-    if (path == SQZ_NEON || path == SQZ_NEONDOT)
-        return floats ? &sqz_neon_floats : path == SQZ_NEON ? &sqz_neon : &sqz_neondot;
+    if (path == SQZ_NEON) return floats ? &sqz_neon_floats : &sqz_neon;
+#endif
+#ifdef SQZ_ARM_DOT
+    if (path == SQZ_NEONDOT) return floats ? &sqz_neon_floats : &sqz_neondot;
 #endif
 #ifdef __wasm_simd128__
     if (path == SQZ_SIMD128) return floats ? &sqz_simd128_floats : &sqz_simd128;

@@ -62,7 +62,12 @@ extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512_f
 #endif
 #if defined(__AARCH64EL__) && defined(__ARM_NEON)
 #define SQZ_ARM 1
-extern const sqz_kernels sqz_neon, sqz_neon_floats, sqz_neondot;
+extern const sqz_kernels sqz_neon, sqz_neon_floats;
+/* Older compilers cannot use instructions in one function that the others must do without. */
+#if defined(__ARM_FEATURE_DOTPROD) || __GNUC__ >= 8 || __clang_major__ >= 17
+#define SQZ_ARM_DOT 1
+extern const sqz_kernels sqz_neondot;
+#endif
 #endif
 #ifdef __wasm_simd128__
 extern const sqz_kernels sqz_simd128, sqz_simd128_floats;

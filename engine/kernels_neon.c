@@ -9,11 +9,6 @@
 #include "loops.h"
 
 #define INLINE __attribute__((always_inline)) static inline
-#ifdef __ARM_FEATURE_DOTPROD
-#define DOT_TARGET
-#else
-#define DOT_TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
-#endif
 
 enum { LANES = 8, DEPTH = 4, CENTRE = 128, GROUPS = 4 /* of activations in 16 bytes */ };
 
@@ -140,6 +135,13 @@ const sqz_kernels sqz_neon = {
     LANES, DEPTH, 1, CENTRE, {0, 6, 3, 2, 2}, multiply, rescale, widen, maximum, total, weigh, add, enter,
 };
 
+#ifdef SQZ_ARM_DOT
+#ifdef __ARM_FEATURE_DOTPROD
+#define DOT_TARGET
+#else
+#define DOT_TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+
 /* Four sums, each of the products of group `g` and of one lane's weights. */
 DOT_TARGET INLINE int32x4_t dot_products(int32x4_t sum, int8x16_t weights, int8x16_t groups, const uint32_t g)
 {
@@ -199,6 +201,7 @@ DOT_TARGET static void multiply_dot(const sqz_tile *t, void *sums)
 const sqz_kernels sqz_neondot = {
     LANES, DEPTH, 1, CENTRE, {0, 8, 6, 4, 3}, multiply_dot, rescale, widen, maximum, total, weigh, add, enter,
 };
+#endif
 
 /* The same for floats, in the order of the window: a sum does not depend on the tile in which it stands. */
 INLINE void tile_floats(const sqz_tile *t, float *sums, const uint32_t halves, const uint32_t places)
