@@ -1,9 +1,26 @@
 /* Which paths there are, and which of them this machine has. */
 #include "kernels.h"
 
+#if defined(SQZ_ARM_DOT) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+#ifdef SQZ_ARM_DOT
+static int has_dot_product(void)
+{
+#if defined(__ARM_FEATURE_DOTPROD) /* the whole engine is for such machines, as on Apple's */
+    return 1;
+#elif defined(__linux__)
+    return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* HWCAP_ASIMDDP */
+#else
+    return 0;
+#endif
+}
+#endif
+
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni", "neon", "neondot", "simd128"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -19,6 +36,15 @@ int sqz_has_path(sqz_path path)
     case SQZ_AVX512VNNI:
         return __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
                __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+#endif
+#ifdef SQZ_ARM
+    case SQZ_NEON: return 1;
+#endif
+#ifdef SQZ_ARM_DOT
+    case SQZ_NEONDOT: return has_dot_product();
+#endif
+#ifdef __wasm_simd128__
+    case SQZ_SIMD128: return 1;
 #endif
     default:
         return 0;
@@ -38,6 +64,15 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #ifdef SQZ_X86
     if (path == SQZ_AVX2) return floats ? &sqz_avx2_floats : &sqz_avx2;
     if (path == SQZ_AVX512VNNI) return floats ? &sqz_avx512_floats : &sqz_avx512vnni;
+#endif
+#ifdef SQZ_ARM
+    if (path == SQZ_NEON) return floats ? &sqz_neon_floats : &sqz_neon;
+#endif
+#ifdef SQZ_ARM_DOT
+    if (path == SQZ_NEONDOT) return floats ? &sqz_neon_floats : &sqz_neondot;
+#endif
+#ifdef __wasm_simd128__
+    if (path == SQZ_SIMD128) return floats ? &sqz_simd128_floats : &sqz_simd128;
 #endif
     return floats ? &sqz_scalar_floats : &sqz_scalar;
 }

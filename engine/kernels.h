@@ -34,6 +34,7 @@ typedef struct {
 typedef struct sqz_kernels {
     uint32_t lanes, depth;
     uint32_t bytes; /* of an activation and of a weight, as they are multiplied: 2 where a product needs 16 bits */
+    int32_t centre; /* what `multiply` takes from every activation, where it has to be signed */
     uint32_t places[SQZ_VECTORS + 1]; /* most places of a tile of so many vectors */
 
     /* sums (places, vectors x lanes) of a tile, beginning with its starts: int32_t, or float */
@@ -58,6 +59,18 @@ extern const sqz_kernels sqz_scalar, sqz_scalar_floats;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SQZ_X86 1
 extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512_floats;
+#endif
+#if defined(__AARCH64EL__) && defined(__ARM_NEON)
+#define SQZ_ARM 1
+extern const sqz_kernels sqz_neon, sqz_neon_floats;
+/* Older compilers cannot use instructions in one function that the others must do without. */
+#if defined(__ARM_FEATURE_DOTPROD) || __GNUC__ >= 8 || __clang_major__ >= 17
+#define SQZ_ARM_DOT 1
+extern const sqz_kernels sqz_neondot;
+#endif
+#endif
+#ifdef __wasm_simd128__
+extern const sqz_kernels sqz_simd128, sqz_simd128_floats;
 #endif
 
 /* NULL for the reference, and for what this machine has not. */

@@ -89,7 +89,7 @@ SQZ_TARGET static void widen(void *line, const uint8_t *x, size_t n)
 }
 
 const sqz_kernels sqz_avx2 = {
-    LANES, DEPTH, 2, {0, 8, 6, 4, 3}, multiply, rescale, widen, maximum, total, weigh, add, enter,
+    LANES, DEPTH, 2, 0, {0, 8, 6, 4, 3}, multiply, rescale, widen, maximum, total, weigh, add, enter,
 };
 
 /* The same for floats, in the order of the window: a sum does not depend on the tile in which it stands. */
@@ -139,6 +139,6 @@ SQZ_TARGET static void multiply_floats(const sqz_tile *t, void *sums)
 /* clang-format on */
 
 const sqz_kernels sqz_avx2_floats = {
-    LANES, 1, 4, {0, 8, 6, 4, 2}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    LANES, 1, 4, 0, {0, 8, 6, 4, 2}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 };
 #endif

@@ -38,7 +38,7 @@ static void widen(void *line, const uint8_t *x, size_t n)
 }
 
 const sqz_kernels sqz_scalar = {
-    LANES, DEPTH, 1, {0, 8, 8, 8, 8}, multiply, rescale, widen, maximum, total, weigh, add, enter,
+    LANES, DEPTH, 1, 0, {0, 8, 8, 8, 8}, multiply, rescale, widen, maximum, total, weigh, add, enter,
 };
 
 static void multiply_floats(const sqz_tile *t, void *out)
@@ -57,5 +57,5 @@ static void multiply_floats(const sqz_tile *t, void *out)
 }
 
 const sqz_kernels sqz_scalar_floats = {
-    LANES, 1, 4, {0, 8, 8, 8, 8}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    LANES, 1, 4, 0, {0, 8, 8, 8, 8}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 };

@@ -133,13 +133,14 @@ static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *w
 /* What the sums of each output begin with. Padding holds the zero of the input, which so counts as nothing. */
 static void lay_out_starts(const sqz_network *network, const sqz_op *op, const layer *l, int32_t zero)
 {
+    const int32_t left = zero - network->kernels->centre; /* of the zero in what is multiplied */
     const sqz_layout layout = sqz_layout_of(network, op);
     const size_t padded = (size_t)layout.vectors * network->kernels->lanes;
     int32_t *starts = (int32_t *)(void *)(network->weights + op->starts);
     memset(starts, 0, op->groups * padded * sizeof *starts);
     for (size_t o = 0; o < op->out; o++) {
         int32_t *start = starts + o / layout.outputs * padded + o % layout.outputs;
-        for (size_t i = 0; i < l->each; i++) *start -= zero * l->levels[o * l->each + i];
+        for (size_t i = 0; i < l->each; i++) *start -= left * l->levels[o * l->each + i];
     }
 }
 

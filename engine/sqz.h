@@ -31,7 +31,16 @@ enum {
 
 /* How a network is computed. An integer network gives the same logits on every path, to the bit. One of floats gives
  * the same bits run after run, for any number of threads; paths differ by some millionths of the largest logit. */
-typedef enum { SQZ_REFERENCE, SQZ_SCALAR, SQZ_AVX2, SQZ_AVX512VNNI, SQZ_PATHS } sqz_path;
+typedef enum {
+    SQZ_REFERENCE,
+    SQZ_SCALAR,
+    SQZ_AVX2,
+    SQZ_AVX512VNNI,
+    SQZ_NEON,
+    SQZ_NEONDOT,
+    SQZ_SIMD128, /* of WebAssembly */
+    SQZ_PATHS
+} sqz_path;
 
 const char *sqz_path_name(sqz_path path);
 int sqz_has_path(sqz_path path); /* on this machine */
