@@ -37,4 +37,5 @@ class ArrayNetwork:
         if given.dtype != np.float32 or given.size == 0:
             raise ValueError(f"no float32 images for a network that reads {self._preparation.shape}")
         shaped = given.reshape(-1, *self._preparation.shape) if given.ndim == 1 else given
-        return self._run(shaped).data
+        logits = self._run(shaped)
+        return logits.data.cast("B").cast("f", logits.shape)

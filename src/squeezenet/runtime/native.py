@@ -36,7 +36,7 @@ class NativeNetwork:
 
     def see(self, image: Image) -> list[float]:
         """The logits of an image from `open_image`."""
-        return self.logits(self.prepare(image)).cast("B").cast("f").tolist()
+        return list(self.logits(self.prepare(image)).cast("B").cast("f"))
 
     def prepare(self, image: Image) -> "memoryview[float]":
         """The input of the network as float32 in a row, every bit as `runtime.image.prepare` gives it."""
