@@ -44,12 +44,16 @@ def installed_bytes(python: Path) -> dict[str, int]:
 
 
 def once(command: Sequence[str | Path]) -> tuple[float, float]:
-    """Milliseconds from start to end of a process, and its peak resident memory in MB (10^6 bytes)."""
+    """Milliseconds to a process's first line, or its end if it prints none; its peak resident memory in MB (10^6)."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout
+    process.stdout.readline()
     milliseconds = 1000 * (time.perf_counter() - start)
+    process.stdout.read()
+    process.stdout.close()
+    _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{shlex.join(map(str, command))}: failed")

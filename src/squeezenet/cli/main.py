@@ -65,11 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(name: str, verb: ModuleType) -> argparse.ArgumentParser:
     summary = VERBS[name]
-    parser = argparse.ArgumentParser(f"squeezenet {name}", description=f"{summary[0].upper()}{summary[1:]}.")
+    described = f"{summary[0].upper()}{summary[1:]}."
+    parser = argparse.ArgumentParser(f"squeezenet {name}", description=described, formatter_class=_formatter)
     verb.configure(parser)
     parser.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Made for every argument, where argparse's own asks `shutil` for the width, which loads three decompressors."""
+    columns = os.get_terminal_size().columns if sys.__stdout__ and sys.__stdout__.isatty() else 80
+    return argparse.HelpFormatter(prog, width=columns - 2)
 
 
 def _load(name: str) -> ModuleType:
