@@ -69,7 +69,8 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
                     "scale the image down first"
                 )
             image.load()
-            return _eight_bit(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # which copies only what must be turned
+            return _eight_bit(image)
 
 
 def cut(image: Image.Image, preparation: "Preparation | Framing") -> Image.Image:
