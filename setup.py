@@ -11,6 +11,7 @@ engine = Extension(
     depends=sorted(glob("engine/*.h")),
     include_dirs=["engine"],
     libraries=[] if sys.platform == "win32" else ["m"],
+    extra_compile_args=[] if sys.platform == "win32" else ["-g0"],  # an eighth of the size
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     py_limited_api=True,
     optional=True,

@@ -2,12 +2,13 @@
 #include "graph.h"
 #include "kernels.h"
 #include "plan.h"
+#include "text.h"
 
 enum { HEADER = 24, CHECKED = 16, INTEGER = 1 };
 #define LARGEST_FILE (UINT32_C(1) << 30)
 
 typedef struct {
-    sqz_cursor graph, weights;
+    sqz_cursor graph, text, weights;
     int integer;
 } sections;
 
@@ -33,8 +34,10 @@ static int find_sections(const uint8_t *file, size_t bytes, sections *found)
     const size_t graph = sqz_little(file + 16), text = sqz_little(file + 20), left = bytes - HEADER;
     if (graph > left || text > left - graph) return SQZ_TRUNCATED;
     const sqz_cursor first = {file + HEADER, file + HEADER + graph, SQZ_OK};
-    const sqz_cursor last = {first.end + text, file + bytes, SQZ_OK};
+    const sqz_cursor second = {first.end, first.end + text, SQZ_OK};
+    const sqz_cursor last = {second.end, file + bytes, SQZ_OK};
     found->graph = first;
+    found->text = second;
     found->weights = last;
     found->integer = file[5] & INTEGER;
     return SQZ_OK;
@@ -105,6 +108,33 @@ void sqz_image_shape(const sqz_network *network, uint32_t shape[3])
 uint32_t sqz_classes(const sqz_network *network)
 {
     return network->values[network->count].channels;
+}
+
+uint32_t sqz_layers(const sqz_network *network)
+{
+    uint32_t layers = 0;
+    for (uint32_t i = 0; i < network->count; i++) layers += (uint32_t)sqz_is_layer(network->ops + i);
+    return layers;
+}
+
+const sqz_preparation *sqz_preparation_of(const sqz_network *network)
+{
+    return &network->preparation;
+}
+
+int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length)
+{
+    sections found;
+    const int status = find_sections(file, bytes, &found);
+    if (status == SQZ_OK) *length = sqz_text_length(&found.text);
+    return status == SQZ_OK ? found.text.status : status;
+}
+
+int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text)
+{
+    sections found;
+    const int status = find_sections(file, bytes, &found);
+    return status == SQZ_OK ? sqz_text_unpack(found.text, text) : status;
 }
 
 sqz_needs sqz_ask(const sqz_network *network, unsigned parts)

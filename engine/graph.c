@@ -94,19 +94,21 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
     return op;
 }
 
-/* The preparation of images, of which only the shape is needed here. Returns the number of operations. */
-static uint32_t take_start(sqz_cursor *c, sqz_value *image)
+/* The preparation of images. Returns the number of operations. */
+static uint32_t take_start(sqz_cursor *c, sqz_preparation *p)
 {
-    uint32_t resize = sqz_take_varint(c, MOST_SIDE), crop = sqz_take_varint(c, MOST_SIDE);
-    sqz_take_varint(c, 1);
-    uint32_t channels = sqz_take_varint(c, 2) == 2 ? 1 : 3;
-    for (uint32_t i = 0; i < channels; i++) sqz_take_float(c);
-    for (uint32_t i = 0; i < channels; i++)
-        if (!(sqz_take_float(c) > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
-    if (crop < 1 || crop > resize) sqz_fail(c, SQZ_BAD_GRAPH);
-    memset(image, 0, sizeof *image);
-    image->channels = channels;
-    image->height = image->width = crop;
+    memset(p, 0, sizeof *p);
+    p->resize = sqz_take_varint(c, MOST_SIDE);
+    p->crop = sqz_take_varint(c, MOST_SIDE);
+    p->shorter = sqz_take_varint(c, 1) == 1;
+    p->channels = (sqz_channels)sqz_take_varint(c, SQZ_L);
+    const uint32_t channels = sqz_channel_count(p);
+    for (uint32_t i = 0; i < channels; i++) p->mean[i] = sqz_take_float(c);
+    for (uint32_t i = 0; i < channels; i++) {
+        p->std[i] = sqz_take_float(c);
+        if (!(p->std[i] > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
+    }
+    if (p->crop < 1 || p->crop > p->resize) sqz_fail(c, SQZ_BAD_GRAPH);
     uint32_t count = sqz_take_varint(c, LARGEST);
     if (count > MOST_OPS) sqz_fail(c, SQZ_LIMIT);
     if (count == 0) sqz_fail(c, SQZ_BAD_GRAPH);
@@ -115,8 +117,8 @@ static uint32_t take_start(sqz_cursor *c, sqz_value *image)
 
 int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs)
 {
-    sqz_value image;
-    *ops = take_start(&c, &image);
+    sqz_preparation preparation;
+    *ops = take_start(&c, &preparation);
     *inputs = 0;
     for (uint32_t i = 0; i < *ops && c.status == SQZ_OK; i++) *inputs += take_op(&c, i + 1, NULL).inputs;
     if (c.at != c.end) sqz_fail(&c, SQZ_TRAILING);
@@ -237,7 +239,11 @@ static int limits(const sqz_network *network, size_t file_bytes)
 int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
 {
     uint32_t from = 0;
-    take_start(&c, network->values);
+    sqz_value *image = network->values;
+    take_start(&c, &network->preparation);
+    memset(image, 0, sizeof *image);
+    image->channels = sqz_channel_count(&network->preparation);
+    image->height = image->width = network->preparation.crop;
     for (uint32_t i = 0; i < network->count; i++) {
         sqz_op *op = network->ops + i;
         *op = take_op(&c, i + 1, network->inputs + from);

@@ -8,7 +8,7 @@
 /* How many operations, and how many inputs they have together. */
 int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs);
 
-/* Fill `network->ops`, `values` and `inputs`, for which there is memory, and check everything but scales. */
+/* Fill `network->preparation`, `ops`, `values` and `inputs`, for which there is memory, and check everything but scales. */
 int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network);
 
 /* Fill the scales of all values and check that they go together. */

@@ -6,7 +6,7 @@
 
 enum { SQZ_ALPHABET = 65536, SQZ_LONGEST_CODE = 15 };
 
-/* A stream that is being read. `order` is the caller's: SQZ_ALPHABET entries. */
+/* A stream that is being read. `order` is the caller's: as many entries as the alphabet has. */
 typedef struct {
     uint16_t *order; /* symbols by (length, symbol) */
     const uint8_t *bytes;
@@ -15,7 +15,7 @@ typedef struct {
     int single;                            /* one symbol alone, which has no codes */
 } sqz_symbols;
 
-/* Begin to read `count` symbols below `alphabet`. `lengths`: SQZ_ALPHABET bytes to work in. */
+/* Begin to read `count` symbols below `alphabet`. `lengths`: a byte for each of them to work in. */
 void sqz_symbols_open(sqz_cursor *c, sqz_symbols *s, uint64_t count, uint32_t alphabet, uint8_t *lengths);
 
 /* The next symbol; no more than were asked for. */

@@ -78,6 +78,7 @@ typedef struct {
 struct sqz_network {
     const struct sqz_kernels *kernels; /* NULL: the reference */
     int floats;                        /* no integer network */
+    sqz_preparation preparation;       /* of an image */
     uint32_t count, reads;             /* operations; inputs of all of them together */
     sqz_op *ops;
     sqz_value *values;
@@ -90,6 +91,11 @@ struct sqz_network {
 static inline const sqz_value *sqz_source(const sqz_network *network, const sqz_op *op)
 {
     return network->values + network->inputs[op->from];
+}
+
+static inline uint32_t sqz_channel_count(const sqz_preparation *preparation)
+{
+    return preparation->channels == SQZ_L ? 1 : 3;
 }
 
 static inline int sqz_is_layer(const sqz_op *op)

@@ -1,5 +1,5 @@
 /* `squeezenet._engine`: the engine for Python, by the stable ABI of 3.11. Written for `squeezenet.sqz.levels` and
- * `squeezenet.runtime.engine` alone, which check what users may get wrong; here only what could touch foreign memory is
+ * `squeezenet.runtime` alone, which check what users may get wrong; here only what could touch foreign memory is
  * checked. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -104,18 +104,29 @@ typedef struct {
     sqz_path path;
 } Network;
 
-static const char *message(int status)
+/* Raise the error of `squeezenet.errors` that names the damage. */
+static void raise_damage(int status)
 {
-    switch (status) {
-    case SQZ_NOT_SQZ: return "not a .sqz file";
-    case SQZ_VERSION: return "a version or a flag that this engine does not know";
-    case SQZ_CHECKSUM: return "not the bytes that were written";
-    case SQZ_BAD_GRAPH: return "a graph that no writer could have written";
-    case SQZ_LIMIT: return "more memory or time than a file of its size may ask for";
-    case SQZ_TRUNCATED: return "the file, or a stream in it, ends too early";
-    case SQZ_TRAILING: return "the file, or a stream in it, goes on after its end";
-    default: return "a stream that contradicts itself or the graph";
-    }
+    static const struct {
+        int status;
+        const char *name, *message;
+    } kinds[] = {
+        {SQZ_NOT_SQZ, "NotSqz", "not a .sqz file: it does not begin with the magic bytes"},
+        {SQZ_VERSION, "UnsupportedVersion", "a version or a flag that this engine does not know: upgrade squeezenet"},
+        {SQZ_CHECKSUM, "ChecksumMismatch", "not the bytes that were written; fetch the file again"},
+        {SQZ_BAD_GRAPH, "BadGraph", "a graph that no writer could have written"},
+        {SQZ_LIMIT, "LimitExceeded", "more memory or time than a file of its size may ask for"},
+        {SQZ_TRUNCATED, "Truncated", "the file, or a stream in it, ends too early; fetch it again"},
+        {SQZ_TRAILING, "TrailingBytes", "the file, or a stream in it, goes on after its end"},
+        {SQZ_BAD_STREAM, "BadStream", "a stream contradicts itself or the graph"},
+    };
+    size_t i = 0;
+    while (kinds[i].status != status && kinds[i].status != SQZ_BAD_STREAM) i++;
+    PyObject *errors = PyImport_ImportModule("squeezenet.errors");
+    PyObject *type = errors != NULL ? PyObject_GetAttrString(errors, kinds[i].name) : NULL;
+    if (type != NULL) PyErr_SetString(type, kinds[i].message);
+    Py_XDECREF(type);
+    Py_XDECREF(errors);
 }
 
 /* SQZ_OK, another status, or 1 without memory. */
@@ -158,7 +169,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *keywo
             if (status == 1)
                 PyErr_NoMemory();
             else
-                PyErr_SetString(PyExc_ValueError, message(status));
+                raise_damage(status);
             Py_CLEAR(self);
         }
     }
@@ -264,6 +275,26 @@ static PyObject *network_run(PyObject *object, PyObject *args)
     return result;
 }
 
+static PyObject *network_normalise(PyObject *object, PyObject *args)
+{
+    const sqz_network *network = ((Network *)object)->network;
+    Py_buffer pixels, image;
+    uint32_t shape[3];
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(args, "y*w*", &pixels, &image)) return NULL;
+    sqz_image_shape(network, shape);
+    const size_t size = (size_t)shape[0] * shape[1] * shape[2];
+    if ((size_t)pixels.len != size || (size_t)image.len != size * sizeof(float))
+        PyErr_SetString(PyExc_ValueError, "the buffers are not those of the pixels and floats of one image");
+    else {
+        sqz_normalise(network, pixels.buf, image.buf);
+        result = Py_NewRef(Py_None);
+    }
+    PyBuffer_Release(&image);
+    PyBuffer_Release(&pixels);
+    return result;
+}
+
 static PyObject *network_path(PyObject *self, void *unused)
 {
     (void)unused;
@@ -277,13 +308,46 @@ static PyObject *network_memory(PyObject *self, void *unused)
     return Py_BuildValue("(nnn)", (Py_ssize_t)needs.weights, (Py_ssize_t)needs.decoding, (Py_ssize_t)needs.running);
 }
 
+static PyObject *network_shape(PyObject *self, void *unused)
+{
+    uint32_t shape[3];
+    (void)unused;
+    sqz_image_shape(((Network *)self)->network, shape);
+    return Py_BuildValue("(III)", shape[0], shape[1], shape[2]);
+}
+
+static PyObject *network_classes(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLong(sqz_classes(((Network *)self)->network));
+}
+
+static PyObject *network_layers(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLong(sqz_layers(((Network *)self)->network));
+}
+
+static PyObject *network_framing(PyObject *self, void *unused)
+{
+    static const char *const channels[] = {"RGB", "BGR", "L"};
+    const sqz_preparation *p = sqz_preparation_of(((Network *)self)->network);
+    (void)unused;
+    return Py_BuildValue("(IIss)", p->resize, p->crop, p->shorter ? "shorter" : "stretch", channels[p->channels]);
+}
+
 static PyMethodDef network_methods[] = {
+    {"normalise", network_normalise, METH_VARARGS, "normalise(pixels, image): fill a float32 image from bytes"},
     {"run", network_run, METH_VARARGS, "run(images, logits, threads): fill float32 logits from float32 images"},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef network_attributes[] = {
     {"path", network_path, NULL, "how it is computed", NULL},
+    {"shape", network_shape, NULL, "of an image: channels, height, width", NULL},
+    {"classes", network_classes, NULL, "how many logits", NULL},
+    {"layers", network_layers, NULL, "how many operations have weights, and a name", NULL},
+    {"framing", network_framing, NULL, "of an image: resize, crop, fit, channels", NULL},
     {"memory", network_memory, NULL, "bytes: of weights, while decoding, while running", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -301,6 +365,29 @@ static PyType_Spec network_spec = {
     "squeezenet._engine.Network", sizeof(Network), 0, Py_TPFLAGS_DEFAULT, network_slots,
 };
 
+/* The text of a file that a network was made of. */
+static PyObject *text(PyObject *self, PyObject *args)
+{
+    Py_buffer file;
+    size_t length;
+    PyObject *result = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*", &file)) return NULL;
+    int status = sqz_text_measure(file.buf, (size_t)file.len, &length);
+    if (status == SQZ_OK && (result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length)) != NULL) {
+        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* nobody else has seen the object yet */
+        Py_BEGIN_ALLOW_THREADS
+        status = sqz_text_read(file.buf, (size_t)file.len, bytes);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&file);
+    if (status != SQZ_OK) {
+        Py_CLEAR(result);
+        raise_damage(status);
+    }
+    return result;
+}
+
 static PyObject *paths(PyObject *self, PyObject *unused)
 {
     PyObject *found = PyList_New(0);
@@ -317,6 +404,7 @@ static PyObject *paths(PyObject *self, PyObject *unused)
 
 static PyMethodDef methods[] = {
     {"paths", paths, METH_NOARGS, "paths(): the paths of this machine, the fastest last"},
+    {"text", text, METH_VARARGS, "text(file): names and labels, as bytes"},
     {"levels_decode", levels_decode, METH_VARARGS, "levels_decode(bytes, levels, shape): fill levels; 0 or an error"},
     {"levels_encode", levels_encode, METH_VARARGS, "levels_encode(levels, shape): the bytes of a stream"},
     {"levels_size", levels_size, METH_VARARGS, "levels_size(levels, shape): the number of its bytes"},

@@ -10,7 +10,7 @@
  *
  * Portable C99. Nothing is allocated, printed or kept between calls. All memory is the caller's, aligned as malloc
  * aligns; it need not be cleared. The file is read by sqz_measure, sqz_open and sqz_prepare only; a damaged or hostile
- * one is refused with a status, and neither read past nor trusted. The text of the file (names, labels) is not read.
+ * one is refused with a status, and neither read past nor trusted.
  * After sqz_prepare a network never changes: any number of threads may run it, each with its own running memory. */
 #ifndef SQZ_H
 #define SQZ_H
@@ -76,8 +76,29 @@ int sqz_prepare(sqz_network *network, void *weights, void *decoding);
 
 void sqz_image_shape(const sqz_network *network, uint32_t shape[3]); /* channels, height, width */
 uint32_t sqz_classes(const sqz_network *network);
+uint32_t sqz_layers(const sqz_network *network); /* operations with weights, which have names in the text */
+
+typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;
+
+/* How an image becomes what the network reads: resized, bilinear and antialiased; the centre cut out; normalised. */
+typedef struct {
+    uint32_t resize, crop;
+    int shorter; /* the shorter side is resized and the shape kept; else the image is stretched to a square */
+    sqz_channels channels;
+    float mean[3], std[3];
+} sqz_preparation;
+
+const sqz_preparation *sqz_preparation_of(const sqz_network *network);
+
+/* Pixels of the crop, row by row, each of the bytes R, G, B or one of gray -> a prepared image. */
+void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image);
 
 /* A prepared image (channels, height, width) -> logits. `team` may be NULL: one part, in this thread. */
 void sqz_run(const sqz_network *network, const float *image, float *logits, void *running, const sqz_team *team);
+
+/* The text of a file that sqz_open has checked: names and labels (docs/FORMAT.md, "Text"). First its length, then its
+ * bytes, for which there is room. */
+int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length);
+int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text);
 
 #endif

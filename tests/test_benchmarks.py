@@ -137,3 +137,12 @@ def test_low_rank_by_weights_and_by_outputs_have_as_many_parameters():
     whole, weights, outputs = map(json.loads, done.stdout.splitlines())
     assert (weights["by"], outputs["by"]) == ("weights", "outputs")
     assert max(weights["parameters"], outputs["parameters"]) <= whole["parameters"] / 1.5
+
+
+def test_a_cold_start_has_a_time_and_a_peak():
+    with loaded("cold_start") as cold_start:
+        found = cold_start.measure({"pass": [sys.executable, "-c", "pass"]}, rounds=1)
+        assert found["pass"]["ms"] > 1
+        assert found["pass"]["peak_mb"] > 1
+        with pytest.raises(SystemExit, match="failed"):
+            cold_start.once([sys.executable, "-c", "raise SystemExit(1)"])

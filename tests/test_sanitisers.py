@@ -34,7 +34,8 @@ def test_the_engine_is_clean_under_sanitisers(tmp_path):
     compiling = {**os.environ, "CFLAGS": flags, "LDFLAGS": flags}
     built = subprocess.run(build, cwd=ROOT, env=compiling, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    run = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", ROOT / "tests" / "test_engine.py"]
+    tests = [ROOT / "tests" / f"test_{name}.py" for name in ("engine", "light")]
+    run = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     checked = {
         **os.environ,
         "LD_PRELOAD": library.stdout.strip(),

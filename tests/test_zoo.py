@@ -238,7 +238,7 @@ def test_no_more_bytes_are_taken_than_the_file_has(step, words):
 def test_of_a_file_without_a_known_size_no_more_is_taken_than_is_sensible(monkeypatch):
     monkeypatch.setattr("squeezenet.zoo.pull.UNSIZED", 200_000)
     with serving() as (_, entry):
-        assert "more than 200,000 bytes" in failed(replace(entry, bytes=None))
+        assert "more than 200,000 bytes" in failed(entry._replace(bytes=None))
         assert part(entry).stat().st_size == 0
 
 
@@ -254,7 +254,7 @@ def test_another_page_does_not_cost_what_came():
 @pytest.mark.parametrize(("there", "ok"), [(BODY, True), (BODY + b"!", False)], ids=["whole", "too long"])
 def test_a_partial_file_that_is_complete(sized, there, ok):
     with serving() as (server, entry):
-        entry = entry if sized else replace(entry, bytes=None)
+        entry = entry if sized else entry._replace(bytes=None)
         part(entry).parent.mkdir()
         part(entry).write_bytes(there)
         assert fetch(entry).path.read_bytes() == BODY
@@ -298,7 +298,7 @@ def test_a_wrong_file_in_the_cache_is_neither_used_nor_touched():
 
 def test_a_mirror_is_held_to_the_same_hash(cache):
     with serving() as (server, entry):
-        mirror, entry = entry.url + "?mirror", replace(entry, url="http://127.0.0.1:9/tiny.pth")
+        mirror, entry = entry.url + "?mirror", entry._replace(url="http://127.0.0.1:9/tiny.pth")
         assert fetch(entry, url=mirror).path == cache / "tiny.pth"
         server.body = BODY[::-1]
         assert HASH in failed(entry, url=mirror, again=True)
@@ -306,7 +306,7 @@ def test_a_mirror_is_held_to_the_same_hash(cache):
 
 def test_of_a_short_hash_the_first_pull_records_the_rest():
     with serving() as (server, entry):
-        entry = replace(entry, sha256=HASH[:8], bytes=None)
+        entry = entry._replace(sha256=HASH[:8], bytes=None)
         fetch(entry)
         assert json.loads(zoo.recorded(entry).read_text()) == {"url": entry.url, "sha256": HASH}
         zoo.recorded(entry).write_text(json.dumps({"sha256": HASH[:8] + 56 * "0"}))
@@ -367,7 +367,7 @@ def test_the_verb(monkeypatch, capsys, cache):
         return (json.loads(out), err) if code == 0 else (code, err)
 
     with serving() as (server, entry):
-        monkeypatch.setitem(PUBLISHED, "squeezenet1_1", replace(entry, name="squeezenet1_1"))
+        monkeypatch.setitem(PUBLISHED, "squeezenet1_1", entry._replace(name="squeezenet1_1"))
         path = str(cache / entry.file)
         known = {"name": "squeezenet1_1", "path": path, "bytes": len(BODY), "sha256": HASH}
         assert said("pull", "squeezenet1_1") == ({**known, "fetched": True}, "")
@@ -423,7 +423,7 @@ def test_a_pulled_name_is_a_model_everywhere(monkeypatch, tmp_path, capsys):
     torch.save(module.state_dict(), buffer)
     with serving(body=buffer.getvalue()) as (_, entry):
         digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        entry = replace(entry, name="squeezenet1_1", sha256=digest, bytes=len(buffer.getvalue()))
+        entry = entry._replace(name="squeezenet1_1", sha256=digest, bytes=len(buffer.getvalue()))
         monkeypatch.setitem(PUBLISHED, "squeezenet1_1", entry)
         fetch(entry)
     weight = module.state_dict()["features.0.weight"].numpy()

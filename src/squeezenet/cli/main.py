@@ -6,11 +6,11 @@ Only the chosen verb's module is imported, so `classify` never pays for what tra
 
 import argparse
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from squeezenet.errors import MissingDependency, SqueezeNetError, UsageError
 from squeezenet.version import __version__
@@ -32,17 +32,20 @@ VERBS = {
 }
 
 WORKSHOP = {"torch", "safetensors", "datasets", "pyarrow", "sklearn", "tensorboard", "matplotlib", "tqdm"}
+EXTRAS = {"optuna": "explore", "numpy": "numpy"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    parser, verb = _parser(arguments)
-    args = parser.parse_args(arguments)
+    chosen, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
+    if chosen not in VERBS:
+        return _without_verb([chosen, *arguments])
+    verb = _load(chosen)
+    args = _parser(chosen, verb).parse_args(arguments)
     try:
         result = verb.run(args)
         if result.get("rank", 0) == 0:  # of several processes, one speaks
-            print(json.dumps(result) if args.json else verb.render(result), flush=True)
+            print(_json(result) if args.json else verb.render(result), flush=True)
         return 1 if result.get("failed") else 0  # of several images, those that cannot be read
     except KeyboardInterrupt:
         print("squeezenet: interrupted", file=sys.stderr)
@@ -60,31 +63,52 @@ def main(argv: Sequence[str] | None = None) -> int:
         return known.exit_code
 
 
-def _parser(arguments: list[str]) -> tuple[argparse.ArgumentParser, ModuleType]:
-    chosen = next((a for a in arguments if a in VERBS), None)
-    _share_cores(chosen)
+def _parser(name: str, verb: ModuleType) -> argparse.ArgumentParser:
+    summary = VERBS[name]
+    described = f"{summary[0].upper()}{summary[1:]}."
+    parser = argparse.ArgumentParser(f"squeezenet {name}", description=described, formatter_class=_formatter)
+    verb.configure(parser)
+    parser.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Made for every argument, where argparse's own asks `shutil` for the width, which loads three decompressors."""
+    columns = os.get_terminal_size().columns if sys.__stdout__ and sys.__stdout__.isatty() else 80
+    return argparse.HelpFormatter(prog, width=columns - 2)
+
+
+def _load(name: str) -> ModuleType:
+    _share_cores(name)
+    try:
+        return importlib.import_module(f"squeezenet.cli.{name}")
+    except ImportError as error:
+        known = _explain(error)
+        if known is None:
+            raise
+        print(f"squeezenet: {known}", file=sys.stderr)
+        raise SystemExit(known.exit_code) from None
+
+
+def _without_verb(arguments: list[str]) -> int:
+    """Help, the version, or what is wrong with the first word."""
     parser = argparse.ArgumentParser(prog="squeezenet", description=__doc__.split("\n")[0])
     parser.add_argument("--version", action="version", version=f"squeezenet {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    module = ModuleType("none")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, summary in VERBS.items():
-        sub = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if name == chosen:
-            try:
-                module = importlib.import_module(f"squeezenet.cli.{name}")
-            except ImportError as error:
-                known = _explain(error)
-                if known is None:
-                    raise
-                print(f"squeezenet: {known}", file=sys.stderr)
-                raise SystemExit(known.exit_code) from None
-            module.configure(sub)
-        sub.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser, module
+        verbs.add_parser(name, help=summary)
+    parser.parse_args([argument for argument in arguments if argument])
+    parser.error("the verb comes first")
 
 
-def _share_cores(verb: str | None) -> None:
+def _json(result: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(result)
+
+
+def _share_cores(verb: str) -> None:
     """Settings that libraries read when they are loaded, so this runs before any verb imports them.
 
     PyTorch's threads spin while they wait, which on two busy cores made a training step 16 times slower. OpenBLAS's do
@@ -102,7 +126,7 @@ def _explain(error: BaseException) -> SqueezeNetError | None:
         return error
     if isinstance(error, ImportError):
         missing = (error.name or "").split(".")[0]
-        extra = "train" if missing in WORKSHOP else "explore" if missing == "optuna" else None
+        extra = "train" if missing in WORKSHOP else EXTRAS.get(missing)
         if extra:
             return MissingDependency(f"this needs {missing}; install it with: pip install 'squeezenet[{extra}]'")
         return None

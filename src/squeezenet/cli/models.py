@@ -78,7 +78,7 @@ def _networks() -> list[dict[str, Any]]:
         from squeezenet.formats import load_model
         from squeezenet.models import ARCHITECTURES
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in ("numpy", "torch"):
             raise
         return []
     rows = []

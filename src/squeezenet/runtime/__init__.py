@@ -1,4 +1,4 @@
-"""Load a `.sqz` file, prepare images, predict. Needs NumPy and Pillow, never PyTorch."""
+"""Load a `.sqz` file, prepare images, predict. Needs Pillow, and the C engine or NumPy; never PyTorch."""
 
 from squeezenet.runtime.classifier import Classifier, Prediction, load
 

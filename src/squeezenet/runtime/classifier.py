@@ -2,22 +2,30 @@
 
 >>> load("model.sqz").classify("photo.jpg", top=1)          # doctest: +SKIP
 [Prediction(label='tabby, tabby cat', index=281, probability=0.62)]
+
+Where the C engine was built, nothing here needs NumPy.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from math import exp, fsum
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from PIL.Image import Image
 
 from squeezenet import sqz, zoo
-from squeezenet.model import FloatArray, Model
-from squeezenet.runtime.image import prepare
-from squeezenet.runtime.run import runner
+from squeezenet.errors import MissingDependency
+from squeezenet.runtime.image import open_image
+from squeezenet.runtime.native import PATHS, NativeNetwork
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from squeezenet.model import Model
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(SimpleNamespace):
     """One class a model believes in."""
 
     label: str
@@ -25,34 +33,73 @@ class Prediction:
     probability: float
 
 
-class Classifier:
-    """A model ready to label images; safe to use from several threads."""
+class Network(Protocol):
+    """What a classifier needs of a network, however it is computed."""
 
-    def __init__(self, model: Model, data: bytes = b"") -> None:
-        """`data`: the bytes of the model's file, if they are at hand."""
-        self.model = model
-        self._run = runner(model, data=data)
+    labels: tuple[str, ...]
+
+    def see(self, image: Image) -> list[float]:
+        """The logits of an image from `open_image`."""
+
+    def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
+        """float32 (N, channels, height, width) -> logits (N, classes)."""
+
+
+class Classifier:
+    """A network ready to label images; safe to use from several threads."""
+
+    def __init__(self, source: "bytes | Model") -> None:
+        """`source`: the bytes of a `.sqz` file, or a model. Raises `FormatError` naming the damage."""
+        self._source = source
+        self._network = _network(source)
 
     def classify(self, image: str | Path | bytes | Image, top: int = 5) -> list[Prediction]:
         """The `top` most probable classes, best first. Raises `ImageError`."""
-        logits = self.logits(prepare(image, self.model.preparation)[None])[0]
+        logits, labels = self._network.see(open_image(image)), self._network.labels
         probability = softmax(logits)
-        best = np.argsort(-probability, kind="stable")[:top]
-        return [Prediction(self.model.label(int(i)), int(i), float(probability[i])) for i in best]
+        best = sorted(range(len(logits)), key=lambda index: -logits[index])[:top]
+        return [Prediction(label=labels[i] if labels else str(i), index=i, probability=probability[i]) for i in best]
 
-    def logits(self, images: FloatArray) -> FloatArray:
-        """Prepared images (N, channels, height, width) -> logits (N, classes)."""
-        return self._run(images)
+    def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
+        """Prepared images, float32 (N, channels, height, width) or all in a row -> float32 logits (N, classes).
+
+        Takes and gives buffers, which `numpy.asarray`, `torch.frombuffer` and `array` read without a copy.
+        """
+        return self._network.logits(images)
+
+    @property
+    def model(self) -> "Model":
+        """Graph and weights, decoded anew from the bytes of a file; needs NumPy."""
+        return sqz.decode(self._source) if isinstance(self._source, bytes) else self._source
 
 
 def load(path: str | Path) -> Classifier:
     """Read a `.sqz` file, or a model that ships by its name. Raises `ModelError`, `FormatError` naming the damage."""
-    data = sqz.read_bytes(zoo.find(path))
-    return Classifier(sqz.decode(data), data)
+    return Classifier(sqz.read_bytes(zoo.find(path)))
 
 
-def softmax(logits: FloatArray) -> FloatArray:
-    """Probabilities of one row of logits."""
-    exponents = np.exp(logits - logits.max())
-    probability: FloatArray = exponents / exponents.sum()
-    return probability
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Probabilities of one row of logits.
+
+    >>> softmax([3.0, 3.0])
+    [0.5, 0.5]
+    """
+    largest = max(logits)
+    exponents = [exp(logit - largest) for logit in logits]
+    total = fsum(exponents)
+    return [exponent / total for exponent in exponents]
+
+
+def _network(source: "bytes | Model") -> Network:
+    if PATHS and isinstance(source, bytes):
+        return NativeNetwork(source)
+    try:
+        from squeezenet.runtime.arrays import ArrayNetwork
+    except ImportError as error:
+        if error.name != "numpy":
+            raise
+        raise MissingDependency(
+            "this needs the C engine or NumPy: reinstall squeezenet where there is a C compiler, "
+            "or: pip install 'squeezenet[numpy]'"
+        ) from None
+    return ArrayNetwork(sqz.decode(source) if isinstance(source, bytes) else source)

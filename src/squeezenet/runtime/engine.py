@@ -13,14 +13,12 @@ import numpy as np
 
 from squeezenet import sqz
 from squeezenet.model import FloatArray, Model
+from squeezenet.runtime.native import PATHS
 
-try:
+if PATHS:
     from squeezenet import _engine
-except ImportError:  # there was no compiler
-    PATHS: tuple[str, ...] = ()
-else:
-    PATHS = tuple(_engine.paths())
-"""The ways in which the engine can compute on this machine, the fastest last; none where it was not built."""
+
+__all__ = ["PATHS", "EngineRunner"]
 
 
 class EngineRunner:

@@ -1,11 +1,14 @@
 """From an image file to the input of a network, the same for training, evaluation and every classification.
 
->>> from PIL import Image
+>>> from squeezenet.preparation import Preparation
 >>> prepare(Image.new("RGB", (640, 480)), Preparation.imagenet_caffe()).shape
 (3, 227, 227)
+
+Arrays are for training and evaluation: what a classification in the C engine takes does not load NumPy.
 """
 
 import io
+import os
 import struct
 import threading
 import warnings
@@ -13,19 +16,40 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from squeezenet.errors import ImageError
-from squeezenet.preparation import Preparation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from squeezenet.preparation import Preparation
 
 MAX_PIXELS = 150_000_000
 """Pixels an image may have: 450 MB decoded, and below the size at which Pillow itself refuses."""
 
-# What a camera, a browser or a data set produces. Formats that run other programs (EPS) are never tried.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm"),
+}
+"""What a camera, a browser or a data set produces. Formats that run other programs (EPS) are never tried."""
+
+
+class Framing(NamedTuple):
+    """What of a `Preparation` concerns an image as a whole, without its arithmetic on pixels."""
+
+    resize: int
+    crop: int
+    fit: str
+    channels: str
 
 
 def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
@@ -38,30 +62,36 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
     with _readable_errors(name):
         if isinstance(source, Image.Image):
             return _eight_bit(source)
-        stream = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
-        with stream, Image.open(stream, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats(name)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
                     f"{name}: {image.width} x {image.height} pixels are over the limit of {MAX_PIXELS:,}; "
                     "scale the image down first"
                 )
             image.load()
-            return _eight_bit(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # which copies only what must be turned
+            return _eight_bit(image)
 
 
-def pixels(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
-    """Resize and cut the centre out of an image from `open_image`: (channels, crop, crop), 0 to 255."""
-    image = image.convert("L" if preparation.channels == "L" else "RGB")
+def cut(image: Image.Image, preparation: "Preparation | Framing") -> Image.Image:
+    """Resize an image from `open_image` and cut its centre out: crop x crop pixels, RGB or L."""
+    mode = "L" if preparation.channels == "L" else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
     width, height = resized(image.size, preparation)
     crop = preparation.crop
     left, top = round((width - crop) / 2), round((height - crop) / 2)
     # The crop is taken inside the resize: same pixels, and a 1 x 100,000 image costs no more than any other.
     x, y = image.width / width, image.height / height
     box = (left * x, top * y, min((left + crop) * x, image.width), min((top + crop) * y, image.height))
-    return channels_first(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box), preparation)
+    return image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)
 
 
-def resized(size: tuple[int, int], preparation: Preparation) -> tuple[int, int]:
+def pixels(image: Image.Image, preparation: "Preparation") -> "NDArray[np.uint8]":
+    """Resize and cut the centre out of an image from `open_image`: (channels, crop, crop), 0 to 255."""
+    return channels_first(cut(image, preparation), preparation)
+
+
+def resized(size: tuple[int, int], preparation: "Preparation | Framing") -> tuple[int, int]:
     """(width, height) an image of `size` is scaled to before the crop."""
     if preparation.fit == "stretch":
         return preparation.resize, preparation.resize
@@ -69,8 +99,10 @@ def resized(size: tuple[int, int], preparation: Preparation) -> tuple[int, int]:
     return size[0] * preparation.resize // shorter, size[1] * preparation.resize // shorter
 
 
-def channels_first(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
+def channels_first(image: Image.Image, preparation: "Preparation") -> "NDArray[np.uint8]":
     """Pixels of an image as (channels, height, width), in the preparation's channel order."""
+    import numpy as np
+
     array = np.asarray(image)
     if preparation.channels == "L":
         return array[None]
@@ -79,24 +111,31 @@ def channels_first(image: Image.Image, preparation: Preparation) -> NDArray[np.u
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def normalise(array: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.float32]:
+def normalise(array: "NDArray[np.uint8]", preparation: "Preparation") -> "NDArray[np.float32]":
     """(pixel - mean) / std in float32; any number of images, channels third from last."""
+    import numpy as np
+
     mean = np.asarray(preparation.mean, np.float32)[:, None, None]
     std = np.asarray(preparation.std, np.float32)[:, None, None]
     return (array.astype(np.float32) - mean) / std
 
 
-def prepare(source: str | Path | bytes | Image.Image, preparation: Preparation) -> NDArray[np.float32]:
+def prepare(source: str | Path | bytes | Image.Image, preparation: "Preparation") -> "NDArray[np.float32]":
     """The input of a network: float32 (channels, crop, crop). Raises `ImageError`."""
     return normalise(pixels(open_image(source), preparation), preparation)
+
+
+def _formats(name: str) -> list[str]:
+    """All of them, that of the file's name first: then Pillow loads no code for the others."""
+    extension = os.path.splitext(name)[1].lower()
+    return sorted(FORMATS, key=lambda kind: extension not in FORMATS[kind])
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("RGB", "L"):
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
-        wide = np.asarray(image).astype(np.int64)
-        return Image.fromarray(np.clip(wide >> 8, 0, 255).astype(np.uint8))
+        return image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode == "F":
         raise ImageError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
     if image.has_transparency_data:

@@ -3,8 +3,23 @@
 >>> write(model, "model.sqz")                               # doctest: +SKIP
 >>> read("model.sqz").label(0)                              # doctest: +SKIP
 'tench, Tinca tinca'
+
+What holds weights needs NumPy and is loaded when it is used: `sqz.light` is what labelling an image takes.
 """
 
-from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, read, read_bytes, sections, write
+from typing import TYPE_CHECKING, Any
+
+from squeezenet.sqz.light import read_bytes
+
+if TYPE_CHECKING:
+    from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, read, sections, write
 
 __all__ = ["MAGIC", "VERSION", "Section", "decode", "encode", "read", "read_bytes", "sections", "write"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from squeezenet.sqz import file
+
+        return getattr(file, name)
+    raise AttributeError(f"module 'squeezenet.sqz' has no attribute {name!r}")

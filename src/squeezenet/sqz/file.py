@@ -27,16 +27,14 @@ from squeezenet.integer_graph import check_scales
 from squeezenet.model import Model, Weights
 from squeezenet.sqz import floats, graphs, integers, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
+from squeezenet.sqz.light import MAX_FILE, read_bytes, strings
 
 MAGIC = b"\x89SQZ"
 VERSION = 1
 INTEGER = 1  # the flag of an integer network
 _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length, crc32, graph bytes, text bytes
 
-MAX_FILE = 1 << 30
 MAX_TEXT = 1 << 24
-MAX_LABELS = 1 << 20
-MAX_PAIRS = 256
 FREE_WEIGHTS = 1 << 16
 MAX_WEIGHTS_PER_BYTE = 128
 """Weights a file may declare for each of its bytes: a stranger's kilobyte cannot ask for gigabytes."""
@@ -135,17 +133,6 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
         raise BadStream(str(error)) from None
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file, unless they are too many. Raises `ModelError`."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE:
-            raise LimitExceeded(f"{path}: larger than {MAX_FILE >> 20} MiB")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from None
-
-
 def _open(data: bytes) -> tuple[Cursor, int, int, int]:
     """Check the header; returns a cursor behind it, the flags, and the sizes of graph and text."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
@@ -196,20 +183,7 @@ def _text(model: Model) -> bytes:
 
 
 def _read_text(cursor: Cursor, graph: Graph) -> tuple[Graph, tuple[str, ...], dict[str, str]]:
-    raw = Cursor(text.unpack(cursor, MAX_TEXT), "text")
+    unpacked = text.unpack(cursor, MAX_TEXT)
     cursor.finish()
-    label_count, pair_count = raw.varint(MAX_LABELS), raw.varint(MAX_PAIRS)
-    if label_count not in (0, graph.classes):
-        raise BadStream(f"{label_count} labels for {graph.classes} outputs")
-    try:
-        strings = bytes(raw.take(raw.left)).decode().split("\0")
-    except UnicodeDecodeError:
-        raise BadStream("text: not UTF-8") from None
-    layers = len(graph.layers)
-    if strings.pop() or len(strings) != layers + label_count + 2 * pair_count:
-        raise BadStream("text: more or fewer strings than were promised")
-    names, labels, pairs = strings[:layers], strings[layers : layers + label_count], strings[layers + label_count :]
-    keys = pairs[::2]
-    if keys != sorted(set(keys)):
-        raise BadStream("text: the keys of the provenance are out of order")
-    return graph.renamed(names), tuple(labels), dict(zip(keys, pairs[1::2], strict=True))
+    names, labels, provenance = strings(unpacked, len(graph.layers), graph.classes)
+    return graph.renamed(names), labels, provenance

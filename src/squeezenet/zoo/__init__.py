@@ -3,15 +3,14 @@
     >>> find("digits").name
     'digits.sqz'
 
-Standard library only, and no network: that is `zoo.pull`, which nothing but the verb `pull` calls.
+Standard library only, and as little of it as labelling an image takes; no network: that is `zoo.pull`, which nothing
+but the verb `pull` calls.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from squeezenet.errors import ModelError, UsageError
 
@@ -19,8 +18,7 @@ HERE = Path(__file__).parent  # a .sqz and a card of the same name lie side by s
 RUN = ("config.json", "model.safetensors")  # the first is there as soon as training starts
 
 
-@dataclass(frozen=True)
-class Shipped:
+class Shipped(NamedTuple):
     """A `.sqz` file inside the package, with claims that the tests hold it to."""
 
     name: str
@@ -29,8 +27,7 @@ class Shipped:
     top1: float  # percent of the test images its card names
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """A file that others publish. `sha256` is the whole hash, or the first 8 digits where no more was ever published.
 
     `bytes` is its exact size, None where that is not known.
@@ -143,6 +140,8 @@ def verify(entry: Published) -> str:
 
 def expected(entry: Published) -> str:
     """The hash that is pinned, or the whole one that the first pull recorded where only its beginning is."""
+    import json
+
     record = recorded(entry)
     try:
         whole = json.loads(record.read_text(encoding="utf-8"))["sha256"]
@@ -162,5 +161,7 @@ def recorded(entry: Published) -> Path:
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

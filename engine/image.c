@@ -1,0 +1,14 @@
+/* From the bytes of a cut image to what a network reads. */
+#include "network.h"
+
+void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image)
+{
+    const sqz_preparation *p = &network->preparation;
+    const size_t area = (size_t)p->crop * p->crop;
+    const uint32_t channels = sqz_channel_count(p);
+    for (uint32_t c = 0; c < channels; c++) {
+        const uint8_t *source = pixels + (p->channels == SQZ_BGR ? 2 - c : c);
+        const float mean = p->mean[c], std = p->std[c];
+        for (size_t i = 0; i < area; i++) image[c * area + i] = ((float)source[i * channels] - mean) / std;
+    }
+}
