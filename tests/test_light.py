@@ -112,6 +112,7 @@ def test_the_engine_and_numpy_give_the_same_logits() -> None:
         for classifier in (fast, slow):
             found = classifier.logits(given_images)
             assert found.shape == (3, 10)
+            assert isinstance(found, np.ndarray if given_images is images else memoryview)
             np.testing.assert_allclose(np.asarray(found), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert np.array_equal(np.asarray(fast.logits(images)), np.asarray(fast.logits(images.ravel())))
     assert sqz.encode(fast.model) == sqz.encode(slow.model)

@@ -6,11 +6,12 @@
 Where the C engine was built, nothing here needs NumPy.
 """
 
+import sys
 from collections.abc import Sequence
 from math import exp, fsum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from PIL.Image import Image
 
@@ -22,7 +23,7 @@ from squeezenet.runtime.native import PATHS, NativeNetwork
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from squeezenet.model import Model
+    from squeezenet.model import FloatArray, Model
 
 
 class Prediction(SimpleNamespace):
@@ -60,12 +61,20 @@ class Classifier:
         best = sorted(range(len(logits)), key=lambda index: -logits[index])[:top]
         return [Prediction(label=labels[i] if labels else str(i), index=i, probability=probability[i]) for i in best]
 
-    def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
+    @overload
+    def logits(self, images: "FloatArray") -> "FloatArray": ...
+
+    @overload
+    def logits(self, images: "ReadableBuffer") -> "memoryview[float]": ...
+
+    def logits(self, images: Any) -> "FloatArray | memoryview[float]":
         """Prepared images, float32 (N, channels, height, width) or all in a row -> float32 logits (N, classes).
 
-        Takes and gives buffers, which `numpy.asarray`, `torch.frombuffer` and `array` read without a copy.
+        A NumPy array gives a NumPy array; any other buffer gives one that `torch.frombuffer` and `array` read.
         """
-        return self._network.logits(images)
+        logits = self._network.logits(images)
+        numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+        return numpy.asarray(logits) if numpy and isinstance(images, numpy.ndarray) else logits
 
     @property
     def model(self) -> "Model":
