@@ -36,6 +36,10 @@ class DownloadError(SqueezeNetError):
     """A published file cannot be fetched, or what came is not that file."""
 
 
+class EmptyModel(ModelError):
+    """A network has so few weights left that the format refuses its file."""
+
+
 class UnsupportedOperation(ModelError):
     """A network uses an operation that the graph cannot express."""
 

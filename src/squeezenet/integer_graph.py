@@ -13,8 +13,15 @@ from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvg
 MAX_EXPONENT = 255
 
 
+def check_operations(graph: Graph) -> None:
+    """Raise `BadGraph` for an operation that integer networks do not have."""
+    if any(isinstance(op, LRN) for op in graph.ops):
+        raise BadGraph("local response normalisation has no integer form; use --method deep-compression")
+
+
 def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
     """Raise `BadGraph` unless `scales` has one for the image and one for each operation, and they go together."""
+    check_operations(graph)
     if len(scales) != len(graph.ops) + 1:
         raise BadGraph(f"{len(scales)} scales for {len(graph.ops) + 1} values")
     for number, scale in enumerate(scales):
@@ -43,6 +50,6 @@ def _check(op: Op, sources: list[Scale], target: Scale) -> None:
             drops = [target.exponent - scale.exponent for scale in sources]
             fits = not target.wide and all(MIN_DROP <= drop <= MAX_DROP for drop in drops)
         case LRN():
-            raise BadGraph("local response normalisation has no integer form; use --method deep-compression")
+            fits = False  # `check_operations` says why
     if not fits:
         raise BadGraph(f"{what}: the scales of what it reads and what it gives do not go together")

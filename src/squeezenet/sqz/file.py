@@ -13,6 +13,7 @@ from pathlib import Path
 from squeezenet.errors import (
     BadStream,
     ChecksumMismatch,
+    EmptyModel,
     LimitExceeded,
     ModelError,
     NotSqz,
@@ -79,7 +80,7 @@ def encode(model: Model) -> bytes:
             body += floats.shortest(weights.bias)
     total = _HEADER.size + len(body)
     if _weight_count(model.graph) > most_weights(total):
-        raise ModelError(
+        raise EmptyModel(
             f"{_weight_count(model.graph):,} weights would be {total:,} bytes; a network this empty is not one to ship"
         )
     if total > MAX_FILE:

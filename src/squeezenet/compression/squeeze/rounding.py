@@ -117,8 +117,8 @@ def _round_layer(weight: Tensor, curvature: Curvature, trade: float, gap: int) -
 def _exponents(curvature: Doubles, trade: float) -> Doubles:
     """Eighths of an octave: the step of each output, by what its errors cost."""
     ideal = EIGHTHS / 2 * np.log2(STEP * trade / np.maximum(curvature, 1e-30))
-    middle = np.median(ideal)
-    return np.rint(np.clip(ideal, middle - SPREAD, middle + SPREAD) / GRAIN) * GRAIN
+    middle = np.rint(np.median(ideal))
+    return middle + np.rint(np.clip(ideal - middle, -SPREAD, SPREAD) / GRAIN) * GRAIN
 
 
 def _round_rows(rows: Doubles, gain: Doubles, solver: Solver, costs: Doubles) -> Doubles:

@@ -23,9 +23,10 @@ from squeezenet.compression.squeeze.rate import level_bits, total_bits
 from squeezenet.compression.squeeze.rounding import STEP, correct_biases, round_network
 from squeezenet.compression.squeeze.synthetic import made_up
 from squeezenet.data import Pixels
-from squeezenet.errors import ModelError
+from squeezenet.errors import EmptyModel
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Layer
+from squeezenet.integer_graph import check_operations
 from squeezenet.model import Grid, Model
 from squeezenet.models.network import Network, from_model
 from squeezenet.sqz.file import MAX_WEIGHTS_PER_BYTE
@@ -57,7 +58,8 @@ class Prepared:
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
-    """Calibrate on some of `pixels`, or on made-up images."""
+    """Calibrate on some of `pixels`, or on made-up images. Raises `BadGraph` for what has no integer form."""
+    check_operations(model.graph)
     network = from_model(model).eval()
     if pixels is None:
         images, trust = made_up(CURVATURE_IMAGES, model.preparation, seed), MADE_UP
@@ -194,5 +196,5 @@ def _bytes(model: Model, network: IntegerNetwork) -> int:
     """Of the file; for a network so empty that the format refuses it, what the format asks for."""
     try:
         return len(sqz.encode(as_model(model, network)))
-    except ModelError:
+    except EmptyModel:
         return model.parameters // MAX_WEIGHTS_PER_BYTE
