@@ -46,6 +46,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "alexnet_32": Architecture("AlexNet for images of 32 x 32", 32, None),
     "alexnet_64": Architecture("AlexNet for images of 64 x 64", 64, None),
     "vgg_32": Architecture("a small VGG for images of 32 x 32: 1,973,186 parameters", 32, None),
+    "vgg_32_192": Architecture("the same, 192 wide instead of 256: 1,161,026 parameters", 32, None),
 }
 
 
@@ -61,6 +62,8 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             return AlexNetOneTower(**overrides)
         if name == "vgg_32":
             return Vgg(**overrides)
+        if name == "vgg_32_192":
+            return Vgg(width=192, **overrides)
         if architecture.meta is None:
             return AlexNet(input_size=architecture.input_size, **overrides)
         return SqueezeNet(replace(architecture.meta, **overrides))
