@@ -9,6 +9,7 @@ that scales were calibrated on.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from squeezenet import sqz
 from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.to_size import as_model, prepare, round_to_size
 from squeezenet.data import Pixels
-from squeezenet.errors import UsageError
+from squeezenet.errors import EmptyModel
 from squeezenet.model import Model
 from squeezenet.models.network import FreeWeight, Network, from_model
 
@@ -61,11 +62,9 @@ def measure(
     shipped = point(squeezed, from_integer_model(squeezed))
     rounded = []
     for share in SIZES:
-        try:
-            network, _ = round_to_size(model, known, share * shipped.bytes)
-        except UsageError:  # not even a network without weights is as small
-            continue
-        rounded.append(point(as_model(model, network), network))
+        network, _ = round_to_size(model, known, share * shipped.bytes)
+        with suppress(EmptyModel):  # so small a file would have no weights left
+            rounded.append(point(as_model(model, network), network))
     return Curves(shipped, tuple(rounded), _by_layer(model, squeezed, answers, known.images))
 
 

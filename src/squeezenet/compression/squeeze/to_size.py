@@ -75,7 +75,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[Inte
     seen: list[tuple[float, int, IntegerNetwork]] = []
     for _ in range(TRIES):
         network = _round(known, octaves)
-        size = _bytes(model, network)
+        size = _bytes(as_model(model, network))
         seen.append((octaves, size, network))
         if (1 - CLOSE) * max_bytes <= size <= max_bytes:
             break
@@ -149,7 +149,7 @@ def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
     for _ in range(TRIMS):
         middle = (low + high) / 2
         tried = _dropped(model, network, middle)
-        if len(sqz.encode(tried)) <= max_bytes:
+        if _bytes(tried) <= max_bytes:
             best, high = tried, middle
         else:
             low = middle
@@ -189,12 +189,12 @@ def least_bytes(model: Model, known: Prepared) -> int:
             drop = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
             weights[op.name] = GridWeight(torch.zeros_like(known.network.weight(op.name)()), drop)
     empty = IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
-    return _bytes(model, empty)
+    return _bytes(as_model(model, empty))
 
 
-def _bytes(model: Model, network: IntegerNetwork) -> int:
+def _bytes(shipped: Model) -> int:
     """Of the file; for a network so empty that the format refuses it, what the format asks for."""
     try:
-        return len(sqz.encode(as_model(model, network)))
+        return len(sqz.encode(shipped))
     except EmptyModel:
-        return model.parameters // MAX_WEIGHTS_PER_BYTE
+        return shipped.parameters // MAX_WEIGHTS_PER_BYTE
