@@ -1,17 +1,19 @@
-"""What errors in a layer's weights cost: by output, and how those of one output make up for each other.
+"""What errors in a layer's weights cost, and how those of one output make up for each other.
 
-    >>> curvature_of(network, images)["conv1"].outputs.shape               # doctest: +SKIP
-    (96,)
+    >>> curvature_of(network, images)["conv1"].importance                  # doctest: +SKIP
+    0.0021
 
 The divergence from the answers before is, to second order, half the errors' square in the Fisher information, which is
 taken apart (as in Kronecker factors: Martens and Grosse 2015, 1503.05671). Between the inputs of an output it is the
-covariance of what the layer reads; how much an output matters is the expected square of its weights' gradient, for
-labels drawn from the network's own answers. The gradient of whole images counts, not of single positions: errors at
-neighbouring positions go the same way. On the authors' network that is 1.5 times as much for the first layer, 12 times
-for the last. Errors of the mean do not count, since biases make up for them.
+covariance of what the layer reads; how much the outputs of a layer matter is the expected square of their weights'
+gradient, for labels drawn from the network's own answers. All outputs of a layer matter the same: which classes a few
+hundred images show is chance (on the authors' network, single importances double what the last layer costs). The
+gradient of whole images counts, not of single positions: errors at neighbouring positions go the same way. On that
+network that is 1.5 times as much for the first layer, 12 times for the last. Errors of the mean do not count, since
+biases make up for them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,47 +25,49 @@ from squeezenet.graph import Conv, Layer, Linear
 from squeezenet.models.network import Network
 
 Doubles = NDArray[np.float64]
-Solver = tuple[NDArray[np.int64], Doubles]
 
 BATCH = 8
 BLOCK = 1024  # inputs whose errors make up for each other; larger layers are several blocks
 POSITIONS = 800  # of an image that the covariance is taken over
 
 
-@dataclass(frozen=True)
-class Trust:
-    """How far what was seen of a few images is believed."""
-
-    damping: float = 0.01  # share of the mean variance that is added to the variance of every input
-    shared: float = 0.5  # share of the layer's mean in what each output matters
-    biases: float = 1.0  # share of an error of the mean that biases make up for
+REAL = 0.01
+MADE_UP = 0.1
+"""Damping: the share of the mean variance that is added to the variance of every input, for images that were taken and
+for made-up ones. What dead leaves do not show still happens."""
 
 
-REAL = Trust()
-"""Each output's own importance from 64 images ruins a network of a thousand classes; none of it loses a little."""
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Inputs of an output whose errors make up for each other.
 
-MADE_UP = Trust(damping=0.3, shared=1.0, biases=0.5)
-"""What dead leaves do not show still happens. The authors' network diverged by 0.049 nats at 400 kB, on photographs,
-with these, by 0.092 with `REAL`."""
+    `order` (inputs,) is the one they are treated in; `covariance` (inputs, inputs) and `factor`, the upper Cholesky
+    factor of its inverse, are in that order.
+    """
+
+    order: NDArray[np.int64]
+    covariance: Doubles
+    factor: Doubles
 
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """Of one layer. `solvers` hold, by group and block of inputs, an order of the inputs and the upper Cholesky factor
-    of the inverse covariance in that order."""
+    """Of one layer. `importance`: nats an image that a squared error of 1 in an output's sums costs, twice."""
 
-    outputs: Doubles  # (out,): nats an image that a squared error of 1 in an output's sums costs, twice
-    solvers: tuple[tuple[Solver, ...], ...]
+    importance: float
+    blocks: tuple[tuple[Block, ...], ...]  # by group of the layer
 
     @property
     def left(self) -> Doubles:
-        """Variance of an input that is left when all later ones have made up for it, on average: (out,)."""
-        logs = [np.mean([-2 * np.log(np.diag(factor)).mean() for _, factor in each]) for each in self.solvers]
-        return np.repeat(np.exp(logs), len(self.outputs) // len(logs))
+        """Variance of an input that is left when all later ones have made up for it, on average: (groups,)."""
+        return np.exp([np.mean([-2 * np.log(np.diag(block.factor)).mean() for block in each]) for each in self.blocks])
 
 
-def curvature_of(network: Network, images: Tensor, trust: Trust = REAL, seed: int = 0) -> dict[str, Curvature]:
-    """By the layers' names. `images` (N, C, H, W) are prepared; a few hundred are enough."""
+def curvature_of(network: Network, images: Tensor, damping: float = REAL, seed: int = 0) -> dict[str, Curvature]:
+    """By the layers' names. `images` (N, C, H, W) are prepared; a few hundred are enough.
+
+    `damping` is a share of the mean variance of a layer's inputs.
+    """
     random = torch.Generator().manual_seed(seed)
     totals = {op.name: _Totals(op) for op in network.graph.layers}
     for batch in images.split(BATCH):
@@ -72,12 +76,20 @@ def curvature_of(network: Network, images: Tensor, trust: Trust = REAL, seed: in
         gradients = torch.autograd.grad(F.cross_entropy(logits, drawn, reduction="sum"), list(outputs.values()))
         for name, gradient in zip(outputs, gradients, strict=True):
             totals[name].add(inputs[name], gradient)
-    return {name: total.curvature(len(images), trust) for name, total in totals.items()}
+    return {name: total.curvature(len(images), damping) for name, total in totals.items()}
 
 
-def blocks(size: int) -> list[slice]:
+def blocks_of(size: int) -> list[slice]:
     """The inputs of an output, in the blocks they are treated in."""
     return [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
+
+
+def inputs_of(op: Layer, x: Tensor) -> Tensor:
+    """What the outputs of a layer read: (N, groups, inputs of one output, positions)."""
+    if isinstance(op, Linear):
+        return x[:, None, :, None]
+    patches = F.unfold(x, op.kernel, padding=op.padding, stride=op.stride)
+    return patches.reshape(len(x), op.groups, -1, patches.shape[2])
 
 
 def _run(network: Network, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
@@ -107,7 +119,7 @@ class _Totals:
     def __init__(self, op: Layer) -> None:
         self._op = op
         self._groups = op.groups if isinstance(op, Conv) else 1
-        self._squares = torch.zeros(op.out, dtype=torch.double)
+        self._squares = torch.zeros((), dtype=torch.double)
         self._products: list[Tensor] = []  # by block: (groups, inputs, inputs)
         self._sums = torch.zeros(())  # (groups, inputs)
         self._count = 0
@@ -115,45 +127,38 @@ class _Totals:
     @torch.no_grad()
     def add(self, x: Tensor, gradient: Tensor) -> None:
         """What the layer read, and the gradient of what it gave, for a batch."""
-        read = self._read(x)
+        read = inputs_of(self._op, x)
         each = gradient.reshape(len(x), self._groups, -1, read.shape[3])
         weights = each @ read.mT - each.sum(3, keepdim=True) * read.mean((0, 3)).unsqueeze(1)
-        self._squares += weights.square().sum((0, 3)).flatten().double()
+        self._squares += weights.square().sum().double()
         thin = read[..., :: max(1, read.shape[3] // POSITIONS)].permute(1, 2, 0, 3).flatten(2)
-        products = [(part @ part.mT).double() for part in (thin[:, block] for block in blocks(thin.shape[1]))]
+        products = [(part @ part.mT).double() for part in (thin[:, block] for block in blocks_of(thin.shape[1]))]
         self._products = [a + b for a, b in zip(self._products, products, strict=True)] if self._count else products
         self._sums = self._sums + thin.sum(2).double()
         self._count += thin.shape[2]
 
-    def _read(self, x: Tensor) -> Tensor:
-        """(N, groups, inputs of one output, positions)."""
-        if isinstance(self._op, Linear):
-            return x[:, None, :, None]
-        op = self._op
-        patches = F.unfold(x, op.kernel, padding=op.padding, stride=op.stride)
-        return patches.reshape(len(x), op.groups, -1, patches.shape[2])
-
-    def curvature(self, images: int, trust: Trust) -> Curvature:
+    def curvature(self, images: int, damping: float) -> Curvature:
         """Of all that was added."""
         mean = (self._sums / self._count).numpy()
         covariances = [
             [product[group].numpy() / self._count - np.outer(mean[group, block], mean[group, block])
-             for product, block in zip(self._products, blocks(mean.shape[1]), strict=True)]
+             for product, block in zip(self._products, blocks_of(mean.shape[1]), strict=True)]
             for group in range(self._groups)
         ]  # fmt: skip
-        variances = np.array([sum(np.trace(block) for block in each) for each in covariances])
-        outputs = (self._squares / images).numpy() / np.repeat(
-            np.maximum(variances, 1e-30), self._op.out // self._groups
+        variance = sum(np.trace(block) for each in covariances for block in each)
+        importance = float(self._squares) / images / max(variance * self._op.out / self._groups, 1e-30)
+        found, damped = (
+            Curvature(importance, tuple(tuple(_block(c, share) for c in each) for each in covariances))
+            for share in (REAL, damping)
         )
-        solvers = tuple(tuple(_solver(block, trust.damping) for block in each) for each in covariances)
-        return Curvature((1 - trust.shared) * outputs + trust.shared * outputs.mean(), solvers)
+        # Damping shall blur what makes up for what, not how much a layer matters.
+        return replace(damped, importance=importance * float(np.exp(np.log(found.left / damped.left).mean())))
 
 
-def _solver(covariance: Doubles, damping: float) -> Solver:
+def _block(covariance: Doubles, damping: float) -> Block:
     """What matters most comes first, and has most left to make up for it."""
     order = np.argsort(-np.diag(covariance), kind="stable")
-    covariance = covariance[np.ix_(order, order)]
     least = damping * np.trace(covariance) / len(covariance) + 1e-12
+    damped = covariance[np.ix_(order, order)] + np.eye(len(covariance)) * least
     # chol(inverse(M)).T without the unstable inverse of M: factor M backwards and invert the triangle.
-    damped = covariance + np.eye(len(covariance)) * least
-    return order, np.linalg.inv(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1]
+    return Block(order, damped, np.linalg.inv(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1])

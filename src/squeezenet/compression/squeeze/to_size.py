@@ -15,12 +15,13 @@ from tqdm import tqdm
 from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Teaching
-from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Curvature, Trust, curvature_of
+from squeezenet.compression.squeeze.compensation import compensate
+from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Curvature, curvature_of
 from squeezenet.compression.squeeze.learning import Learning, Progress, learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits, total_bits
-from squeezenet.compression.squeeze.rounding import STEP, correct_biases, round_network
+from squeezenet.compression.squeeze.rounding import STEP, round_network
 from squeezenet.compression.squeeze.synthetic import made_up
 from squeezenet.data import Pixels
 from squeezenet.errors import EmptyModel
@@ -39,6 +40,7 @@ STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
 
 CLOSE = 0.004  # a size is met when it is at most this share below it
+SLACK = 0.001  # that making up for errors is left: it hardly changes the size
 TRIES = 8
 SLOPE = 0.12  # of the logarithm of the size, an octave of the trade: what most networks lose
 TRIMS = 12
@@ -54,7 +56,6 @@ class Prepared:
     images: Tensor
     scales: tuple[Scale, ...]
     curvature: dict[str, Curvature]
-    trust: Trust
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
@@ -62,16 +63,17 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
     check_operations(model.graph)
     network = from_model(model).eval()
     if pixels is None:
-        images, trust = made_up(CURVATURE_IMAGES, model.preparation, seed), MADE_UP
+        images, damping = made_up(CURVATURE_IMAGES, model.preparation, seed), MADE_UP
     else:
-        images, trust = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL
+        images, damping = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL
     first = images[:CALIBRATION_IMAGES]
-    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, trust, seed), trust)
+    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, damping, seed))
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
     """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
     octaves = _first(known)
+    max_bytes *= 1 - SLACK
     seen: list[tuple[float, int, IntegerNetwork]] = []
     for _ in range(TRIES):
         network = _round(known, octaves)
@@ -82,13 +84,18 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[Inte
         octaves = _next(seen, max_bytes)
     fitting = [entry for entry in seen if entry[1] <= max_bytes]
     octaves, _, network = max(fitting, key=lambda entry: entry[1]) if fitting else min(seen, key=lambda entry: entry[1])
-    correct_biases(network, known.network, known.images, known.trust.biases)
+    with _progress(known, "making up") as bar:
+        compensate(network, known.network, known.images, known.curvature, 2.0**octaves, bar.update)
     return network, 2.0**octaves
 
 
 def _round(known: Prepared, octaves: float) -> IntegerNetwork:
-    with tqdm(total=len(known.network.graph.layers), desc="rounding", unit="layer", leave=False, disable=None) as bar:
+    with _progress(known, "rounding") as bar:
         return round_network(known.network, known.scales, known.curvature, 2.0**octaves, bar.update)
+
+
+def _progress(known: Prepared, what: str) -> tqdm:
+    return tqdm(total=len(known.network.graph.layers), desc=what, unit="layer", leave=False, disable=None)
 
 
 def _first(known: Prepared) -> float:
@@ -97,7 +104,7 @@ def _first(known: Prepared) -> float:
     for op in known.network.graph.layers:
         curvature = known.curvature[op.name]
         spread = float(known.network.weight(op.name)().detach().double().std(unbiased=False)) * COARSE
-        trades.append(spread**2 * float((curvature.outputs * curvature.left).mean()) / STEP)
+        trades.append(spread**2 * curvature.importance * float(curvature.left.mean()) / STEP)
     return float(np.log2(max(np.median(trades), 1e-60)))
 
 
