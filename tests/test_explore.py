@@ -23,6 +23,7 @@ from squeezenet.explore.trial import Squeezed, Trial, costs, fingerprint, train_
 from squeezenet.explore.work import Work
 from squeezenet.graph import Add, Concat, Conv, Flatten, GlobalAvgPool, Graph, ReLU, peak_elements
 from squeezenet.models import Metaparameters
+from squeezenet.runtime.engine import PATHS
 from squeezenet.training import PAPER
 
 
@@ -91,10 +92,15 @@ def test_a_sweep_is_done_once_and_grows(tmp_path, capsys):
         assert (row["judged"], row["source"]) == (40, "digits")
         assert row["float_bytes"] == 4 * row["parameters"]
         assert {"macs", "ram", "seconds", "versions", "hardware"} <= set(row)
+        assert row["latency_ms"] > 0
+        assert PATHS == () or row["latency_on"].endswith(PATHS[-1])
         assert not (tmp_path / "runs" / row["name"] / "checkpoints").exists()
     written = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*")}
     again, _ = explore(capsys, *command)
     assert again["trials"] == first["trials"]
+    assert first["trials"][0]["latency_ms"] == next(
+        r["latency_ms"] for r in rows if r["name"] == first["trials"][0]["name"]
+    )
     more, _ = explore(capsys, *command, "--seeds", 2)
     assert (more["done"], len(read_results(tmp_path))) == (4, 4)
     assert written.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*")}.items()
@@ -173,6 +179,12 @@ def test_a_failed_sweep_says_so(tmp_path, capsys):
         (["--vary", "image_size", "--values", "2"], "do not fit"),
         (["--vary", "sr", "--model", "alexnet_32"], "no metaparameters"),
         (["--search", "0"], "at least 1"),
+        (["--search", "1", "--max-ms", "0"], "more than 0"),
+        (["--vary", "sr", "--max-ms", "1"], "--max-ms is for --search"),
+        (
+            ["--search", "1", "--max-ms", "1", "--method", "none", "--squeeze-bytes", "0"],
+            "--max-ms needs --method squeeze",
+        ),
         (["--search", "1", "--max-bytes", "9", "--method", "none", "--squeeze-bytes", "0"], "--method squeeze"),
         (["--vary", "sr", "--max-images", "0"], "not enough"),
     ],

@@ -3,18 +3,23 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from exploring import TINY, memory, stub
+from squeezenet import sqz
 from squeezenet.errors import UsageError
+from squeezenet.explore import latency as latencies
 from squeezenet.explore import search as searches
 from squeezenet.explore import work as works
 from squeezenet.explore.halving import is_hopeless
+from squeezenet.explore.latency import ESTIMATE, Latency, expected_latency, untrained
 from squeezenet.explore.ledger import Entry, Ledger
-from squeezenet.explore.results import pareto, read_results
+from squeezenet.explore.results import dominates, pareto, read_results
 from squeezenet.explore.search import Budgets, Space, search, study_of
-from squeezenet.explore.trial import Squeezed
+from squeezenet.explore.trial import Squeezed, costs
 from squeezenet.explore.work import Work
+from squeezenet.runtime.integers import IntegerRunner
 
 
 def test_a_trial_is_hopeless_only_among_its_peers(trial):
@@ -66,3 +71,69 @@ def test_a_search_keeps_to_its_budgets_and_to_its_count(trial, data, tmp_path, m
     monkeypatch.setattr(searches, "REFUSED", 5)
     with pytest.raises(UsageError, match="over budget"):
         search(work, space, Budgets(macs=10), 1, halving=False)
+
+
+def test_a_budget_of_milliseconds_is_kept_before_training(trial, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(works, "measure", stub)
+    asked = []
+
+    def expected(trial):
+        asked.append(costs(trial).macs / 1e6)
+        return Latency(asked[-1], "stub")
+
+    monkeypatch.setattr(searches, "expected_latency", expected)
+    base = replace(trial, squeeze=Squeezed())
+    work = Work(Ledger(memory(tmp_path)), data, tmp_path)
+    progress = search(work, Space(base), Budgets(ms=2.0), 6, halving=False)
+    assert progress.done == 6
+    assert max(asked) > 2.0
+    assert all(row["latency_ms"] <= 2.0 for row in read_results(tmp_path))
+
+
+def test_a_network_is_timed_before_it_is_trained(trial):
+    model = untrained(trial.network, trial.image_size)
+    assert sum(model.graph.macs()) == costs(trial).macs
+    image = np.zeros((1, *model.graph.input_shape), np.float32)
+    assert IntegerRunner(sqz.decode(sqz.encode(model)))(image).shape == (1, 10)
+    known = expected_latency(trial)
+    assert known.ms > 0
+    assert expected_latency(trial.seeded(1)) == known  # of one shape: taken once
+
+
+def test_without_the_engine_a_latency_is_called_an_estimate(trial, monkeypatch):
+    monkeypatch.setattr(latencies, "PATHS", ())
+    slow, fast = (latencies.latency(b"", macs) for macs in (10**9, 10**6))
+    assert slow.on == fast.on == ESTIMATE
+    assert slow.ms == pytest.approx(1000 * fast.ms)
+
+
+def test_trials_of_an_earlier_version_are_timed_once(trial, data, tmp_path, monkeypatch):
+    def earlier(trial, data, work, on_epoch):
+        row = stub(trial, data, work, on_epoch)
+        work.mkdir(parents=True)
+        sqz.write(untrained(trial.network, trial.image_size), work / "squeezed.sqz")
+        return {key: value for key, value in row.items() if not key.startswith("latency")}
+
+    monkeypatch.setattr(works, "measure", earlier)
+    ledger = Ledger(memory(tmp_path))
+    Work(ledger, data, tmp_path).sweep([trial])
+    (row,) = read_results(tmp_path)
+    assert row["latency_ms"] > 0
+    assert "latency_ms" not in ledger.entry(trial.name).result
+    monkeypatch.setattr(works, "latency", None)  # it would be called in vain
+    Work(ledger, data, tmp_path).sweep([trial])
+    assert read_results(tmp_path) == [row]
+
+
+def test_latencies_count_on_one_machine_and_where_they_differ(trial):
+    row = stub(trial, None, None)
+    slower = {**row, "latency_ms": 1.5 * row["latency_ms"]}
+    same = {**row, "latency_ms": 1.03 * row["latency_ms"]}
+    assert dominates(row, slower)
+    assert not dominates(slower, row)
+    assert not dominates(row, same)
+    assert not dominates(row, {**slower, "latency_on": "elsewhere"})
+    assert not dominates(row, {key: value for key, value in slower.items() if key != "latency_ms"})
+    better = {**slower, "latency_on": "elsewhere", "top1_squeezed": row["top1_squeezed"] + 1}
+    assert dominates(better, row)
+    assert pareto([row, slower, same]) == [row, same]

@@ -70,6 +70,10 @@ def configure(parser: ArgumentParser) -> None:
     for what_is, counted in (("bytes", "bytes of the file"), ("ram", "bytes of int8 activations"), ("macs", "MACs")):
         parser.add_argument(f"--max-{what_is}", type=int, metavar="N", help=f"--search: at most N {counted}")
     parser.add_argument(
+        "--max-ms", type=float, metavar="MS",
+        help="--search: at most so many milliseconds for an image, on one thread of this machine",
+    )  # fmt: skip
+    parser.add_argument(
         "--halving", action=BooleanOptionalAction, help="--search: give hopeless networks up early (usual)"
     )
     parser.add_argument("--storage", metavar="URL", help=f"{storage.ACCEPTED} (default: a file in --out)")
@@ -100,12 +104,12 @@ def run(args: Namespace) -> dict[str, Any]:
 def render(result: dict[str, Any]) -> str:
     """For people."""
     varied = result.get("vary")
-    head = [varied or "network", "seed", "parameters", "MACs", "RAM", "top-1", "top-5", "bytes", "squeezed top-1"]
+    head = [varied or "network", "seed", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "squeezed top-1"]
     rows = [
         [
             str(row["value"]) if varied else row["name"], str(row["seed"]), f"{row['parameters']:,}",
-            f"{row['macs']:,}", f"{row['ram']:,}", f"{row['top1']:.2f}", f"{row['top5']:.2f}", f"{row['bytes']:,}",
-            f"{row['top1_squeezed']:.2f}",
+            f"{row['macs']:,}", f"{row['ram']:,}", f"{row['latency_ms']:.3f}" if "latency_ms" in row else "",
+            f"{row['top1']:.2f}", f"{row['top5']:.2f}", f"{row['bytes']:,}", f"{row['top1_squeezed']:.2f}",
         ]
         for row in result["trials"] if row["state"] == "done"
     ]  # fmt: skip
@@ -124,14 +128,18 @@ def _check(args: Namespace) -> None:
         raise UsageError("--data missing; what shall the networks learn from?")
     if min(args.seeds, args.attempts, 1 if args.search is None else args.search) < 1:
         raise UsageError("--seeds, --attempts and --search must be at least 1")
-    budgets = {name: getattr(args, name) for name in ("max_bytes", "max_ram", "max_macs")}
+    budgets = {name: getattr(args, name) for name in ("max_bytes", "max_ram", "max_macs", "max_ms")}
     only = {**budgets, "halving": args.halving} if args.search is None else {"values": args.values}
     if told := [f"--{name.replace('_', '-')}" for name, value in only.items() if value is not None]:
         raise UsageError(f"{told[0]} is for --{'search' if args.search is None else 'vary'}; leave it out")
-    if any(value is not None and value < 1 for value in budgets.values()):
+    if any(value is not None and value < 1 for name, value in budgets.items() if name != "max_ms"):
         raise UsageError("--max-bytes, --max-ram and --max-macs must be at least 1")
+    if args.max_ms is not None and not args.max_ms > 0:
+        raise UsageError(f"--max-ms {args.max_ms:g}: must be more than 0")
     if args.max_bytes and args.method != "squeeze":
         raise UsageError(f"--max-bytes needs --method squeeze; {args.method} aims at no size")
+    if args.max_ms and args.method != "squeeze":
+        raise UsageError(f"--max-ms needs --method squeeze; what {args.method} makes is slower by an unknown factor")
 
 
 def _named(data: Data, name: str) -> Data:
@@ -155,7 +163,7 @@ def _sweep(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
         work.listen = live.listen
         work.sweep(planned)
     entries = work.ledger.look(names, redo_stopped=True)
-    rows = [_summary(trial, entry, vary) for trial, entry in zip(planned, entries, strict=True)]
+    rows = [_summary(trial, entry, work, vary) for trial, entry in zip(planned, entries, strict=True)]
     counts = {what: sum(entry.state == what for entry in entries) for what in ("done", "failed")}
     return {"vary": vary, **counts, "trials": rows}
 
@@ -165,7 +173,7 @@ def _search(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
         raise UsageError("--search tries each network once; repeat what it finds with --vary and --seeds")
     given = ["image_size"] if args.image_size else []
     space = Space(base, frozenset([*_set(args), *given]))
-    budgets = Budgets(args.max_bytes, args.max_ram, args.max_macs)
+    budgets = Budgets(args.max_bytes, args.max_ram, args.max_macs, args.max_ms)
     study = study_of(work, space, budgets)
 
     def left() -> tuple[float, int]:
@@ -179,9 +187,9 @@ def _search(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
         progress = search(work, space, budgets, args.search, args.halving is not False)
     names = {row.user_attrs.get("name") for row in study.get_trials(deepcopy=False)}
     entries = [entry for entry in work.ledger.entries() if entry.name in names]
-    front = {row["name"] for row in pareto([entry.result for entry in entries if entry.state == "done"])}
+    front = {row["name"] for row in pareto([row for row in read_results(work.out) if row["name"] in names])}
     shown = [entry for entry in entries if entry.name in front or entry.state == "failed"]
-    rows = [_summary(Trial.from_dict(entry.trial), entry) for entry in shown]
+    rows = [_summary(Trial.from_dict(entry.trial), entry, work) for entry in shown]
     rows.sort(key=lambda row: row.get("bytes", 0))
     best = max((row for row in rows if row["state"] == "done"), key=lambda row: row["top1_squeezed"], default=None)
     counts = asdict(progress)
@@ -225,9 +233,10 @@ def _set(args: Namespace) -> list[str]:
     return [text.partition("=")[0] for text in args.settings]
 
 
-def _summary(trial: Trial, entry: Entry, vary: str | None = None) -> dict[str, Any]:
-    told = ("top1", "top5", "parameters", "bytes", "top1_squeezed", "macs", "ram")
-    known = {name: entry.result[name] for name in told} if entry.result else {}
+def _summary(trial: Trial, entry: Entry, work: Work, vary: str | None = None) -> dict[str, Any]:
+    told = ("top1", "top5", "parameters", "bytes", "top1_squeezed", "macs", "ram", "latency_ms", "latency_on")
+    result = {} if entry.result is None else work.timed(entry.result)
+    known = {name: result[name] for name in told if name in result}
     varied = {"value": value_of(trial, vary)} if vary else {"command": train_command(trial)}
     about = {"name": trial.name, "seed": trial.recipe.seed, "state": entry.state, "reason": entry.reason}
     return {**about, **varied, **known}

@@ -4,11 +4,9 @@
 87.31
 """
 
-import platform
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from squeezenet.compression.pipeline import Settings, compress
 from squeezenet.compression.squeeze import Squeezing, squeeze
 from squeezenet.data import Data, Pixels, Score, default_preparation, load_pixels
 from squeezenet.data.evaluate import evaluate
+from squeezenet.explore.latency import latency, processor
 from squeezenet.explore.trial import NETWORK, Trial, costs, some
 from squeezenet.formats import load_model
 from squeezenet.model import Model
@@ -40,7 +39,8 @@ def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row
     """What the trial comes to; `work` is its run folder, and one that was begun goes on.
 
     Accuracies in percent, of the trial's share of the validation images; `bytes` of the file that was written and
-    judged; `ram` in bytes (`graph.peak_elements`); `seconds` of this process alone. Raises as `train` and `squeeze` do.
+    judged; `ram` in bytes (`graph.peak_elements`); `latency_ms` of that file in the engine, on this machine's
+    `latency_on`; `seconds` of this process alone. Raises as `train` and `squeeze` do.
     """
     start = time.perf_counter()
     data = Data(some(data.train, trial.images), some(data.validation, trial.judges))
@@ -75,11 +75,7 @@ def hardware() -> str:
     """What computes here: the GPU's name, or the processor's and the number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def _about(trial: Trial, data: Data) -> dict[str, Any]:
@@ -117,6 +113,7 @@ def _squeeze(trial: Trial, data: Data, work: Path) -> dict[str, Any]:
         "top1_squeezed": round(score.top1, 4),
         "top5_squeezed": round(score.top5, 4),
         "judged": score.images,
+        **latency(path.read_bytes(), sum(written.graph.macs())).to_row(),
     }
 
 

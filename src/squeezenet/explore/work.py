@@ -6,15 +6,17 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from squeezenet.data import Data
 from squeezenet.errors import SqueezeNetError, UsageError
+from squeezenet.explore.latency import latency
 from squeezenet.explore.ledger import Claim, Ledger
 from squeezenet.explore.measure import measure, stopped
-from squeezenet.explore.results import RESULTS, write_results
+from squeezenet.explore.results import LATENCY, RESULTS, read_results, write_results
 from squeezenet.explore.trial import Trial
 
 What = Literal["begins", "epoch", "done", "stopped", "failed", "waits"]
@@ -45,6 +47,7 @@ class Work:
     listen: Callable[[Trial | None, What, dict[str, Any]], None] = ignore
     poll: float = POLL
     _written: list[dict[str, Any]] | None = field(default=None, init=False)
+    _timed: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
 
     def sweep(self, trials: Sequence[Trial]) -> None:
         """Carry out all of them that are not done, and wait for those that other workers have."""
@@ -104,7 +107,7 @@ class Work:
         """Write results.jsonl from the ledger; again, if another worker has added to it meanwhile."""
         path = self.out / RESULTS
         while True:
-            rows = self.results()
+            rows = [self.timed(row) for row in self.results()]
             if rows == self._written:
                 return path
             write_results(path, rows)
@@ -113,3 +116,20 @@ class Work:
     def results(self) -> list[dict[str, Any]]:
         """Of all trials in the ledger that are done or were stopped."""
         return [entry.result for entry in self.ledger.entries() if entry.result is not None]
+
+    def timed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with its latency: of a trial that an earlier version carried out, taken now if its file is here."""
+        if LATENCY in row or "stopped" in row:
+            return row
+        path, name = self.out / RESULTS, row["name"]
+        if not self._timed and path.exists():
+            self._timed = {known["name"]: _latency_of(known) for known in read_results(path) if LATENCY in known}
+        if name not in self._timed:
+            with suppress(OSError, SqueezeNetError):
+                data = (self.out / "runs" / name / "squeezed.sqz").read_bytes()
+                self._timed[name] = latency(data, row["macs"]).to_row()
+        return {**row, **self._timed.get(name, {})}
+
+
+def _latency_of(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in (LATENCY, "latency_on")}
