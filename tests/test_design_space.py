@@ -39,7 +39,7 @@ def test_the_report_stands_alone(campaign):
     assert links
     assert len(links) == 5 + 6 + 3 - 2  # two networks belong to two sweeps; three seeds are one point
     assert links == set(re.findall(r'<div id="(trial-[0-9a-f]+)"', page))
-    assert page.count("squeezenet train --model") == len(links)
+    assert page.count("squeezenet train --model") == page.count("squeezenet compress RUN") == len(links)
 
 
 def test_the_report_in_a_browser(campaign, tmp_path):

@@ -19,7 +19,7 @@ from squeezenet.explore import work as works
 from squeezenet.explore.ledger import Ledger
 from squeezenet.explore.results import curves, read_results
 from squeezenet.explore.sweeps import trials
-from squeezenet.explore.trial import Squeezed, Trial, costs, fingerprint, train_command
+from squeezenet.explore.trial import Squeezed, Trial, costs, fingerprint, squeeze_command, train_command
 from squeezenet.explore.work import Work
 from squeezenet.graph import Add, Concat, Conv, Flatten, GlobalAvgPool, Graph, ReLU, peak_elements
 from squeezenet.models import Metaparameters
@@ -65,7 +65,9 @@ def test_the_command_of_a_point_trains_that_network(trial):
         parser = ArgumentParser()
         train.configure(parser)
         words = shlex.split(train_command(point, "photos"))
-        job = train.settings(parser.parse_args([*words[2:], "--out", "x"]))
+        job = train.settings(parser.parse_args(words[2:]))
+        assert (job.max_images, job.judge_by) == (120, 40)
+        assert job.split_seed == (0 if recipe.seed else None)
         assert replace(job.recipe, name=recipe.name) == recipe
         assert replace(point.network, **job.network) == point.network
         assert job.image_size == 16
@@ -111,6 +113,16 @@ def test_a_sweep_is_done_once_and_grows(tmp_path, capsys):
     assert shown["done"] + shown["failures"] == 1
     assert shown["best"] is None or shown["best"]["command"].startswith("squeezenet train")
     assert all(row["macs"] <= 500_000 for row in shown["trials"] if row["state"] == "done")
+
+
+def test_the_commands_of_a_trial_make_its_file_again(trial, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    trial = trial.seeded(3)
+    result = works.measure(trial, data, tmp_path / "trial")
+    for command in (train_command(trial, "digits"), squeeze_command(trial, result["parameters"], "digits")):
+        assert main(shlex.split(command)[1:]) == 0
+    assert f"top-1 {result['top1']:.2f}%" in capsys.readouterr().out
+    assert (tmp_path / "squeezed.sqz").read_bytes() == (tmp_path / "trial" / "squeezed.sqz").read_bytes()
 
 
 def test_what_was_interrupted_goes_on(trial, data, tmp_path):

@@ -80,7 +80,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--attempts", type=int, default=ATTEMPTS, metavar="N", help="give a trial up that failed N times (%(default)s)"
     )
-    parser.set_defaults(micro_batch=None, weights=None, teacher=None)
+    parser.set_defaults(micro_batch=None, weights=None, teacher=None, split_seed=None)
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def base_of(args: Namespace, data: Data) -> Trial:
     meta = {**asdict(architecture.meta), **job.network}
     network = Metaparameters(**{**meta, "classes": len(data.train.classes), "in_channels": preparation.shape[0]})
     squeeze = Squeezed(args.method, args.squeeze_bytes or 0)
-    counts = [_count(len(data.train), args.max_images), _count(len(data.validation), args.judge_by)]
+    counts = [_count(len(data.train), job.max_images), _count(len(data.validation), job.judge_by)]
     return Trial(network, job.image_size or side, job.recipe, fingerprint(data), *counts, squeeze)
 
 

@@ -18,8 +18,9 @@ from squeezenet.compression.pipeline import Settings, compress
 from squeezenet.compression.squeeze import Squeezing, squeeze
 from squeezenet.data import Data, Pixels, Score, default_preparation, load_pixels
 from squeezenet.data.evaluate import evaluate
+from squeezenet.data.examples import some
 from squeezenet.explore.latency import latency, processor
-from squeezenet.explore.trial import NETWORK, Trial, costs, some
+from squeezenet.explore.trial import NETWORK, TUNING_IMAGES, Trial, costs
 from squeezenet.formats import load_model
 from squeezenet.model import Model
 from squeezenet.models import describe
@@ -30,9 +31,6 @@ from squeezenet.training.run_folder import versions
 
 OnEpoch = Callable[[dict[str, Any]], object]
 """Gets each row of metrics.jsonl. What it raises ends the trial where its run folder can go on."""
-
-TUNING_IMAGES = 2000
-"""Images that squeezing may look at: it calibrates on fewer, and compensates on fewer still."""
 
 
 def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row: None) -> dict[str, Any]:
@@ -97,7 +95,8 @@ def _train(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch) -> TrainResu
     fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
     model = fresh_model(NETWORK, data, preparation, trial.recipe, **trial.overrides)
     about = describe(NETWORK, {**trial.overrides, **fitting})
-    job = Job(trial.recipe, NETWORK, trial.overrides, image_size=trial.image_size)
+    part = {"max_images": trial.images, "judge_by": trial.judges, "split_seed": 0}
+    job = Job(trial.recipe, NETWORK, trial.overrides, image_size=trial.image_size, **part)
     return train(model, data, preparation, trial.recipe, work, architecture=about, job=job, on_epoch=on_epoch)
 
 

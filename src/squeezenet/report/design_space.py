@@ -22,7 +22,7 @@ from squeezenet.explore.results import (
     pareto,
 )
 from squeezenet.explore.sweeps import SWEEPS
-from squeezenet.explore.trial import Trial, train_command
+from squeezenet.explore.trial import Trial, squeeze_command, train_command
 from squeezenet.report import figures, paper
 from squeezenet.report.page import Beside, Code, Folded, Heading, Part, Picture, Table, Text, write_page
 from squeezenet.version import __version__
@@ -190,9 +190,9 @@ def _point(row: Row) -> Part:
     table += [[f"squeezed: {name}", _text(value)] for name, value in trial["squeeze"].items()]
     table += [[name, _text(row[name])] for name in ("top1", "top5", "top5_squeezed", "parameters", "seconds")]
     table += [["latency on", row["latency_on"]]] if LATENCY in row else []
-    return Folded(
-        summary, f"trial-{row['name']}", [Code(train_command(Trial.from_dict(trial))), Table(["", ""], table)]
-    )
+    made = Trial.from_dict(trial)
+    commands = [train_command(made), squeeze_command(made, row["parameters"])]
+    return Folded(summary, f"trial-{row['name']}", [*(Code(text) for text in commands if text), Table(["", ""], table)])
 
 
 def _text(value: Any) -> str:
