@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from exploring import stub
+from exploring import QUICK, stub
 from squeezenet.cli.main import main
+from squeezenet.explore import work as works
 from squeezenet.explore.results import read_results, write_results
 from squeezenet.explore.sweeps import trials
 from squeezenet.report.design_space import write_report
@@ -40,6 +41,25 @@ def test_the_report_stands_alone(campaign):
     assert len(links) == 5 + 6 + 3 - 2  # two networks belong to two sweeps; three seeds are one point
     assert links == set(re.findall(r'<div id="(trial-[0-9a-f]+)"', page))
     assert page.count("squeezenet train --model") == page.count("squeezenet compress RUN") == len(links)
+
+
+def test_a_watched_page_reads_itself_again_until_the_end(trial, data, tmp_path, monkeypatch, capsys):
+    page, seen = tmp_path / "report.html", []
+
+    def measured(trial, *rest):
+        seen.append(page.read_text())
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return stub(trial, *rest)
+
+    monkeypatch.setattr(works, "measure", measured)
+    command = ["explore", *QUICK, "--vary", "sr", "--values", "0.25,0.5,0.75", "--out", str(tmp_path), "--watch"]
+    assert main(command) == 130
+    assert all('<meta http-equiv="refresh" content="10">' in text for text in seen)
+    assert [text.count("squeezenet train --model") for text in seen] == [0, 1, 2]
+    assert "refresh" not in page.read_text()
+    assert "running" not in page.read_text()
+    assert page.read_text().count("squeezenet train --model") == 2
 
 
 def test_the_report_in_a_browser(campaign, tmp_path):

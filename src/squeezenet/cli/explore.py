@@ -9,6 +9,8 @@ it. On other machines, too: with a shared --out, or with --storage and an --out 
 
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from squeezenet.data.load import ACCEPTED
 from squeezenet.errors import UsageError
 from squeezenet.explore import storage
 from squeezenet.explore.ledger import ATTEMPTS, Entry, Ledger
-from squeezenet.explore.results import pareto, read_results
+from squeezenet.explore.results import RESULTS, pareto, read_results
 from squeezenet.explore.search import Budgets, Space, search, settle, study_of
 from squeezenet.explore.sweeps import SWEEPS, parse_values, trials
 from squeezenet.explore.trial import METHODS, Squeezed, Trial, fingerprint, train_command
@@ -31,6 +33,7 @@ from squeezenet.report.design_space import write_report
 from squeezenet.training import RECIPES
 
 JOURNAL = "trials.journal"
+RELOAD = 10  # seconds after which a watched page reads itself again
 VARIES = {"input_size": "image_size"}  # what a user may call it
 
 
@@ -76,6 +79,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--halving", action=BooleanOptionalAction, help="--search: give hopeless networks up early (usual)"
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="write report.html after each trial, not only at the end: open it, it shows itself anew while trials run",
+    )
     parser.add_argument("--storage", metavar="URL", help=f"{storage.ACCEPTED} (default: a file in --out)")
     parser.add_argument(
         "--attempts", type=int, default=ATTEMPTS, metavar="N", help="give a trial up that failed N times (%(default)s)"
@@ -94,11 +102,24 @@ def run(args: Namespace) -> dict[str, Any]:
     opened = storage.open_storage(where)
     with storage.answering(where):
         work = Work(Ledger(opened, attempts=args.attempts), data, args.out)
-        result = _sweep(args, base, work) if args.search is None else _search(args, base, work)
+        with _watched(report, work) if args.watch else nullcontext():
+            result = _sweep(args, base, work) if args.search is None else _search(args, base, work)
         results = work.write()
     write_report(report, read_results(results))
     files = {"out": str(args.out), "results": str(results), "report": str(report)}
     return {**result, **files, "seconds": round(time.perf_counter() - start, 1)}
+
+
+@contextmanager
+def _watched(report: Path, work: Work) -> Iterator[None]:
+    """Keep the page up to date; however that ends, it ends to read itself again."""
+    work.on_results = lambda results: write_report(report, read_results(results), RELOAD)
+    work.write()
+    try:
+        yield
+    finally:
+        work.on_results = lambda results: None
+        write_report(report, read_results(work.out / RESULTS))
 
 
 def render(result: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ class Work:
     """A worker's place: the ledger, the images, the folder of all runs, and who is told what happens.
 
     `listen` is called with a trial (None while waiting for other workers), what happened, and what is known of it: a
-    row of metrics.jsonl, a result, or a reason.
+    row of metrics.jsonl, a result, or a reason. `on_results` gets the path of results.jsonl when it was written.
     """
 
     ledger: Ledger
@@ -46,6 +46,7 @@ class Work:
     out: Path
     listen: Callable[[Trial | None, What, dict[str, Any]], None] = ignore
     poll: float = POLL
+    on_results: Callable[[Path], object] = lambda path: None
     _written: list[dict[str, Any]] | None = field(default=None, init=False)
     _timed: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
 
@@ -112,6 +113,7 @@ class Work:
                 return path
             write_results(path, rows)
             self._written = rows
+            self.on_results(path)
 
     def results(self) -> list[dict[str, Any]]:
         """Of all trials in the ledger that are done or were stopped."""

@@ -41,9 +41,13 @@ WORDS = {
 MOST = 3  # curves of one kind; others are in results.jsonl
 
 
-def write_report(path: Path, rows: Sequence[Row]) -> None:
-    """One self-contained HTML file, for as many data sets as there are in `rows`."""
-    parts: list[Part] = []
+def write_report(path: Path, rows: Sequence[Row], reload: int = 0) -> None:
+    """One self-contained HTML file, for as many data sets as there are in `rows`.
+
+    While trials run, the page may ask to be read again every `reload` seconds.
+    """
+    said = f"Trials are running; this page reads itself again every {reload} seconds."
+    parts: list[Part] = [Text(said)] if reload else []
     sets = {(row["trial"]["data"], row["trial"]["judges"]): row["source"] for row in rows}
     for (data, judges), source in sets.items():
         mine = [row for row in rows if (row["trial"]["data"], row["trial"]["judges"]) == (data, judges)]
@@ -51,7 +55,7 @@ def write_report(path: Path, rows: Sequence[Row]) -> None:
     done, machines = len(finished(rows)), sorted({row["hardware"] for row in rows})
     title = f"The design space of SqueezeNet: {done} trials on {', '.join(dict.fromkeys(sets.values())) or 'no images'}"
     footer = f"squeezenet {__version__}; {'; '.join(machines)}. The paper: Iandola et al., arXiv 1602.07360, ImageNet."
-    write_page(path, title, parts, footer)
+    write_page(path, title, parts, footer, reload)
 
 
 def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[Part]:

@@ -101,12 +101,13 @@ class Beside:
 Part = Heading | Text | Table | Picture | Code | Folded | Beside
 
 
-def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "") -> None:
-    """Write the page, whole or not at all."""
+def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "", reload: int = 0) -> None:
+    """Write the page, whole or not at all. With `reload` a browser reads it again after so many seconds."""
+    again = f'<meta http-equiv="refresh" content="{reload}">' if reload else ""
     body = "\n".join(_html(part) for part in parts)
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}<style>{_STYLE}</style></head>\n'
         f"<body><h1>{escape(title)}</h1>\n{body}\n<footer>{escape(footer)}</footer></body></html>\n"
     )
     write_atomically(path, page.encode())
