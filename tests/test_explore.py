@@ -125,6 +125,33 @@ def test_the_commands_of_a_trial_make_its_file_again(trial, data, tmp_path, monk
     assert (tmp_path / "squeezed.sqz").read_bytes() == (tmp_path / "trial" / "squeezed.sqz").read_bytes()
 
 
+def test_a_trial_is_repeated_with_other_seeds(trial, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(works, "measure", stub)
+    trial = replace(trial, squeeze=Squeezed(ratio=17.0))  # no option says so
+    Work(Ledger(memory(tmp_path)), data, tmp_path).sweep([trial])
+    again = ["--data", "digits", "--out", tmp_path, "--repeat", trial.name[:8]]
+    told, _ = explore(capsys, *again, "--seeds", 3)
+    assert [(row["value"], row["name"]) for row in told["trials"]] == [(n, trial.seeded(n).name) for n in range(3)]
+    for wrong in (["--epochs", 2], ["--set", "sr=1"], ["--max-macs", 3]):
+        assert main(["explore", *map(str, [*again, *wrong])]) == 2
+    assert main(["explore", *map(str, again[:-1]), "ffff"]) == 2
+    assert capsys.readouterr().err.count("\n") == 4
+
+
+def test_a_network_is_trained_once_for_several_sizes(trial, data, tmp_path):
+    heard = []
+    work = Work(Ledger(memory(tmp_path)), data, tmp_path, lambda trial, what, about: heard.append(what))
+    small = replace(trial, squeeze=Squeezed(max_bytes=900))
+    work.sweep([trial, small])
+    assert heard == ["begins", "epoch", "done", "begins", "done"]
+    rows = {row["name"]: row for row in read_results(tmp_path)}
+    assert rows[small.name]["trained_as"] == trial.name
+    assert rows[small.name]["bytes"] <= 900 < rows[trial.name]["bytes"]
+    assert rows[small.name]["top1"] == rows[trial.name]["top1"]
+    whole = works.measure(small, data, tmp_path / "whole")
+    assert whole["top1_squeezed"] == rows[small.name]["top1_squeezed"]
+
+
 def test_what_was_interrupted_goes_on(trial, data, tmp_path):
     trial = replace(trial, recipe=replace(trial.recipe, epochs=2.0))
     heard = []
@@ -190,6 +217,7 @@ def test_a_failed_sweep_says_so(tmp_path, capsys):
         (["--vary", "base_e", "--values", "8"], "fixes what --vary base_e varies"),
         (["--vary", "image_size", "--values", "2"], "do not fit"),
         (["--vary", "sr", "--model", "alexnet_32"], "no metaparameters"),
+        (["--vary", "version", "--values", "v2"], "the usual are ('32', '32 v1.1')"),
         (["--search", "0"], "at least 1"),
         (["--search", "1", "--max-ms", "0"], "more than 0"),
         (["--vary", "sr", "--max-ms", "1"], "--max-ms is for --search"),

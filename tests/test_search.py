@@ -17,7 +17,9 @@ from squeezenet.explore.latency import ESTIMATE, Latency, expected_latency, untr
 from squeezenet.explore.ledger import Entry, Ledger
 from squeezenet.explore.results import dominates, pareto, read_results
 from squeezenet.explore.search import Budgets, Space, search, study_of
+from squeezenet.explore.sweeps import trials
 from squeezenet.explore.trial import Squeezed, costs
+from squeezenet.explore.versions import compare, version_of
 from squeezenet.explore.work import Work
 from squeezenet.runtime.integers import IntegerRunner
 
@@ -137,3 +139,26 @@ def test_latencies_count_on_one_machine_and_where_they_differ(trial):
     better = {**slower, "latency_on": "elsewhere", "top1_squeezed": row["top1_squeezed"] + 1}
     assert dominates(better, row)
     assert pareto([row, slower, same]) == [row, same]
+
+
+def test_versions_of_squeezenet_are_compared_at_every_size(trial):
+    narrow = replace(trial, network=replace(TINY, norm="batch"), squeeze=Squeezed())
+    both = trials(narrow, "stem", None, seeds=2)
+    assert [version_of(t) for t in both] == ["v1.0", "v1.1"] * 2
+    assert [t.network.norm for t in both] == ["batch"] * 4
+    assert version_of(narrow) == version_of(replace(both[0], network=replace(both[0].network, sr=0.25))) == ""
+    assert [costs(t).parameters for t in both[:2]] == [726474, 726474]  # 727,626 but for two channels of colour
+    assert costs(both[1]).macs < 0.6 * costs(both[0]).macs
+
+    def row(trial, top1, size):
+        return {**stub(trial, None, None), "top1_squeezed": top1, "bytes": size}
+
+    rows = [row(both[0], 80.0, 240_000), row(both[2], 82.0, 240_000), row(both[1], 81.0, 200_000)]
+    half, better, worse, large = (replace(narrow, images=n) for n in range(100, 104))
+    found = [row(half, 81.0, 100_000), row(better, 82.5, 200_000), row(worse, 80.9, 100_000), row(large, 99.0, 200_001)]
+    known, beating = compare([*rows, *found])
+    assert [(name, row["bytes"], row["top1_squeezed"]) for name, row in known] == [
+        ("v1.0", 240_000, 81.0), ("v1.1", 200_000, 81.0),
+    ]  # fmt: skip
+    assert [row["name"] for row in beating] == [better.name, half.name]
+    assert compare([rows[0], *found]) == (compare(rows[:1])[0], [])

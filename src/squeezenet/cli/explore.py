@@ -27,14 +27,19 @@ from squeezenet.explore.results import RESULTS, pareto, read_results
 from squeezenet.explore.search import Budgets, Space, search, settle, study_of
 from squeezenet.explore.sweeps import SWEEPS, parse_values, trials
 from squeezenet.explore.trial import METHODS, Squeezed, Trial, fingerprint, train_command
+from squeezenet.explore.versions import MIDDLE, SMALL
 from squeezenet.explore.work import Work
 from squeezenet.models import ARCHITECTURES, Metaparameters, find_architecture
 from squeezenet.report.design_space import write_report
 from squeezenet.training import RECIPES
 
 JOURNAL = "trials.journal"
+FIXED = ("values", "model", "epochs", "batch_size", "lr", "seed", "image_size", "max_images", "judge_by",
+         "squeeze_bytes")  # fmt: skip
+"""Options that a repetition has no use for."""
+
 RELOAD = 10  # seconds after which a watched page reads itself again
-VARIES = {"input_size": "image_size"}  # what a user may call it
+VARIES = {"input_size": "image_size", "version": "stem"}  # what a user may call it
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -48,6 +53,7 @@ def configure(parser: ArgumentParser) -> None:
         help="; ".join(f"{name}: {sweep.about}" for name, sweep in SWEEPS.items()),
     )  # fmt: skip
     what.add_argument("--search", type=int, metavar="N", help="try N networks, chosen by what the others came to")
+    what.add_argument("--repeat", metavar="NAME", help="carry out a trial of --out once more, with other --seeds")
     parser.add_argument("--values", metavar="A,B,...", help="values of --vary instead of the paper's")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="how often, each from its own start (1)")
     parser.add_argument("--model", help="network to start from (default: the one for images of this size)")
@@ -96,14 +102,14 @@ def run(args: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     _check(args)
     data = _named(load_data(args.data, args.val), Path(args.data).name)
-    base = base_of(args, data)
+    base = None if args.repeat else base_of(args, data)
     args.out.mkdir(parents=True, exist_ok=True)
     where, report = args.storage or str(args.out / JOURNAL), args.out / "report.html"
     opened = storage.open_storage(where)
     with storage.answering(where):
         work = Work(Ledger(opened, attempts=args.attempts), data, args.out)
         with _watched(report, work) if args.watch else nullcontext():
-            result = _sweep(args, base, work) if args.search is None else _search(args, base, work)
+            result = _repeat(args, work) if base is None else _explore(args, base, work)
         results = work.write()
     write_report(report, read_results(results))
     files = {"out": str(args.out), "results": str(results), "report": str(report)}
@@ -153,6 +159,12 @@ def _check(args: Namespace) -> None:
     only = {**budgets, "halving": args.halving} if args.search is None else {"values": args.values}
     if told := [f"--{name.replace('_', '-')}" for name, value in only.items() if value is not None]:
         raise UsageError(f"{told[0]} is for --{'search' if args.search is None else 'vary'}; leave it out")
+    if args.repeat and (
+        told := [name for name in FIXED if getattr(args, name) is not None] + ["set"] * len(args.settings)
+    ):
+        raise UsageError(
+            f"--{told[0].replace('_', '-')} is not for --repeat, which changes the seed alone; leave it out"
+        )
     if any(value is not None and value < 1 for name, value in budgets.items() if name != "max_ms"):
         raise UsageError("--max-bytes, --max-ram and --max-macs must be at least 1")
     if args.max_ms is not None and not args.max_ms > 0:
@@ -168,10 +180,27 @@ def _named(data: Data, name: str) -> Data:
     return Data(replace(data.train, name=name), replace(data.validation, name=name))
 
 
-def _sweep(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
+def _explore(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
+    if args.search is not None:
+        return _search(args, base, work)
     vary = VARIES.get(args.vary, args.vary)
     values = None if args.values is None else parse_values(vary, args.values)
-    planned = trials(base, vary, values, args.seeds, told=_set(args))
+    return _sweep(trials(base, vary, values, args.seeds, told=_set(args)), vary, work)
+
+
+def _repeat(args: Namespace, work: Work) -> dict[str, Any]:
+    found = [entry for entry in work.ledger.entries() if entry.name.startswith(args.repeat)]
+    if len(found) != 1:
+        raise UsageError(
+            f"--repeat {args.repeat}: {len(found)} trials in {args.out} have such a name; give one of them"
+        )
+    trial = Trial.from_dict(found[0].trial)
+    if trial.data != fingerprint(work.data):
+        raise UsageError(f"--repeat {args.repeat}: learnt from other images than {args.data}; give the same")
+    return _sweep([trial.seeded(trial.recipe.seed + seed) for seed in range(args.seeds)], "seed", work)
+
+
+def _sweep(planned: list[Trial], vary: str, work: Work) -> dict[str, Any]:
     names = [trial.name for trial in planned]
 
     def left() -> tuple[float, int]:
@@ -222,7 +251,7 @@ def base_of(args: Namespace, data: Data) -> Trial:
     """The trial that others are variations of. Raises `UsageError`."""
     preparation = default_preparation(data.train, args.image_size)
     side = preparation.crop
-    usual = "squeezenet_32" if side <= 48 else "squeezenet_64" if side <= 96 else "squeezenet1_0"
+    usual = "squeezenet_32" if side <= SMALL else "squeezenet_64" if side <= MIDDLE else "squeezenet1_0"
     args.model = args.model or train.read_job(args.recipe).model or usual
     job = train.settings(args)
     if job.recipe.teacher or job.recipe.weights:
@@ -240,7 +269,8 @@ def base_of(args: Namespace, data: Data) -> Trial:
 
 def value_of(trial: Trial, vary: str) -> Any:
     """The trial's value of what a sweep varies."""
-    return trial.image_size if vary == "image_size" else getattr(trial.network, vary)
+    homes = {"image_size": trial, "seed": trial.recipe}
+    return getattr(homes.get(vary, trial.network), vary)
 
 
 def _count(have: int, wanted: int | None) -> int:

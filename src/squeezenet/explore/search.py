@@ -21,6 +21,7 @@ from squeezenet.explore.halving import is_hopeless
 from squeezenet.explore.latency import expected_latency
 from squeezenet.explore.results import COSTS, LATENCY
 from squeezenet.explore.trial import Squeezed, Trial, costs, short_hash
+from squeezenet.explore.versions import MIDDLE, SMALL
 from squeezenet.explore.work import Work
 
 REFUSED = 200
@@ -59,7 +60,8 @@ class Space:
     def propose(self, optuna_trial: optuna.Trial, budgets: Budgets) -> Trial:
         """A trial, as the sampler chooses. Raises `UsageError` if no such network can be built."""
         ask, network, side = optuna_trial, self.base.network, self.base.image_size
-        stems = ("32", "32 late", "64") if side <= 48 else ("64", "v1.1", "32") if side <= 96 else ("v1.0", "v1.1")
+        small = ("32", "32 v1.1", "32 late", "64") if side <= SMALL else ("64", "64 v1.1", "v1.1", "32")
+        stems = small if side <= MIDDLE else ("v1.0", "v1.1")
         chosen = {
             "base_e": lambda: ask.suggest_int("base_e", 16, 128, step=8),
             "incr_e": lambda: ask.suggest_int("incr_e", 0, 128, step=8),

@@ -4,6 +4,7 @@
 >>> work.sweep(trials)                                                       # doctest: +SKIP
 """
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -86,7 +87,9 @@ class Work:
         with claim:
             self.listen(trial, "begins", {})
             try:
+                twin = self._train_as_before(trial)
                 result = measure(trial, self.data, self.out / "runs" / trial.name, on_epoch)
+                result = {**result, "trained_as": twin} if twin else result
             except GivenUp:
                 result = stopped(trial, self.data, last["epoch"], last["top1"], time.perf_counter() - start)
             except Exception as error:  # whatever it is, it must not stop the other trials
@@ -98,6 +101,23 @@ class Work:
             claim.finish(result)
         self.listen(trial, "stopped" if "stopped" in result else "done", result)
         self.write()
+
+    def _train_as_before(self, trial: Trial) -> str:
+        """Begin with the network of a finished trial that differs in the squeezing alone; its name, or nothing."""
+        mine = self.out / "runs" / trial.name
+        for entry in self.ledger.entries():
+            run = self.out / "runs" / entry.name
+            if mine.exists() or entry.state != "done" or not (run / "model.safetensors").exists():
+                continue
+            if {**entry.trial, "squeeze": trial.to_dict()["squeeze"]} == trial.to_dict():
+                copy = mine.with_name(f".{trial.name}")  # renamed at the end: whole or not at all
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(
+                    run, copy, ignore=shutil.ignore_patterns("*.sqz", "checkpoints", "tensorboard", ".lock")
+                )
+                copy.rename(mine)
+                return entry.name
+        return ""
 
     def wait(self) -> None:
         """Until other workers may have got further."""

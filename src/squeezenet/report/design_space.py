@@ -23,6 +23,7 @@ from squeezenet.explore.results import (
 )
 from squeezenet.explore.sweeps import SWEEPS
 from squeezenet.explore.trial import Trial, squeeze_command, train_command
+from squeezenet.explore.versions import POINTS, compare
 from squeezenet.report import figures, paper
 from squeezenet.report.page import Beside, Code, Folded, Heading, Part, Picture, Table, Text, write_page
 from squeezenet.version import __version__
@@ -38,6 +39,7 @@ WORDS = {
     "ram": "bytes of RAM for int8 activations",
     LATENCY: "milliseconds for one image",
 }
+MOST_BETTER = 10
 MOST = 3  # curves of one kind; others are in results.jsonl
 
 
@@ -70,7 +72,7 @@ def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[Part]:
     for field in SWEEPS:
         for curve in curves(rows, field, least=3)[:MOST]:
             parts += _sweep(curve)
-    return parts + _front(rows) if finished(rows) else parts
+    return [*parts, *_versions(rows), *_front(rows)] if finished(rows) else parts
 
 
 def _sweep(curve: Curve) -> list[Part]:
@@ -140,6 +142,36 @@ def _setting(curve: Curve) -> str:
     many = "" if recipe["epochs"] == 1 else "s"
     shown = f"{recipe['epochs']:g} epoch{many}" if recipe["epochs"] else f"{recipe['iterations']:,} iterations"
     return f"{shown} of {trial['images']:,} images, {recipe['optimizer']}, {times}; {', '.join(same)}."
+
+
+def _versions(rows: Sequence[Row]) -> list[Part]:
+    """SqueezeNet v1.0 and v1.1 at every size they were squeezed to, and what beats all of that; if it was measured."""
+    published, better = compare(rows)
+    if not published:
+        return []
+    many = (
+        "No other network has"
+        if not better
+        else "1 other network has"
+        if len(better) == 1
+        else f"{len(better)} other networks have"
+    )
+    text = (
+        f"Both are fitted to these images and normalised like the others. {many} at most half the bytes and no less "
+        f"top-1 (both squeezed), or {POINTS} points more and no more bytes, than each line of v1.0 and v1.1"
+        + (f"; the {MOST_BETTER} most accurate are shown." if len(better) > MOST_BETTER else ".")
+    )
+    shown = [*published, *((row["name"], row) for row in better[:MOST_BETTER])]
+    head = ["network", "seeds", "top-1", "bytes", "top-1, squeezed", "parameters", "MACs", "RAM", "ms"]
+    cells = [
+        [
+            name, str(row["seeds"]), f"{row['top1']:.2f}", f"{row['bytes']:,.0f}", f"{row['top1_squeezed']:.2f}",
+            f"{row['parameters']:,}", f"{row['macs']:,}", f"{row['ram']:,}",
+            f"{row[LATENCY]:.3f}" if LATENCY in row else "",
+        ]
+        for name, row in shown
+    ]  # fmt: skip
+    return [Heading("SqueezeNet v1.0 and v1.1, and what beats both"), Text(text), Table(head, cells)]
 
 
 def _front(rows: Sequence[Row]) -> list[Part]:
