@@ -20,7 +20,7 @@ def campaign(trial, tmp_path_factory):
     """Results of all sweeps, three seeds each, as if they had been measured."""
     out = tmp_path_factory.mktemp("campaign")
     rows = {}
-    for sweep in ("sr", "pct3x3", "bypass"):
+    for sweep in ("sr", "pct3x3", "bypass", "stem"):
         for made in trials(trial, sweep, None, seeds=3):
             row = stub(made, None, None)
             row["top1"] += made.recipe.seed
@@ -32,13 +32,22 @@ def campaign(trial, tmp_path_factory):
 
 def test_the_report_stands_alone(campaign):
     page = (campaign / "report.html").read_text()
-    for said in ("Figure 3 (a)", "Figure 3 (b)", "Table 3", "±", "86", "Networks that nothing dominates", " ms"):
+    for said in (
+        "Figure 3 (a)",
+        "Figure 3 (b)",
+        "Table 3",
+        "±",
+        "86",
+        "Networks that nothing dominates",
+        " ms",
+        "v1.0 and v1.1",
+    ):
         assert said in page
     assert re.findall(r"(?:src|href)=[\"'](?!#)([^\"']*)", page) == []  # nothing to fetch
     assert "<script" not in page
     links = set(re.findall(r'xlink:href="#(trial-[0-9a-f]+)"', page))
     assert links
-    assert len(links) == 5 + 6 + 3 - 2  # two networks belong to two sweeps; three seeds are one point
+    assert len(links) == 5 + 6 + 3 - 2 + 2  # two networks belong to two sweeps; three seeds are one point
     assert links == set(re.findall(r'<div id="(trial-[0-9a-f]+)"', page))
     assert page.count("squeezenet train --model") == page.count("squeezenet compress RUN") == len(links)
 
@@ -79,12 +88,14 @@ def test_the_report_in_a_browser(campaign, tmp_path):
         assert page.locator("details[open]").count() == 0
         page.locator("svg a").last.click(force=True)
         page.wait_for_function("location.hash.startsWith('#trial-')")
-        command = page.locator(page.evaluate("location.hash")).locator("code")
+        command = page.locator(page.evaluate("location.hash")).locator("code").first
         assert command.is_visible()
         assert command.inner_text().startswith("squeezenet train")
         if os.environ.get("SCREENSHOTS"):
             page.screenshot(path=os.environ["SCREENSHOTS"], full_page=True)
         page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1000})  # A4 between its margins
+        assert page.evaluate("document.documentElement.scrollWidth") <= 718
         assert page.locator("details code").last.evaluate("it => it.getClientRects().length") > 0
         assert [url for url in asked if not url.startswith("file:")] == []
         assert troubles == []

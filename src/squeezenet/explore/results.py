@@ -106,24 +106,24 @@ def finished(rows: Sequence[Row]) -> list[Row]:
 def configurations(rows: Sequence[Row]) -> list[Row]:
     """Finished trials, those that differ in their seed alone as one: the first seed's row with means and `seeds`.
 
-    Otherwise a lucky seed would stand on the Pareto front for its configuration.
+    Otherwise a lucky seed would stand on the Pareto front for its configuration. `deviation_squeezed` is of
+    `top1_squeezed`.
     """
     groups: dict[str, list[Row]] = {}
     for row in finished(rows):
         rest = json.loads(json.dumps(row["trial"]))
         del rest["recipe"]["seed"]
         groups.setdefault(json.dumps(rest, sort_keys=True), []).append(row)
-    means = ("top1", "top5", "top1_squeezed", "top5_squeezed", "bytes")
-    return [
-        {
-            **first,
-            **{key: round(fmean(row[key] for row in mine), 4) for key in means},
-            **_timed(mine),
-            "seeds": len(mine),
-        }
-        for mine in groups.values()
-        for first in [min(mine, key=lambda row: row["trial"]["recipe"]["seed"])]
-    ]
+    return [_mean(group) for group in groups.values()]
+
+
+def _mean(rows: list[Row]) -> Row:
+    """Trials of one configuration as one row."""
+    first = min(rows, key=lambda row: row["trial"]["recipe"]["seed"])
+    names = ("top1", "top5", "top1_squeezed", "top5_squeezed", "bytes")
+    means = {name: round(fmean(row[name] for row in rows), 4) for name in names}
+    spread = round(_spread(rows, "top1_squeezed")[1], 4)
+    return {**first, **means, **_timed(rows), "deviation_squeezed": spread, "seeds": len(rows)}
 
 
 def pareto(rows: Sequence[Row], costs: Sequence[str] = COSTS) -> list[Row]:

@@ -98,7 +98,7 @@ def _sweep(curve: Curve) -> list[Part]:
         title = f"the paper, ImageNet: {' and '.join(drawn)}"
         figure = figures.sweep([str(v) for v in known], drawn, field, "accuracy (%)", title)
         pictures.append(Picture(figure, "The same, as the paper printed it for ImageNet"))
-    head = [field, "seeds", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "top-1, squeezed"]
+    head = [field, "seeds", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "squeezed top-1"]
     head += ["paper MB", "paper top-1", "paper top-5"] if known else []
     cells = [_cells(point, known.get(point.value), bool(known)) for point in points]
     return [*parts, Beside(pictures), Table(head, cells)]
@@ -165,7 +165,8 @@ def _versions(rows: Sequence[Row]) -> list[Part]:
     head = ["network", "seeds", "top-1", "bytes", "top-1, squeezed", "parameters", "MACs", "RAM", "ms"]
     cells = [
         [
-            name, str(row["seeds"]), f"{row['top1']:.2f}", f"{row['bytes']:,.0f}", f"{row['top1_squeezed']:.2f}",
+            name, str(row["seeds"]), f"{row['top1']:.2f}", f"{row['bytes']:,.0f}",
+            within(row["top1_squeezed"], row["deviation_squeezed"], row["seeds"]),
             f"{row['parameters']:,}", f"{row['macs']:,}", f"{row['ram']:,}",
             f"{row[LATENCY]:.3f}" if LATENCY in row else "",
         ]
@@ -225,6 +226,7 @@ def _point(row: Row) -> Part:
     table += [[name, _text(trial[name])] for name in ("image_size", "images", "judges")]
     table += [[f"squeezed: {name}", _text(value)] for name, value in trial["squeeze"].items()]
     table += [[name, _text(row[name])] for name in ("top1", "top5", "top5_squeezed", "parameters", "seconds")]
+    table = [["name", row["name"]], *table]
     table += [["latency on", row["latency_on"]]] if LATENCY in row else []
     made = Trial.from_dict(trial)
     commands = [train_command(made), squeeze_command(made, row["parameters"])]
