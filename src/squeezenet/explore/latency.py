@@ -3,8 +3,10 @@
     >>> latency(Path("squeezed.sqz").read_bytes(), macs=51_527_680)                       # doctest: +SKIP
     Latency(ms=0.473, on='AMD EPYC, avx512vnni')
 
-What an integer network takes does not depend on its weights, so random ones tell it before anything is trained. Where
-the engine was not built, MACs give an estimate that says so. Preparing the image is not counted.
+What an integer network takes hardly depends on its weights, so random ones tell what to expect before anything is
+trained. (Squeezed very hard, the steps of some layers become too coarse for the engine's vectors, and it takes longer:
+what is measured in the end is recorded.) Where the engine was not built, MACs give an estimate that says so. Preparing
+the image is not counted.
 """
 
 import platform
@@ -66,7 +68,7 @@ def latency(data: bytes, macs: int) -> Latency:
 
 
 def expected_latency(trial: Trial) -> Latency:
-    """What the trial's integer network will take on this machine. Raises `UsageError` as `costs` does."""
+    """What the trial's integer network is expected to take on this machine. Raises `UsageError` as `costs` does."""
     return _of_shape(trial.network, trial.image_size)
 
 

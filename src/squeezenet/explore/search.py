@@ -43,7 +43,7 @@ class Budgets:
     def excess(self, trial: Trial) -> dict[str, float]:
         """By what share RAM, MACs and latency are over their budgets; 0 or less is within. Bytes are squeezed to fit.
 
-        All are known before training: the latency is that of an integer network of the same shape, on this machine.
+        All are known before training: the latency is that of random weights in the same shape, on this machine.
         """
         limits, known = {"ram": self.ram, "macs": self.macs}, costs(trial)
         over = {name: getattr(known, name) / limit - 1 for name, limit in limits.items() if limit is not None}
