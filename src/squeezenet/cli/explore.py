@@ -80,7 +80,7 @@ def configure(parser: ArgumentParser) -> None:
         parser.add_argument(f"--max-{what_is}", type=int, metavar="N", help=f"--search: at most N {counted}")
     parser.add_argument(
         "--max-ms", type=float, metavar="MS",
-        help="--search: at most so many milliseconds for an image on one thread of this machine, as far as the shape tells",
+        help="--search: at most MS for an image on one thread of this machine, as far as its shape tells",
     )  # fmt: skip
     parser.add_argument(
         "--halving", action=BooleanOptionalAction, help="--search: give hopeless networks up early (usual)"
