@@ -1,6 +1,7 @@
 """Shared fixtures: where the optional real data lies, and small models built by hand."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,22 @@ def tiny_model(digits):
 
     module = create_seeded("squeezenet_32", 0, base_e=16, incr_e=8, sr=0.25, fires=2, classes=10, in_channels=1)
     return from_module(module.eval(), digits[1], tuple("0123456789"), {"name": "tiny"})
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The digits, to explore."""
+    from squeezenet.data import load_data
+
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def trial(data):
+    """One epoch of a tiny network on 120 digits."""
+    from exploring import TINY
+    from squeezenet.explore.trial import Squeezed, Trial, fingerprint
+    from squeezenet.training import MODERN
+
+    recipe = replace(MODERN, epochs=1.0, augmentation=replace(MODERN.augmentation, mirror=False, pad=1))
+    return Trial(TINY, 16, recipe, fingerprint(data), 120, 40, Squeezed(max_bytes=3500))

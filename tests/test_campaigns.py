@@ -65,11 +65,18 @@ def test_the_zoo(pictures, tmp_path):
 @pytest.mark.slow
 def test_the_design_space(pictures, tmp_path):
     small = ["--miniature", "--epochs", 1, "--images", 40, "--judge-by", 20, "--base-e", 16, "--seeds", 1]
-    arguments = ["--cifar10", pictures, "--out", tmp_path, *small]
+    arguments = ["--cifar10", pictures, "--out", tmp_path, *small, "--search", 2, "--publish", tmp_path / "docs"]
     first = campaign("design_space.py", *arguments)
     assert "the paper's figures are of ImageNet" in first
     out = tmp_path / "cifar10"
-    assert len((out / "results.jsonl").read_text().splitlines()) == 5 + 6 + 3 - 2
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert len([row for row in rows if row["trial"]["network"]["base_e"] == 16]) >= 5 + 6 + 3 - 2
+    versions = [row for row in rows if row["trial"]["network"]["base_e"] == 128 and row["parameters"] == 727_626]
+    assert sorted(row["trial"]["network"]["stem"] for row in versions) == ["32"] * 3 + ["32 v1.1"] * 3
+    assert sum("trained_as" in row for row in versions) == 4
+    assert sorted(row["trial"]["squeeze"]["max_bytes"] for row in versions) == [0, 0, 50_000, 50_000, 100_000, 100_000]
+    for name in ("results.jsonl", "report.html", "tables.txt"):
+        assert (tmp_path / "docs" / "cifar10" / name).read_bytes() == (out / name).read_bytes()
     times = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")}
     assert campaign("design_space.py", *arguments) == first
     assert {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")} == times

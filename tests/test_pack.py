@@ -213,3 +213,15 @@ def test_packing_real_parquet(shared, tmp_path):
     before, after = load_evaluation(source), load_evaluation(str(tmp_path / "out"))
     assert content(after) == content(before)
     assert after.classes == before.classes
+
+
+def test_the_first_classes_alone(tmp_path, capsys):
+    source = make_folder(tmp_path / "in")
+    assert pack(str(source), tmp_path / "out", Options(classes=2)).classes == 2
+    after = load_evaluation(str(tmp_path / "out"))
+    assert after.classes == ("cat", "dog")
+    assert content(after) == [pair for pair in content(load_evaluation(str(source))) if pair[1] != "emu"]
+    assert main(["data", "pack", str(source), str(tmp_path / "out")]) == 1  # another plan
+    assert main(["data", "pack", str(source), str(tmp_path / "new"), "--classes", "4"]) == 1
+    assert main(["data", "pack", str(source), str(tmp_path / "new"), "--classes", "1"]) == 2
+    assert capsys.readouterr().err.count("\n") == 3

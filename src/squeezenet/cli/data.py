@@ -25,6 +25,7 @@ def configure(parser: ArgumentParser) -> None:
         "--shard-images", type=int, default=usual.shard_images, metavar="N", help="default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=usual.seed, help="of the order (default: %(default)s)")
+    parser.add_argument("--classes", type=int, metavar="N", help="the first N classes only")
     parser.add_argument("--workers", type=int, help="threads that decode and encode")
 
 
@@ -32,7 +33,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """Pack; the JSON object of this verb."""
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers {args.workers}: one thread at least has to do it")
-    options = Options(args.resize, args.quality, args.shard_images, args.seed)
+    options = Options(args.resize, args.quality, args.shard_images, args.seed, args.classes)
     return asdict(pack(args.source, args.out, options, args.workers, progress=True))
 
 

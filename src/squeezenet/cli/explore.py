@@ -9,6 +9,8 @@ it. On other machines, too: with a shared --out, or with --storage and an --out 
 
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +23,23 @@ from squeezenet.data.load import ACCEPTED
 from squeezenet.errors import UsageError
 from squeezenet.explore import storage
 from squeezenet.explore.ledger import ATTEMPTS, Entry, Ledger
-from squeezenet.explore.results import pareto, read_results
+from squeezenet.explore.results import RESULTS, pareto, read_results
 from squeezenet.explore.search import Budgets, Space, search, settle, study_of
 from squeezenet.explore.sweeps import SWEEPS, parse_values, trials
 from squeezenet.explore.trial import METHODS, Squeezed, Trial, fingerprint, train_command
+from squeezenet.explore.versions import MIDDLE, SMALL
 from squeezenet.explore.work import Work
 from squeezenet.models import ARCHITECTURES, Metaparameters, find_architecture
 from squeezenet.report.design_space import write_report
 from squeezenet.training import RECIPES
 
 JOURNAL = "trials.journal"
-VARIES = {"input_size": "image_size"}  # what a user may call it
+FIXED = ("values", "model", "epochs", "batch_size", "lr", "seed", "image_size", "max_images", "judge_by",
+         "squeeze_bytes")  # fmt: skip
+"""Options that a repetition has no use for."""
+
+RELOAD = 10  # seconds after which a watched page reads itself again
+VARIES = {"input_size": "image_size", "version": "stem"}  # what a user may call it
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -45,6 +53,7 @@ def configure(parser: ArgumentParser) -> None:
         help="; ".join(f"{name}: {sweep.about}" for name, sweep in SWEEPS.items()),
     )  # fmt: skip
     what.add_argument("--search", type=int, metavar="N", help="try N networks, chosen by what the others came to")
+    what.add_argument("--repeat", metavar="NAME", help="carry out a trial of --out once more, with other --seeds")
     parser.add_argument("--values", metavar="A,B,...", help="values of --vary instead of the paper's")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="how often, each from its own start (1)")
     parser.add_argument("--model", help="network to start from (default: the one for images of this size)")
@@ -70,13 +79,22 @@ def configure(parser: ArgumentParser) -> None:
     for what_is, counted in (("bytes", "bytes of the file"), ("ram", "bytes of int8 activations"), ("macs", "MACs")):
         parser.add_argument(f"--max-{what_is}", type=int, metavar="N", help=f"--search: at most N {counted}")
     parser.add_argument(
+        "--max-ms", type=float, metavar="MS",
+        help="--search: at most MS for an image on one thread of this machine, as far as its shape tells",
+    )  # fmt: skip
+    parser.add_argument(
         "--halving", action=BooleanOptionalAction, help="--search: give hopeless networks up early (usual)"
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="write report.html after each trial, not only at the end: open it, it shows itself anew while trials run",
     )
     parser.add_argument("--storage", metavar="URL", help=f"{storage.ACCEPTED} (default: a file in --out)")
     parser.add_argument(
         "--attempts", type=int, default=ATTEMPTS, metavar="N", help="give a trial up that failed N times (%(default)s)"
     )
-    parser.set_defaults(micro_batch=None, weights=None, teacher=None)
+    parser.set_defaults(micro_batch=None, weights=None, teacher=None, split_seed=None)
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -84,28 +102,41 @@ def run(args: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     _check(args)
     data = _named(load_data(args.data, args.val), Path(args.data).name)
-    base = base_of(args, data)
+    base = None if args.repeat else base_of(args, data)
     args.out.mkdir(parents=True, exist_ok=True)
     where, report = args.storage or str(args.out / JOURNAL), args.out / "report.html"
     opened = storage.open_storage(where)
     with storage.answering(where):
         work = Work(Ledger(opened, attempts=args.attempts), data, args.out)
-        result = _sweep(args, base, work) if args.search is None else _search(args, base, work)
+        with _watched(report, work) if args.watch else nullcontext():
+            result = _repeat(args, work) if base is None else _explore(args, base, work)
         results = work.write()
     write_report(report, read_results(results))
     files = {"out": str(args.out), "results": str(results), "report": str(report)}
     return {**result, **files, "seconds": round(time.perf_counter() - start, 1)}
 
 
+@contextmanager
+def _watched(report: Path, work: Work) -> Iterator[None]:
+    """Keep the page up to date; however that ends, it ends to read itself again."""
+    work.on_results = lambda results: write_report(report, read_results(results), RELOAD)
+    work.write()
+    try:
+        yield
+    finally:
+        work.on_results = lambda results: None
+        write_report(report, read_results(work.out / RESULTS))
+
+
 def render(result: dict[str, Any]) -> str:
     """For people."""
     varied = result.get("vary")
-    head = [varied or "network", "seed", "parameters", "MACs", "RAM", "top-1", "top-5", "bytes", "squeezed top-1"]
+    head = [varied or "network", "seed", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "squeezed top-1"]
     rows = [
         [
             str(row["value"]) if varied else row["name"], str(row["seed"]), f"{row['parameters']:,}",
-            f"{row['macs']:,}", f"{row['ram']:,}", f"{row['top1']:.2f}", f"{row['top5']:.2f}", f"{row['bytes']:,}",
-            f"{row['top1_squeezed']:.2f}",
+            f"{row['macs']:,}", f"{row['ram']:,}", f"{row['latency_ms']:.3f}" if "latency_ms" in row else "",
+            f"{row['top1']:.2f}", f"{row['top5']:.2f}", f"{row['bytes']:,}", f"{row['top1_squeezed']:.2f}",
         ]
         for row in result["trials"] if row["state"] == "done"
     ]  # fmt: skip
@@ -124,14 +155,24 @@ def _check(args: Namespace) -> None:
         raise UsageError("--data missing; what shall the networks learn from?")
     if min(args.seeds, args.attempts, 1 if args.search is None else args.search) < 1:
         raise UsageError("--seeds, --attempts and --search must be at least 1")
-    budgets = {name: getattr(args, name) for name in ("max_bytes", "max_ram", "max_macs")}
+    budgets = {name: getattr(args, name) for name in ("max_bytes", "max_ram", "max_macs", "max_ms")}
     only = {**budgets, "halving": args.halving} if args.search is None else {"values": args.values}
     if told := [f"--{name.replace('_', '-')}" for name, value in only.items() if value is not None]:
         raise UsageError(f"{told[0]} is for --{'search' if args.search is None else 'vary'}; leave it out")
-    if any(value is not None and value < 1 for value in budgets.values()):
+    if args.repeat and (
+        told := [name for name in FIXED if getattr(args, name) is not None] + ["set"] * len(args.settings)
+    ):
+        raise UsageError(
+            f"--{told[0].replace('_', '-')} is not for --repeat, which changes the seed alone; leave it out"
+        )
+    if any(value is not None and value < 1 for name, value in budgets.items() if name != "max_ms"):
         raise UsageError("--max-bytes, --max-ram and --max-macs must be at least 1")
+    if args.max_ms is not None and not args.max_ms > 0:
+        raise UsageError(f"--max-ms {args.max_ms:g}: must be more than 0")
     if args.max_bytes and args.method != "squeeze":
         raise UsageError(f"--max-bytes needs --method squeeze; {args.method} aims at no size")
+    if args.max_ms and args.method != "squeeze":
+        raise UsageError(f"--max-ms needs --method squeeze; what {args.method} makes is slower by an unknown factor")
 
 
 def _named(data: Data, name: str) -> Data:
@@ -139,10 +180,27 @@ def _named(data: Data, name: str) -> Data:
     return Data(replace(data.train, name=name), replace(data.validation, name=name))
 
 
-def _sweep(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
+def _explore(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
+    if args.search is not None:
+        return _search(args, base, work)
     vary = VARIES.get(args.vary, args.vary)
     values = None if args.values is None else parse_values(vary, args.values)
-    planned = trials(base, vary, values, args.seeds, told=_set(args))
+    return _sweep(trials(base, vary, values, args.seeds, told=_set(args)), vary, work)
+
+
+def _repeat(args: Namespace, work: Work) -> dict[str, Any]:
+    found = [entry for entry in work.ledger.entries() if entry.name.startswith(args.repeat)]
+    if len(found) != 1:
+        raise UsageError(
+            f"--repeat {args.repeat}: {len(found)} trials in {args.out} have such a name; give one of them"
+        )
+    trial = Trial.from_dict(found[0].trial)
+    if trial.data != fingerprint(work.data):
+        raise UsageError(f"--repeat {args.repeat}: learnt from other images than {args.data}; give the same")
+    return _sweep([trial.seeded(trial.recipe.seed + seed) for seed in range(args.seeds)], "seed", work)
+
+
+def _sweep(planned: list[Trial], vary: str, work: Work) -> dict[str, Any]:
     names = [trial.name for trial in planned]
 
     def left() -> tuple[float, int]:
@@ -155,7 +213,7 @@ def _sweep(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
         work.listen = live.listen
         work.sweep(planned)
     entries = work.ledger.look(names, redo_stopped=True)
-    rows = [_summary(trial, entry, vary) for trial, entry in zip(planned, entries, strict=True)]
+    rows = [_summary(trial, entry, work, vary) for trial, entry in zip(planned, entries, strict=True)]
     counts = {what: sum(entry.state == what for entry in entries) for what in ("done", "failed")}
     return {"vary": vary, **counts, "trials": rows}
 
@@ -165,7 +223,7 @@ def _search(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
         raise UsageError("--search tries each network once; repeat what it finds with --vary and --seeds")
     given = ["image_size"] if args.image_size else []
     space = Space(base, frozenset([*_set(args), *given]))
-    budgets = Budgets(args.max_bytes, args.max_ram, args.max_macs)
+    budgets = Budgets(args.max_bytes, args.max_ram, args.max_macs, args.max_ms)
     study = study_of(work, space, budgets)
 
     def left() -> tuple[float, int]:
@@ -179,9 +237,9 @@ def _search(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
         progress = search(work, space, budgets, args.search, args.halving is not False)
     names = {row.user_attrs.get("name") for row in study.get_trials(deepcopy=False)}
     entries = [entry for entry in work.ledger.entries() if entry.name in names]
-    front = {row["name"] for row in pareto([entry.result for entry in entries if entry.state == "done"])}
+    front = {row["name"] for row in pareto([row for row in read_results(work.out) if row["name"] in names])}
     shown = [entry for entry in entries if entry.name in front or entry.state == "failed"]
-    rows = [_summary(Trial.from_dict(entry.trial), entry) for entry in shown]
+    rows = [_summary(Trial.from_dict(entry.trial), entry, work) for entry in shown]
     rows.sort(key=lambda row: row.get("bytes", 0))
     best = max((row for row in rows if row["state"] == "done"), key=lambda row: row["top1_squeezed"], default=None)
     counts = asdict(progress)
@@ -193,7 +251,7 @@ def base_of(args: Namespace, data: Data) -> Trial:
     """The trial that others are variations of. Raises `UsageError`."""
     preparation = default_preparation(data.train, args.image_size)
     side = preparation.crop
-    usual = "squeezenet_32" if side <= 48 else "squeezenet_64" if side <= 96 else "squeezenet1_0"
+    usual = "squeezenet_32" if side <= SMALL else "squeezenet_64" if side <= MIDDLE else "squeezenet1_0"
     args.model = args.model or train.read_job(args.recipe).model or usual
     job = train.settings(args)
     if job.recipe.teacher or job.recipe.weights:
@@ -205,13 +263,14 @@ def base_of(args: Namespace, data: Data) -> Trial:
     meta = {**asdict(architecture.meta), **job.network}
     network = Metaparameters(**{**meta, "classes": len(data.train.classes), "in_channels": preparation.shape[0]})
     squeeze = Squeezed(args.method, args.squeeze_bytes or 0)
-    counts = [_count(len(data.train), args.max_images), _count(len(data.validation), args.judge_by)]
+    counts = [_count(len(data.train), job.max_images), _count(len(data.validation), job.judge_by)]
     return Trial(network, job.image_size or side, job.recipe, fingerprint(data), *counts, squeeze)
 
 
 def value_of(trial: Trial, vary: str) -> Any:
     """The trial's value of what a sweep varies."""
-    return trial.image_size if vary == "image_size" else getattr(trial.network, vary)
+    homes = {"image_size": trial, "seed": trial.recipe}
+    return getattr(homes.get(vary, trial.network), vary)
 
 
 def _count(have: int, wanted: int | None) -> int:
@@ -225,9 +284,10 @@ def _set(args: Namespace) -> list[str]:
     return [text.partition("=")[0] for text in args.settings]
 
 
-def _summary(trial: Trial, entry: Entry, vary: str | None = None) -> dict[str, Any]:
-    told = ("top1", "top5", "parameters", "bytes", "top1_squeezed", "macs", "ram")
-    known = {name: entry.result[name] for name in told} if entry.result else {}
+def _summary(trial: Trial, entry: Entry, work: Work, vary: str | None = None) -> dict[str, Any]:
+    told = ("top1", "top5", "parameters", "bytes", "top1_squeezed", "macs", "ram", "latency_ms", "latency_on")
+    result = {} if entry.result is None else work.timed(entry.result)
+    known = {name: result[name] for name in told if name in result}
     varied = {"value": value_of(trial, vary)} if vary else {"command": train_command(trial)}
     about = {"name": trial.name, "seed": trial.recipe.seed, "state": entry.state, "reason": entry.reason}
     return {**about, **varied, **known}

@@ -106,7 +106,8 @@ class Live:
         row[3] = what if what != "failed" else f"failed: {about['reason'][:40]}"
         if what == "done":
             row[4:7] = [f"{about['top1']:.2f}", f"{about['top1_squeezed']:.2f}", f"{about['bytes']:,}"]
-            self.clock.took(trial, about["seconds"])
+            if "trained_as" not in about:  # else it was only squeezed
+                self.clock.took(trial, about["seconds"])
 
     def _redraw(self) -> None:
         while not self._over.wait(PAUSE):

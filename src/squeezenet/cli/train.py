@@ -12,8 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from squeezenet.data import default_preparation, load_data
+from squeezenet.data import Data, default_preparation, load_data
 from squeezenet.data.augment import Augmentation
+from squeezenet.data.examples import some
 from squeezenet.data.load import ACCEPTED
 from squeezenet.errors import UsageError
 from squeezenet.models import ARCHITECTURES, Metaparameters, describe, find_architecture
@@ -22,6 +23,7 @@ from squeezenet.training.distributed import join
 from squeezenet.training.job import Job, read_job, settings_of
 
 FILES = ("teacher", "weights")
+PLACE = ("model", "data", "val", "image_size", "max_images", "judge_by", "split_seed")
 OPTIONS = ("epochs", "batch_size", "micro_batch", "lr", "seed")
 
 
@@ -41,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, help="highest learning rate")
     parser.add_argument("--seed", type=int, help="decides everything random (default: 0)")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the image the network reads")
+    parser.add_argument("--max-images", type=int, metavar="N", help="train on N images, evenly taken")
+    parser.add_argument("--judge-by", type=int, metavar="N", help="judge by N images, evenly taken")
+    parser.add_argument(
+        "--split-seed", type=int, metavar="N", help="which tenth judges, where the data has none (--seed)"
+    )
     parser.add_argument("--weights", metavar="RUN", help="start from these weights (transfer, or a second stage)")
     parser.add_argument("--teacher", metavar="MODEL", help="a trained model to imitate (distillation)")
     parser.add_argument(
@@ -67,7 +74,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if fixed and job.image_size not in (None, fixed):
         raise UsageError(f"{job.model} reads images of {fixed} pixels only; leave --image-size out")
     with join() as group:
-        data = load_data(job.data, job.val, job.recipe.seed)
+        data = load_data(job.data, job.val, job.recipe.seed if job.split_seed is None else job.split_seed)
+        data = Data(some(data.train, job.max_images), some(data.validation, job.judge_by))
         preparation = default_preparation(data.train, fixed or job.image_size, architecture.input_size)
         model = fresh_model(job.model, data, preparation, job.recipe, **job.network)
         fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
@@ -97,7 +105,7 @@ def render(result: dict[str, Any]) -> str:
 def settings(args: argparse.Namespace) -> Job:
     """The recipe's job with what the user changed. Raises `UsageError`."""
     job = read_job(args.recipe)
-    told = {name: getattr(args, name) for name in ("model", "data", "val", "image_size") if getattr(args, name)}
+    told = {name: getattr(args, name) for name in PLACE if getattr(args, name) is not None}
     job = replace(job, **told)
     missing = [f"--{name}" for name in ("model", "data") if getattr(job, name) is None]
     if missing:

@@ -30,3 +30,11 @@ def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Ex
         f"{examples.name}: {len(examples.classes)} classes, but the model has {outputs} and calls them otherwise; "
         "give data of the model's classes"
     )
+
+
+def first_classes(examples: Examples, count: int) -> Examples:
+    """The examples of the first `count` classes. Raises `DataError` if there are fewer, or no labels."""
+    labels = examples.require_labels()
+    if count > len(examples.classes):
+        raise DataError(f"{examples.name}: has {len(examples.classes)} classes, fewer than {count}")
+    return replace(examples.take(np.flatnonzero(labels < count)), classes=examples.classes[:count])

@@ -113,6 +113,14 @@ class Examples:
         return self.labels
 
 
+def some(examples: Examples, images: int | None) -> Examples:
+    """At most `images` of them, evenly taken. Raises `DataError` for less than one."""
+    have = len(examples)
+    if images is not None and images < 1:
+        raise DataError(f"{images} images are not enough; ask for at least one")
+    return examples if images is None or images >= have else examples.take(np.arange(images) * have // images)
+
+
 @dataclass(frozen=True)
 class Data:
     """What a network is trained on and what it is judged by. Both have the same `classes`."""

@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from squeezenet.data.classes import first_classes
 from squeezenet.data.examples import Examples, ImageSource, Indices, concurrent, shuffled
 from squeezenet.data.load import load_splits
 from squeezenet.data.pixels import workers_by_default
@@ -56,12 +57,15 @@ class Options:
     quality: int = 90  # of the JPEGs that resizing makes
     shard_images: int = 5000  # 170 MB of ImageNet photographs at 256 pixels, 550 MB untouched
     seed: int = 0  # of the order
+    classes: int | None = None  # the first so many alone; None: all. Known to the plan by its images
 
     def __post_init__(self) -> None:
         if self.resize is not None and self.resize < 1:
             raise UsageError(f"--resize {self.resize}: give the pixels of the shorter side")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: JPEG knows 1 to 100; 90 is usual")
+        if self.classes is not None and self.classes < 2:
+            raise UsageError(f"--classes {self.classes}: one class teaches nothing; give two or more")
         if self.shard_images < 1:
             raise UsageError(f"--shard-images {self.shard_images}: a shard holds one image or more")
 
@@ -89,6 +93,8 @@ def pack(
     """
     options = options or Options()
     splits = load_splits(source)
+    if options.classes is not None:
+        splits = {name: first_classes(part, options.classes) for name, part in splits.items()}
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
         raise UsageError(f"{out}: lies within {source}, and would become a part of it; name another folder")
     _begin(source, splits, out, options)
@@ -129,7 +135,7 @@ def _begin(source: str, splits: dict[str, Examples], out: Path, options: Options
         "source": str(Path(source).resolve()) if Path(source).exists() else source,
         "images": {name: len(examples) for name, examples in splits.items()},
         "labels": _fingerprint(splits),
-        **asdict(options),
+        **{name: value for name, value in asdict(options).items() if name != "classes"},
     }
     out.mkdir(parents=True, exist_ok=True)
     if (out / PLAN).exists():

@@ -4,11 +4,9 @@
 87.31
 """
 
-import platform
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,9 @@ from squeezenet.compression.pipeline import Settings, compress
 from squeezenet.compression.squeeze import Squeezing, squeeze
 from squeezenet.data import Data, Pixels, Score, default_preparation, load_pixels
 from squeezenet.data.evaluate import evaluate
-from squeezenet.explore.trial import NETWORK, Trial, costs, some
+from squeezenet.data.examples import some
+from squeezenet.explore.latency import latency, processor
+from squeezenet.explore.trial import NETWORK, TUNING_IMAGES, Trial, costs
 from squeezenet.formats import load_model
 from squeezenet.model import Model
 from squeezenet.models import describe
@@ -32,15 +32,13 @@ from squeezenet.training.run_folder import versions
 OnEpoch = Callable[[dict[str, Any]], object]
 """Gets each row of metrics.jsonl. What it raises ends the trial where its run folder can go on."""
 
-TUNING_IMAGES = 2000
-"""Images that squeezing may look at: it calibrates on fewer, and compensates on fewer still."""
-
 
 def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row: None) -> dict[str, Any]:
     """What the trial comes to; `work` is its run folder, and one that was begun goes on.
 
     Accuracies in percent, of the trial's share of the validation images; `bytes` of the file that was written and
-    judged; `ram` in bytes (`graph.peak_elements`); `seconds` of this process alone. Raises as `train` and `squeeze` do.
+    judged; `ram` in bytes (`graph.peak_elements`); `latency_ms` of that file in the engine, on this machine's
+    `latency_on`; `seconds` of this process alone. Raises as `train` and `squeeze` do.
     """
     start = time.perf_counter()
     data = Data(some(data.train, trial.images), some(data.validation, trial.judges))
@@ -75,11 +73,7 @@ def hardware() -> str:
     """What computes here: the GPU's name, or the processor's and the number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def _about(trial: Trial, data: Data) -> dict[str, Any]:
@@ -101,7 +95,8 @@ def _train(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch) -> TrainResu
     fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
     model = fresh_model(NETWORK, data, preparation, trial.recipe, **trial.overrides)
     about = describe(NETWORK, {**trial.overrides, **fitting})
-    job = Job(trial.recipe, NETWORK, trial.overrides, image_size=trial.image_size)
+    part = {"max_images": trial.images, "judge_by": trial.judges, "split_seed": 0}
+    job = Job(trial.recipe, NETWORK, trial.overrides, image_size=trial.image_size, **part)
     return train(model, data, preparation, trial.recipe, work, architecture=about, job=job, on_epoch=on_epoch)
 
 
@@ -117,6 +112,7 @@ def _squeeze(trial: Trial, data: Data, work: Path) -> dict[str, Any]:
         "top1_squeezed": round(score.top1, 4),
         "top5_squeezed": round(score.top5, 4),
         "judged": score.images,
+        **latency(path.read_bytes(), sum(written.graph.macs())).to_row(),
     }
 
 

@@ -6,6 +6,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,12 @@ from squeezenet.files import write_atomically
 Row = dict[str, Any]
 RESULTS = "results.jsonl"
 
-COSTS = ("bytes", "macs", "ram")
+LATENCY = "latency_ms"
+COSTS = ("bytes", "macs", "ram", LATENCY)
 """What the search makes small, beside making `top1_squeezed` large."""
+
+SAME = 0.05
+"""Latencies that differ by less are the same: it is what one network's differ by from run to run."""
 
 
 def write_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -58,6 +63,8 @@ class Point:
     bytes: float
     macs: int
     ram: int
+    latency_ms: float | None  # None where it was not taken
+    latency_on: str | None
     rows: tuple[Row, ...]
 
 
@@ -97,20 +104,26 @@ def finished(rows: Sequence[Row]) -> list[Row]:
 
 
 def configurations(rows: Sequence[Row]) -> list[Row]:
-    """Finished trials, those that differ in their seed alone as one: the first's row with means and `seeds`, a count.
+    """Finished trials, those that differ in their seed alone as one: the first seed's row with means and `seeds`.
 
-    Otherwise a lucky seed would stand on the Pareto front for its configuration.
+    Otherwise a lucky seed would stand on the Pareto front for its configuration. `deviation_squeezed` is of
+    `top1_squeezed`.
     """
     groups: dict[str, list[Row]] = {}
     for row in finished(rows):
         rest = json.loads(json.dumps(row["trial"]))
         del rest["recipe"]["seed"]
         groups.setdefault(json.dumps(rest, sort_keys=True), []).append(row)
-    means = ("top1", "top5", "top1_squeezed", "top5_squeezed", "bytes")
-    return [
-        {**mine[0], **{key: round(fmean(row[key] for row in mine), 4) for key in means}, "seeds": len(mine)}
-        for mine in groups.values()
-    ]
+    return [_mean(group) for group in groups.values()]
+
+
+def _mean(rows: list[Row]) -> Row:
+    """Trials of one configuration as one row."""
+    first = min(rows, key=lambda row: row["trial"]["recipe"]["seed"])
+    names = ("top1", "top5", "top1_squeezed", "top5_squeezed", "bytes")
+    means = {name: round(fmean(row[name] for row in rows), 4) for name in names}
+    spread = round(_spread(rows, "top1_squeezed")[1], 4)
+    return {**first, **means, **_timed(rows), "deviation_squeezed": spread, "seeds": len(rows)}
 
 
 def pareto(rows: Sequence[Row], costs: Sequence[str] = COSTS) -> list[Row]:
@@ -121,8 +134,28 @@ def pareto(rows: Sequence[Row], costs: Sequence[str] = COSTS) -> list[Row]:
 
 def dominates(one: Row, other: Row, costs: Sequence[str] = COSTS) -> bool:
     """Whether `one` is nowhere worse than `other` and somewhere better."""
-    better = [one["top1_squeezed"] - other["top1_squeezed"], *(other[cost] - one[cost] for cost in costs)]
+    better = [one["top1_squeezed"] - other["top1_squeezed"], *(_saved(one, other, cost) for cost in costs)]
     return min(better) >= 0 and max(better) > 0
+
+
+def _saved(one: Row, other: Row, cost: str) -> float:
+    """What `one` costs less. Latencies count where both were taken on the same machine, and clearly differ."""
+    if cost != LATENCY:
+        return float(other[cost] - one[cost])
+    if LATENCY not in one or LATENCY not in other or one["latency_on"] != other["latency_on"]:
+        return 0.0
+    saved = float(other[LATENCY] - one[LATENCY])
+    return saved if abs(saved) > SAME * min(one[LATENCY], other[LATENCY]) else 0.0
+
+
+def _timed(rows: Sequence[Row]) -> Row:
+    """The latency of one network: the mean over its seeds, on the machine that took most of them."""
+    where = Counter(row["latency_on"] for row in rows if LATENCY in row)
+    if not where:
+        return {}
+    on = where.most_common(1)[0][0]
+    mean = fmean(row[LATENCY] for row in rows if row.get("latency_on") == on)
+    return {LATENCY: round(mean, 4), "latency_on": on}
 
 
 def _ordered(group: Mapping[Any, Any]) -> list[Any]:
@@ -131,9 +164,11 @@ def _ordered(group: Mapping[Any, Any]) -> list[Any]:
 
 
 def _point(value: Any, rows: list[Row]) -> Point:
+    timed = _timed(rows)
     return Point(
         value, len(rows), *_spread(rows, "top1"), *_spread(rows, "top5"), *_spread(rows, "top1_squeezed"),
-        rows[0]["parameters"], fmean(row["bytes"] for row in rows), rows[0]["macs"], rows[0]["ram"], tuple(rows),
+        rows[0]["parameters"], fmean(row["bytes"] for row in rows), rows[0]["macs"], rows[0]["ram"],
+        timed.get(LATENCY), timed.get("latency_on"), tuple(rows),
     )  # fmt: skip
 
 

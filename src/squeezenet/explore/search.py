@@ -1,4 +1,4 @@
-"""A search over all metaparameters for several objectives at once: accuracy and bytes after squeezing, MACs, RAM.
+"""A search over all metaparameters for several objectives: accuracy and bytes after squeezing, MACs, RAM, latency.
 
     >>> search(work, Space(base), Budgets(bytes=200_000), count=100, halving=True)         # doctest: +SKIP
 
@@ -18,8 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from squeezenet.errors import UsageError
 from squeezenet.explore.halving import is_hopeless
-from squeezenet.explore.results import COSTS
-from squeezenet.explore.trial import Costs, Squeezed, Trial, costs, short_hash
+from squeezenet.explore.latency import expected_latency
+from squeezenet.explore.results import COSTS, LATENCY
+from squeezenet.explore.trial import Squeezed, Trial, costs, short_hash
+from squeezenet.explore.versions import MIDDLE, SMALL
 from squeezenet.explore.work import Work
 
 REFUSED = 200
@@ -31,16 +33,21 @@ RATIOS = (8.0, 40.0)
 
 @dataclass(frozen=True)
 class Budgets:
-    """Most bytes of the file, bytes of RAM for int8 activations, and MACs of one image; None: any number."""
+    """Most bytes of the file, bytes of RAM for int8 activations, MACs and milliseconds of one image; None: any."""
 
     bytes: int | None = None
     ram: int | None = None
     macs: int | None = None
+    ms: float | None = None
 
-    def excess(self, known: Costs) -> dict[str, float]:
-        """By what share RAM and MACs are over their budgets; 0 or less is within. Bytes are squeezed to fit."""
-        limits = {"ram": self.ram, "macs": self.macs}
-        return {name: getattr(known, name) / limit - 1 for name, limit in limits.items() if limit is not None}
+    def excess(self, trial: Trial) -> dict[str, float]:
+        """By what share RAM, MACs and latency are over their budgets; 0 or less is within. Bytes are squeezed to fit.
+
+        All are known before training: the latency is that of random weights in the same shape, on this machine.
+        """
+        limits, known = {"ram": self.ram, "macs": self.macs}, costs(trial)
+        over = {name: getattr(known, name) / limit - 1 for name, limit in limits.items() if limit is not None}
+        return over if self.ms is None else {**over, "ms": expected_latency(trial).ms / self.ms - 1}
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Space:
     def propose(self, optuna_trial: optuna.Trial, budgets: Budgets) -> Trial:
         """A trial, as the sampler chooses. Raises `UsageError` if no such network can be built."""
         ask, network, side = optuna_trial, self.base.network, self.base.image_size
-        stems = ("32", "32 late", "64") if side <= 48 else ("64", "v1.1", "32") if side <= 96 else ("v1.0", "v1.1")
+        small = ("32", "32 v1.1", "32 late", "64") if side <= SMALL else ("64", "64 v1.1", "v1.1", "32")
+        stems = small if side <= MIDDLE else ("v1.0", "v1.1")
         chosen = {
             "base_e": lambda: ask.suggest_int("base_e", 16, 128, step=8),
             "incr_e": lambda: ask.suggest_int("incr_e", 0, 128, step=8),
@@ -118,7 +126,7 @@ def search(work: Work, space: Space, budgets: Budgets, count: int, halving: bool
 
 def study_of(work: Work, space: Space, budgets: Budgets) -> Study:
     """Optuna's study of this very search, in the storage of the ledger."""
-    about = [space.base.to_dict(), sorted(space.fixed), asdict(budgets)]
+    about = [space.base.to_dict(), sorted(space.fixed), asdict(budgets), COSTS]
     return optuna.create_study(
         study_name=f"squeezenet search {short_hash(about)}",
         storage=work.ledger.storage,
@@ -150,12 +158,19 @@ def _tell(study: Study, number: int, outcome: str, result: Mapping[str, Any] | N
         storage.set_trial_user_attr(row, "outcome", outcome)
         if outcome == "done":
             assert result is not None
-            study.tell(number, [result["top1_squeezed"], *(float(result[cost]) for cost in COSTS)])
+            study.tell(number, [result["top1_squeezed"], *(_cost(result, cost) for cost in COSTS)])
         else:
             worth_learning = outcome in ("stopped", "refused")
             study.tell(number, state=TrialState.PRUNED if worth_learning else TrialState.FAIL)
     except (optuna.exceptions.UpdateFinishedTrialError, ValueError):  # another worker was quicker
         return
+
+
+def _cost(result: Mapping[str, Any], cost: str) -> float:
+    """Of a trial that an earlier version carried out, the latency of its shape."""
+    if cost == LATENCY and cost not in result:
+        return expected_latency(Trial.from_dict(result["trial"])).ms
+    return float(result[cost])
 
 
 def _take_up(study: Study, work: Work, halving: bool) -> bool:
@@ -182,7 +197,7 @@ def _ask(study: Study, space: Space, budgets: Budgets) -> Trial | None:
     asked = study.ask()
     try:
         trial = space.propose(asked, budgets)
-        excess = budgets.excess(costs(trial))
+        excess = budgets.excess(trial)
     except UsageError:
         _tell(study, asked.number, "refused")
         return None

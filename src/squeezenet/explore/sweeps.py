@@ -10,6 +10,8 @@ from typing import Any
 
 from squeezenet.errors import UsageError
 from squeezenet.explore.trial import Trial, costs
+from squeezenet.explore.versions import PUBLISHED, VERSIONS, stem_of
+from squeezenet.models.squeezenet import STEMS
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,11 @@ SWEEPS: dict[str, Sweep] = {
     "sr": Sweep("squeeze ratio (figure 3 a)", (0.125, 0.25, 0.5, 0.75, 1.0), {"pct3x3": 0.5}),
     "pct3x3": Sweep("share of 3x3 filters (figure 3 b)", (0.01, 0.125, 0.25, 0.5, 0.75, 0.99), {"sr": 0.5}),
     "bypass": Sweep("bypass connections (table 3)", ("none", "simple", "complex")),
+    "stem": Sweep("conv1 and where the pools are: SqueezeNet v1.0, v1.1", (), PUBLISHED),
     "base_e": Sweep("expand filters of fire2", (32, 64, 96, 128)),
     "incr_e": Sweep("expand filters more, every freq modules", (0, 32, 64, 128)),
     "freq": Sweep("Fire modules between two such increases", (1, 2, 4)),
-    "image_size": Sweep("side of the image in pixels", ()),  # a share of the images' own side
+    "image_size": Sweep("side of the image in pixels", ()),
 }
 
 SIDES = (0.5, 0.75, 1.0, 1.25)
@@ -45,7 +48,7 @@ def trials(base: Trial, vary: str, values: Sequence[Any] | None, seeds: int, tol
     fixed = {name: value for name, value in SWEEPS[vary].fixed.items() if name not in told}
     base = replace(base, network=replace(base.network, **fixed))
     made = []
-    for value in values or SWEEPS[vary].values or tuple(round(base.image_size * share / 4) * 4 for share in SIDES):
+    for value in values or _usual(base, vary):
         if vary == "image_size":
             made.append(replace(base, image_size=value))
         else:
@@ -54,9 +57,15 @@ def trials(base: Trial, vary: str, values: Sequence[Any] | None, seeds: int, tol
     return [trial.seeded(base.recipe.seed + seed) for seed in range(seeds) for trial in made]
 
 
+def _usual(base: Trial, vary: str) -> tuple[Any, ...]:
+    if vary == "stem":
+        return tuple(stem_of(version, base.image_size) for version in VERSIONS)
+    return SWEEPS[vary].values or tuple(round(base.image_size * share / 4) * 4 for share in SIDES)
+
+
 def parse_values(vary: str, text: str) -> tuple[Any, ...]:
     """`0.125,0.5` as values of that metaparameter. Raises `UsageError`."""
-    kind = {"sr": float, "pct3x3": float, "bypass": str}.get(vary, int)
+    kind = {"sr": float, "pct3x3": float, "bypass": str, "stem": str}.get(vary, int)
     try:
         return tuple(dict.fromkeys(kind(word) for word in text.split(",")))
     except ValueError:
@@ -69,11 +78,12 @@ def _check(trial: Trial, vary: str, value: Any) -> None:
         "sr": lambda: 0 < value <= 8,
         "pct3x3": lambda: 0 < value < 1,
         "bypass": lambda: value in ("none", "simple", "complex"),
+        "stem": lambda: value in STEMS,
         "base_e": lambda: value > 1,
         "incr_e": lambda: value >= 0,
         "freq": lambda: value > 0,
         "image_size": lambda: value > 0,
     }
     if not limits[vary]():
-        raise UsageError(f"--values {value}: cannot work for {vary}; the usual are {SWEEPS[vary].values or SIDES}")
+        raise UsageError(f"--values {value}: cannot work for {vary}; the usual are {_usual(trial, vary)}")
     costs(trial)

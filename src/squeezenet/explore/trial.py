@@ -21,7 +21,7 @@ import numpy as np
 from squeezenet.compression.squeeze.pipeline import USUAL_RATIO
 from squeezenet.data import Data, Examples
 from squeezenet.data.augment import Augmentation
-from squeezenet.errors import DataError, SqueezeNetError, UsageError
+from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.graph import peak_elements
 from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
@@ -34,6 +34,9 @@ NETWORK = "squeezenet_32"
 
 Method = Literal["squeeze", "deep-compression", "none"]
 METHODS: tuple[Method, ...] = ("squeeze", "deep-compression", "none")
+
+TUNING_IMAGES = 2000
+"""Images that squeezing may look at: it calibrates on fewer, and compensates on fewer still."""
 
 LOOKED_AT = 16  # images of a split whose bytes are part of its fingerprint
 
@@ -146,14 +149,6 @@ def fingerprint(data: Data) -> str:
     return short_hash([_looks(part) for part in (data.train, data.validation)])
 
 
-def some(examples: Examples, images: int | None) -> Examples:
-    """At most `images` of them, evenly taken. Raises `DataError` for less than one."""
-    have = len(examples)
-    if images is not None and images < 1:
-        raise DataError(f"{images} images are not enough; ask for at least one")
-    return examples if images is None or images >= have else examples.take(np.arange(images) * have // images)
-
-
 def short_hash(value: Any) -> str:
     """16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -170,9 +165,10 @@ def _looks(examples: Examples) -> list[Any]:
 
 
 def train_command(trial: Trial, data: str = "DATA") -> str:
-    """The command that trains this network by this recipe: on all of `data`, also where the trial had a part of it."""
+    """The command that trains this very network, from the same images."""
     recipe, changed = trial.recipe, []
-    options = [("--image-size", trial.image_size), ("--seed", recipe.seed)]
+    options = [("--image-size", trial.image_size), ("--max-images", trial.images), ("--judge-by", trial.judges)]
+    options += [("--seed", recipe.seed), *([("--split-seed", 0)] if recipe.seed else [])]
     for name in ("epochs", "batch_size", "micro_batch", "lr"):
         if (value := getattr(recipe, name)) or name == "micro_batch":
             options.append((f"--{name.replace('_', '-')}", value))
@@ -185,7 +181,19 @@ def train_command(trial: Trial, data: str = "DATA") -> str:
                 changed.append(f"{name}={_word(value)}")
     words = ["squeezenet", "train", "--model", NETWORK, "--data", data, "--recipe", "paper"]
     words += [f"{name} {value}" for name, value in options]
-    return " ".join(words + [f"--set '{word}'" if " " in word else f"--set {word}" for word in changed])
+    words += [f"--set '{word}'" if " " in word else f"--set {word}" for word in changed]
+    return " ".join([*words, "--out RUN"])
+
+
+def squeeze_command(trial: Trial, parameters: int, data: str = "DATA") -> str:
+    """The command that squeezes what `train_command` has left in RUN; empty where nothing is to be squeezed."""
+    how = trial.squeeze
+    if how.method == "none":
+        return ""
+    size = f" --max-bytes {how.goal(parameters)}" if how.method == "squeeze" else ""
+    images = min(trial.images, TUNING_IMAGES)
+    given = f"--data {data} --limit {images} --seed {trial.recipe.seed}"
+    return f"squeezenet compress RUN --method {how.method}{size} {given} --out squeezed.sqz"
 
 
 def _word(value: Any) -> str:

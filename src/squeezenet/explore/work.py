@@ -4,17 +4,20 @@
 >>> work.sweep(trials)                                                       # doctest: +SKIP
 """
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from squeezenet.data import Data
 from squeezenet.errors import SqueezeNetError, UsageError
+from squeezenet.explore.latency import latency
 from squeezenet.explore.ledger import Claim, Ledger
 from squeezenet.explore.measure import measure, stopped
-from squeezenet.explore.results import RESULTS, write_results
+from squeezenet.explore.results import LATENCY, RESULTS, read_results, write_results
 from squeezenet.explore.trial import Trial
 
 What = Literal["begins", "epoch", "done", "stopped", "failed", "waits"]
@@ -36,7 +39,7 @@ class Work:
     """A worker's place: the ledger, the images, the folder of all runs, and who is told what happens.
 
     `listen` is called with a trial (None while waiting for other workers), what happened, and what is known of it: a
-    row of metrics.jsonl, a result, or a reason.
+    row of metrics.jsonl, a result, or a reason. `on_results` gets the path of results.jsonl when it was written.
     """
 
     ledger: Ledger
@@ -44,7 +47,9 @@ class Work:
     out: Path
     listen: Callable[[Trial | None, What, dict[str, Any]], None] = ignore
     poll: float = POLL
+    on_results: Callable[[Path], object] = lambda path: None
     _written: list[dict[str, Any]] | None = field(default=None, init=False)
+    _timed: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
 
     def sweep(self, trials: Sequence[Trial]) -> None:
         """Carry out all of them that are not done, and wait for those that other workers have."""
@@ -82,7 +87,9 @@ class Work:
         with claim:
             self.listen(trial, "begins", {})
             try:
+                twin = self._train_as_before(trial)
                 result = measure(trial, self.data, self.out / "runs" / trial.name, on_epoch)
+                result = {**result, "trained_as": twin} if twin else result
             except GivenUp:
                 result = stopped(trial, self.data, last["epoch"], last["top1"], time.perf_counter() - start)
             except Exception as error:  # whatever it is, it must not stop the other trials
@@ -95,6 +102,23 @@ class Work:
         self.listen(trial, "stopped" if "stopped" in result else "done", result)
         self.write()
 
+    def _train_as_before(self, trial: Trial) -> str:
+        """Begin with the network of a finished trial that differs in the squeezing alone; its name, or nothing."""
+        mine = self.out / "runs" / trial.name
+        for entry in self.ledger.entries():
+            run = self.out / "runs" / entry.name
+            if mine.exists() or entry.state != "done" or not (run / "model.safetensors").exists():
+                continue
+            if {**entry.trial, "squeeze": trial.to_dict()["squeeze"]} == trial.to_dict():
+                copy = mine.with_name(f".{trial.name}")  # renamed at the end: whole or not at all
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(
+                    run, copy, ignore=shutil.ignore_patterns("*.sqz", "checkpoints", "tensorboard", ".lock")
+                )
+                copy.rename(mine)
+                return entry.name
+        return ""
+
     def wait(self) -> None:
         """Until other workers may have got further."""
         self.listen(None, "waits", {})
@@ -104,12 +128,30 @@ class Work:
         """Write results.jsonl from the ledger; again, if another worker has added to it meanwhile."""
         path = self.out / RESULTS
         while True:
-            rows = self.results()
+            rows = [self.timed(row) for row in self.results()]
             if rows == self._written:
                 return path
             write_results(path, rows)
             self._written = rows
+            self.on_results(path)
 
     def results(self) -> list[dict[str, Any]]:
         """Of all trials in the ledger that are done or were stopped."""
         return [entry.result for entry in self.ledger.entries() if entry.result is not None]
+
+    def timed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with its latency: of a trial that an earlier version carried out, taken now if its file is here."""
+        if LATENCY in row or "stopped" in row:
+            return row
+        path, name = self.out / RESULTS, row["name"]
+        if not self._timed and path.exists():
+            self._timed = {known["name"]: _latency_of(known) for known in read_results(path) if LATENCY in known}
+        if name not in self._timed:
+            with suppress(OSError, SqueezeNetError):
+                data = (self.out / "runs" / name / "squeezed.sqz").read_bytes()
+                self._timed[name] = latency(data, row["macs"]).to_row()
+        return {**row, **self._timed.get(name, {})}
+
+
+def _latency_of(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in (LATENCY, "latency_on")}

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Stem = Literal["v1.0", "v1.1", "32", "32 late", "64"]
+Stem = Literal["v1.0", "v1.1", "32", "32 v1.1", "32 late", "64", "64 v1.1"]
 Bypass = Literal["none", "simple", "complex"]
 Norm = Literal["none", "batch"]
 
@@ -61,8 +61,10 @@ STEMS: dict[str, _Stem] = {
     "v1.1": _Stem((64, 3, 2, 0), (1, 3, 5)),  # the authors' second release: 2.4x less computation
     # Small images: keep resolution where v1.0 throws it away, so that fire9 still sees 4x4 (32) or 4x4 (64).
     "32": _Stem((64, 3, 1, 1), (1, 4, 8)),
+    "32 v1.1": _Stem((64, 3, 1, 1), (1, 3, 5)),
     "32 late": _Stem((64, 3, 1, 1), (3, 5, 8)),  # fire2 and fire3 see all pixels: more work, fewer parameters needed
     "64": _Stem((64, 3, 2, 1), (1, 4, 8)),
+    "64 v1.1": _Stem((64, 3, 2, 1), (1, 3, 5)),
 }
 
 

@@ -4,13 +4,26 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from squeezenet.explore.results import COSTS, Curve, Point, Row, configurations, curves, dominates, finished, pareto
+from squeezenet.explore.results import (
+    COSTS,
+    LATENCY,
+    Curve,
+    Point,
+    Row,
+    configurations,
+    curves,
+    dominates,
+    finished,
+    pareto,
+)
 from squeezenet.explore.sweeps import SWEEPS
-from squeezenet.explore.trial import Trial, train_command
+from squeezenet.explore.trial import Trial, squeeze_command, train_command
+from squeezenet.explore.versions import POINTS, compare
 from squeezenet.report import figures, paper
 from squeezenet.report.page import Beside, Code, Folded, Heading, Part, Picture, Table, Text, write_page
 from squeezenet.version import __version__
@@ -20,13 +33,23 @@ TITLES = {
     "pct3x3": "Figure 3 (b): share of 3x3 filters",
     "bypass": "Table 3: bypass",
 }
-WORDS = {"bytes": "bytes of the file", "macs": "MACs for one image", "ram": "bytes of RAM for int8 activations"}
+WORDS = {
+    "bytes": "bytes of the file",
+    "macs": "MACs for one image",
+    "ram": "bytes of RAM for int8 activations",
+    LATENCY: "milliseconds for one image",
+}
+MOST_BETTER = 10
 MOST = 3  # curves of one kind; others are in results.jsonl
 
 
-def write_report(path: Path, rows: Sequence[Row]) -> None:
-    """One self-contained HTML file, for as many data sets as there are in `rows`."""
-    parts: list[Part] = []
+def write_report(path: Path, rows: Sequence[Row], reload: int = 0) -> None:
+    """One self-contained HTML file, for as many data sets as there are in `rows`.
+
+    While trials run, the page may ask to be read again every `reload` seconds.
+    """
+    said = f"Trials are running; this page reads itself again every {reload} seconds."
+    parts: list[Part] = [Text(said)] if reload else []
     sets = {(row["trial"]["data"], row["trial"]["judges"]): row["source"] for row in rows}
     for (data, judges), source in sets.items():
         mine = [row for row in rows if (row["trial"]["data"], row["trial"]["judges"]) == (data, judges)]
@@ -34,7 +57,7 @@ def write_report(path: Path, rows: Sequence[Row]) -> None:
     done, machines = len(finished(rows)), sorted({row["hardware"] for row in rows})
     title = f"The design space of SqueezeNet: {done} trials on {', '.join(dict.fromkeys(sets.values())) or 'no images'}"
     footer = f"squeezenet {__version__}; {'; '.join(machines)}. The paper: Iandola et al., arXiv 1602.07360, ImageNet."
-    write_page(path, title, parts, footer)
+    write_page(path, title, parts, footer, reload)
 
 
 def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[Part]:
@@ -42,13 +65,14 @@ def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[Part]:
     early = f" {stopped} were stopped early." if stopped else ""
     text = (
         f"{len(finished(rows))} trials on {source}, judged by {judges:,} validation images.{early} ± is the sample "
-        "standard deviation over seeds. Bytes are of the squeezed file, whose own top-1 is given."
+        "standard deviation over seeds. Bytes are of the squeezed file, whose own top-1 is given; ms are milliseconds "
+        f"for one image on one thread of the engine: {_machines(rows)}."
     )
     parts: list[Part] = [Heading(source), Text(text)]
     for field in SWEEPS:
         for curve in curves(rows, field, least=3)[:MOST]:
             parts += _sweep(curve)
-    return parts + _front(rows) if finished(rows) else parts
+    return [*parts, *_versions(rows), *_front(rows)] if finished(rows) else parts
 
 
 def _sweep(curve: Curve) -> list[Part]:
@@ -74,7 +98,7 @@ def _sweep(curve: Curve) -> list[Part]:
         title = f"the paper, ImageNet: {' and '.join(drawn)}"
         figure = figures.sweep([str(v) for v in known], drawn, field, "accuracy (%)", title)
         pictures.append(Picture(figure, "The same, as the paper printed it for ImageNet"))
-    head = [field, "seeds", "parameters", "MACs", "RAM", "top-1", "top-5", "bytes", "top-1, squeezed"]
+    head = [field, "seeds", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "squeezed top-1"]
     head += ["paper MB", "paper top-1", "paper top-5"] if known else []
     cells = [_cells(point, known.get(point.value), bool(known)) for point in points]
     return [*parts, Beside(pictures), Table(head, cells)]
@@ -83,6 +107,7 @@ def _sweep(curve: Curve) -> list[Part]:
 def _cells(point: Point, printed: paper.Printed | None, beside: bool) -> list[str]:
     cells = [
         str(point.value), str(point.seeds), f"{point.parameters:,}", f"{point.macs:,}", f"{point.ram:,}",
+        "" if point.latency_ms is None else f"{point.latency_ms:.3f}",
         within(point.top1, point.deviation, point.seeds), within(point.top5, point.deviation5, point.seeds),
         f"{point.bytes:,.0f}", within(point.top1_squeezed, point.deviation_squeezed, point.seeds),
     ]  # fmt: skip
@@ -100,6 +125,12 @@ def within(mean: float, deviation: float, seeds: int) -> str:
     return f"{mean:.2f} ± {deviation:.2f}" if seeds > 1 else f"{mean:.2f}"
 
 
+def _machines(rows: Sequence[Row]) -> str:
+    """Where latencies were taken, most often first."""
+    taken = Counter(row["latency_on"] for row in rows if LATENCY in row)
+    return "; ".join(on for on, _ in taken.most_common()) or "not taken"
+
+
 def _setting(curve: Curve) -> str:
     """What all trials of a sweep have in common."""
     trial = curve.example["trial"]
@@ -113,27 +144,69 @@ def _setting(curve: Curve) -> str:
     return f"{shown} of {trial['images']:,} images, {recipe['optimizer']}, {times}; {', '.join(same)}."
 
 
+def _versions(rows: Sequence[Row]) -> list[Part]:
+    """SqueezeNet v1.0 and v1.1 at every size they were squeezed to, and what beats all of that; if it was measured."""
+    published, better = compare(rows)
+    if not published:
+        return []
+    many = (
+        "No other network has"
+        if not better
+        else "1 other network has"
+        if len(better) == 1
+        else f"{len(better)} other networks have"
+    )
+    text = (
+        f"Both are fitted to these images and normalised like the others. {many} at most half the bytes and no less "
+        f"top-1 (both squeezed), or {POINTS} points more and no more bytes, than each line of v1.0 and v1.1"
+        + (f"; the {MOST_BETTER} most accurate are shown." if len(better) > MOST_BETTER else ".")
+    )
+    shown = [*published, *((row["name"], row) for row in better[:MOST_BETTER])]
+    head = ["network", "seeds", "top-1", "bytes", "top-1, squeezed", "parameters", "MACs", "RAM", "ms"]
+    cells = [
+        [
+            name, str(row["seeds"]), f"{row['top1']:.2f}", f"{row['bytes']:,.0f}",
+            within(row["top1_squeezed"], row["deviation_squeezed"], row["seeds"]),
+            f"{row['parameters']:,}", f"{row['macs']:,}", f"{row['ram']:,}",
+            f"{row[LATENCY]:.3f}" if LATENCY in row else "",
+        ]
+        for name, row in shown
+    ]  # fmt: skip
+    return [Heading("SqueezeNet v1.0 and v1.1, and what beats both"), Text(text), Table(head, cells)]
+
+
 def _front(rows: Sequence[Row]) -> list[Part]:
-    """Three pictures whose points lead to what they are made of, and that list."""
+    """Pictures, one for each cost, whose points lead to what they are made of, and that list."""
     rows = configurations(rows)
     front = sorted(pareto(rows), key=lambda row: row["bytes"])
     names = {row["name"] for row in front}
     others = sorted((row for row in rows if row["name"] not in names), key=lambda row: row["bytes"])
     text = (
-        f"{len(front)} of {len(rows)} networks: none is at least as accurate with at most as many bytes, MACs and RAM. "
-        "Touch a point, or a line below, for its configuration and the command that trains it."
+        f"{len(front)} of {len(rows)} networks: none is at least as accurate with at most as many bytes, MACs, RAM and "
+        "milliseconds. Latencies of one machine count, and less than 5% between them is no difference. Touch a point, "
+        "or a line below, for its configuration and the command that trains it."
     )
-    shown, pictures = [*others, *front], []
-    for cost in COSTS:
-        best = [row["name"] in names and _leads(row, front, cost) for row in shown]
-        figure = figures.front(
-            [row[cost] for row in shown], [row["top1_squeezed"] for row in shown],
-            [f"#trial-{row['name']}" for row in shown], WORDS[cost], best,
-        )  # fmt: skip
-        pictures.append(Picture(figure, f"Accuracy against {WORDS[cost]}"))
+    pictures = [picture for cost in COSTS if (picture := _picture(cost, [*others, *front], front))]
     parts: list[Part] = [Heading("Networks that nothing dominates"), Text(text), Beside(pictures)]
     parts += [_point(row) for row in front]
     return [*parts, Heading("The others"), *(_point(row) for row in others)] if others else parts
+
+
+def _picture(cost: str, rows: Sequence[Row], front: Sequence[Row]) -> Picture | None:
+    """Accuracy against one cost; of latencies, those of the machine that took most. None where there is nothing."""
+    if cost == LATENCY:
+        taken = Counter(row["latency_on"] for row in rows if LATENCY in row).most_common(1)
+        on = taken[0][0] if taken else ""
+        rows, front = ([row for row in part if row.get("latency_on") == on] for part in (rows, front))
+    if not rows:
+        return None
+    names = {row["name"] for row in front}
+    figure = figures.front(
+        [row[cost] for row in rows], [row["top1_squeezed"] for row in rows],
+        [f"#trial-{row['name']}" for row in rows], WORDS[cost],
+        [row["name"] in names and _leads(row, front, cost) for row in rows],
+    )  # fmt: skip
+    return Picture(figure, f"Accuracy against {WORDS[cost]}")
 
 
 def _leads(row: Row, rows: Sequence[Row], cost: str) -> bool:
@@ -145,15 +218,19 @@ def _point(row: Row) -> Part:
     trial = row["trial"]
     summary = (
         f"{row['top1_squeezed']:.2f}% in {row['bytes']:,.0f} bytes, {row['macs'] / 1e6:,.1f} million MACs, "
-        f"{row['ram']:,} bytes of RAM" + (f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else "")
+        f"{row['ram']:,} bytes of RAM"
+        + (f", {row[LATENCY]:.3f} ms" if LATENCY in row else "")
+        + (f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else "")
     )
     table: list[list[str]] = [[name, _text(value)] for name, value in trial["network"].items()]
     table += [[name, _text(trial[name])] for name in ("image_size", "images", "judges")]
     table += [[f"squeezed: {name}", _text(value)] for name, value in trial["squeeze"].items()]
     table += [[name, _text(row[name])] for name in ("top1", "top5", "top5_squeezed", "parameters", "seconds")]
-    return Folded(
-        summary, f"trial-{row['name']}", [Code(train_command(Trial.from_dict(trial))), Table(["", ""], table)]
-    )
+    table = [["name", row["name"]], *table]
+    table += [["latency on", row["latency_on"]]] if LATENCY in row else []
+    made = Trial.from_dict(trial)
+    commands = [train_command(made), squeeze_command(made, row["parameters"])]
+    return Folded(summary, f"trial-{row['name']}", [*(Code(text) for text in commands if text), Table(["", ""], table)])
 
 
 def _text(value: Any) -> str:

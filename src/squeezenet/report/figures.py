@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 INK, BLUE, ORANGE, GREY = "#1a2330", "#2563a8", "#c8611a", "#98a2b3"
 
@@ -121,9 +122,24 @@ def front(
         points = axes.scatter([costs[i] for i in mine], [top1[i] for i in mine], s=size, color=colour, zorder=3)
         points.set_urls([links[i] for i in mine])
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
+    axes.minorticks_off()
     axes.grid(color="#eaecf0", linewidth=0.6)
     _plain(axes, x, "top-1 after squeezing (%)")
     return figure
+
+
+def short(value: float) -> str:
+    """A number for an axis.
+
+    >>> short(20_000), short(5e6), short(0.05)
+    ('20 k', '5 M', '0.05')
+    """
+    for unit, word in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= unit:
+            return f"{value / unit:g}{word}"
+    return f"{value:g}"
 
 
 def _plain(axes: Axes, x: str, y: str) -> None:

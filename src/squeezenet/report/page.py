@@ -17,14 +17,14 @@ _STYLE = """
 :root { color-scheme: light; --ink: #1a2330; --faint: #667085; --line: #d9dee7; }
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: #fff;
-       max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+       max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 p { margin: .4rem 0; max-width: 46rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .28rem .8rem .28rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--faint); font-weight: 600; }
+th { color: var(--faint); font-weight: 600; white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 svg { max-width: 100%; height: auto; }
 code { font-size: .9em; background: #f2f4f7; padding: .1em .3em; border-radius: 3px; }
@@ -39,7 +39,7 @@ details > div { padding: .2rem 0 .6rem 1rem; scroll-margin-top: 4rem; }
 details > div:target { background: #fff8e6; }
 svg a { cursor: pointer; }
 footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; }
-@media print { .wide { overflow: visible; } table { font-size: .68rem; } th, td { padding-right: .45rem; } }
+@media print { .wide { overflow: visible; } table { font-size: .6rem; } th, td { padding-right: .35rem; } }
 @media print { details::details-content { content-visibility: visible; display: block; } }
 @media print { body { max-width: none; } h2 { break-after: avoid; } svg, table { break-inside: avoid; } }
 """
@@ -101,12 +101,13 @@ class Beside:
 Part = Heading | Text | Table | Picture | Code | Folded | Beside
 
 
-def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "") -> None:
-    """Write the page, whole or not at all."""
+def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "", reload: int = 0) -> None:
+    """Write the page, whole or not at all. With `reload` a browser reads it again after so many seconds."""
+    again = f'<meta http-equiv="refresh" content="{reload}">' if reload else ""
     body = "\n".join(_html(part) for part in parts)
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}<style>{_STYLE}</style></head>\n'
         f"<body><h1>{escape(title)}</h1>\n{body}\n<footer>{escape(footer)}</footer></body></html>\n"
     )
     write_atomically(path, page.encode())

@@ -26,7 +26,10 @@ from squeezenet.training.recipe import RECIPES, Recipe
 
 FROM_DATA = ("classes", "in_channels")
 _SECTIONS = ("network", "training", "augmentation")
-_PLAIN = {"like": str, "model": str, "data": str, "val": str, "image_size": int}
+_PLAIN = {
+    "like": str, "model": str, "data": str, "val": str, "image_size": int, "max_images": int, "judge_by": int,
+    "split_seed": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class Job:
     data: str | None = None
     val: str | None = None
     image_size: int | None = None
+    max_images: int | None = None  # so many to train on, evenly taken; None: all
+    judge_by: int | None = None
+    split_seed: int | None = None  # which tenth judges, where the data has none; None: the recipe's seed decides
 
 
 def read_job(where: str) -> Job:
@@ -75,7 +81,7 @@ def read_job(where: str) -> Job:
 
 def to_toml(job: Job) -> str:
     """Every setting of `job`, as `read_job` reads it."""
-    plain = {"model": job.model, "data": job.data, "val": job.val, "image_size": job.image_size}
+    plain = {name: getattr(job, name) for name in _PLAIN if name != "like"}
     training = {name: value for name, value in asdict(job.recipe).items() if name != "augmentation"}
     lines = ["# What this run was; squeezenet train --recipe THIS --out ANOTHER runs it again.", *_lines(plain)]
     sections = {"network": job.network, "training": training, "augmentation": asdict(job.recipe.augmentation)}
