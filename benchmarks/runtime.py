@@ -1,177 +1,161 @@
-"""Milliseconds from a prepared image to its logits: the C engine against PyTorch, ONNX Runtime and OpenVINO.
+"""The C engine against PyTorch, ONNX Runtime, OpenVINO, LiteRT and ncnn: time, memory and disk, in one run.
 
-    python benchmarks/runtime.py squeezed.sqz --out runtime.json
+    squeezenet compress squeezenet1_1 --random-weights 0 --out v11.sqz                  # where there is no trained one
+    python -m venv peers && peers/bin/pip install -c constraints.txt '.[train,peers]'   # an environment of their own
+    peers/bin/python benchmarks/runtime.py v10.sqz v11.sqz --input-size 224 --out runtime.json
 
-`squeezed.sqz` is an integer network. Peers get the same network with float32 weights, and 8 bits made by their own
-tools: ONNX Runtime by `quantize_static` after its `quant_pre_process` (without that it is slower than float), OpenVINO
-by NNCF. Those that are not installed are left out. Images are noise: no runtime's time depends on them. PyTorch runs
-channels last. One image at a time, on 1 and 2 threads; rounds of all runtimes take turns in one process, and a figure
-is the median of the rounds' fastest runs, so that neither another process nor a falling clock favours anyone.
+Models are integer networks (`squeezenet compress --method squeeze`); their weights may be anything: the time of a run
+does not depend on values, only a cold start does on the size of the file. Peers get the same network with float32
+weights (OpenVINO and ncnn compute in bfloat16 where the processor can) and with 8 bits made by their own tools:
+`runtimes/convert.py`; their settings are in `runtimes/load.py`. Those that are not installed are left out, and named.
+All of it takes about eight minutes on two idle cores.
+
+- warm: a prepared image to its logits, on 1 and on 2 threads. Every runtime is a process that waits for its turn, so
+  that none is slowed by another's threads; turns alternate, and a figure is the median over the rounds of the fastest
+  of `--runs` runs, so that neither another process nor a falling clock favours anyone.
+- images/s: `--batch` images at once, on as many threads as the last of `--threads`.
+- cold: the start of a process to a printed label, JPEG decoding by Pillow included, files in the page cache. Ours is
+  `squeezenet classify` of a base install made for the occasion, a peer is `runtimes/label.py` in an environment with
+  nothing but it, NumPy and Pillow. Peers may use all cores, ours takes one. Compiled PyTorch is left out: it would have
+  to compile. What each printed goes to stderr.
+- peak: resident memory of that process, MB (10^6).
+- disk: packages and all they depend on, with Pillow (and NumPy for peers).
+
+The table ends with our figures over the best peer's, and with the bars the project has set itself.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
-import statistics
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import distribution, version
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from runtimes import installs
+from runtimes.bars import Table, judged, rendered
+from runtimes.peers import OURS, PEERS, ROWS, Rows, our_rows
+from runtimes.processes import HERE, cold, warm
 
-from squeezenet import sqz
-from squeezenet.model import FloatArray, Model
-from squeezenet.models.network import Network, from_model
-from squeezenet.runtime.engine import PATHS, EngineRunner
-
-RUNS = 20  # of one runtime in one round
-CALIBRATION = 8  # images for the peers' 8 bits: enough to time them
-
-Run = Callable[[], object]
+PREPARES = ("numpy", "pillow")
+NO_COLD_START = {("pytorch", "compiled")}
+SMALL_NUMBERS = {"avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm"}
+"""Flags of a processor that decide how fast 8 bits and bfloat16 are."""
 
 
-class Constant(nn.Module):
-    """A weight that nobody will change."""
+def convert(runtimes: Sequence[str], model: str, photo: str, size: int, folder: Path) -> None:
+    """Write every runtime's files. Raises `SystemExit` if one cannot."""
 
-    def __init__(self, value: Tensor) -> None:
-        super().__init__()
-        self.value = nn.Parameter(value, requires_grad=False)
+    def one(runtime: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+        command = [sys.executable, str(HERE / "convert.py"), runtime, model, photo, str(size), str(folder)]
+        return runtime, subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
-    def forward(self) -> Tensor:
-        return self.value
-
-
-def network_of(model: Model) -> Network:
-    """The network in PyTorch, with weights as they are and not as they could be trained."""
-    network = from_model(model.dequantised()).eval().requires_grad_(False)
-    for op in network.graph.layers:
-        network.replace_weight(op.name, Constant(network.weight(op.name)().detach().clone()))
-    return network
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for runtime, done in pool.map(one, runtimes):
+            if done.returncode:
+                raise SystemExit(f"{done.stderr}{model}: cannot be converted for {runtime}; the reason is above")
 
 
-def installed(*names: str) -> bool:
-    """Whether all these modules can be imported."""
-    return all(importlib.util.find_spec(name) for name in names)
+def environments(runtimes: Sequence[str], here: bool, folder: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """For every runtime and for ours: how its cold start begins, and MB on the disk."""
+    commands, disk = {}, {}
+    for name in runtimes:
+        packages = installs.closure((*PEERS[name].packages, *PREPARES))
+        commands[name] = [str(installs.linked(folder / name, packages)), str(HERE / "label.py")]
+        disk[name] = installs.megabytes(packages)
+    if here:
+        commands[OURS] = [sys.executable, "-m", "squeezenet", "classify"]
+    else:
+        python = installs.base_install(folder / OURS)
+        commands[OURS] = [str(python.with_name("squeezenet")), "classify"]
+        disk[OURS] = installs.installed_megabytes(python)
+    return commands, disk
 
 
-def ours(model: Model, images: FloatArray, threads: int) -> Iterator[tuple[str, Run]]:
-    """The engine on every path that is meant to be fast."""
-    for path in PATHS[2:] or PATHS:
-        runner = EngineRunner(model, threads, path)
-        yield f"squeezenet {path}", lambda runner=runner: runner(images[:1])
+def measure(model: str, rows: Rows, starts: dict[str, list[str]], args: argparse.Namespace) -> Table:
+    """All that depends on the model."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        runtimes = list(dict.fromkeys(name for name, _ in rows.values()))  # ours first
+        convert(runtimes, str(Path(model).resolve()), args.photo, args.input_size, folder)
+        table: Table = {row: {} for row in rows}
+        for threads in args.threads:
+            for row, (milliseconds, agreement) in warm(rows, folder, threads, 1, args.rounds, args.runs).items():
+                column = f"{threads} thread{'s' if threads > 1 else ''}, ms"
+                table[row] |= {column: milliseconds, "agreement": agreement}
+        # A batch is as long as many single images: fewer runs measure it as well.
+        fewer = (-(-args.rounds // 2), -(-args.runs // 10))
+        for row, (milliseconds, _) in warm(rows, folder, args.threads[-1], args.batch, *fewer).items():
+            table[row]["images/s"] = 1000 * args.batch / milliseconds
+        preparation = (folder / "preparation.txt").read_text().split(" ")
+        commands = {next(iter(rows)): [*starts[OURS], "--model", str(folder / "squeezenet.sqz"), args.photo]}
+        for row, (name, kind) in rows.items():
+            if name != OURS and (name, kind) not in NO_COLD_START:
+                given = [name, kind, str(folder), str(os.cpu_count()), args.photo, *preparation]
+                commands[row] = [*starts[name], *given]
+        for row, (milliseconds, peak, said) in cold(commands, args.cold_rounds).items():
+            table[row] |= {"cold, ms": milliseconds, "peak, MB": peak}
+            label = said.splitlines()[1 if row.startswith(OURS) else 0]  # ours names the photo first
+            print(f"{Path(model).name}, {row}: {' '.join(label.split())}", file=sys.stderr)
+    return table
 
 
-def pytorch(model: Model, images: FloatArray, threads: int) -> Iterator[tuple[str, Run]]:
-    """PyTorch, channels last."""
-    network = network_of(model).to(memory_format=torch.channels_last)
-    image = torch.from_numpy(images[:1]).to(memory_format=torch.channels_last)
-
-    def run() -> Tensor:
-        torch.set_num_threads(threads)
-        with torch.inference_mode():
-            return network(image)
-
-    yield f"PyTorch {torch.__version__} float32", run
-
-
-def onnxruntime(model: Model, images: FloatArray, threads: int) -> Iterator[tuple[str, Run]]:
-    """ONNX Runtime, float32 and 8 bits."""
-    if not installed("onnx", "onnxruntime"):
-        return
-    import onnxruntime as ort
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Images(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left = [{"image": image[None]} for image in images]
-
-        def get_next(self) -> dict[str, FloatArray] | None:
-            return self.left.pop() if self.left else None
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, whole = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "prepared", "whole"))
-        network = network_of(model)
-        torch.onnx.export(network, torch.from_numpy(images[:1]), plain, input_names=["image"], dynamo=False)
-        quant_pre_process(plain, prepared)
-        quantize_static(prepared, whole, Images(), per_channel=True)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        for name, path in (("float32", plain), ("int8", whole)):
-            session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            yield (
-                f"ONNX Runtime {ort.__version__} {name}",
-                lambda session=session: session.run(None, {"image": images[:1]}),
-            )
-
-
-def openvino(model: Model, images: FloatArray, threads: int) -> Iterator[tuple[str, Run]]:
-    """OpenVINO, float32 and 8 bits."""
-    if not installed("openvino"):
-        return
-    import openvino as ov
-
-    core = ov.Core()
-    plain = ov.convert_model(network_of(model), example_input=torch.from_numpy(images[:1]))
-    plain.reshape(images[:1].shape)
-    models = {"float32": plain}
-    if installed("nncf"):
-        import nncf
-
-        models["int8"] = nncf.quantize(plain, nncf.Dataset([image[None] for image in images]))
-    for name, found in models.items():
-        compiled = core.compile_model(found, "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"})
-        request = compiled.create_infer_request()
-        yield f"OpenVINO {ov.__version__.split('-')[0]} {name}", lambda request=request: request.infer([images[:1]])
-
-
-def fastest(run: Run) -> float:
-    """Milliseconds of the fastest of some runs, after one that is not counted."""
-    run()
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(1000 * (time.perf_counter() - start))
-    return min(times)
-
-
-def measure(model: Model, threads: int, rounds: int) -> dict[str, float]:
-    """Milliseconds of every runtime that is installed."""
-    random = np.random.default_rng(0)
-    images = random.normal(0, 50, (CALIBRATION, *model.graph.input_shape)).astype(np.float32)
-    runs: dict[str, Run] = {}
-    for runtime in (ours, pytorch, onnxruntime, openvino):
-        runs.update(runtime(model, images, threads))
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(fastest(run))
-    return {name: round(statistics.median(found), 3) for name, found in times.items()}
+def processor() -> str:
+    """Its name, and what it has for small numbers."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    known = [flag for flag in told.get("flags", "").split() if flag in SMALL_NUMBERS]
+    return f"{told.get('model name', platform.machine())} ({' '.join(known)})"
 
 
 def main() -> None:
-    """Print a table, and write what it says with the machine it is true of."""
+    """Measure, print, and write the figures with the machine and the versions they are true of."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="an integer network, as `squeezenet compress --method squeeze` writes it")
+    parser.add_argument("models", nargs="+", metavar="MODEL.sqz", help="integer networks")
+    parser.add_argument("--photo", help="a JPEG to label (default: one that comes with scikit-learn)")
+    parser.add_argument(
+        "--input-size", type=int, default=0, help="pixels of an image's side (default: the model's own)"
+    )
+    parser.add_argument("--only", nargs="*", choices=ROWS, default=list(ROWS), help="peers (default: all there are)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=20, help="of one runtime in one round")
+    parser.add_argument("--cold-rounds", type=int, default=11)
+    parser.add_argument("--here", action="store_true", help="start ours from this environment, not from a base install")
     parser.add_argument("--out", help="write the figures to this JSON file")
     args = parser.parse_args()
-    model = sqz.read(args.model)
-    found = {str(threads): measure(model, threads, args.rounds) for threads in args.threads}
-    names = found[str(args.threads[0])]
-    print(f"{'milliseconds, threads:':34}" + "".join(f"{threads:>9}" for threads in args.threads))
-    for name in names:
-        print(f"{name:34}" + "".join(f"{found[str(threads)][name]:9.2f}" for threads in args.threads))
+    if args.photo is None:
+        args.photo = str(distribution("scikit-learn").locate_file("sklearn/datasets/images/china.jpg"))
+    absent = {name: installs.missing(PEERS[name].packages + PEERS[name].tools) for name in PEERS}
+    rows = our_rows() | {row: ROWS[row] for row in args.only if not absent[ROWS[row][0]]}
+    runtimes = sorted({name for name, _ in rows.values()} - {OURS})
+    for row in args.only:
+        if row not in rows:
+            print(f"{row} not measured: {', '.join(absent[ROWS[row][0]])} not installed", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as temporary:
+        starts, disk = environments(runtimes, args.here, Path(temporary))
+        tables = {model: measure(model, rows, starts, args) for model in args.models}
+    for table in tables.values():
+        for row, figures in table.items():
+            if "cold, ms" in figures and rows[row][0] in disk:
+                figures["disk, MB"] = disk[rows[row][0]]
+    print("\n\n".join(["", *(rendered(model, table) for model, table in tables.items())]))
     if args.out:
-        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        Path(args.out).write_text(json.dumps({"model": args.model, "machine": machine, "ms": found}, indent=1))
+        versions = {name: version(PEERS[name].packages[0]) for name in runtimes}
+        machine = {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+        told = {k: v for k, v in vars(args).items() if k not in ("models", "out", "photo")}
+        found = {model: {"figures": table, "bars": judged(table)} for model, table in tables.items()}
+        Path(args.out).write_text(
+            json.dumps({"machine": machine, "versions": versions, "settings": told, "models": found}, indent=1)
+        )
 
 
 if __name__ == "__main__":

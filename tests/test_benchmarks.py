@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from squeezenet import sqz, zoo
+from squeezenet.runtime.engine import PATHS
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SQUEEZENET, ALEXNET = 1_248_424, 60_965_224
@@ -139,10 +140,61 @@ def test_low_rank_by_weights_and_by_outputs_have_as_many_parameters():
     assert max(weights["parameters"], outputs["parameters"]) <= whole["parameters"] / 1.5
 
 
-def test_a_cold_start_has_a_time_and_a_peak():
-    with loaded("cold_start") as cold_start:
-        found = cold_start.measure({"pass": [sys.executable, "-c", "pass"]}, rounds=1)
-        assert found["pass"]["ms"] > 1
-        assert found["pass"]["peak_mb"] > 1
-        with pytest.raises(SystemExit, match="failed"):
-            cold_start.once([sys.executable, "-c", "raise SystemExit(1)"])
+def test_a_process_has_a_time_a_peak_and_a_first_line():
+    stopwatch = [sys.executable, "-I", "-S", str(BENCHMARKS / "runtimes" / "stopwatch.py"), sys.executable, "-c"]
+    program = "import time; print('a cat', flush=True); time.sleep(1); print('more')"
+    done = subprocess.run([*stopwatch, program], capture_output=True, text=True, check=True)
+    milliseconds, peak, *said = done.stdout.splitlines()
+    assert 1 < float(milliseconds) < 900  # the first line's, not the end's
+    assert 1 < float(peak) < 50
+    assert said == ["a cat", "more"]
+    large = subprocess.run([*stopwatch, "print(len(bytearray(10**8)))"], capture_output=True, text=True, check=True)
+    assert 100 < float(large.stdout.splitlines()[1]) < 150
+    assert subprocess.run([*stopwatch, "raise SystemExit(1)"], capture_output=True, check=False).returncode == 1
+
+
+def test_bars_are_held_against_the_best_peer(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from runtimes.bars import judged, rendered
+
+    table = {
+        "squeezenet fast": {"1 thread, ms": 3.0, "images/s": 400, "cold, ms": 90.0, "peak, MB": 24.0},
+        "squeezenet slow": {"1 thread, ms": 1.0},  # no path but the first is held against a bar
+        "OpenVINO int8": {"1 thread, ms": 2.5, "images/s": 500, "cold, ms": 300.0, "peak, MB": 100.0},
+        "LiteRT int8": {"1 thread, ms": 4.0, "images/s": 200, "cold, ms": 100.0, "peak, MB": 60.0},
+    }
+    found = {result["bar"]: (result["value"], result["met"]) for result in judged(table)}
+    assert found["warm, 1 thread, over OpenVINO int8"] == (1.2, "bar")
+    assert found["warm, 2 threads, over OpenVINO int8"] == (None, None)
+    assert found["warm, 1 thread, over ONNX Runtime int8"] == (None, None)
+    assert found["cold start over the fastest peer's"] == (0.9, "missed")
+    assert found["peak resident memory, MB"] == (24, "aim")
+    lines = rendered("v11.sqz", table).splitlines()
+    assert lines[0] == "| v11.sqz | 1 thread, ms | images/s | cold, ms | peak, MB |"
+    assert lines[3] == "| squeezenet slow | 1.00 |  |  |  |"
+    assert lines[6] == "| ours / best peer | 1.20 | 0.80 | 0.90 | 0.40 |"
+    assert "| warm, 2 threads, over OpenVINO int8 | 1.25 | 0.9 | not measured |  |" in lines
+
+
+@pytest.mark.skipif(not PATHS, reason="no compiler, no engine")
+def test_runtimes_are_compared_and_those_that_are_not_installed_are_named(tmp_path):
+    out = tmp_path / "runtime.json"
+    given = [zoo.find("cifar10"), "--only", "PyTorch float", "ncnn float", "--threads", "1", "--batch", "2", "--here"]
+    once = ["--rounds", "1", "--runs", "1", "--cold-rounds", "1", "--out", out]
+    program = [sys.executable, BENCHMARKS / "runtime.py", *given, *once]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    (figures,) = (model["figures"] for model in result["models"].values())
+    assert next(iter(figures)) == f"squeezenet {PATHS[-1]}"
+    for row in (f"squeezenet {PATHS[-1]}", "PyTorch float"):
+        assert {"1 thread, ms", "images/s", "cold, ms", "peak, MB"} <= set(figures[row])
+        assert figures[row]["agreement"] > 0.99
+    assert figures["PyTorch float"]["peak, MB"] > figures[f"squeezenet {PATHS[-1]}"]["peak, MB"] > 5
+    assert "disk, MB" in figures["PyTorch float"]
+    assert "pytorch" in result["versions"]
+    labels = [line.split()[-1] for line in done.stderr.splitlines() if line.startswith("cifar10.sqz, ")]
+    assert len(labels) == 2
+    assert len(set(labels)) == 1
+    if "ncnn float" not in figures:
+        assert "ncnn float not measured: " in done.stderr
