@@ -87,10 +87,8 @@ def _moments(
     products: list[Tensor] = []
     count = 0
     for before, after in zip(exact, changed, strict=True):
-        now = inputs_of(op, after)
-        thin = slice(None, None, max(1, now.shape[3] // POSITIONS))
-        now = now[:, :, block, thin].permute(1, 2, 0, 3).flatten(2)
-        error = inputs_of(op, before)[:, :, block, thin].permute(1, 2, 0, 3).flatten(2) - now
+        now, was = (inputs_of(op, x, POSITIONS)[:, :, block].permute(1, 2, 0, 3).flatten(2) for x in (after, before))
+        error = was - now
         sums = (error.sum(2, keepdim=True), now.sum(2, keepdim=True))
         found = [part.double() for part in (error @ now.mT, now @ now.mT, *sums)]
         products = [a + b for a, b in zip(products, found, strict=True)] if products else found

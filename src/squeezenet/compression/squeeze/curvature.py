@@ -13,6 +13,7 @@ network that is 1.5 times as much for the first layer, 12 times for the last. Er
 biases make up for them.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,11 +85,16 @@ def blocks_of(size: int) -> list[slice]:
     return [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
 
 
-def inputs_of(op: Layer, x: Tensor) -> Tensor:
-    """What the outputs of a layer read: (N, groups, inputs of one output, positions)."""
+def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
+    """What the outputs of a layer read: (N, groups, inputs of one output, positions), of about `most` positions."""
     if isinstance(op, Linear):
         return x[:, None, :, None]
-    patches = F.unfold(x, op.kernel, padding=op.padding, stride=op.stride)
+    height, width = (
+        (size + 2 * pad - kernel) // stride + 1
+        for size, pad, kernel, stride in zip(x.shape[2:], op.padding, op.kernel, op.stride, strict=True)
+    )
+    every = max(1, round(math.sqrt(height * width / most))) if most else 1
+    patches = F.unfold(x, op.kernel, padding=op.padding, stride=[stride * every for stride in op.stride])
     return patches.reshape(len(x), op.groups, -1, patches.shape[2])
 
 
