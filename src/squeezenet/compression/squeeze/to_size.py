@@ -40,7 +40,9 @@ STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
 
 CLOSE = 0.004  # a size is met when it is at most this share below it
-SLACK = 0.001  # that making up for errors is left: it hardly changes the size
+SLACK = 0.001  # that is left to making up for errors: of a network that loses little it hardly changes the size
+NEAR = 0.01  # after making up
+ROUNDS = 3
 TRIES = 8
 SLOPE = 0.12  # of the logarithm of the size, an octave of the trade: what most networks lose
 TRIMS = 12
@@ -72,8 +74,24 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
     """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
-    octaves = _first(known)
-    max_bytes *= 1 - SLACK
+    octaves, goal = _first(known), (1 - SLACK) * max_bytes
+    found: list[tuple[int, float, IntegerNetwork]] = []
+    for _ in range(ROUNDS):
+        network, octaves = _search(model, known, goal, octaves)
+        with _progress(known, "making up") as bar:
+            compensate(network, known.network, known.images, known.curvature, 2.0**octaves, bar.update)
+        size = _bytes(as_model(model, network))
+        found.append((size, octaves, network))
+        if (1 - NEAR) * max_bytes <= size <= max_bytes:
+            break
+        goal *= (1 - SLACK) * max_bytes / size  # what makes up for errors takes bits of its own
+    fitting = [entry for entry in found if entry[0] <= max_bytes]
+    _, octaves, network = max(fitting, key=lambda e: e[0]) if fitting else min(found, key=lambda e: e[0])
+    return network, 2.0**octaves
+
+
+def _search(model: Model, known: Prepared, max_bytes: float, octaves: float) -> tuple[IntegerNetwork, float]:
+    """The network that rounding alone fills `max_bytes` with, and the logarithm of its trade; `octaves` is a guess."""
     seen: list[tuple[float, int, IntegerNetwork]] = []
     for _ in range(TRIES):
         network = _round(known, octaves)
@@ -83,10 +101,8 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[Inte
             break
         octaves = _next(seen, max_bytes)
     fitting = [entry for entry in seen if entry[1] <= max_bytes]
-    octaves, _, network = max(fitting, key=lambda entry: entry[1]) if fitting else min(seen, key=lambda entry: entry[1])
-    with _progress(known, "making up") as bar:
-        compensate(network, known.network, known.images, known.curvature, 2.0**octaves, bar.update)
-    return network, 2.0**octaves
+    octaves, _, network = max(fitting, key=lambda e: e[1]) if fitting else min(seen, key=lambda e: e[1])
+    return network, octaves
 
 
 def _round(known: Prepared, octaves: float) -> IntegerNetwork:
