@@ -152,7 +152,7 @@ sqz_needs sqz_ask(const sqz_network *network, unsigned parts)
 {
     sqz_needs needs;
     needs.weights = network->weights_bytes + SQZ_ALIGNMENT;
-    needs.decoding = network->decoding_bytes;
+    needs.decoding = network->decoding_bytes * (network->floats ? 1 : parts);
     needs.running = network->values_bytes + parts * network->scratch_bytes + SQZ_ALIGNMENT;
     return needs;
 }

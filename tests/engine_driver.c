@@ -54,7 +54,7 @@ int main(int count, char **names)
         check(sqz_open(file, bytes, (sqz_path)path, description, &network));
         const sqz_needs needs = sqz_ask(network, 1);
         void *weights = have(malloc(needs.weights)), *decoding = have(malloc(needs.decoding));
-        check(sqz_prepare(network, weights, decoding));
+        check(sqz_prepare(network, weights, decoding, NULL));
         sqz_image_shape(network, shape);
         const size_t each = (size_t)shape[0] * shape[1] * shape[2], classes = sqz_classes(network);
         void *running = have(malloc(needs.running));
