@@ -19,7 +19,8 @@ enum {
     DIGIT_AT = LENGTH_AT + NEIGHBOURS * LENGTHS,
     CONTEXTS = DIGIT_AT + (LENGTHS + 1) * DIGITS,
     FEATURES = 7,
-    PLACES = 64 /* places of a kernel that have factors of their own */
+    PLACES = 64, /* places of a kernel that have factors of their own */
+    STRIP = 8    /* cells that learn at once */
 };
 #define CERTAIN (UINT32_C(1) << 22) /* a probability of 1 */
 #define SURE 12u                    /* observations that a first guess counts for */
@@ -43,8 +44,10 @@ typedef enum { READ, WRITE } direction;
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 7")
 #else
 #define INLINE static inline
+#define UNROLL
 #endif
 
 static inline unsigned length(uint32_t value)
@@ -175,11 +178,13 @@ INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t fea
                           direction way)
 {
     int32_t sum = 0;
+UNROLL
     for (size_t i = 0; i < features; i++) sum += factor[i] * feature[i];
     const uint32_t forecast = sum < -(1 << 27) ? 0 : sum >= 1 << 27 ? SIGNS - 1 : (uint32_t)(sum + (1 << 27)) >> 22;
     const int32_t expected = (int32_t)chance(m->context[SIGN_AT + forecast]);
     bit = code(c, m->rate, m->context + SIGN_AT + forecast, bit, way);
     const int32_t error = (int32_t)(bit << 16) - expected;
+UNROLL
     for (size_t i = 0; i < features; i++) { /* rounded down, by an addition that makes the shifted number positive */
         const int32_t next = factor[i] + (int32_t)((uint32_t)(error * feature[i] + (1 << 26)) >> 13) - (1 << 13);
         factor[i] = next > LARGEST_FACTOR ? LARGEST_FACTOR : next < -LARGEST_FACTOR ? -LARGEST_FACTOR : next;
@@ -211,8 +216,8 @@ static inline uint16_t towards(uint16_t value, int16_t target, uint16_t rate)
 }
 
 /* What the levels of one output teach about the signs of the next ones. */
-static void learn_signs(uint16_t *restrict fast, uint16_t *restrict slow, const int32_t *restrict levels, size_t cells,
-                        uint16_t fast_rate, uint16_t slow_rate)
+INLINE void learn_some_signs(uint16_t *restrict fast, uint16_t *restrict slow, const int32_t *restrict levels,
+                             size_t cells, uint16_t fast_rate, uint16_t slow_rate)
 {
     for (size_t i = 0; i < cells; i++) {
         const int16_t target = (int16_t)(ONE / 2 + (levels[i] > 0 ? ONE / 2 : 0) - (levels[i] < 0 ? ONE / 2 : 0));
@@ -221,10 +226,27 @@ static void learn_signs(uint16_t *restrict fast, uint16_t *restrict slow, const 
     }
 }
 
+static void learn_signs(uint16_t *fast, uint16_t *slow, const int32_t *levels, size_t cells, uint16_t fast_rate,
+                        uint16_t slow_rate)
+{
+    size_t i = 0;
+    for (; i + STRIP <= cells; i += STRIP)
+        learn_some_signs(fast + i, slow + i, levels + i, STRIP, fast_rate, slow_rate);
+    learn_some_signs(fast + i, slow + i, levels + i, cells - i, fast_rate, slow_rate);
+}
+
 /* The same about densities, where kernels have one place. */
-static void learn_densities(uint16_t *restrict column, const int32_t *restrict levels, size_t inputs, uint16_t rate)
+INLINE void learn_some_densities(uint16_t *restrict column, const int32_t *restrict levels, size_t inputs,
+                                 uint16_t rate)
 {
     for (size_t i = 0; i < inputs; i++) column[i] = towards(column[i], levels[i] != 0 ? ONE : 0, rate);
+}
+
+static void learn_densities(uint16_t *column, const int32_t *levels, size_t inputs, uint16_t rate)
+{
+    size_t i = 0;
+    for (; i + STRIP <= inputs; i += STRIP) learn_some_densities(column + i, levels + i, STRIP, rate);
+    learn_some_densities(column + i, levels + i, inputs - i, rate);
 }
 
 /* Read or write every level. Returns SQZ_OK or SQZ_TRUNCATED. `places` is that of the shape, as a constant if it is 1. */
