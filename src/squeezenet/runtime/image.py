@@ -95,8 +95,7 @@ def _resize(image: Image.Image, side: int, box: tuple[float, float, float, float
     left, top, right, bottom = struct.unpack("4f", struct.pack("4f", *box))  # what Pillow makes of them anyway
     reach = max(1.0, (bottom - top) / side) + 1  # rows that the first and the last one of the result see, and one more
     first, last = max(0, int(top - reach)), min(image.height, int(bottom + reach) + 1)
-    rows = image if (first, last) == (0, image.height) else image.crop((0, first, image.width, last))
-    rows = rows.resize((side, rows.height), Image.Resampling.BILINEAR, box=(left, 0, right, rows.height))
+    rows = image.resize((side, last - first), Image.Resampling.BILINEAR, box=(left, first, right, last))
     return rows.resize((side, side), Image.Resampling.BILINEAR, box=(0, top - first, side, bottom - first))
 
 
