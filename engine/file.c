@@ -12,14 +12,25 @@ typedef struct {
     int integer;
 } sections;
 
+/* Four bytes at once: table i is for a byte that has i more behind it. */
 static uint32_t crc32(const uint8_t *bytes, size_t size)
 {
-    uint32_t table[256], crc = UINT32_MAX;
+    uint32_t table[4][256], crc = UINT32_MAX;
     for (uint32_t i = 0; i < 256; i++) {
-        table[i] = i;
-        for (int bit = 0; bit < 8; bit++) table[i] = table[i] >> 1 ^ (table[i] & 1 ? UINT32_C(0xEDB88320) : 0);
+        uint32_t value = i;
+        for (int bit = 0; bit < 8; bit++) value = value >> 1 ^ (value & 1 ? UINT32_C(0xEDB88320) : 0);
+        table[0][i] = value;
     }
-    for (size_t i = 0; i < size; i++) crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 255];
+    for (int behind = 1; behind < 4; behind++)
+        for (uint32_t i = 0; i < 256; i++) {
+            const uint32_t value = table[behind - 1][i];
+            table[behind][i] = value >> 8 ^ table[0][value & 255];
+        }
+    for (; size >= 4; size -= 4, bytes += 4) {
+        crc ^= sqz_little(bytes);
+        crc = table[3][crc & 255] ^ table[2][crc >> 8 & 255] ^ table[1][crc >> 16 & 255] ^ table[0][crc >> 24];
+    }
+    for (; size > 0; size--, bytes++) crc = crc >> 8 ^ table[0][(crc ^ *bytes) & 255];
     return ~crc;
 }
 
@@ -141,7 +152,7 @@ sqz_needs sqz_ask(const sqz_network *network, unsigned parts)
 {
     sqz_needs needs;
     needs.weights = network->weights_bytes + SQZ_ALIGNMENT;
-    needs.decoding = network->decoding_bytes;
+    needs.decoding = network->decoding_bytes * (network->floats ? 1 : parts);
     needs.running = network->values_bytes + parts * network->scratch_bytes + SQZ_ALIGNMENT;
     return needs;
 }

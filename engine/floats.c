@@ -1,9 +1,6 @@
 /* Float networks, as docs/FORMAT.md words their operations; loops go over channels last, where neighbours are. */
 #include "floats.h"
 
-#include <math.h>
-#include <string.h>
-
 typedef struct {
     const sqz_value *value;
     float *at;
@@ -54,14 +51,14 @@ static void relu(const sqz_op *op, const float *x, float *out, size_t n)
     }
 }
 
-static void pool(const sqz_op *op, grid in, size_t y, size_t x, float *out, size_t n)
+static void pool(const sqz_op *op, grid in, size_t y, size_t x, float *restrict out, size_t n)
 {
     const int mean = op->kind == SQZ_AVERAGE_POOL;
     const float count = (float)((uint64_t)op->kernel[0] * op->kernel[1]);
     for (size_t c = 0; c < n; c++) out[c] = mean ? 0 : -INFINITY;
     for (size_t a = 0; a < op->kernel[0]; a++)
         for (size_t b = 0; b < op->kernel[1]; b++) {
-            const float *from = look(op, in, y, x, a, b);
+            const float *restrict from = look(op, in, y, x, a, b);
             if (from == NULL) continue;
             if (mean)
                 for (size_t c = 0; c < n; c++) out[c] += from[c];

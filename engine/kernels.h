@@ -40,7 +40,8 @@ typedef struct sqz_kernels {
     /* sums (places, vectors x lanes) of a tile, beginning with its starts: int32_t, or float */
     void (*multiply)(const sqz_tile *tile, void *sums);
 
-    /* What follows is for integer networks alone. */
+    /* What follows is for integer networks alone. Up to 31 elements past the n-th may be read of activations and
+     * weights, and written in lines and sums, which have room for them; nowhere else. */
     void (*rescale)(const sqz_rescale *r, const int32_t *sums, uint32_t places, uint8_t *out, size_t step);
     /* n activations as they are multiplied */
     void (*widen)(void *line, const uint8_t *x, size_t n);

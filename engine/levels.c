@@ -19,7 +19,8 @@ enum {
     DIGIT_AT = LENGTH_AT + NEIGHBOURS * LENGTHS,
     CONTEXTS = DIGIT_AT + (LENGTHS + 1) * DIGITS,
     FEATURES = 7,
-    PLACES = 64 /* places of a kernel that have factors of their own */
+    PLACES = 64, /* places of a kernel that have factors of their own */
+    STRIP = 8    /* cells that learn at once */
 };
 #define CERTAIN (UINT32_C(1) << 22) /* a probability of 1 */
 #define SURE 12u                    /* observations that a first guess counts for */
@@ -41,11 +42,23 @@ typedef struct {
 
 typedef enum { READ, WRITE } direction;
 
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 7")
+#else
+#define INLINE static inline
+#define UNROLL
+#endif
+
 static inline unsigned length(uint32_t value)
 {
+#if defined(__GNUC__)
+    return value > 0 ? 32u - (unsigned)__builtin_clz(value) : 0;
+#else
     unsigned bits = 0;
     for (; value > 0; value >>= 1) bits++;
     return bits;
+#endif
 }
 
 /* The `i`th of the bounds between densities: 0 to 4, then four to each power of two. */
@@ -84,7 +97,7 @@ static void start(model *m)
         for (size_t j = 0; j < FEATURES; j++) m->factor[i][j] = j > 0 ? -10000 : 0;
 }
 
-static inline void shift(coder *c, direction way)
+INLINE void shift(coder *c, direction way)
 {
     while (c->range < UINT32_C(1) << 24) {
         c->range <<= 8;
@@ -105,109 +118,166 @@ static inline void forward(coder *c, uint32_t step)
         for (size_t i = c->at < c->end ? c->at : c->end; i > 0 && ++c->out[i - 1] == 0;) i--;
 }
 
-/* Read or write one bit whose probability to be a one is `ones` / 2^16. */
-static inline int split(coder *c, uint32_t ones, int bit, direction way)
+/* Read or write one bit whose probability to be a one is `ones` / 2^16. What the bit decides is chosen by masks: for
+ * bits that a processor cannot foresee. */
+INLINE uint32_t split(coder *c, uint32_t ones, uint32_t bit, direction way)
 {
-    uint32_t step = (c->range >> 16) * ones;
+    const uint32_t step = (c->range >> 16) * ones, rest = c->range - step;
     if (way == READ) bit = c->low < step;
-    if (bit)
-        c->range = step;
-    else {
-        if (way == READ)
-            c->low -= step;
-        else
-            forward(c, step);
-        c->range -= step;
-    }
+    const uint32_t one = 0u - bit;
+    if (way == READ)
+        c->low -= step & ~one;
+    else if (!bit)
+        forward(c, step);
+    c->range = (step & one) | (rest & ~one);
     shift(c, way);
     return bit;
 }
 
 static inline uint32_t chance(uint32_t context)
 {
-    uint32_t ones = context >> 16;
-    return ones < 32 ? 32 : ones > 65504 ? 65504 : ones;
+    const uint32_t ones = context >> 16;
+    if (ones - 32 <= 65504 - 32) return ones; /* nearly always: a branch that is foreseen */
+    return ones < 32 ? 32 : 65504;
 }
 
-/* Read or write one bit in its context, and learn from it. */
-static inline int code(coder *c, model *m, size_t context, int bit, direction way)
+/* Read or write one bit in its context, and learn from it; by masks, like `split`. */
+INLINE uint32_t code(coder *c, const uint16_t *rate, uint32_t *context, uint32_t bit, direction way)
 {
-    uint32_t state = m->context[context], ones = state >> 10, seen = state & 1023;
+    const uint32_t state = *context, ones = state >> 10, seen = state & 1023;
     bit = split(c, chance(state), bit, way);
-    if (bit)
-        ones += (uint32_t)((uint64_t)(CERTAIN - ones) * m->rate[seen] >> 16);
-    else
-        ones -= (uint32_t)((uint64_t)ones * m->rate[seen] >> 16);
-    m->context[context] = ones << 10 | (seen < 1023 ? seen + 1 : seen);
+    const uint32_t one = 0u - bit, distance = (ones & ~one) + ((CERTAIN - ones) & one);
+    const uint32_t moved = (uint32_t)((uint64_t)distance * rate[seen] >> 16);
+    *context = state + (((moved ^ ~one) - ~one) << 10) + (seen < 1023);
     return bit;
 }
 
-static inline uint32_t towards(uint32_t value, uint32_t target, uint32_t rate)
+/* The same by branches, which cost nothing where a processor foresees the bit. */
+INLINE int code_likely(coder *c, const uint16_t *rate, uint32_t *context, int bit, direction way)
 {
-    return target > value ? value + ((target - value) * rate >> 16) : value - ((value - target) * rate >> 16);
+    const uint32_t state = *context, ones = state >> 10, seen = state & 1023;
+    const uint32_t step = (c->range >> 16) * chance(state), next = state + (seen < 1023);
+    if (way == READ) bit = c->low < step;
+    if (bit) {
+        c->range = step;
+        *context = next + ((uint32_t)((uint64_t)(CERTAIN - ones) * rate[seen] >> 16) << 10);
+    } else {
+        if (way == READ)
+            c->low -= step;
+        else
+            forward(c, step);
+        c->range -= step;
+        *context = next - ((uint32_t)((uint64_t)ones * rate[seen] >> 16) << 10);
+    }
+    shift(c, way);
+    return bit;
 }
 
 /* The sign of a level that is not 0: 1 if negative. A linear forecast, whose factors learn, chooses the context. */
-static inline int code_sign(coder *c, model *m, const int32_t *feature, size_t features, int32_t *factor, int bit,
-                            direction way)
+INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t features, int32_t *factor, uint32_t bit,
+                          direction way)
 {
     int32_t sum = 0;
+UNROLL
     for (size_t i = 0; i < features; i++) sum += factor[i] * feature[i];
-    uint32_t forecast = sum < -(1 << 27) ? 0 : sum >= 1 << 27 ? SIGNS - 1 : (uint32_t)(sum + (1 << 27)) >> 22;
-    int32_t expected = (int32_t)chance(m->context[SIGN_AT + forecast]);
-    bit = code(c, m, SIGN_AT + forecast, bit, way);
-    int32_t error = (bit ? 65536 : 0) - expected;
+    const uint32_t forecast = sum < -(1 << 27) ? 0 : sum >= 1 << 27 ? SIGNS - 1 : (uint32_t)(sum + (1 << 27)) >> 22;
+    const int32_t expected = (int32_t)chance(m->context[SIGN_AT + forecast]);
+    bit = code(c, m->rate, m->context + SIGN_AT + forecast, bit, way);
+    const int32_t error = (int32_t)(bit << 16) - expected;
+UNROLL
     for (size_t i = 0; i < features; i++) { /* rounded down, by an addition that makes the shifted number positive */
-        int32_t next = factor[i] + (int32_t)((uint32_t)(error * feature[i] + (1 << 26)) >> 13) - (1 << 13);
+        const int32_t next = factor[i] + (int32_t)((uint32_t)(error * feature[i] + (1 << 26)) >> 13) - (1 << 13);
         factor[i] = next > LARGEST_FACTOR ? LARGEST_FACTOR : next < -LARGEST_FACTOR ? -LARGEST_FACTOR : next;
     }
     return bit;
 }
 
 /* A magnitude from 1: how many bits it has, then the bits after the first. */
-static inline uint32_t code_magnitude(coder *c, model *m, unsigned neighbours, uint32_t value, direction way)
+INLINE uint32_t code_magnitude(coder *c, model *m, unsigned neighbours, uint32_t value, direction way)
 {
     unsigned digits = 0, last = way == READ ? LENGTHS : length(value) - 1;
-    while (digits < LENGTHS && code(c, m, LENGTH_AT + neighbours * LENGTHS + digits, digits < last, way)) digits++;
-    uint32_t prefix = 1;
-    for (unsigned left = digits; left-- > 0;) {
-        int bit = value >> left & 1;
-        if (prefix < DIGITS)
-            bit = code(c, m, DIGIT_AT + digits * DIGITS + prefix, bit, way);
-        else
-            bit = split(c, 32768, bit, way);
-        prefix = prefix << 1 | (uint32_t)bit;
-    }
+    uint32_t *lengths = m->context + LENGTH_AT + neighbours * LENGTHS, prefix = 1;
+    while (digits < LENGTHS && code_likely(c, m->rate, lengths + digits, digits < last, way)) digits++;
+    uint32_t *tree = m->context + DIGIT_AT + digits * DIGITS;
+    unsigned left = digits;
+    for (; left > 0 && prefix < DIGITS; left--)
+        prefix = prefix << 1 | code(c, m->rate, tree + prefix, value >> (left - 1) & 1, way);
+    for (; left > 0; left--) prefix = prefix << 1 | split(c, 32768, value >> (left - 1) & 1, way);
     return prefix;
 }
 
-/* Read or write every level. Returns SQZ_OK or SQZ_TRUNCATED. */
-static inline int walk(coder *c, model *m, const int32_t *given, int32_t *found, sqz_shape shape, direction way)
+/* `value` on its way to `target`, both at most ONE. In 16 bits, so that a vector holds many. */
+static inline uint16_t towards(uint16_t value, int16_t target, uint16_t rate)
 {
-    const size_t inputs = shape.inputs, width = shape.width, places = (size_t)shape.height * width;
+    const int16_t up = (int16_t)(target - (int16_t)value), down = (int16_t)-up;
+    const uint16_t distance = (uint16_t)(up > down ? up : down);
+    const uint16_t moved = (uint16_t)((uint32_t)distance * rate >> 16);
+    return (uint16_t)(value + (up < 0 ? -moved : moved));
+}
+
+/* What the levels of one output teach about the signs of the next ones. */
+INLINE void learn_some_signs(uint16_t *restrict fast, uint16_t *restrict slow, const int32_t *restrict levels,
+                             size_t cells, uint16_t fast_rate, uint16_t slow_rate)
+{
+    for (size_t i = 0; i < cells; i++) {
+        const int16_t target = (int16_t)(ONE / 2 + (levels[i] > 0 ? ONE / 2 : 0) - (levels[i] < 0 ? ONE / 2 : 0));
+        fast[i] = towards(fast[i], target, fast_rate);
+        slow[i] = towards(slow[i], target, slow_rate);
+    }
+}
+
+static void learn_signs(uint16_t *fast, uint16_t *slow, const int32_t *levels, size_t cells, uint16_t fast_rate,
+                        uint16_t slow_rate)
+{
+    size_t i = 0;
+    for (; i + STRIP <= cells; i += STRIP)
+        learn_some_signs(fast + i, slow + i, levels + i, STRIP, fast_rate, slow_rate);
+    learn_some_signs(fast + i, slow + i, levels + i, cells - i, fast_rate, slow_rate);
+}
+
+/* The same about densities, where kernels have one place. */
+INLINE void learn_some_densities(uint16_t *restrict column, const int32_t *restrict levels, size_t inputs,
+                                 uint16_t rate)
+{
+    for (size_t i = 0; i < inputs; i++) column[i] = towards(column[i], levels[i] != 0 ? ONE : 0, rate);
+}
+
+static void learn_densities(uint16_t *column, const int32_t *levels, size_t inputs, uint16_t rate)
+{
+    size_t i = 0;
+    for (; i + STRIP <= inputs; i += STRIP) learn_some_densities(column + i, levels + i, STRIP, rate);
+    learn_some_densities(column + i, levels + i, inputs - i, rate);
+}
+
+/* Read or write every level. Returns SQZ_OK or SQZ_TRUNCATED. `places` is that of the shape, as a constant if it is 1. */
+INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *found, sqz_shape shape, size_t places,
+                direction way)
+{
+    const size_t inputs = shape.inputs, width = shape.width;
     uint16_t *fast = (uint16_t *)(m + 1), *slow = fast + inputs * places, *column = slow + inputs * places;
     const int32_t *levels = way == READ ? found : given;
+    const uint16_t *rate = m->rate;
     uint64_t kept = 0, seen = 0;
+    coder c = *given_coder; /* a copy can stay in registers */
     start(m);
     for (size_t i = 0; i < 2 * inputs * places; i++) fast[i] = ONE / 2;
     for (size_t output = 0, at = 0; output < shape.outputs; output++) {
         uint32_t row = (uint32_t)((kept + 1) * ONE / (seen + 2)), row_seen = 7;
-        const uint32_t fast_rate = m->rate[output < 3 ? output : 3], slow_rate = m->rate[output < 64 ? output : 64];
         const size_t column_seen = output < 64 ? output * places + 3 : 64;
-        const uint32_t column_rate = m->rate[column_seen < 64 ? column_seen : 64];
+        const uint16_t column_rate = rate[column_seen < 64 ? column_seen : 64];
         for (size_t input = 0, cell = 0; input < inputs; input++) {
             uint32_t mean = output > 0 ? column[input] : row, kernel = 0;
             int32_t signs = 0;
             for (size_t k = 0, x = 0, y = 0; k < places; k++, at++, cell++) {
-                int32_t left = x > 0 ? levels[at - 1] : 0, above = y > 0 ? levels[at - width] : 0;
-                uint32_t density = (uint32_t)((uint64_t)(2 * (mean + row) + kernel * ONE) * m->rate[k + 2] >> 16);
-                size_t class = 4u * m->class[density >> 5] + (k > 0 ? 1u + (left != 0) + (above != 0) : 0u);
+                const int32_t left = x > 0 ? levels[at - 1] : 0, above = y > 0 ? levels[at - width] : 0;
+                /* At most (4 + k) ONE x 65536 / (k + 4): fits 32 bits. */
+                const uint32_t density = (2 * (mean + row) + kernel * ONE) * rate[k + 2] >> 16;
+                const size_t class = 4u * m->class[density >> 5] + (k > 0 ? 1u + (left != 0) + (above != 0) : 0u);
                 int32_t level = way == WRITE ? given[at] : 0;
-                int some = code(c, m, ZERO_AT + class, level != 0, way), negative = level < 0;
-                if (some) {
+                if (code_likely(&c, rate, m->context + ZERO_AT + class, level != 0, way)) {
                     int32_t feature[FEATURES];
-                    int32_t before = x > 0 && y > 0 ? levels[at - width - 1] : 0;
-                    int32_t after = y > 0 && x + 1 < width ? levels[at - width + 1] : 0;
+                    const int32_t before = x > 0 && y > 0 ? levels[at - width - 1] : 0;
+                    const int32_t after = y > 0 && x + 1 < width ? levels[at - width + 1] : 0;
                     feature[0] = 256;
                     feature[1] = (int32_t)(fast[cell] >> 5) - 256;
                     feature[2] = (int32_t)(slow[cell] >> 4) - 512;
@@ -216,30 +286,32 @@ static inline int walk(coder *c, model *m, const int32_t *given, int32_t *found,
                     feature[5] = 128 * (sign(before) + sign(after));
                     feature[6] = 256 * sign(signs);
                     int32_t *factor = m->factor[k < PLACES ? k : PLACES - 1];
-                    negative = code_sign(c, m, feature, places > 1 ? 7 : 3, factor, negative, way);
-                    unsigned neighbours = length((magnitude(left) + magnitude(above)) >> 1);
-                    int32_t size = (int32_t)code_magnitude(c, m, neighbours, magnitude(level), way);
-                    level = negative ? -size : size;
+                    const uint32_t negative = code_sign(&c, m, feature, places > 1 ? 7 : 3, factor, level < 0, way);
+                    const unsigned neighbours = length((magnitude(left) + magnitude(above)) >> 1);
+                    const int32_t size = (int32_t)code_magnitude(&c, m, neighbours, magnitude(level), way);
+                    level = (size ^ -(int32_t)negative) + (int32_t)negative;
                     kernel++;
-                    signs += negative ? -1 : 1;
-                    kept++;
+                    signs += 1 - 2 * (int32_t)negative;
+                    row += (ONE - row) * rate[row_seen] >> 16;
+                    if (places > 1) mean += (ONE - mean) * column_rate >> 16;
+                } else {
+                    row -= row * rate[row_seen] >> 16;
+                    if (places > 1) mean -= mean * column_rate >> 16;
                 }
-                if (way == READ) {
-                    if (c->at > c->end + 3) return SQZ_TRUNCATED;
-                    found[at] = level;
-                }
-                row = towards(row, some ? ONE : 0, m->rate[row_seen]);
+                if (way == READ) found[at] = level;
                 if (row_seen < 128) row_seen++;
-                mean = towards(mean, some ? ONE : 0, column_rate);
-                uint32_t lean = some ? negative ? 0 : ONE : ONE / 2;
-                fast[cell] = (uint16_t)towards(fast[cell], lean, fast_rate);
-                slow[cell] = (uint16_t)towards(slow[cell], lean, slow_rate);
                 if (++x == width) x = 0, y++;
             }
-            column[input] = (uint16_t)mean;
+            if (way == READ && c.at > c.end + 3) return SQZ_TRUNCATED;
+            if (places > 1 || output == 0) column[input] = (uint16_t)mean;
+            kept += kernel;
         }
         seen += (uint64_t)inputs * places;
+        const int32_t *coded = levels + output * inputs * places;
+        learn_signs(fast, slow, coded, inputs * places, rate[output < 3 ? output : 3], rate[output < 64 ? output : 64]);
+        if (places == 1) learn_densities(column, coded, inputs, column_rate);
     }
+    *given_coder = c;
     return SQZ_OK;
 }
 
@@ -263,7 +335,9 @@ int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_sh
         return SQZ_OK;
     }
     for (; c.at < 4; c.at++) c.low = c.low << 8 | (c.at < size ? bytes[c.at] : 0u);
-    int status = walk(&c, memory, NULL, levels, shape, READ);
+    const size_t places = (size_t)shape.height * shape.width;
+    const int status = places == 1 ? walk(&c, memory, NULL, levels, shape, 1, READ)
+                                   : walk(&c, memory, NULL, levels, shape, places, READ);
     if (status != SQZ_OK) return status;
     return c.at == size + 3 ? SQZ_OK : c.at > size + 3 ? SQZ_TRUNCATED : SQZ_TRAILING;
 }
@@ -278,7 +352,7 @@ int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, si
         if (magnitude(levels[i]) > largest) largest = magnitude(levels[i]);
     if (largest > SQZ_LARGEST_LEVEL) return SQZ_TOO_LARGE;
     if (largest > 0) {
-        walk(&c, memory, levels, NULL, shape, WRITE);
+        walk(&c, memory, levels, NULL, shape, (size_t)shape.height * shape.width, WRITE);
         forward(&c, (0u - c.low) & 0xFFFFFF); /* to a multiple of 2^24, whose lower bytes need not be stored */
         if (bytes != NULL && c.at < c.end) bytes[c.at] = (uint8_t)(c.low >> 24);
         c.at++;

@@ -1,33 +1,61 @@
-/* Plain loops that a compiler turns into vectors. Each path includes them once, with its SQZ_TARGET. */
+/* Plain loops that a compiler turns into vectors. Each path includes them once, with its SQZ_TARGET.
+ *
+ * They go in strips of constant length, which need no code for any other length. Past the end of activations there is
+ * SQZ_SLACK to read, past the end of sums there is room for a whole strip; bytes of the last strip go through a copy. */
 #include <string.h>
+
+enum { STRIP = 32, SUMS = 8 };
+
+/* What there is of a strip: to `out`, or no more than the `left` that are wanted. */
+static inline void put_strip(uint8_t *out, const uint8_t *strip, size_t left)
+{
+    if (left >= STRIP)
+        memcpy(out, strip, STRIP);
+    else
+        memcpy(out, strip, left);
+}
 
 SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x, size_t n, size_t step, size_t count)
 {
     memcpy(out, x, n);
     for (size_t row = 1; row < count; row++) {
+        size_t i = 0;
         x += step;
-        for (size_t i = 0; i < n; i++) out[i] = x[i] > out[i] ? x[i] : out[i];
+        for (; i + STRIP <= n; i += STRIP)
+            for (size_t j = i; j < i + STRIP; j++) out[j] = x[j] > out[j] ? x[j] : out[j];
+        if (i < n) {
+            uint8_t strip[STRIP] = {0};
+            memcpy(strip, out + i, n - i);
+            for (size_t j = 0; j < STRIP; j++) strip[j] = x[i + j] > strip[j] ? x[i + j] : strip[j];
+            memcpy(out + i, strip, n - i);
+        }
     }
 }
 
 SQZ_TARGET static void total(int32_t *restrict sums, const uint8_t *restrict x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) sums[i] += x[i];
+    for (size_t i = 0; i < n; i += SUMS)
+        for (size_t j = i; j < i + SUMS; j++) sums[j] += x[j];
 }
 
 SQZ_TARGET static void weigh(int32_t *restrict sums, const uint8_t *restrict x, const int8_t *restrict weights,
                              int32_t zero, size_t n)
 {
-    for (size_t i = 0; i < n; i++) sums[i] += (x[i] - zero) * weights[i];
+    for (size_t i = 0; i < n; i += SUMS)
+        for (size_t j = i; j < i + SUMS; j++) sums[j] += (x[j] - zero) * weights[j];
 }
 
 SQZ_TARGET static void add(uint8_t *restrict out, const uint8_t *restrict a, const uint8_t *restrict b,
                            const int32_t fraction[2], int32_t offset, size_t n)
 {
     const int32_t first = fraction[0], second = fraction[1];
-    for (size_t i = 0; i < n; i++) {
-        const int32_t sum = (a[i] * first + b[i] * second + offset) >> 16;
-        out[i] = (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+    for (size_t i = 0; i < n; i += STRIP) {
+        uint8_t strip[STRIP];
+        for (size_t j = 0; j < STRIP; j++) {
+            const int32_t sum = (a[i + j] * first + b[i + j] * second + offset) >> 16;
+            strip[j] = (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+        }
+        put_strip(out + i, strip, n - i);
     }
 }
 
@@ -35,11 +63,18 @@ SQZ_TARGET static void add(uint8_t *restrict out, const uint8_t *restrict a, con
 SQZ_TARGET static void enter(uint8_t *restrict out, const float *restrict pixels, float factor, int32_t zero, size_t n)
 {
     const float shift = 12582912.0f, low = (float)-zero, high = (float)(255 - zero);
-    for (size_t i = 0; i < n; i++) {
-        float x = pixels[i] * factor;
-        x = x > low ? x : low;
-        x = x < high ? x : high;
-        x += shift;
-        out[i] = (uint8_t)((int32_t)(x - shift) + zero);
+    for (size_t i = 0; i < n; i += STRIP) {
+        uint8_t strip[STRIP];
+        float last[STRIP] = {0};
+        const float *from = pixels + i;
+        if (n - i < STRIP) from = memcpy(last, from, (n - i) * sizeof *last);
+        for (size_t j = 0; j < STRIP; j++) {
+            float x = from[j] * factor;
+            x = x > low ? x : low;
+            x = x < high ? x : high;
+            x += shift;
+            strip[j] = (uint8_t)((int32_t)(x - shift) + zero);
+        }
+        put_strip(out + i, strip, n - i);
     }
 }

@@ -67,6 +67,10 @@ typedef struct {
     sqz_method method;
     int vector; /* all factors have the vector form */
     size_t weights, factors, starts, multipliers, offsets; /* where they stand in the memory of weights */
+    const uint8_t *at;                                     /* where an integer layer begins in the file, */
+    uint64_t effort;                                       /* what reading it takes, */
+    unsigned part;                                         /* who reads it, */
+    int status;                                            /* and what came of it */
 } sqz_op;
 
 /* (sum * multiplier + offset) >> shift */

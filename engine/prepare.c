@@ -4,7 +4,15 @@
 #include "plan.h"
 #include "tensors.h"
 
-enum { MOST_LEVEL = 127, MOST_BIAS = 1 << 22, MOST_WEIGHT_EXPONENT = 4096, LEAST_SHIFT = 17, MOST_SHIFT = 32 };
+enum {
+    MOST_LEVEL = 127,
+    MOST_BIAS = 1 << 22,
+    MOST_WEIGHT_EXPONENT = 4096,
+    LEAST_SHIFT = 17,
+    MOST_SHIFT = 32,
+    MOST_PARTS = 64,     /* that share layers out; others have nothing to do */
+    EFFORT_OF_A_BYTE = 5 /* the same as reading so many zeros whose codes take next to nothing */
+};
 
 /* What a layer is in the file. */
 typedef struct {
@@ -45,15 +53,17 @@ static int take_factors(const layer *l, sqz_op *op, const sqz_scale *from, const
     op->vector = !to->wide;
     for (uint32_t o = 0; o < op->out; o++) {
         const int64_t bias = l->biases[o];
+        const int32_t *levels = l->levels + o * l->each;
         uint64_t sum = 0;
+        int32_t largest = 0;
         exponent += l->exponents[o];
         for (size_t i = 0; i < l->each; i++) {
-            const int32_t level = l->levels[o * l->each + i];
-            if (level > MOST_LEVEL || level < -MOST_LEVEL) return SQZ_BAD_STREAM;
-            sum += (uint32_t)(level < 0 ? -level : level);
+            const int32_t magnitude = levels[i] < 0 ? -levels[i] : levels[i];
+            largest = magnitude > largest ? magnitude : largest;
+            sum += (uint32_t)magnitude;
         }
         const int64_t drop = to->exponent - from->exponent - exponent;
-        if (exponent > MOST_WEIGHT_EXPONENT || exponent < -MOST_WEIGHT_EXPONENT || bias >= MOST_BIAS ||
+        if (largest > MOST_LEVEL || exponent > MOST_WEIGHT_EXPONENT || exponent < -MOST_WEIGHT_EXPONENT || bias >= MOST_BIAS ||
             bias <= -MOST_BIAS || drop < SQZ_LEAST_DROP || drop > SQZ_MOST_DROP || 255 * sum > INT32_MAX)
             return SQZ_BAD_STREAM;
         const int32_t shift = sqz_shift((int32_t)drop);
@@ -103,30 +113,44 @@ static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
         ((int8_t *)at)[i] = (int8_t)level;
 }
 
+/* One line of a kernel of one output: (inputs, area) -> `depth` products side by side, those of the other outputs of the
+ * block between them and the next. */
+static inline void pack_line(uint8_t *to, const uint32_t *weights, const sqz_op *op, size_t inputs, size_t depth,
+                             size_t step, uint32_t bytes)
+{
+    const size_t area = (size_t)op->kernel[0] * op->kernel[1];
+    size_t part = 0;
+    for (size_t x = 0; x < op->kernel[1]; x++)
+        for (size_t input = 0; input < inputs; input++) {
+            store(to, part, bytes, weights + input * area + x);
+            if (++part == depth) part = 0, to += step;
+        }
+}
+
 /* Weights, levels or floats, as `sqz_tile` has them. */
 static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *weights)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
     const sqz_kernels *k = network->kernels;
-    const size_t area = (size_t)op->kernel[0] * op->kernel[1], each = layout.inputs * area;
-    const uint32_t none = 0;
+    const size_t each = (size_t)layout.inputs * op->kernel[0] * op->kernel[1], place = (size_t)k->depth * k->bytes;
+    memset(network->weights + op->weights, 0, (size_t)op->groups * layout.vectors * layout.taps);
     for (uint32_t group = 0; group < op->groups; group++)
         for (uint32_t block = 0; block < layout.blocks; block++) {
             const uint32_t first = sqz_first_vector(&layout, block) * k->lanes;
             const uint32_t width = sqz_first_vector(&layout, block + 1) * k->lanes - first;
-            const size_t vector = (size_t)group * layout.vectors + first / k->lanes;
+            const size_t vector = (size_t)group * layout.vectors + first / k->lanes, step = width * place;
             uint8_t *to = network->weights + op->weights + vector * layout.taps;
-            for (uint32_t o = first; o < first + width; o++) {
-                const size_t from = ((size_t)group * layout.outputs + o) * each;
-                for (size_t line = 0; line < op->kernel[0]; line++)
-                    for (size_t i = 0, x = 0, input = 0; i < layout.run * k->depth; i++) {
-                        const size_t at = (line * layout.run + i / k->depth) * width + (o - first);
-                        const int some = o < layout.outputs && x < op->kernel[1];
-                        const size_t which = from + input * area + line * op->kernel[1] + x;
-                        store(to, at * k->depth + i % k->depth, k->bytes, some ? weights + which : &none);
-                        if (++input == layout.inputs) input = 0, x++;
-                    }
-            }
+            for (uint32_t o = first; o < first + width && o < layout.outputs; o++)
+                for (size_t line = 0; line < op->kernel[0]; line++) {
+                    const uint32_t *from = weights + ((size_t)group * layout.outputs + o) * each + line * op->kernel[1];
+                    uint8_t *at = to + line * layout.run * step + (o - first) * place;
+                    if (k->bytes == 1)
+                        pack_line(at, from, op, layout.inputs, k->depth, step, 1);
+                    else if (k->bytes == 2)
+                        pack_line(at, from, op, layout.inputs, k->depth, step, 2);
+                    else
+                        pack_line(at, from, op, layout.inputs, k->depth, step, 4);
+                }
         }
 }
 
@@ -140,7 +164,9 @@ static void lay_out_starts(const sqz_network *network, const sqz_op *op, const l
     memset(starts, 0, op->groups * padded * sizeof *starts);
     for (size_t o = 0; o < op->out; o++) {
         int32_t *start = starts + o / layout.outputs * padded + o % layout.outputs;
-        for (size_t i = 0; i < l->each; i++) *start -= left * l->levels[o * l->each + i];
+        int32_t sum = 0; /* with 255 times it below 2^31, which was checked */
+        for (size_t i = 0; i < l->each; i++) sum += l->levels[o * l->each + i];
+        *start = -left * sum;
     }
 }
 
@@ -187,15 +213,85 @@ static int prepare_floats(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8
     return SQZ_OK;
 }
 
-int sqz_prepare(sqz_network *network, void *weights, void *decoding)
+/* The layers of a float network follow each other: where one ends is known once it was read. */
+static int prepare_in_order(sqz_network *network, uint8_t *decoding)
 {
     sqz_cursor c = {network->at, network->end, SQZ_OK};
-    network->weights = sqz_align(weights);
-    for (uint32_t i = 0; i < network->count; i++) {
+    for (uint32_t i = 0; i < network->count; i++)
+        if (sqz_is_layer(network->ops + i)) {
+            const int status = prepare_floats(network, network->ops + i, &c, decoding);
+            if (status != SQZ_OK) return status;
+        }
+    return c.at == c.end ? SQZ_OK : SQZ_TRAILING;
+}
+
+/* Find the layers of an integer network, whose streams say how long they are. Stops at one that cannot be skipped,
+ * which will be found damaged when it is read. Returns how many operations were looked at. */
+static uint32_t find_layers(const sqz_network *network, sqz_cursor *c)
+{
+    uint32_t i = 0;
+    for (; i < network->count && c->status == SQZ_OK; i++) {
         sqz_op *op = network->ops + i;
         if (!sqz_is_layer(op)) continue;
-        const int status = (network->floats ? prepare_floats : prepare_integers)(network, op, &c, decoding);
-        if (status != SQZ_OK) return status;
+        op->at = c->at;
+        op->status = SQZ_OK;
+        for (int stream = 0; stream < 3; stream++) sqz_take(c, sqz_take_varint(c, INT32_MAX));
+        op->effort = EFFORT_OF_A_BYTE * (uint64_t)(c->at - op->at);
+        const sqz_shape shape = sqz_weight_shape(network, op);
+        op->effort += (uint64_t)shape.outputs * shape.inputs * shape.height * shape.width;
     }
-    return c.at == c.end ? SQZ_OK : SQZ_TRAILING;
+    return i;
+}
+
+/* Each layer to the part that has least to do so far; the last first, since it often is the largest. */
+static void share_out(const sqz_network *network, uint32_t count, unsigned parts)
+{
+    uint64_t efforts[MOST_PARTS] = {0};
+    while (count-- > 0) {
+        sqz_op *op = network->ops + count;
+        if (!sqz_is_layer(op)) continue;
+        op->part = 0;
+        for (unsigned part = 1; part < parts && part < MOST_PARTS; part++)
+            if (efforts[part] < efforts[op->part]) op->part = part;
+        efforts[op->part] += op->effort;
+    }
+}
+
+typedef struct {
+    sqz_network *network;
+    uint8_t *decoding;
+    uint32_t count;
+} preparing;
+
+static void prepare_some(const void *task, unsigned part)
+{
+    const preparing *p = task;
+    for (uint32_t i = 0; i < p->count; i++) {
+        sqz_op *op = p->network->ops + i;
+        if (!sqz_is_layer(op) || op->part != part) continue;
+        sqz_cursor c = {op->at, p->network->end, SQZ_OK};
+        op->status = prepare_integers(p->network, op, &c, p->decoding + part * p->network->decoding_bytes);
+        if (op->status != SQZ_OK) return;
+    }
+}
+
+/* The first damage in the order of the file is what is told, whoever finds it. */
+static int prepare_shared_out(sqz_network *network, uint8_t *decoding, const sqz_team *team)
+{
+    sqz_cursor c = {network->at, network->end, SQZ_OK};
+    const preparing task = {network, decoding, find_layers(network, &c)};
+    share_out(network, task.count, team != NULL ? team->parts : 1);
+    if (team != NULL)
+        team->each(team->context, prepare_some, &task);
+    else
+        prepare_some(&task, 0);
+    for (uint32_t i = 0; i < task.count; i++)
+        if (sqz_is_layer(network->ops + i) && network->ops[i].status != SQZ_OK) return network->ops[i].status;
+    return c.status != SQZ_OK || c.at == c.end ? c.status : SQZ_TRAILING;
+}
+
+int sqz_prepare(sqz_network *network, void *weights, void *decoding, const sqz_team *team)
+{
+    network->weights = sqz_align(weights);
+    return network->floats ? prepare_in_order(network, decoding) : prepare_shared_out(network, decoding, team);
 }

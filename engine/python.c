@@ -95,6 +95,8 @@ static PyObject *levels_size(PyObject *self, PyObject *args)
     return measure_or_encode(args, 0);
 }
 
+enum { MOST_THREADS = 64 };
+
 /* A network that is ready to run. The memory of the last run is kept for the next: fresh memory costs page faults. */
 typedef struct {
     PyObject_HEAD
@@ -129,8 +131,20 @@ static void raise_damage(int status)
     Py_XDECREF(errors);
 }
 
+typedef struct {
+    Network *self;
+    void *decoding;
+    int status;
+} reading;
+
+static void read_weights(void *context, const sqz_team *team)
+{
+    reading *r = context;
+    r->status = sqz_prepare(r->self->network, r->self->weights, r->decoding, team);
+}
+
 /* SQZ_OK, another status, or 1 without memory. */
-static int open_network(Network *self, const uint8_t *file, size_t bytes)
+static int open_network(Network *self, const uint8_t *file, size_t bytes, unsigned threads)
 {
     size_t size;
     int status = sqz_measure(file, bytes, &size);
@@ -138,12 +152,12 @@ static int open_network(Network *self, const uint8_t *file, size_t bytes)
     if ((self->description = malloc(size)) == NULL) return 1;
     status = sqz_open(file, bytes, self->path, self->description, &self->network);
     if (status != SQZ_OK) return status;
-    const sqz_needs needs = sqz_ask(self->network, 1);
-    void *decoding = malloc(needs.decoding);
+    const sqz_needs needs = sqz_ask(self->network, threads);
+    reading r = {self, malloc(needs.decoding), 1};
     self->weights = malloc(needs.weights);
-    status = decoding != NULL && self->weights != NULL ? sqz_prepare(self->network, self->weights, decoding) : 1;
-    free(decoding);
-    return status;
+    if (r.decoding != NULL && self->weights != NULL) sqz_with_team(threads, read_weights, &r);
+    free(r.decoding);
+    return r.status;
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -151,19 +165,22 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *keywo
     Py_buffer file;
     const char *name = "";
     int path = (int)sqz_best_path(), status;
-    static char *names[] = {"", "", NULL}; /* by position alone */
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "y*|s", names, &file, &name)) return NULL;
+    unsigned threads = 1;
+    static char *names[] = {"", "", "", NULL}; /* by position alone */
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "y*|sI", names, &file, &name, &threads)) return NULL;
     if (name[0] != '\0')
         for (path = 0; path < SQZ_PATHS && strcmp(name, sqz_path_name((sqz_path)path)) != 0;) path++;
     Network *self = NULL;
-    if (!sqz_has_path((sqz_path)path))
+    if (threads < 1)
+        PyErr_SetString(PyExc_ValueError, "at least one thread has to read");
+    else if (!sqz_has_path((sqz_path)path))
         PyErr_Format(PyExc_ValueError, "this machine has no path '%s'", name);
     else
         self = (Network *)PyType_GenericAlloc(type, 0);
     if (self != NULL) {
         self->path = (sqz_path)path;
         Py_BEGIN_ALLOW_THREADS
-        status = open_network(self, file.buf, (size_t)file.len);
+        status = open_network(self, file.buf, (size_t)file.len, threads < MOST_THREADS ? threads : MOST_THREADS);
         Py_END_ALLOW_THREADS
         if (status != SQZ_OK) {
             if (status == 1)
@@ -255,7 +272,7 @@ static PyObject *network_run(PyObject *object, PyObject *args)
         b.count * b.pixels * sizeof(float) != (size_t)images.len)
         PyErr_SetString(PyExc_ValueError, "the buffers are not those of images and logits of one batch");
     else {
-        if (threads > 64) threads = 64;
+        if (threads > MOST_THREADS) threads = MOST_THREADS;
         b.running = (sqz_ask(self->network, 1).running + 63) / 64 * 64;
         b.apart = b.count >= threads;
         size_t bytes = b.apart ? threads * b.running : sqz_ask(self->network, threads).running;
@@ -353,7 +370,7 @@ static PyGetSetDef network_attributes[] = {
 };
 
 static PyType_Slot network_slots[] = {
-    {Py_tp_doc, "Network(file, path=''): the network in the bytes of a file"},
+    {Py_tp_doc, "Network(file, path='', threads=1): the network in the bytes of a file"},
     {Py_tp_new, (void *)network_new},
     {Py_tp_dealloc, (void *)network_free},
     {Py_tp_methods, network_methods},

@@ -5,7 +5,7 @@
  *     if (sqz_measure(file, bytes, &size) != SQZ_OK) ...
  *     if (sqz_open(file, bytes, sqz_best_path(), malloc(size), &network) != SQZ_OK) ...
  *     sqz_needs needs = sqz_ask(network, 1);
- *     if (sqz_prepare(network, malloc(needs.weights), malloc(needs.decoding)) != SQZ_OK) ...
+ *     if (sqz_prepare(network, malloc(needs.weights), malloc(needs.decoding), NULL) != SQZ_OK) ...
  *     sqz_run(network, image, logits, malloc(needs.running), NULL);
  *
  * Portable C99. Nothing is allocated, printed or kept between calls. All memory is the caller's, aligned as malloc
@@ -55,7 +55,7 @@ typedef struct {
     size_t running;  /* during a run */
 } sqz_needs;
 
-/* Whoever shares a run out: `each` calls work(task, part) for every part from 0 to parts - 1, in any order and on any
+/* Whoever shares work out: `each` calls work(task, part) for every part from 0 to parts - 1, in any order and on any
  * threads, and returns when all are done. */
 typedef struct {
     unsigned parts;
@@ -69,10 +69,12 @@ int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory);
 /* Read everything but the weights. `file` and `memory` stay where they are until sqz_prepare and the last run. */
 int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network);
 
+/* What preparing and running take where so many parts share the work. */
 sqz_needs sqz_ask(const sqz_network *network, unsigned parts);
 
-/* Decode the weights and lay them out for the path. */
-int sqz_prepare(sqz_network *network, void *weights, void *decoding);
+/* Decode the weights and lay them out for the path. A team reads several layers of an integer network at once; the
+ * result is the same, and so is the status. Networks of floats are read by one. `team` may be NULL. */
+int sqz_prepare(sqz_network *network, void *weights, void *decoding, const sqz_team *team);
 
 void sqz_image_shape(const sqz_network *network, uint32_t shape[3]); /* channels, height, width */
 uint32_t sqz_classes(const sqz_network *network);

@@ -1,9 +1,12 @@
 /* Runs a network on every path of the machine: `engine_driver model.sqz images.f32 logits.f32`. Prints the paths' names, a
- * line each, and writes the logits of all images by the first of them, by the second, and so on. */
+ * line each, and writes the logits of all images by the first of them, by the second, and so on. Fails where two or
+ * three threads, which read the file and share out each image, give other logits than one. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sqz.h"
+#include "threads.h"
 
 static void *have(void *memory)
 {
@@ -37,6 +40,40 @@ static void check(int status)
     exit(1);
 }
 
+enum { MOST_THREADS = 3 };
+
+/* Everything to run a network with so many threads, which do it again from its file. */
+typedef struct {
+    const uint8_t *file;
+    const float *images;
+    float *logits; /* of all images */
+    size_t bytes, count;
+    sqz_path path;
+} job;
+
+static void do_job(void *context, const sqz_team *team)
+{
+    const job *j = context;
+    sqz_network *network;
+    uint32_t shape[3];
+    size_t size;
+    check(sqz_measure(j->file, j->bytes, &size));
+    void *description = have(malloc(size));
+    check(sqz_open(j->file, j->bytes, j->path, description, &network));
+    const sqz_needs needs = sqz_ask(network, team->parts);
+    void *weights = have(malloc(needs.weights)), *decoding = have(malloc(needs.decoding));
+    check(sqz_prepare(network, weights, decoding, team));
+    void *running = have(malloc(needs.running));
+    sqz_image_shape(network, shape);
+    const size_t each = (size_t)shape[0] * shape[1] * shape[2], classes = sqz_classes(network);
+    for (size_t i = 0; i < j->count; i++)
+        sqz_run(network, j->images + i * each, j->logits + i * classes, running, team);
+    free(running);
+    free(decoding);
+    free(weights);
+    free(description);
+}
+
 int main(int count, char **names)
 {
     if (count != 4) return 2;
@@ -45,29 +82,29 @@ int main(int count, char **names)
     const float *images = (const float *)(void *)contents(names[2], &pixels);
     FILE *out = have(fopen(names[3], "wb"));
     check(sqz_measure(file, bytes, &size));
+    void *description = have(malloc(size));
+    sqz_network *network;
+    uint32_t shape[3];
+    check(sqz_open(file, bytes, SQZ_REFERENCE, description, &network));
+    sqz_image_shape(network, shape);
+    job j = {file, images, NULL, bytes, pixels / sizeof *images / ((size_t)shape[0] * shape[1] * shape[2]), SQZ_REFERENCE};
+    const size_t all = j.count * sqz_classes(network);
+    float *logits = have(malloc(MOST_THREADS * all * sizeof *logits));
     for (int path = 0; path < SQZ_PATHS; path++) {
-        sqz_network *network;
-        uint32_t shape[3];
         if (!sqz_has_path((sqz_path)path)) continue;
         puts(sqz_path_name((sqz_path)path));
-        void *description = have(malloc(size));
-        check(sqz_open(file, bytes, (sqz_path)path, description, &network));
-        const sqz_needs needs = sqz_ask(network, 1);
-        void *weights = have(malloc(needs.weights)), *decoding = have(malloc(needs.decoding));
-        check(sqz_prepare(network, weights, decoding));
-        sqz_image_shape(network, shape);
-        const size_t each = (size_t)shape[0] * shape[1] * shape[2], classes = sqz_classes(network);
-        void *running = have(malloc(needs.running));
-        float *logits = have(malloc(classes * sizeof *logits));
-        for (size_t i = 0; i < pixels / sizeof *images / each; i++) {
-            sqz_run(network, images + i * each, logits, running, NULL);
-            fwrite(logits, sizeof *logits, classes, out);
+        j.path = (sqz_path)path;
+        for (unsigned threads = 1; threads <= MOST_THREADS; threads++) {
+            j.logits = logits + (threads - 1) * all;
+            sqz_with_team(threads, do_job, &j);
+            if (memcmp(logits, j.logits, all * sizeof *logits) != 0) {
+                fprintf(stderr, "%u threads give other logits\n", threads);
+                return 1;
+            }
         }
-        free(logits);
-        free(running);
-        free(decoding);
-        free(weights);
-        free(description);
+        fwrite(logits, sizeof *logits, all, out);
     }
+    free(logits);
+    free(description);
     return fclose(out) == 0 ? 0 : 1;
 }

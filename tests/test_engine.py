@@ -373,6 +373,23 @@ def test_a_file_that_was_cut_is_refused(file: bytes, where: int) -> None:
 
 
 @needs_engine
+@given(st.sampled_from(FILES), st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 255)), max_size=4))
+@settings(max_examples=60)
+def test_threads_that_read_a_damaged_file_say_what_one_says(file: bytes, flips: list[tuple[int, int]]) -> None:
+    data = bytearray(file)
+    for where, value in flips:
+        data[24 + where % (len(file) - 24)] ^= value
+    told = []
+    for threads in (1, 2, 5):
+        try:
+            engine._engine.Network(repaired(data), "", threads)
+            told.append("read")
+        except FormatError as error:
+            told.append(repr(error))
+    assert len(set(told)) == 1
+
+
+@needs_engine
 def test_headers_are_refused_by_name() -> None:
     file = FILES[0]
     for at, value, match in ((0, 0, "not a"), (4, 9, "version"), (5, 2, "version"), (30, file[30] ^ 1, "bytes that")):
@@ -382,6 +399,8 @@ def test_headers_are_refused_by_name() -> None:
             engine._engine.Network(bytes(data))
     with pytest.raises(ValueError, match="no path 'abacus'"):
         engine._engine.Network(file, "abacus")
+    with pytest.raises(ValueError, match="at least one thread"):
+        engine._engine.Network(file, "", 0)
 
 
 @needs_engine

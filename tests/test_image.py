@@ -1,5 +1,6 @@
 """From any file a camera or a data set may produce to pixels, and one clear line for those that cannot be read."""
 
+import base64
 import contextlib
 import io
 import json
@@ -215,3 +216,42 @@ def test_threads_leave_the_warning_filters_as_they_were():
     for thread in threads:
         thread.join()
     assert warnings.filters == before
+
+
+# The same bits with every version of Pillow
+
+
+def generated(width: int, height: int, mode: str) -> Image.Image:
+    """Pixels of a linear congruential generator."""
+    state, bytes_ = width * 31 + height, bytearray()
+    for _ in range(width * height * len(mode)):
+        state = (1103515245 * state + 12345) & 0x7FFFFFFF
+        bytes_.append(state >> 16 & 255)
+    return Image.frombytes(mode, (width, height), bytes(bytes_))
+
+
+def test_golden_pixels() -> None:
+    """If this fails, Pillow resizes in another way than when models were trained (see benchmarks/pillow_bits.py)."""
+    checksum = 0
+    for size in ((160, 120), (97, 301), (1, 700), (64, 64), (31, 17)):
+        for mode in ("RGB", "L"):
+            for fit in ("stretch", "shorter"):
+                preparation = Preparation(72, 64, fit, mode, (0.0,) * len(mode), (1.0,) * len(mode))
+                checksum = zlib.crc32(pixels(generated(*size, mode), preparation).tobytes(), checksum)
+    assert checksum == GOLDEN_PIXELS
+
+
+def test_golden_jpeg() -> None:
+    """Likewise of the library that decodes JPEGs."""
+    assert zlib.crc32(open_image(base64.b64decode(JPEG)).tobytes()) == 0x31D68D10
+
+
+GOLDEN_PIXELS = 0xA79E2696
+JPEG = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNSMj5a"
+    "YVpQYEpRUk//2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT0//wAAR"
+    "CAAUABgDASIAAhEBAxEB/8QAGAABAAMBAAAAAAAAAAAAAAAAAAIFBgP/xAAqEAABAQYADwAAAAAAAAAAAAAAEQIDBAYSEwEUFSFCRFFSU4GC"
+    "oaLC0f/EABcBAQEBAQAAAAAAAAAAAAAAAAYFAQL/xAAlEQAABQIEBwAAAAAAAAAAAAAAAQIDBCGxBTRRgRUxQVJhkdH/2gAMAwEAAhEDEQA/"
+    "AJneG0uRX3W97sXUuOXcVjF9mqmlM6Iq7DJ0JxthSzMulxMfkpmtnHboateVK+dBAF9k6E4Xlh+gPifwGT3J9n8GHNDKmtdHsAM8Vyi9rkO8"
+    "OzKd7GNCAAaFI//Z"
+)

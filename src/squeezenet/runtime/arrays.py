@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class ArrayNetwork:
     """A network from a `Model`; safe to use from several threads."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, threads: int = 1) -> None:
         self.labels = model.labels
         self._preparation = model.preparation
-        self._run = runner(model)
+        self._run = runner(model, threads)
 
     def see(self, image: Image) -> list[float]:
         """The logits of an image from `open_image`."""

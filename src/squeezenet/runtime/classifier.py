@@ -49,10 +49,13 @@ class Network(Protocol):
 class Classifier:
     """A network ready to label images; safe to use from several threads."""
 
-    def __init__(self, source: "bytes | Model") -> None:
-        """`source`: the bytes of a `.sqz` file, or a model. Raises `FormatError` naming the damage."""
+    def __init__(self, source: "bytes | Model", threads: int = 1) -> None:
+        """`source`: the bytes of a `.sqz` file, or a model. Raises `FormatError` naming the damage.
+
+        `threads` of the C engine share out reading the file and each call; answers do not depend on how many.
+        """
         self._source = source
-        self._network = _network(source)
+        self._network = _network(source, threads)
 
     def classify(self, image: str | Path | bytes | Image, top: int = 5) -> list[Prediction]:
         """The `top` most probable classes, best first. Raises `ImageError`."""
@@ -82,9 +85,9 @@ class Classifier:
         return sqz.decode(self._source) if isinstance(self._source, bytes) else self._source
 
 
-def load(path: str | Path) -> Classifier:
+def load(path: str | Path, threads: int = 1) -> Classifier:
     """Read a `.sqz` file, or a model that ships by its name. Raises `ModelError`, `FormatError` naming the damage."""
-    return Classifier(sqz.read_bytes(zoo.find(path)))
+    return Classifier(sqz.read_bytes(zoo.find(path)), threads)
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
@@ -99,9 +102,9 @@ def softmax(logits: Sequence[float]) -> list[float]:
     return [exponent / total for exponent in exponents]
 
 
-def _network(source: "bytes | Model") -> Network:
+def _network(source: "bytes | Model", threads: int) -> Network:
     if PATHS and isinstance(source, bytes):
-        return NativeNetwork(source)
+        return NativeNetwork(source, threads)
     try:
         from squeezenet.runtime.arrays import ArrayNetwork
     except ImportError as error:
@@ -111,4 +114,4 @@ def _network(source: "bytes | Model") -> Network:
             "this needs the C engine or NumPy: reinstall squeezenet where there is a C compiler, "
             "or: pip install 'squeezenet[numpy]'"
         ) from None
-    return ArrayNetwork(sqz.decode(source) if isinstance(source, bytes) else source)
+    return ArrayNetwork(sqz.decode(source) if isinstance(source, bytes) else source, threads)

@@ -24,14 +24,14 @@ __all__ = ["PATHS", "EngineRunner"]
 class EngineRunner:
     """A network in the C engine; safe to use from several threads.
 
-    `threads` share out the images of a batch, or one image where there are fewer. `path` is one of `PATHS`; `data` the
-    bytes of the model's file, if they are at hand.
+    `threads` share out reading an integer network, then the images of a batch, or one image where there are fewer.
+    `path` is one of `PATHS`; `data` the bytes of the model's file, if they are at hand.
     """
 
     def __init__(self, model: Model, threads: int = 1, path: str = "", data: bytes = b"") -> None:
         self.graph = model.graph
         self._threads = threads
-        self._network = _engine.Network(data or sqz.encode(replace(model, labels=(), provenance={})), path)
+        self._network = _engine.Network(data or sqz.encode(replace(model, labels=(), provenance={})), path, threads)
 
     @property
     def path(self) -> str:

@@ -27,10 +27,14 @@ FLOAT_BYTES = 4
 
 
 class NativeNetwork:
-    """A network in the C engine; safe to use from several threads. Raises `FormatError` naming the damage."""
+    """A network in the C engine; safe to use from several threads. Raises `FormatError` naming the damage.
 
-    def __init__(self, data: bytes) -> None:
-        self._network = _engine.Network(data)
+    `threads` share out its work, reading the file too; the logits are the same, to the bit.
+    """
+
+    def __init__(self, data: bytes, threads: int = 1) -> None:
+        self._threads = threads
+        self._network = _engine.Network(data, "", threads)
         self._framing = Framing(*self._network.framing)
         _, self.labels, _ = strings(_engine.text(data), self._network.layers, self._network.classes)
 
@@ -52,5 +56,5 @@ class NativeNetwork:
         if given.format != "f" or given.shape not in ((count * prod(image),), (count, *image)) or count == 0:
             raise ValueError(f"no float32 images for a network that reads {image}")
         logits = bytearray(FLOAT_BYTES * count * classes)
-        self._network.run(given, logits, 1)
+        self._network.run(given, logits, self._threads)
         return memoryview(logits).cast("f", (count, classes))
