@@ -34,7 +34,7 @@ from squeezenet.sqz.file import MAX_WEIGHTS_PER_BYTE
 from squeezenet.version import __version__
 
 CALIBRATION_IMAGES = 96
-CURVATURE_IMAGES = 256
+CURVATURE_IMAGES = 128
 
 STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
@@ -126,7 +126,7 @@ def _first(known: Prepared) -> float:
 
 def _next(seen: list[tuple[float, int, IntegerNetwork]], wanted: float) -> float:
     """The next trade (its logarithm) to try: the logarithm of the size falls about straight with it."""
-    goal = log(0.995 * wanted)
+    goal = log((1 - CLOSE / 2) * wanted)
     sizes = [(octaves, log(size)) for octaves, size, _ in seen]
     larger, smaller = [s for s in sizes if s[1] > goal], [s for s in sizes if s[1] <= goal]
     if larger and smaller:
