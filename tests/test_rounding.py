@@ -1,0 +1,135 @@
+"""Rounding: levels against an exhaustive search, and layers that make up for the layers before them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from squeezenet.compression.squeeze import compensation, rounding
+from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Block, curvature_of, inputs_of
+from squeezenet.compression.squeeze.ranges import calibrate
+from squeezenet.formats.state_dict import from_module
+from squeezenet.graph import Conv
+from squeezenet.models.network import Network, from_model
+from squeezenet.preparation import Preparation
+
+COSTS = np.array([0.1, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 1.0])
+
+
+@pytest.fixture
+def block() -> Block:
+    samples = np.random.default_rng(0).normal(size=(40, 9)) @ np.random.default_rng(1).normal(size=(9, 9))
+    covariance = samples.T @ samples / 40
+    order = np.argsort(-np.diag(covariance))
+    covariance = covariance[np.ix_(order, order)]
+    return Block(order, covariance, np.linalg.cholesky(np.linalg.inv(covariance)).T)
+
+
+def cost(levels: np.ndarray, wanted: np.ndarray, block: Block) -> np.ndarray:
+    error = (levels - wanted)[:, block.order]
+    return np.einsum("oi,ij,oj->o", error, block.covariance, error) + COSTS[np.abs(levels).astype(int)].sum(1)
+
+
+def test_another_look_finds_the_best_level_of_each_input(block: Block) -> None:
+    wanted = np.random.default_rng(2).normal(size=(5, 9)) * 3
+    first = rounding._round(wanted, np.ones(5), block, COSTS)
+    found, steps = rounding._descend(first, wanted, np.ones(5), block, COSTS)
+
+    expected = first.copy()
+    for i in block.order:
+        tried = []
+        for level in range(-7, 8):
+            expected[:, i] = level
+            tried.append(cost(expected, wanted, block))
+        expected[:, i] = np.argmin(tried, axis=0) - 7
+    assert np.array_equal(found, expected)
+    assert (cost(found, wanted, block) <= cost(first, wanted, block)).all()
+    assert np.array_equal(np.where(np.abs(steps) < 0.6, 0, np.rint(steps)), found)
+
+
+class Deep(nn.Module):
+    """Four convolutions, of which one has groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3, groups=2, stride=2), nn.ReLU(), nn.Conv2d(12, 16, 1)]
+        self.body = nn.Sequential(*body, nn.ReLU(), nn.Conv2d(16, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Deep().eval()
+        module.body[-3].weight.data *= 20  # answers that differ
+    preparation = Preparation(14, 14, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    return from_model(from_module(module, preparation, tuple("abcdef"), {})).eval()
+
+
+def images(seed: int) -> torch.Tensor:
+    """Smooth noise, so that neighbours say much about each other."""
+    return F.avg_pool2d(torch.randn(48, 3, 18, 18, generator=torch.Generator().manual_seed(seed)), 5, 1) * 5
+
+
+def test_layers_make_up_for_the_layers_before_them(network: Network) -> None:
+    seen, unseen, trade = images(1), images(2), 3e-3
+    curvature = curvature_of(network, seen)
+    whole = rounding.round_network(network, calibrate(network, seen), curvature, trade)
+
+    def error() -> float:
+        with torch.no_grad():
+            return float((whole(unseen) - network(unseen)).square().mean())
+
+    alone = error()
+    compensation.compensate(whole, network, seen, curvature, trade)
+    assert error() < 0.7 * alone
+
+
+def test_weights_adapt_to_changed_inputs_as_ridge_regression_does(network: Network) -> None:
+    op = network.graph.layers[1]
+    assert isinstance(op, Conv)
+    assert op.groups == 2
+    weight = network.weight(op.name)().detach()
+    generator = torch.Generator().manual_seed(3)
+    exact = list(torch.rand(16, 8, 9, 9, generator=generator).split(8))
+    changed = [x + 0.3 * torch.rand(x.shape, generator=generator) for x in exact]
+    adapted = compensation._adapted(op, weight, exact, changed)
+    for group in range(2):
+        was, now = (
+            torch.cat([inputs_of(op, x)[:, group] for x in xs]).permute(1, 0, 2).flatten(1).double()
+            for xs in (exact, changed)
+        )
+        was, now = was - was.mean(1, keepdim=True), now - now.mean(1, keepdim=True)
+        before, after = (w.reshape(2, 6, -1)[group].double() for w in (weight, adapted))
+        pull = now.square().sum() / now.numel()
+        slope = (after @ now - before @ was) @ now.T / now.shape[1] + pull * (after - before)
+        assert float(slope.abs().max()) < 1e-6
+        assert float((after @ now - before @ was).square().mean()) < float((before @ (now - was)).square().mean())
+
+
+def test_unchanged_inputs_leave_weights_as_they_are(network: Network) -> None:
+    op = network.graph.layers[0]
+    weight, x = network.weight(op.name)().detach(), [images(4)]
+    assert torch.equal(compensation._adapted(op, weight, x, x), weight)
+
+
+def test_damping_leaves_the_importance_of_layers(network: Network) -> None:
+    x = images(5)
+    real, made_up = (curvature_of(network, x, damping) for damping in (REAL, MADE_UP))
+    for name, found in real.items():
+        assert made_up[name].importance < found.importance
+        ratio = (made_up[name].importance * made_up[name].left) / (found.importance * found.left)
+        assert np.log(ratio).mean() == pytest.approx(0, abs=1e-9)
+
+
+def test_thin_positions_are_some_of_all(network: Network) -> None:
+    op = network.graph.layers[0]
+    x = images(6)[:2]
+    every, some = inputs_of(op, x), inputs_of(op, x, 40)
+    assert 20 <= some.shape[3] <= 60
+    columns = {tuple(column.tolist()) for column in every[0, 0].T}
+    assert all(tuple(column.tolist()) in columns for column in some[0, 0].T)
