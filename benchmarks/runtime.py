@@ -16,8 +16,8 @@ All of it takes about eight minutes on two idle cores.
 - images/s: `--batch` images at once, on as many threads as the last of `--threads`.
 - cold: the start of a process to a printed label, JPEG decoding by Pillow included, files in the page cache. Ours is
   `squeezenet classify` of a base install made for the occasion, a peer is `runtimes/label.py` in an environment with
-  nothing but it, NumPy and Pillow. Peers may use all cores, ours takes one. Compiled PyTorch is left out: it would have
-  to compile. What each printed goes to stderr.
+  nothing but it, NumPy and Pillow. Peers may use all cores, ours takes at most four. Compiled PyTorch is left out: it
+  would have to compile. What each printed goes to stderr.
 - peak: resident memory of that process, MB (10^6).
 - disk: packages and all they depend on, with Pillow (and NumPy for peers).
 
