@@ -16,10 +16,13 @@ All of it takes about eight minutes on two idle cores.
 - images/s: `--batch` images at once, on as many threads as the last of `--threads`.
 - cold: the start of a process to a printed label, JPEG decoding by Pillow included, files in the page cache. Ours is
   `squeezenet classify` of a base install made for the occasion, a peer is `runtimes/label.py` in an environment with
-  nothing but it, NumPy and Pillow. Peers may use all cores, ours takes one. Compiled PyTorch is left out: it would have
-  to compile. What each printed goes to stderr.
+  nothing but it, NumPy and Pillow. Peers may use all cores, ours takes at most four. Compiled PyTorch is left out: it
+  would have to compile. What each printed goes to stderr.
+- decode: from the bytes of the file as it was given to a network ready to run, with its labels; a process each time,
+  a median over `--cold-rounds`. Ours alone.
 - peak: resident memory of that process, MB (10^6).
 - disk: packages and all they depend on, with Pillow (and NumPy for peers).
+- engine: our compiled library without its symbols, kB (10^3).
 
 The table ends with our figures over the best peer's, and with the bars the project has set itself.
 """
@@ -39,7 +42,7 @@ from pathlib import Path
 from runtimes import installs
 from runtimes.bars import Table, judged, rendered
 from runtimes.peers import OURS, PEERS, ROWS, Rows, our_rows
-from runtimes.processes import HERE, cold, warm
+from runtimes.processes import HERE, cold, decoding, environment, warm
 
 PREPARES = ("numpy", "pillow")
 NO_COLD_START = {("pytorch", "compiled")}
@@ -60,8 +63,10 @@ def convert(runtimes: Sequence[str], model: str, photo: str, size: int, folder: 
                 raise SystemExit(f"{done.stderr}{model}: cannot be converted for {runtime}; the reason is above")
 
 
-def environments(runtimes: Sequence[str], here: bool, folder: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
-    """For every runtime and for ours: how its cold start begins, and MB on the disk."""
+def environments(
+    runtimes: Sequence[str], here: bool, folder: Path
+) -> tuple[dict[str, list[str]], dict[str, float], float | None]:
+    """For every runtime and for ours: how its cold start begins, and MB on the disk; then kB of our engine."""
     commands, disk = {}, {}
     for name in runtimes:
         packages = installs.closure((*PEERS[name].packages, *PREPARES))
@@ -69,11 +74,18 @@ def environments(runtimes: Sequence[str], here: bool, folder: Path) -> tuple[dic
         disk[name] = installs.megabytes(packages)
     if here:
         commands[OURS] = [sys.executable, "-m", "squeezenet", "classify"]
+        engine = installs.engine(Path(sys.executable), environment())
     else:
         python = installs.base_install(folder / OURS)
         commands[OURS] = [str(python.with_name("squeezenet")), "classify"]
         disk[OURS] = installs.installed_megabytes(python)
-    return commands, disk
+        engine = installs.engine(python, environment("PYTHON"))
+    return commands, disk, installs.stripped_kilobytes(engine)
+
+
+def threaded(count: int) -> str:
+    """How a column says it."""
+    return f"{count} thread{'s' if count > 1 else ''}, ms"
 
 
 def measure(model: str, rows: Rows, starts: dict[str, list[str]], args: argparse.Namespace) -> Table:
@@ -85,8 +97,7 @@ def measure(model: str, rows: Rows, starts: dict[str, list[str]], args: argparse
         table: Table = {row: {} for row in rows}
         for threads in args.threads:
             for row, (milliseconds, agreement) in warm(rows, folder, threads, 1, args.rounds, args.runs).items():
-                column = f"{threads} thread{'s' if threads > 1 else ''}, ms"
-                table[row] |= {column: milliseconds, "agreement": agreement}
+                table[row] |= {threaded(threads): milliseconds, "agreement": agreement}
         # A batch is as long as many single images: fewer runs measure it as well.
         fewer = (-(-args.rounds // 2), -(-args.runs // 10))
         for row, (milliseconds, _) in warm(rows, folder, args.threads[-1], args.batch, *fewer).items():
@@ -101,6 +112,8 @@ def measure(model: str, rows: Rows, starts: dict[str, list[str]], args: argparse
             table[row] |= {"cold, ms": milliseconds, "peak, MB": peak}
             label = said.splitlines()[1 if row.startswith(OURS) else 0]  # ours names the photo first
             print(f"{Path(model).name}, {row}: {' '.join(label.split())}", file=sys.stderr)
+        for threads, milliseconds in decoding(model, args.threads, args.cold_rounds).items():
+            table[next(iter(rows))][f"decode, {threaded(threads)}"] = milliseconds
     return table
 
 
@@ -141,9 +154,13 @@ def main() -> None:
         if row not in rows:
             print(f"{row} not measured: {', '.join(absent[ROWS[row][0]])} not installed", file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
-        starts, disk = environments(runtimes, args.here, Path(temporary))
+        starts, disk, engine = environments(runtimes, args.here, Path(temporary))
         tables = {model: measure(model, rows, starts, args) for model in args.models}
+    if engine is None:
+        print("compiled engine not measured: strip not installed", file=sys.stderr)
     for table in tables.values():
+        if engine is not None:
+            table[next(iter(rows))]["engine, kB"] = engine
         for row, figures in table.items():
             if "cold, ms" in figures and rows[row][0] in disk:
                 figures["disk, MB"] = disk[rows[row][0]]

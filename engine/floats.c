@@ -45,10 +45,21 @@ static void layer(const sqz_network *network, const sqz_op *op, grid in, size_t 
 
 static void relu(const sqz_op *op, const float *x, float *out, size_t n)
 {
+    const float cap = op->cap > 0 ? op->cap : INFINITY;
     for (size_t i = 0; i < n; i++) {
-        out[i] = x[i] > 0 ? x[i] : 0;
-        if (op->cap > 0 && out[i] > op->cap) out[i] = op->cap;
+        const float positive = x[i] > 0 ? x[i] : 0;
+        out[i] = positive < cap ? positive : cap;
     }
+}
+
+static void total(float *restrict out, const float *restrict x, size_t n)
+{
+    for (size_t c = 0; c < n; c++) out[c] += x[c];
+}
+
+static void divide(float *out, float count, size_t n)
+{
+    for (size_t c = 0; c < n; c++) out[c] /= count;
 }
 
 static void pool(const sqz_op *op, grid in, size_t y, size_t x, float *restrict out, size_t n)
@@ -61,20 +72,19 @@ static void pool(const sqz_op *op, grid in, size_t y, size_t x, float *restrict 
             const float *restrict from = look(op, in, y, x, a, b);
             if (from == NULL) continue;
             if (mean)
-                for (size_t c = 0; c < n; c++) out[c] += from[c];
+                total(out, from, n);
             else
                 for (size_t c = 0; c < n; c++) out[c] = from[c] > out[c] ? from[c] : out[c];
         }
-    for (size_t c = 0; mean && c < n; c++) out[c] /= count;
+    if (mean) divide(out, count, n);
 }
 
 static void global_average(grid in, float *out, size_t n)
 {
     const size_t places = (size_t)in.value->height * in.value->width;
     memset(out, 0, n * sizeof *out);
-    for (size_t i = 0; i < places; i++)
-        for (size_t c = 0; c < n; c++) out[c] += in.at[i * in.value->step + c];
-    for (size_t c = 0; c < n; c++) out[c] /= (float)places;
+    for (size_t i = 0; i < places; i++) total(out, in.at + i * in.value->step, n);
+    divide(out, (float)places, n);
 }
 
 static void normalise(const sqz_op *op, const float *x, float *out, size_t n)

@@ -5,6 +5,22 @@
 #include <sys/auxv.h>
 #endif
 
+#ifdef SQZ_X86
+#include <cpuid.h>
+
+/* Whether the processor has what a path needs, and the system keeps its registers: 6 of XCR0 are those of AVX, 0xe6
+ * those of AVX-512. `__builtin_cpu_supports` says the same and is 4 kB. */
+static int x86_has(uint32_t leaf7_b, uint32_t leaf7_c, uint32_t registers)
+{
+    const uint32_t leaf1_c = bit_FMA | bit_OSXSAVE | bit_AVX;
+    uint32_t a, b, c, d, kept, upper;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & leaf1_c) != leaf1_c) return 0;
+    __asm__ volatile("xgetbv" : "=a"(kept), "=d"(upper) : "c"(0));
+    return (kept & registers) == registers && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & leaf7_b) == leaf7_b &&
+           (c & leaf7_c) == leaf7_c;
+}
+#endif
+
 #ifdef SQZ_ARM_DOT
 static int has_dot_product(void)
 {
@@ -32,10 +48,9 @@ int sqz_has_path(sqz_path path)
         return 1;
 #ifdef SQZ_X86
     case SQZ_AVX2:
-        return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+        return x86_has(bit_AVX2, 0, 0x06);
     case SQZ_AVX512VNNI:
-        return __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-               __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+        return x86_has(bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ, bit_AVX512VNNI, 0xe6);
 #endif
 #ifdef SQZ_ARM
     case SQZ_NEON: return 1;

@@ -45,9 +45,11 @@ typedef enum { READ, WRITE } direction;
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 7")
+#define SMALL __attribute__((cold)) /* compiled for size: no device writes streams */
 #else
 #define INLINE static inline
 #define UNROLL
+#define SMALL
 #endif
 
 static inline unsigned length(uint32_t value)
@@ -342,7 +344,7 @@ int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_sh
     return c.at == size + 3 ? SQZ_OK : c.at > size + 3 ? SQZ_TRUNCATED : SQZ_TRAILING;
 }
 
-int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory)
+SMALL int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory)
 {
     const size_t total = (size_t)shape.outputs * shape.inputs * shape.height * shape.width;
     coder c = {0, UINT32_MAX, 0, *size, NULL, bytes};

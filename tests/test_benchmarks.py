@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -174,6 +176,37 @@ def test_bars_are_held_against_the_best_peer(monkeypatch):
     assert lines[3] == "| squeezenet slow | 1.00 |  |  |  |"
     assert lines[6] == "| ours / best peer | 1.20 | 0.80 | 0.90 | 0.40 |"
     assert "| warm, 2 threads, over OpenVINO int8 | 1.25 | 0.9 | not measured |  |" in lines
+    table["squeezenet fast"] |= {"decode, 1 thread, ms": 28.0, "decode, 2 threads, ms": 16.0, "engine, kB": 201.0}
+    found = {result["bar"]: result["met"] for result in judged(table)}
+    assert found["decode of the file, 1 thread, ms"] == "bar"
+    assert found["decode of the file, 2 threads, ms"] == "aim"
+    assert found["compiled engine, stripped, kB"] == "missed"
+
+
+@pytest.mark.skipif(not PATHS, reason="no compiler, no engine")
+def test_the_engine_is_measured_without_its_symbols_where_there_is_strip(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from runtimes import installs
+
+    library = installs.engine(sys.executable, os.environ)
+    assert library.name.startswith("_engine.")
+    if shutil.which("strip") is not None:
+        assert 30 < installs.stripped_kilobytes(library) <= library.stat().st_size / 1e3
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert installs.stripped_kilobytes(library) is None
+
+
+@pytest.mark.skipif(not PATHS, reason="no compiler, no engine")
+def test_decoding_is_timed_for_each_number_of_threads(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from runtimes.processes import decoding
+
+    found = decoding(str(zoo.find("digits")), [1, 2], 1)
+    assert list(found) == [1, 2]
+    assert all(0 < milliseconds < 10_000 for milliseconds in found.values())
+    (tmp_path / "cut.sqz").write_bytes(zoo.find("digits").read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="cannot be decoded"):
+        decoding(str(tmp_path / "cut.sqz"), [1], 1)
 
 
 @pytest.mark.skipif(not PATHS, reason="no compiler, no engine")
@@ -190,6 +223,10 @@ def test_runtimes_are_compared_and_those_that_are_not_installed_are_named(tmp_pa
     for row in (f"squeezenet {PATHS[-1]}", "PyTorch float"):
         assert {"1 thread, ms", "images/s", "cold, ms", "peak, MB"} <= set(figures[row])
         assert figures[row]["agreement"] > 0.99
+    assert figures[f"squeezenet {PATHS[-1]}"]["decode, 1 thread, ms"] > 0
+    assert "decode, 1 thread, ms" not in figures["PyTorch float"]
+    if shutil.which("strip") is not None:
+        assert 30 < figures[f"squeezenet {PATHS[-1]}"]["engine, kB"] < 1000
     assert figures["PyTorch float"]["peak, MB"] > figures[f"squeezenet {PATHS[-1]}"]["peak, MB"] > 5
     assert "disk, MB" in figures["PyTorch float"]
     assert "pytorch" in result["versions"]

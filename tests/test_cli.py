@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import pytest
 from PIL import Image
 
 from squeezenet import sqz
+from squeezenet.cli import classify
+from squeezenet.cli.cores import available_cores
 from squeezenet.cli.main import VERBS, main
 from squeezenet.data import load_evaluation
 from squeezenet.formats import save_model
 from squeezenet.graph import paper_names
+from squeezenet.runtime import load
 from squeezenet.zoo import PUBLISHED, SHIPPED
 
 LAYER = {"name", "shape", "parameters", "density", "bits", "bytes", "macs"}  # what a layer of `inspect` tells
@@ -273,6 +277,38 @@ def test_among_many_images_the_others_are_labelled(tiny, tmp_path, capsys):
     assert main(["classify", "--model", tiny, good, good]) == 0
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_labels_do_not_depend_on_threads(said, tiny, tmp_path, monkeypatch, threads):
+    given = []
+    monkeypatch.setattr(classify, "load", lambda path, threads: given.append(threads) or load(path, threads))
+    image = picture(tmp_path / "a.png", size=(60, 50))
+    for model in (tiny, "digits"):  # of floats, of integers
+        found = said("classify", "--model", model, "--threads", threads, image)["predictions"]
+        assert found == [vars(prediction) for prediction in load(model).classify(image)]
+        images = np.random.default_rng(0).standard_normal((2, *load(model).model.graph.input_shape), np.float32)
+        assert np.array_equal(load(model, threads).logits(images), load(model).logits(images))
+    assert given == [threads, threads]
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (4, 4), (64, 4)])
+def test_classify_takes_the_available_cores(said, tiny, tmp_path, monkeypatch, cores, threads):
+    given = []
+    monkeypatch.setattr(classify, "available_cores", lambda: cores)
+    monkeypatch.setattr(classify, "load", lambda path, threads: given.append(threads) or load(path, 1))
+    said("classify", "--model", tiny, picture(tmp_path / "a.png"))
+    assert given == [threads]
+
+
+def test_cores_are_those_of_this_process_where_the_system_tells(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    assert available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert available_cores() == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores() == 1
+
+
 # Errors
 
 
@@ -283,6 +319,9 @@ def test_wrong_words_are_wrong_usage(refused, tiny):
     assert refused("inspect", tiny, "--sparkle")[0] == 2
     assert refused("classify", "--model", tiny, "--top", "many", "x.png")[0] == 2
     assert refused("classify", "--model", tiny, "--top", 0, "x.png")[0] == 2
+    for threads in (0, -1):
+        code, line = refused("classify", "--model", tiny, "--threads", threads, "x.png")
+        assert (code, "--threads must be at least 1" in line) == (2, True)
     assert refused("evaluate", tiny)[0] == 2
     assert refused("inspect", "squeezenet1_9", "--random-weights", 0)[0] == 2
     assert refused("inspect", tiny, "--image-size", 1)[0] == 2

@@ -24,7 +24,7 @@ STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror
 
 def build(compiler: list[str], program: Path, threads: tuple[str, ...] = ()) -> Path:
     """`engine_driver.c` and the core."""
-    core = [path for path in (ROOT / "engine").glob("*.c") if path.name != "python.c"]
+    core = [path for path in (ROOT / "engine").glob("*.c") if not path.name.startswith("python")]
     sources = [*core, ROOT / "tests" / "engine_driver.c"]
     command = [*compiler, *STRICT, "-O2", "-I", ROOT / "engine", *sources, "-lm", *threads, "-o", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -26,8 +26,11 @@ BARS = (
     Bar("warm, 1 thread, over ONNX Runtime int8", "1 thread, ms", 0.9, 0.7, "ONNX Runtime int8"),
     Bar("warm, 2 threads, over ONNX Runtime int8", "2 threads, ms", 0.9, 0.7, "ONNX Runtime int8"),
     Bar("cold start over the fastest peer's", "cold, ms", 0.8, 0.5, ""),
+    Bar("decode of the file, 1 thread, ms", "decode, 1 thread, ms", 60, 20),
+    Bar("decode of the file, 2 threads, ms", "decode, 2 threads, ms", 60, 20),
     Bar("peak resident memory, MB", "peak, MB", 40, 25),
     Bar("installed size, MB", "disk, MB", 35, 35),
+    Bar("compiled engine, stripped, kB", "engine, kB", 200, 100),
 )
 
 

@@ -3,9 +3,11 @@
 Only the standard library, and `packaging` where there are peers: the process that measures memory starts from here.
 """
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -78,6 +80,22 @@ def installed_megabytes(python: Path) -> float:
         if path.is_file() and path.relative_to(site).parts[0].split("-")[0] not in INSTALLERS
     )
     return sum(sizes) / 1e6
+
+
+def engine(python: Path, variables: Mapping[str, str]) -> Path:
+    """The compiled engine of the package that this Python finds."""
+    asked = [python, "-c", "import squeezenet._engine as engine; print(engine.__file__)"]
+    return Path(subprocess.run(asked, capture_output=True, text=True, check=True, env=variables).stdout.strip())
+
+
+def stripped_kilobytes(library: Path) -> float | None:
+    """kB (10^3) of a library without its symbols; None where there is no `strip`."""
+    if shutil.which("strip") is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        stripped = Path(folder) / library.name
+        subprocess.run(["strip", "-o", stripped, library], check=True)
+        return stripped.stat().st_size / 1e3
 
 
 def site_packages(python: Path) -> Path:

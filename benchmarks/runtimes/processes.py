@@ -1,9 +1,10 @@
-"""Runtimes as processes: those that wait for their turn, and those that start, print a label and end."""
+"""Runtimes as processes: those that wait for their turn, and those that start, do one thing and end."""
 
 import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -94,3 +95,17 @@ def cold(commands: dict[str, list[str]], rounds: int) -> dict[str, tuple[float, 
         )
         for row, runs in found.items()
     }
+
+
+def decoding(model: str, threads: Sequence[int], rounds: int) -> dict[int, float]:
+    """Threads -> median milliseconds from the bytes of a file to a network, a process each time, all taking turns; a
+    first round is not counted."""
+    found: dict[int, list[float]] = {count: [] for count in threads}
+    for _ in range(rounds + 1):
+        for count, times in found.items():
+            command = [sys.executable, str(HERE / "decode.py"), model, str(count)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+            if done.returncode:
+                raise SystemExit(f"{done.stderr}{model}: cannot be decoded; the reason is above")
+            times.append(float(done.stdout))
+    return {count: statistics.median(times[1:]) for count, times in found.items()}

@@ -1,4 +1,4 @@
-"""The C engine (engine/python.c). Only where it was built; `squeezenet doctor` says so."""
+"""The C engine (engine/python*.c). Only where it was built; `squeezenet doctor` says so."""
 
 from collections.abc import Buffer
 

@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet import zoo
+from squeezenet.cli.cores import available_cores
 from squeezenet.errors import ImageError, UsageError
 from squeezenet.runtime import Classifier, load
+
+USUAL_THREADS = 4
+"""At most, unless told: reading a file and one image gain little from more."""
+MOST_THREADS = 64
+"""What the engine takes."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -17,14 +23,20 @@ def configure(parser: ArgumentParser) -> None:
         "--model", metavar="MODEL", help=f"a .sqz file, or anything `squeezenet convert` reads ({zoo.DEFAULT})"
     )
     parser.add_argument("--top", type=int, default=5, metavar="N", help="labels to give for each image (default 5)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help=f"that compute (default: the cores, at most {USUAL_THREADS})"
+    )
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """One image gives one answer; several give a list of them, in which an unreadable image has an `error`."""
     if args.top < 1:
         raise UsageError("--top must be at least 1")
+    if args.threads is not None and args.threads < 1:
+        raise UsageError("--threads must be at least 1")
+    threads = min(available_cores(), USUAL_THREADS) if args.threads is None else min(args.threads, MOST_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
-    classifier = _load(zoo.default_model() if args.model is None else zoo.find(args.model))
+    classifier = _load(zoo.default_model() if args.model is None else zoo.find(args.model), threads)
     if len(args.images) == 1:
         return {"model": model, **_classify(classifier, args.images[0], args.top)}
     results = []
@@ -57,9 +69,9 @@ def _classify(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
     }
 
 
-def _load(path: Path) -> Classifier:
+def _load(path: Path, threads: int) -> Classifier:
     if path.suffix == ".sqz":
-        return load(path)
+        return load(path, threads)
     from squeezenet.formats import load_model
 
-    return Classifier(load_model(path))
+    return Classifier(load_model(path), threads)

@@ -1,6 +1,5 @@
 """`squeezenet doctor`: what this installation can do, and a self-test of the part that ships."""
 
-import os
 import platform
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet import zoo
+from squeezenet.cli.cores import available_cores
 from squeezenet.cli.table import table
 from squeezenet.errors import SqueezeNetError
 from squeezenet.version import __version__
@@ -37,7 +37,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "libraries": libraries,
         "engine": "C" if PATHS else "Python",
         "path": PATHS[-1] if PATHS else "numpy",

@@ -1,0 +1,23 @@
+/* What the parts of `squeezenet._engine` share (not `python.h`: some file systems take that for `Python.h`). They are
+ * written for `squeezenet.sqz` and `squeezenet.runtime` alone, which check what users may get wrong; here only what
+ * could touch foreign memory is checked. */
+#ifndef SQZ_BINDING_H
+#define SQZ_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+/* Raise the error of `squeezenet.errors` that names the damage. */
+void python_raise_damage(int status);
+
+/* python_coders.c: functions of the module, as its table describes them. */
+PyObject *python_levels_decode(PyObject *self, PyObject *args);
+PyObject *python_levels_encode(PyObject *self, PyObject *args);
+PyObject *python_levels_size(PyObject *self, PyObject *args);
+PyObject *python_text(PyObject *self, PyObject *args);
+
+/* python_network.c: the type `Network`. */
+extern PyType_Spec python_network_spec;
+
+#endif

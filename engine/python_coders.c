@@ -1,0 +1,111 @@
+/* Level streams and the text of a file, for Python. */
+#include "binding.h"
+
+#include "levels.h"
+#include "sqz.h"
+
+/* The levels' buffer and the memory to work in; 0 if that is not possible, with an exception set. */
+static int open_levels(PyObject *object, int flags, sqz_shape shape, Py_buffer *view, void **memory)
+{
+    const uint64_t most = UINT64_C(1) << 31, each = (uint64_t)shape.height * shape.width;
+    if (PyObject_GetBuffer(object, view, flags) < 0) return 0;
+    /* Each product is checked before the next, so that none overflows. */
+    if (each > most || shape.inputs * each > most || shape.outputs * (shape.inputs * each) > most ||
+        shape.outputs * (shape.inputs * each) * sizeof(int32_t) != (uint64_t)view->len)
+        PyErr_SetString(PyExc_ValueError, "the buffer is not one of int32 in this shape");
+    else if ((*memory = PyMem_Malloc(sqz_levels_memory(shape))) == NULL)
+        PyErr_NoMemory();
+    else
+        return 1;
+    PyBuffer_Release(view);
+    return 0;
+}
+
+PyObject *python_levels_decode(PyObject *self, PyObject *args)
+{
+    Py_buffer bytes, levels;
+    PyObject *target;
+    sqz_shape shape;
+    void *memory;
+    int status;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*O(IIII)", &bytes, &target, &shape.outputs, &shape.inputs, &shape.height,
+                          &shape.width))
+        return NULL;
+    if (!open_levels(target, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS, shape, &levels, &memory)) {
+        PyBuffer_Release(&bytes);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = sqz_levels_decode(bytes.buf, (size_t)bytes.len, levels.buf, shape, memory);
+    Py_END_ALLOW_THREADS
+    PyMem_Free(memory);
+    PyBuffer_Release(&levels);
+    PyBuffer_Release(&bytes);
+    return PyLong_FromLong(status);
+}
+
+/* The bytes of a stream, or only their number. */
+static PyObject *measure_or_encode(PyObject *args, int write)
+{
+    Py_buffer levels;
+    PyObject *source, *result = NULL;
+    sqz_shape shape;
+    void *memory;
+    size_t size = 0;
+    int status;
+    if (!PyArg_ParseTuple(args, "O(IIII)", &source, &shape.outputs, &shape.inputs, &shape.height, &shape.width) ||
+        !open_levels(source, PyBUF_C_CONTIGUOUS, shape, &levels, &memory))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    status = sqz_levels_encode(levels.buf, shape, NULL, &size, memory);
+    Py_END_ALLOW_THREADS
+    if (status != SQZ_OK)
+        PyErr_SetString(PyExc_ValueError, "a level or a kernel is too large");
+    else if (!write)
+        result = PyLong_FromSize_t(size);
+    else if ((result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)) != NULL && size > 0) {
+        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* nobody else has seen the object yet */
+        Py_BEGIN_ALLOW_THREADS
+        sqz_levels_encode(levels.buf, shape, bytes, &size, memory);
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(memory);
+    PyBuffer_Release(&levels);
+    return result;
+}
+
+PyObject *python_levels_encode(PyObject *self, PyObject *args)
+{
+    (void)self;
+    return measure_or_encode(args, 1);
+}
+
+PyObject *python_levels_size(PyObject *self, PyObject *args)
+{
+    (void)self;
+    return measure_or_encode(args, 0);
+}
+
+/* The text of a file that a network was made of. */
+PyObject *python_text(PyObject *self, PyObject *args)
+{
+    Py_buffer file;
+    size_t length;
+    PyObject *result = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*", &file)) return NULL;
+    int status = sqz_text_measure(file.buf, (size_t)file.len, &length);
+    if (status == SQZ_OK && (result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length)) != NULL) {
+        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* nobody else has seen the object yet */
+        Py_BEGIN_ALLOW_THREADS
+        status = sqz_text_read(file.buf, (size_t)file.len, bytes);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&file);
+    if (status != SQZ_OK) {
+        Py_CLEAR(result);
+        python_raise_damage(status);
+    }
+    return result;
+}
