@@ -29,7 +29,7 @@ BARS = (
     Bar("decode of the file, 1 thread, ms", "decode, 1 thread, ms", 60, 20),
     Bar("decode of the file, 2 threads, ms", "decode, 2 threads, ms", 60, 20),
     Bar("peak resident memory, MB", "peak, MB", 40, 25),
-    Bar("installed size, MB", "disk, MB", 35, 35),
+    Bar("installed size, MB", "disk, MB", 35, 25),
     Bar("compiled engine, stripped, kB", "engine, kB", 200, 100),
 )
 
