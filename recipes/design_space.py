@@ -13,7 +13,7 @@ thirds of that for Tiny ImageNet. All 200 classes would be noise: 6 epochs of 50
 
 With a search, SqueezeNet v1.0 and v1.1 join the ledger: 128 wide as published, fitted to 32 pixels, by the same recipe
 for the same epochs, squeezed to a 12th, to the search's budget and to half of it, each trained once a seed (v1.0 takes
-four times as long as a network of the sweeps, v1.1 twice). What beats both at every size is repeated with all seeds.
+four times as long as a network of the sweeps, v1.1 twice). What beats each at one size is repeated with all seeds.
 
 Every step is a call of the command line, and a trial that is done is not done again: stop it, start it again, start it
 twice, or on several machines with one --out. The tables come last, and are in --out/NAME/tables.txt beside

@@ -162,4 +162,7 @@ def test_versions_of_squeezenet_are_compared_at_every_size(trial):
         ("v1.0", 240_000, 81.0), ("v1.1", 200_000, 81.0),
     ]  # fmt: skip
     assert [row["name"] for row in beating] == [better.name, half.name]
+    small = [replace(t, squeeze=Squeezed(max_bytes=50_000)) for t in both[:2]]
+    _, beating = compare([*rows, row(small[0], 70.0, 50_000), row(small[1], 71.0, 50_000), *found])
+    assert [row["name"] for row in beating] == [better.name, half.name]  # a larger file need not be better than 50,000
     assert compare([rows[0], *found]) == (compare(rows[:1])[0], [])

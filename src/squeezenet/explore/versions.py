@@ -48,7 +48,7 @@ def beats(one: Row, other: Row) -> bool:
 
 
 def compare(rows: Sequence[Row]) -> tuple[list[tuple[str, Row]], list[Row]]:
-    """Both versions at each size they were squeezed to, largest first, and the configurations that beat all of these.
+    """Both versions at each size they were squeezed to, largest first, and the configurations that beat each at one.
 
     The latter, most accurate first, are none where one version was not measured. Rows of one set of images.
     """
@@ -56,5 +56,9 @@ def compare(rows: Sequence[Row]) -> tuple[list[tuple[str, Row]], list[Row]]:
     known = sorted(((name, row) for name, row in named if name), key=lambda pair: (pair[0], -pair[1]["bytes"]))
     if {name for name, _ in known} != set(VERSIONS):
         return known, []
-    better = [row for name, row in named if not name and all(beats(row, other) for _, other in known)]
+    better = [
+        row
+        for name, row in named
+        if not name and all(any(beats(row, other) for v, other in known if v == version) for version in VERSIONS)
+    ]
     return known, sorted(better, key=lambda row: -row["top1_squeezed"])

@@ -145,7 +145,7 @@ def _setting(curve: Curve) -> str:
 
 
 def _versions(rows: Sequence[Row]) -> list[Part]:
-    """SqueezeNet v1.0 and v1.1 at every size they were squeezed to, and what beats all of that; if it was measured."""
+    """SqueezeNet v1.0 and v1.1 at every size they were squeezed to, and what beats each at one; if it was measured."""
     published, better = compare(rows)
     if not published:
         return []
@@ -158,8 +158,8 @@ def _versions(rows: Sequence[Row]) -> list[Part]:
     )
     text = (
         f"Both are fitted to these images and normalised like the others. {many} at most half the bytes and no less "
-        f"top-1 (both squeezed), or {POINTS} points more and no more bytes, than each line of v1.0 and v1.1"
-        + (f"; the {MOST_BETTER} most accurate are shown." if len(better) > MOST_BETTER else ".")
+        f"top-1 (both squeezed), or {POINTS} points more and no more bytes, than v1.0 in one of its lines and "
+        "v1.1 in one of its" + (f"; the {MOST_BETTER} most accurate are shown." if len(better) > MOST_BETTER else ".")
     )
     shown = [*published, *((row["name"], row) for row in better[:MOST_BETTER])]
     head = ["network", "seeds", "top-1", "bytes", "top-1, squeezed", "parameters", "MACs", "RAM", "ms"]
