@@ -1,12 +1,10 @@
 """The C engine: the same logits as NumPy, every bit of them, on every path; and that no file can hurt it."""
 
-import importlib.util
 import random
 from binascii import crc32
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -440,21 +438,6 @@ def test_the_engine_runs_what_it_can() -> None:
     floats = model.dequantised()
     assert not isinstance(runner(floats), EngineRunner)
     assert isinstance(runner(floats, data=sqz.encode(floats)), EngineRunner)
-
-
-@needs_engine
-def test_the_benchmark_measures_ours_and_what_else_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "runtime.py"
-    spec = importlib.util.spec_from_file_location("runtime_benchmark", path)
-    assert spec
-    assert spec.loader
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
-    monkeypatch.setattr(benchmark, "RUNS", 1)
-    monkeypatch.setattr(benchmark, "installed", lambda *names: False)
-    found = benchmark.measure(fire(), threads=1, rounds=1)
-    assert {name.split()[0] for name in found} == {"squeezenet", "PyTorch"}
-    assert min(found.values()) > 0
 
 
 def test_without_the_engine_everything_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
