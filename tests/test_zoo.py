@@ -519,12 +519,13 @@ def test_digits_scores_what_its_card_says(capsys):
 
 
 @pytest.mark.slow
-def test_cifar10_scores_what_its_card_says(shared, capsys):
-    assert main(["evaluate", "cifar10", "--data", str(shared / "data/cifar10-test.parquet"), "--json"]) == 0
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-small"])
+def test_cifar10_scores_what_its_card_says(name, shared, capsys):
+    assert main(["evaluate", name, "--data", str(shared / "data/cifar10-test.parquet"), "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
     assert measured["images"] == 10_000
-    assert measured["top1"] == pytest.approx(SHIPPED["cifar10"].top1, abs=0.05)  # sums round otherwise elsewhere
-    assert measured["bytes"] == SHIPPED["cifar10"].bytes
+    assert measured["top1"] == pytest.approx(SHIPPED[name].top1, abs=0.05)  # sums round otherwise elsewhere
+    assert measured["bytes"] == SHIPPED[name].bytes
 
 
 def test_models_without_the_workshop(monkeypatch, capsys):
