@@ -1,5 +1,6 @@
 """The campaigns in recipes/ run in miniature, go on where they were, and print their table last."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from squeezenet.cli import explore
+from squeezenet.cli.main import _parser
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -65,18 +69,35 @@ def test_the_zoo(pictures, tmp_path):
 @pytest.mark.slow
 def test_the_design_space(pictures, tmp_path):
     small = ["--miniature", "--epochs", 1, "--images", 40, "--judge-by", 20, "--base-e", 16, "--seeds", 1]
-    arguments = ["--cifar10", pictures, "--out", tmp_path, *small, "--search", 2, "--publish", tmp_path / "docs"]
+    arguments = ["--cifar10", pictures, "--out", tmp_path, *small, "--publish", tmp_path / "docs"]
     first = campaign("design_space.py", *arguments)
     assert "the paper's figures are of ImageNet" in first
     out = tmp_path / "cifar10"
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert len([row for row in rows if row["trial"]["network"]["base_e"] == 16]) >= 5 + 6 + 3 - 2
-    versions = [row for row in rows if row["trial"]["network"]["base_e"] == 128 and row["parameters"] == 727_626]
-    assert sorted(row["trial"]["network"]["stem"] for row in versions) == ["32"] * 3 + ["32 v1.1"] * 3
-    assert sum("trained_as" in row for row in versions) == 4
-    assert sorted(row["trial"]["squeeze"]["max_bytes"] for row in versions) == [0, 0, 50_000, 50_000, 100_000, 100_000]
+    assert len(rows) == 5 + 6 + 3 - 2
     for name in ("results.jsonl", "report.html", "tables.txt"):
         assert (tmp_path / "docs" / "cifar10" / name).read_bytes() == (out / name).read_bytes()
     times = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")}
     assert campaign("design_space.py", *arguments) == first
     assert {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")} == times
+
+
+def test_a_search_is_held_against_both_versions_and_repeated(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES)
+    recipe = importlib.import_module("design_space")
+    better = [{"name": name} for name in ("first", "second", "third", "fourth")]
+    asked = []
+    monkeypatch.setattr(recipe, "call", lambda *command: asked.append(command) or "")
+    monkeypatch.setattr(recipe, "read_results", lambda folder: [])
+    monkeypatch.setattr(recipe, "compare", lambda rows: ([], better))
+    (tmp_path / "cifar10").mkdir()
+    recipe.one("cifar10", "images", {**recipe.FULL, "search": 2}, 3, tmp_path)
+    versions = [command for command in asked if "version" in command]
+    assert [command[-2:] for command in versions] == [
+        ("--seeds", "3"), ("--squeeze-bytes", "100000"), ("--squeeze-bytes", "50000"),
+    ]  # fmt: skip
+    assert [command[-3:] for command in asked if "--search" in command] == [("2", "--max-bytes", "100000")]
+    assert [command[-3] for command in asked if "--repeat" in command] == ["first", "second", "third"]
+    parser = _parser("explore", explore)
+    known = [parser.parse_args(command[1:]) for command in asked if command[0] == "explore"]
+    assert {arguments.data for arguments in known} == {"images"}
