@@ -41,7 +41,7 @@ class Build(build_ext):
 engine = Extension(
     "squeezenet._engine",
     sources=VECTORS,
-    depends=sorted(glob("engine/*")),
+    depends=["setup.py", *sorted(glob("engine/*"))],
     include_dirs=["engine"],
     libraries=["m"] if UNIX else [],
     extra_compile_args=COMMON + QUICKEST,

@@ -18,7 +18,7 @@ from squeezenet.compression.squeeze.curvature import Curvature, Doubles, blocks_
 from squeezenet.compression.squeeze.network import IntegerNetwork
 from squeezenet.compression.squeeze.rounding import round_layer
 from squeezenet.fixed_point import step
-from squeezenet.graph import Layer
+from squeezenet.graph import Conv, Layer
 from squeezenet.models.network import Network
 
 BATCH = 8
@@ -65,8 +65,7 @@ def compensate(
 
 def _adapted(op: Layer, weight: Tensor, exact: Sequence[Tensor], changed: Sequence[Tensor]) -> Tensor:
     """The weights that give for what is now read the nearest to what `weight` gave for what was."""
-    first = inputs_of(op, exact[0][:1])
-    groups, size = first.shape[1:3]
+    size, groups = weight[0].numel(), op.groups if isinstance(op, Conv) else 1
     rows = weight.reshape(groups, -1, size).double().numpy()
     adapted = rows.copy()
     for block in blocks_of(size):
