@@ -236,8 +236,8 @@ def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels) -> Non
     known = prepare(model, pixels)
     network, _ = round_to_size(model, known, 500 + model.float32_bytes / 6)
     for op in network.graph.layers:
-        steps = network.weight(op.name).steps.data
-        steps[torch.rand(steps.shape, generator=torch.Generator().manual_seed(0)) < 0.2] = 0
+        values = network.weight(op.name).values.data
+        values[torch.rand(values.shape, generator=torch.Generator().manual_seed(0)) < 0.2] = 0
     teaching = Teaching(pixels, PREPARATION, "distill", teacher_of(known.network), NO_AUGMENTATION)
 
     def divergence(net: nn.Module) -> float:

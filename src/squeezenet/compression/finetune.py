@@ -77,15 +77,17 @@ def teaching_for(
     pixels: Pixels,
     objective: Objective | Literal["auto"],
     augmentation: Augmentation | None,
+    features: bool = False,
 ) -> Teaching:
     """What `network` learns from `pixels`: labels where there are enough of them, else what it answers now.
 
-    Without an `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
+    With `features`, there is a teacher in any case. Without an `augmentation`, photographs are mirrored while
+    distilling: the teacher answers whatever it is shown.
     """
     if objective == "auto":
         objective = choose_objective(pixels, model.graph.classes)
-    teacher = teacher_of(network) if objective != "labels" else None
-    mirror = teacher is not None and model.preparation.channels != "L"
+    teacher = teacher_of(network) if features or objective != "labels" else None
+    mirror = objective != "labels" and model.preparation.channels != "L"
     return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror))
 
 
@@ -116,7 +118,8 @@ def fine_tune(
         chosen, order = order[:batch_size], order[batch_size:]
         for group in optimizer.param_groups:
             group["lr"] = tuning.lr * min(1.0, (step + 1) / (WARMUP * steps)) * (1 + cos(pi * step / steps)) / 2
-        loss = loss_of(network, teaching, prepared(teaching, chosen, random), chosen)
+        images = prepared(teaching, chosen, random)
+        loss = loss_of(network(images), teaching, chosen, answers_of(teaching, images))
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is not a number after {step} steps of fine-tuning; lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
@@ -142,16 +145,26 @@ def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None 
     )
 
 
-def loss_of(network: nn.Module, teaching: Teaching, images: Tensor, chosen: Tensor) -> Tensor:
-    """What `network` gets wrong about `images` (N, C, H, W), which are the `chosen` ones, prepared."""
-    logits = network(images)
+def answers_of(teaching: Teaching, images: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor | None:
+    """What the teacher answers to prepared `images`: (N, classes), or None where there is none.
+
+    `seen` gets what each of its layers gives, for a teacher that is a `Network`.
+    """
+    if teaching.teacher is None:
+        return None
+    with torch.no_grad():
+        answers: Tensor = teaching.teacher(images) if seen is None else teaching.teacher(images, seen)
+    return answers
+
+
+def loss_of(logits: Tensor, teaching: Teaching, chosen: Tensor, answers: Tensor | None) -> Tensor:
+    """What `logits` (N, classes) get wrong about the `chosen` images; `answers` are the teacher's."""
     losses = []
     if teaching.objective != "distill":
         assert teaching.pixels.labels is not None
         losses.append(F.cross_entropy(logits, torch.from_numpy(teaching.pixels.labels[chosen.numpy()])))
     if teaching.objective != "labels":
-        assert teaching.teacher is not None
-        with torch.no_grad():
-            target = F.log_softmax(teaching.teacher(images), 1)
+        assert answers is not None
+        target = F.log_softmax(answers, 1)
         losses.append(F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean"))
     return torch.stack(losses).mean()

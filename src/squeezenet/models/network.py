@@ -24,6 +24,7 @@ from squeezenet.graph import (
     Flatten,
     GlobalAvgPool,
     Graph,
+    Layer,
     Linear,
     MaxPool,
     Op,
@@ -56,12 +57,15 @@ class Network(nn.Module):
         """A layer's bias."""
         return self.biases[self._key[name]]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, height, width) -> (N, classes) logits."""
+    def forward(self, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
+        """(N, channels, height, width) -> (N, classes) logits. What each layer gives is put into `seen`, by name."""
         values: list[Tensor | None] = [x]
         for index, op in enumerate(self.graph.ops):
             operands = [value for i in op.inputs if (value := values[i]) is not None]
-            values.append(self.apply_op(op, operands))
+            value = self.apply_op(op, operands)
+            values.append(value)
+            if seen is not None and isinstance(op, Layer):
+                seen[op.name] = value
             for i in op.inputs:
                 if self._last_use[i] == index:
                     values[i] = None

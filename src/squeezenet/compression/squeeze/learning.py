@@ -8,15 +8,17 @@ and its weight, `trade`, is steered so that the levels reach the wanted size aft
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import cos, exp, log, pi
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from squeezenet.compression.finetune import Teaching, loss_of, prepared, steps_of
+from squeezenet.compression.finetune import Teaching, answers_of, loss_of, prepared, steps_of
+from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits, rate_gradient, total_bits
 from squeezenet.errors import TrainingError
@@ -54,6 +56,8 @@ class Learning:
     batch_size: int = 16
     lr: float = 0.002
     bias_lr: float = 0.002
+    step_lr: float = 0.0  # of the grids' steps, in eighths of an octave; 0: they stay as rounding chose them
+    features: float = 0.0  # weight, against the loss of the answers, of what every layer gives (`features.py`)
     seed: int = 0
 
 
@@ -76,9 +80,11 @@ def learn(
     trade: float,
     tick: Callable[[Progress], object] = lambda progress: None,
     checkpoints: Path | None = None,
+    importance: Mapping[str, float] = MappingProxyType({}),
 ) -> float:
     """Train `network` in place until its levels cost `goal_bits`; returns the trade it ended with (nats a bit).
 
+    `importance` says what errors of a layer's outputs cost, for those that learn from features.
     With a folder of `checkpoints` a run that was stopped goes on where its last one is. Raises `TrainingError` when the
     loss is not a number; Ctrl-C and SIGTERM write a checkpoint, then raise `KeyboardInterrupt`.
     """
@@ -88,13 +94,15 @@ def learn(
     grids = {
         op.name: weight for op in network.graph.layers if isinstance(weight := network.weight(op.name), GridWeight)
     }
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [grid.steps for grid in grids.values()], "highest": learning.lr},
-            {"params": list(network.biases.parameters()), "highest": learning.bias_lr},
-        ],
-        betas=(0.9, 0.99),
-    )
+    groups = [
+        {"params": [grid.values for grid in grids.values()], "highest": learning.lr},
+        {"params": list(network.biases.parameters()), "highest": learning.bias_lr},
+    ]
+    for grid in grids.values():
+        grid.growth.requires_grad_(learning.step_lr > 0)
+    if learning.step_lr:
+        groups.append({"params": [grid.growth for grid in grids.values()], "highest": learning.step_lr})
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     tables, bits = _count(grids)
     first, start, now = 0, bits, trade
     run = {**asdict(learning), "goal": goal_bits, "start": start}
@@ -126,16 +134,23 @@ def learn(
             climb = min(1.0, (step + 1) / (WARMUP * steps))
             for group in optimizer.param_groups:
                 group["lr"] = group["highest"] * climb * (1 + cos(pi * step / steps)) / 2
-            loss = loss_of(network, teaching, prepared(teaching, chosen, random), chosen)
+            images = prepared(teaching, chosen, random)
+            given: dict[str, Tensor] | None = {} if learning.features else None
+            mine: dict[str, Tensor] | None = {} if learning.features else None
+            answers = answers_of(teaching, images, given)
+            loss = loss_of(network(images, mine), teaching, chosen, answers)
+            if given and mine:
+                loss = loss + learning.features * feature_loss(network, mine, given, importance)
             if not torch.isfinite(loss):
                 raise TrainingError(f"the loss is not a number after {step} steps of learning; lower --lr")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            with torch.no_grad():
-                for name, grid in grids.items():
-                    assert grid.steps.grad is not None
-                    grid.steps.grad += now * rate_gradient(grid.steps, tables[name])
+            for name, grid in grids.items():
+                steps_now = grid.steps()
+                steps_now.backward(now * rate_gradient(steps_now.detach(), tables[name]))
             optimizer.step()
+            if learning.step_lr:
+                network.keep_within_reach()
             tick(Progress(step + 1, steps, float(loss.detach()), bits, trade))
             if (step + 1) % LOOK:  # between two looks there is more to remember
                 continue

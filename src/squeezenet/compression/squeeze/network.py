@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, Scale, step
-from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_DROP, MIN_DROP, Scale, step
+from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Layer, Linear, MaxPool, Op, ReLU
 from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
 from squeezenet.models.network import Network
 from squeezenet.runtime.integers import cap_level
@@ -27,26 +27,44 @@ DEAD = 0.6
 
 
 class GridWeight(nn.Module):
-    """A weight whose values are learned in steps of its grid and used as whole levels.
+    """A weight whose values, and the step of whose grid, are learned, and that is used as whole levels.
 
-    `exponents` (out,) are eighths of an octave. What lies within `DEAD` of 0 becomes 0: there, levels are cheap.
+    `values` count in the step that the grid had at first: `first` (out,), in eighths of an octave. `growth` (scalar) is
+    by how many eighths it has grown since; whole ones count, with the gradient of a learned step (LSQ: Esser et al.
+    2020, 1902.08153). What lies within `DEAD` of 0 becomes 0: there, levels are cheap.
     """
 
-    exponents: Tensor
+    first: Tensor
 
-    def __init__(self, steps: Tensor, exponents: Tensor) -> None:
+    def __init__(self, values: Tensor, first: Tensor) -> None:
         super().__init__()
-        self.steps = nn.Parameter(steps.detach().clone().float())
-        self.register_buffer("exponents", exponents.to(torch.int64))
+        self.values = nn.Parameter(values.detach().clone().float())
+        self.growth = nn.Parameter(torch.zeros(()))
+        self.register_buffer("first", first.to(torch.int64))
+
+    @property
+    def exponents(self) -> Tensor:
+        """Of the grid as it is now: (out,), whole eighths."""
+        return self.first + self.growth.detach().round().long()
+
+    def steps(self) -> Tensor:
+        """The values in steps of the grid as it is now, with a gradient to them and to `growth`."""
+        growth = self.growth + (self.growth.round() - self.growth).detach()
+        return self.values * torch.exp2(growth / -EIGHTHS)
 
     def levels(self) -> Tensor:
         """Whole numbers, as float32."""
-        steps = self.steps.detach()
+        steps = self.steps().detach()
         return steps.round().clamp_(-MAX_LEVEL, MAX_LEVEL).masked_fill_(steps.abs() < DEAD, 0.0)
 
     def forward(self) -> Tensor:
-        """The levels, with a gradient to `steps`."""
-        return self.steps + (self.levels() - self.steps).detach()
+        """The levels, with a gradient to `values` and `growth`.
+
+        A coarser step makes all levels mean more, and all values fewer steps. The first is the layer's `factor` in
+        truth; but a sum is linear in its levels, so what it does to the loss is told by the levels' gradient.
+        """
+        steps, meaning = self.steps(), torch.exp2((self.growth - self.growth.detach()) / EIGHTHS)  # 1, but for its slope
+        return self.levels() * meaning + (steps - steps.detach())
 
     def tensor(self) -> Grid:
         """The weight as it is shipped."""
@@ -54,29 +72,23 @@ class GridWeight(nn.Module):
 
 
 class _Requantise(torch.autograd.Function):
-    """sums * factor + bias, rounded and cut off to [low, high]; per channel (dimension 1)."""
+    """sums * factor + bias, rounded and cut off to [low, high]; per channel (dimension 1). Gradients go to the sums."""
 
     @staticmethod
     def forward(ctx: Any, sums: Tensor, factor: Tensor, bias: Tensor, low: float, high: float) -> Tensor:
-        shape = (1, -1) + (1,) * (sums.dim() - 2)
-        y = torch.addcmul(bias.view(shape), sums, factor.view(shape))  # float32
-        ctx.save_for_backward(((y > low - 0.5) & (y < high + 0.5)), factor)
-        return y.add_(0.5).floor_().clamp_(low, high).to(sums.dtype)
+        # Batch normalisation is the one operation that takes bfloat16 by float32 factors without a float32 copy.
+        y = F.batch_norm(sums, torch.zeros_like(bias), torch.ones_like(bias), factor, bias, eps=0.0)
+        ctx.save_for_backward(y, factor)
+        ctx.limits = (low - 0.5, high + 0.5)
+        return y.round().clamp_(low, high)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        inside, factor = ctx.saved_tensors
-        gradient = gradient * inside
-        axes = [0, *range(2, gradient.dim())]
+        y, factor = ctx.saved_tensors
+        gradient = torch.ops.aten.hardtanh_backward(gradient, y, *ctx.limits)
         shape = (1, -1) + (1,) * (gradient.dim() - 2)
-        return (
-            gradient * factor.view(shape).to(gradient.dtype),
-            None,
-            gradient.sum(axes, dtype=torch.float32),
-            None,
-            None,
-        )
+        return gradient * factor.view(shape).to(gradient.dtype), None, None, None, None
 
 
 class IntegerNetwork(Network):
@@ -90,9 +102,10 @@ class IntegerNetwork(Network):
         self.dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
         self._index = {id(op): index for index, op in enumerate(graph.ops)}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Prepared images (N, channels, height, width) -> (N, classes) logits."""
-        return super().forward(self.enter(x)).float() * step(self.scales[-1].exponent)
+    def forward(self, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
+        """Prepared images (N, channels, height, width) -> (N, classes) logits; `seen` gets what layers give, in
+        steps."""
+        return super().forward(self.enter(x), seen).float() * step(self.scales[-1].exponent)
 
     def enter(self, x: Tensor) -> Tensor:
         """Prepared images in whole steps."""
@@ -105,7 +118,18 @@ class IntegerNetwork(Network):
         weight = self.weight(op.name)
         assert isinstance(weight, GridWeight)
         drop = self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent - weight.exponents
-        return torch.exp2(drop.float() / -EIGHTHS)
+        return torch.exp2(drop / -EIGHTHS)
+
+    @torch.no_grad()
+    def keep_within_reach(self) -> None:
+        """Undo growth of a grid's step that no shift of the format could follow."""
+        for index, op in enumerate(self.graph.ops):
+            if isinstance(op, Layer):
+                weight = self.weight(op.name)
+                assert isinstance(weight, GridWeight)
+                gap = self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent
+                lowest, highest = gap - MAX_DROP - weight.first.min(), gap - MIN_DROP - weight.first.max()
+                weight.growth.clamp_(lowest, highest)
 
     def apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
         index = self._index[id(op)]
@@ -113,11 +137,14 @@ class IntegerNetwork(Network):
         low, high = -target.zero, 255 - target.zero
         match op:
             case Conv() | Linear():
-                sums = self.sums(op, x)
+                factor, bias = self.factor(op), self.bias(op.name)
                 if target.wide:
+                    sums = self.sums(op, x)
                     shape = (1, -1) + (1,) * (sums.dim() - 2)
-                    return sums.float() * self.factor(op).view(shape) + self.bias(op.name).view(shape)
-                result: Tensor = _Requantise.apply(sums, self.factor(op), self.bias(op.name), low, high)
+                    return sums.float() * factor.view(shape) + bias.view(shape)
+                # Nothing is added here: the sum takes the bias' gradient, which is cheaper there than by itself.
+                sums = self.sums(op, x, (bias - bias.detach()) / factor)
+                result: Tensor = _Requantise.apply(sums, factor, bias.detach(), low, high)
                 return result
             case ReLU():
                 x = x if source.zero == 0 else F.relu(x)
@@ -136,13 +163,14 @@ class IntegerNetwork(Network):
                 return super().apply_op(op, operands)
         raise TypeError(f"{type(op).__name__} has no integer form")
 
-    def sums(self, op: Conv | Linear, x: Tensor) -> Tensor:
-        """What a layer adds up, before it is brought to the scale of its output."""
+    def sums(self, op: Conv | Linear, x: Tensor, offset: Tensor | None = None) -> Tensor:
+        """What a layer adds up, before it is brought to the scale of its output; `offset` (out,) is added to it."""
         weight = self.weight(op.name)().to(x.dtype)
+        offset = None if offset is None else offset.to(x.dtype)
         if isinstance(op, Linear):
-            return F.linear(x, weight)
+            return F.linear(x, weight, offset)
         weight = weight.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups)
+        return F.conv2d(x, weight, offset, op.stride, op.padding, groups=op.groups)
 
     def to_weights(self) -> dict[str, Weights]:
         """What the layers own, as it is shipped."""

@@ -79,12 +79,17 @@ def squeeze(
     network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1))
     if learns:
         assert pixels is not None
-        teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
-        learn_to_size(model, network, teaching, learning, goal, trade, work)
+        teaching = _teaching(model, known, pixels, settings)
+        learn_to_size(model, known, network, teaching, learning, goal, trade, work)
     squeezed = trimmed(model, network, goal)
     if (least := len(sqz.encode(squeezed))) > goal:
         raise UsageError(f"{goal:,} bytes: a file without a single weight has {least:,}; allow more with --max-bytes")
     return squeezed
+
+
+def _teaching(model: Model, known: Prepared, pixels: Pixels, settings: Squeezing) -> finetune.Teaching:
+    features = settings.learning.features > 0
+    return finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation, features)
 
 
 def _to_loss(
@@ -102,7 +107,7 @@ def _to_loss(
     wanted = judge(model) - settings.max_loss
     teaching, learning = None, replace(settings.learning, epochs=settings.learning.epochs / STAGES, seed=settings.seed)
     if pixels is not None and settings.learning.epochs > 0:
-        teaching = finetune.teaching_for(model, known.network, pixels, settings.objective, settings.augmentation)
+        teaching = _teaching(model, known, pixels, settings)
     size = model.float32_bytes // 6
     best: Model | None = None
     network, trade = round_to_size(model, known, size)
@@ -112,7 +117,7 @@ def _to_loss(
             size = round(least + (size - least) * factor)
         if teaching is not None and stage:
             # A finished stage stays in the work folder, and is loaded rather than learned again.
-            trade = learn_to_size(model, network, teaching, learning, size, trade, work / f"{stage}" if work else None)
+            trade = learn_to_size(model, known, network, teaching, learning, size, trade, work / f"{stage}" if work else None)
         elif stage:
             network, trade = round_to_size(model, known, size)
         tried = trimmed(model, network, size)

@@ -138,6 +138,7 @@ def _next(seen: list[tuple[float, int, IntegerNetwork]], wanted: float) -> float
 
 def learn_to_size(
     model: Model,
+    known: Prepared,
     network: IntegerNetwork,
     teaching: Teaching,
     learning: Learning,
@@ -159,7 +160,8 @@ def learn_to_size(
             bar.set_postfix_str(f"loss {progress.loss:.3f}, {progress.bits / 8 + others:,.0f} bytes", refresh=False)
             bar.update()
 
-        return learn(network, teaching, learning, goal, trade, tick, work)
+        importance = {name: curvature.importance for name, curvature in known.curvature.items()}
+        return learn(network, teaching, learning, goal, trade, tick, work, importance)
 
 
 def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
@@ -187,7 +189,7 @@ def as_model(model: Model, network: IntegerNetwork) -> Model:
 
 def _dropped(model: Model, network: IntegerNetwork, share: float) -> Model:
     """Without that share of the levels that are not zero, those nearest to zero first."""
-    sizes = [network.weight(op.name).steps.detach().abs() for op in network.graph.layers]
+    sizes = [network.weight(op.name).steps().detach().abs() for op in network.graph.layers]
     ordered = torch.cat([size[level != 0] for size, level in zip(sizes, _levels(network), strict=True)]).sort().values
     limit = float(ordered[min(int(share * len(ordered)), len(ordered) - 1)]) if len(ordered) else 0.0
     shipped = as_model(model, network)
