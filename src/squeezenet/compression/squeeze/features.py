@@ -1,0 +1,35 @@
+"""Learning from what every layer of the float network gives, not from its answers alone (FitNets: Romero et al. 2015,
+1412.6550).
+
+>>> feature_loss(student, mine, given, {"conv1": 0.002})               # doctest: +SKIP
+
+A thousand images have a thousand answers, but millions of activations. Errors of all layers count in one currency: the
+divergence that they cause by the second order (`curvature`), in nats.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from squeezenet.compression.squeeze.network import IntegerNetwork
+from squeezenet.graph import Layer
+
+
+def feature_loss(
+    student: IntegerNetwork, mine: Mapping[str, Tensor], given: Mapping[str, Tensor], importance: Mapping[str, float]
+) -> Tensor:
+    """The divergence, mean over layers, that errors of their outputs stand for.
+
+    `mine` are the student's outputs (N, out, ...), in steps, `given` the float network's; `importance` is a layer's
+    `Curvature.importance`. What no level can hold is cut off the float network's, as it is the student's.
+    """
+    losses = []
+    for index, op in enumerate(student.graph.ops):
+        if isinstance(op, Layer):
+            scale, wanted = student.scales[index + 1], given[op.name].float()
+            if not scale.wide:
+                wanted = wanted.clamp(-scale.zero * scale.step, (255 - scale.zero) * scale.step)
+            error = mine[op.name].float() * scale.step - wanted
+            losses.append(importance[op.name] / 2 * error.square().sum(1).mean())
+    return torch.stack(losses).mean()
