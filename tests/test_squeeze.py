@@ -16,10 +16,11 @@ from torch import nn
 from squeezenet import sqz
 from squeezenet.compression.finetune import NO_AUGMENTATION, Teaching, teacher_of
 from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
+from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.learning import learn
-from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.rounding import round_network
-from squeezenet.compression.squeeze.to_size import prepare, round_to_size
+from squeezenet.compression.squeeze.to_size import as_model, prepare, round_to_size
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
@@ -204,6 +205,70 @@ def test_training_sees_what_the_device_computes(rounded: Model, pixels: Pixels) 
     assert np.median(np.abs(trained - shipped)) < 0.01 * np.abs(shipped).max()
 
 
+def test_a_grid_that_grew_ships_as_it_was_trained(model: Model, pixels: Pixels) -> None:
+    known = prepare(model, pixels)
+    network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    network.dtype = torch.float32
+    for op in network.graph.layers:
+        network.weight(op.name).growth.data.fill_(3.4)
+    images = prepared(pixels)
+    trained, shipped = network(torch.from_numpy(images)).detach().numpy(), runner(as_model(model, network))(images)
+    assert np.abs(trained - shipped).max() < 0.05 * np.abs(shipped).max()
+    before = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    for op in network.graph.layers:
+        now, then = network.weight(op.name), before.weight(op.name)
+        assert torch.equal(now.exponents, then.exponents + 3)
+        assert now.levels().abs().sum() < then.levels().abs().sum()
+
+
+def test_the_gradient_of_a_learned_step_is_that_of_a_step_which_is_not_rounded() -> None:
+    """Esser et al. 2020, equation 3: what a coarser grid does to the weights it stands for, levels held."""
+    torch.manual_seed(0)
+    weight = GridWeight(torch.randn(4, 6) * 5, torch.zeros(4))
+    x = torch.randn(6)
+    unit = torch.ones((), requires_grad=True)  # the real step; the values are real weights
+    real = weight.values.detach()
+    levels = weight.levels()
+    ((levels - real) * unit + real).mv(x).square().sum().backward()  # d(level * unit)/d(unit), less what values lose
+    weight().mv(x).square().sum().backward()
+    assert torch.isclose(weight.growth.grad, unit.grad * np.log(2) / 8, rtol=1e-5)
+    assert torch.allclose(weight.values.grad, 2 * torch.outer(levels.mv(x), x), rtol=1e-5, atol=1e-5)
+
+
+def test_growth_that_no_shift_can_follow_is_undone(model: Model, pixels: Pixels) -> None:
+    known = prepare(model, pixels)
+    for growth in (1e4, -1e4):
+        network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+        for op in network.graph.layers:
+            network.weight(op.name).growth.data.fill_(growth)
+        network.keep_within_reach()
+        as_model(model, network)  # checks it
+
+
+def test_features_count_the_nats_that_their_errors_stand_for(model: Model, pixels: Pixels) -> None:
+    known = prepare(model, pixels)
+    network = round_network(known.network, known.scales, known.curvature, trade=1e-5)
+    importance = {name: curvature.importance for name, curvature in known.curvature.items()}
+    mine: dict[str, torch.Tensor] = {}
+    given: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        network(known.images[:4], mine)
+        known.network(known.images[:4], given)
+    total = 0.0
+    for index, op in enumerate(network.graph.ops):
+        if isinstance(op, Conv | Linear):
+            scale = network.scales[index + 1]
+            wanted = given[op.name].double().numpy()
+            if not scale.wide:
+                wanted = np.clip(wanted, -scale.zero * scale.step, (255 - scale.zero) * scale.step)
+            error = mine[op.name].double().numpy() * scale.step - wanted
+            places = error.size / error.shape[1]
+            total += importance[op.name] / 2 * (error**2).sum() / places
+    found = float(feature_loss(network, mine, given, importance))
+    assert found == pytest.approx(total / len(network.graph.layers), rel=1e-4)
+    assert found > 0
+
+
 def test_fine_levels_answer_as_the_float_network_does(model: Model, rounded: Model, pixels: Pixels) -> None:
     images = prepared(pixels)
     exact, whole = runner(model)(images), runner(rounded)(images)
@@ -232,7 +297,8 @@ def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixel
         assert 0.7 * goal < len(sqz.encode(squeezed)) <= goal
 
 
-def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels) -> None:
+@pytest.mark.parametrize("how", [{}, {"step_lr": 0.02}, {"features": 1.0}], ids=["answers", "steps", "features"])
+def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels, how: dict[str, float]) -> None:
     known = prepare(model, pixels)
     network, _ = round_to_size(model, known, 500 + model.float32_bytes / 6)
     for op in network.graph.layers:
@@ -247,7 +313,9 @@ def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels) -> Non
             return float((p.exp() * (p - q)).sum(1).mean())
 
     before = divergence(network)
-    learn(network, teaching, Learning(epochs=30, batch_size=20, lr=0.05), goal_bits=1e9, trade=0.0)
+    importance = {name: curvature.importance for name, curvature in known.curvature.items()}
+    learning = Learning(epochs=30, batch_size=20, lr=0.05, **how)
+    learn(network, teaching, learning, goal_bits=1e9, trade=0.0, importance=importance)
     assert divergence(network) < 0.8 * before
 
 
@@ -261,7 +329,7 @@ def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: P
 def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_path) -> None:
     known = prepare(model, pixels)
     teaching = Teaching(pixels, PREPARATION, "distill", teacher_of(known.network), NO_AUGMENTATION)
-    learning = Learning(epochs=6, batch_size=20)
+    learning = Learning(epochs=6, batch_size=20, step_lr=0.01)
 
     def fresh() -> IntegerNetwork:
         return round_network(known.network, known.scales, known.curvature, trade=1e-4)

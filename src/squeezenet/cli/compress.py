@@ -38,6 +38,8 @@ NEEDS = {
     "max_bytes": ("squeeze",),
     "max_loss": ("squeeze",),
     "epochs": ("squeeze",),
+    "step_lr": ("squeeze",),
+    "features": ("squeeze",),
     "report": ("squeeze",),
     "rank": ("svd",),
     "factor_epochs": ("svd",),
@@ -71,6 +73,10 @@ def configure(parser: ArgumentParser) -> None:
         "--max-loss", type=float, metavar="P", help="squeeze: the smallest file that loses at most P points of top-1"
     )
     parser.add_argument("--epochs", type=float, metavar="N", help="squeeze: how long to learn (usually not at all)")
+    parser.add_argument("--step-lr", type=float, metavar="R", help="squeeze: how fast the steps of the grids are learned")
+    parser.add_argument(
+        "--features", type=float, metavar="W", help="squeeze: learn from what every layer gives, too, with this weight"
+    )
     parser.add_argument(
         "--report", metavar="F.html", help="squeeze: accuracy by size, and what each layer costs, as a page"
     )
@@ -208,7 +214,13 @@ def squeezing_of(args: Namespace) -> Squeezing:
         raise UsageError("--max-bytes must be at least 1, --max-loss at least 0")
     if args.epochs and args.data is None:
         raise UsageError(f"--epochs {args.epochs:g}: there is nothing to learn from; pass --data")
-    given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr, "bias_lr": args.lr}
+    for option in ("step_lr", "features"):
+        if getattr(args, option) is not None and not args.epochs:
+            raise UsageError(f"--{option.replace('_', '-')} is for learning; pass --epochs as well")
+    given = {
+        "epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr, "bias_lr": args.lr,
+        "step_lr": args.step_lr, "features": args.features,
+    }  # fmt: skip
     learning = replace(Learning(), **{name: value for name, value in given.items() if value is not None})
     augmentation = None if args.mirror is None else Augmentation(mirror=args.mirror)
     return Squeezing(args.max_bytes, args.max_loss, args.objective, learning, augmentation, args.seed)
