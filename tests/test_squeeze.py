@@ -5,6 +5,7 @@ from binascii import crc32
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -352,6 +353,40 @@ def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_pat
     learn(alone, teaching, learning, 4000.0, 1e-4)
     for name, tensor in alone.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_a_search_for_the_smallest_that_was_stopped_goes_on(
+    model: Model, pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = runner(model)(prepared(pixels)).argmax(1)
+    sizes: list[float] = []
+
+    def round_and_count(model: Model, known: object, size: float) -> object:
+        sizes.append(size)
+        return round_to_size(model, known, size)
+
+    def agreement(tried: Model) -> float:
+        return 100 * float((runner(tried)(prepared(pixels)).argmax(1) == exact).mean())
+
+    def stopped(tried: Model) -> float:
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        return agreement(tried)
+
+    monkeypatch.setattr("squeezenet.compression.squeeze.pipeline.round_to_size", round_and_count)
+    settings = Squeezing(max_loss=20.0)
+    whole = squeeze(model, pixels, settings, agreement)
+    all_sizes = sizes.copy()
+    sizes.clear()
+    with pytest.raises(KeyboardInterrupt):
+        squeeze(model, pixels, settings, stopped, work=tmp_path)
+    sizes.clear()
+    again = squeeze(model, pixels, settings, agreement, work=tmp_path)
+    assert sqz.encode(again) == sqz.encode(whole)
+    assert sizes == all_sizes[2:]
+    sizes.clear()
+    squeeze(model, pixels, replace(settings, seed=1), agreement, work=tmp_path)
+    assert len(sizes) > 0  # what another run left is not taken
 
 
 def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:

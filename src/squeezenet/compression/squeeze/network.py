@@ -63,7 +63,8 @@ class GridWeight(nn.Module):
         A coarser step makes all levels mean more, and all values fewer steps. The first is the layer's `factor` in
         truth; but a sum is linear in its levels, so what it does to the loss is told by the levels' gradient.
         """
-        steps, meaning = self.steps(), torch.exp2((self.growth - self.growth.detach()) / EIGHTHS)  # 1, but for its slope
+        steps = self.steps()
+        meaning = torch.exp2((self.growth - self.growth.detach()) / EIGHTHS)  # 1, but for its slope
         return self.levels() * meaning + (steps - steps.detach())
 
     def tensor(self) -> Grid:

@@ -9,8 +9,11 @@ size then learn together until the file fits. Without images, made-up ones stand
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from squeezenet import sqz
 from squeezenet.compression import finetune
@@ -22,6 +25,7 @@ from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
 from squeezenet.model import Model
+from squeezenet.version import __version__
 
 HEADROOM = 1.2
 """How much larger than the goal the network is when it begins to learn. Rounding knows better what to leave out than a
@@ -105,22 +109,39 @@ def _to_loss(
     """Go down in size from one stage to the next, each from where the last one was, while it is accurate enough."""
     assert settings.max_loss is not None
     wanted = judge(model) - settings.max_loss
-    teaching, learning = None, replace(settings.learning, epochs=settings.learning.epochs / STAGES, seed=settings.seed)
-    if pixels is not None and settings.learning.epochs > 0:
-        teaching = _teaching(model, known, pixels, settings)
+    learning = replace(settings.learning, epochs=settings.learning.epochs / STAGES, seed=settings.seed)
+    learns = pixels is not None and learning.epochs > 0
+    kept = work / f"rounded-{_fingerprint(model, pixels, settings.seed)}" if work else None
+
+    def rounded(size: int) -> Model:
+        path = kept / f"{size}.sqz" if kept else None
+        if path and path.exists():
+            return sqz.read(path)
+        found = trimmed(model, round_to_size(model, known, size)[0], size)
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sqz.write(found, path)
+        return found
+
+    teaching = network = None
+    trade = 0.0
     size = model.float32_bytes // 6
+    if learns:
+        assert pixels is not None
+        teaching = _teaching(model, known, pixels, settings)
+        network, trade = round_to_size(model, known, size)
     best: Model | None = None
-    network, trade = round_to_size(model, known, size)
     factor = STAGE
     for stage in range(2 * STAGES):
         if stage:
             size = round(least + (size - least) * factor)
-        if teaching is not None and stage:
-            # A finished stage stays in the work folder, and is loaded rather than learned again.
-            trade = learn_to_size(model, known, network, teaching, learning, size, trade, work / f"{stage}" if work else None)
-        elif stage:
-            network, trade = round_to_size(model, known, size)
-        tried = trimmed(model, network, size)
+        if teaching and network:
+            if stage:  # a finished one stays in the work folder, and is loaded rather than learned again
+                folder = work / f"{stage}" if work else None
+                trade = learn_to_size(model, known, network, teaching, learning, size, trade, folder)
+            tried = trimmed(model, network, size)
+        else:
+            tried = rounded(size)
         top1 = judge(tried)
         on_stage(len(sqz.encode(tried)), top1)
         if top1 >= wanted:
@@ -132,7 +153,15 @@ def _to_loss(
         elif factor > FINEST:
             break
         else:  # too far: go on from the last good one, in smaller steps
-            network = from_integer_model(best)
+            network = from_integer_model(best) if learns else None
             size, factor = len(sqz.encode(best)), factor**0.5
     assert best is not None
     return best
+
+
+def _fingerprint(model: Model, pixels: Pixels | None, seed: int) -> str:
+    """Of what rounding depends on besides the size, so that nothing is taken from another run's work folder."""
+    digest = sha256(f"{__version__} {seed}".encode() + sqz.encode(model))
+    if pixels is not None:
+        digest.update(np.ascontiguousarray(pixels.images))
+    return digest.hexdigest()[:16]
