@@ -356,8 +356,9 @@ def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_pat
 
 
 def test_a_search_for_the_smallest_that_was_stopped_goes_on(
-    model: Model, pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = from_module(vgg().eval(), PREPARATION, tuple("abcde"), {})
     exact = runner(model)(prepared(pixels)).argmax(1)
     sizes: list[float] = []
 
