@@ -68,8 +68,8 @@ def _adapted(op: Layer, weight: Tensor, exact: Sequence[Tensor], changed: Sequen
     size, groups = weight[0].numel(), op.groups if isinstance(op, Conv) else 1
     rows = weight.reshape(groups, -1, size).double().numpy()
     adapted = rows.copy()
-    for block in blocks_of(size):
-        crossed, covariance, count = _moments(op, exact, changed, block)
+    blocks = blocks_of(size)
+    for block, (crossed, covariance, count) in zip(blocks, _moments(op, exact, changed, blocks), strict=True):
         mean = np.trace(covariance, axis1=1, axis2=2) / covariance.shape[1]
         # Directions in which inputs vary less than on average are hardly believed; none is when samples are few.
         damping = mean * max(1.0, covariance.shape[1] / count) + 1e-12
@@ -79,21 +79,27 @@ def _adapted(op: Layer, weight: Tensor, exact: Sequence[Tensor], changed: Sequen
 
 
 def _moments(
-    op: Layer, exact: Sequence[Tensor], changed: Sequence[Tensor], block: slice
-) -> tuple[Doubles, Doubles, int]:
+    op: Layer, exact: Sequence[Tensor], changed: Sequence[Tensor], blocks: Sequence[slice]
+) -> list[tuple[Doubles, Doubles, int]]:
     """Covariance of the inputs' errors with the changed inputs, and of these; (groups, block, block) both; and of how
-    many samples."""
-    products: list[Tensor] = []
+    many samples: for each of `blocks`."""
+    products: list[list[Tensor]] = [[] for _ in blocks]
     count = 0
     for before, after in zip(exact, changed, strict=True):
-        now, was = (inputs_of(op, x, POSITIONS)[:, :, block].permute(1, 2, 0, 3).flatten(2) for x in (after, before))
-        error = was - now
-        sums = (error.sum(2, keepdim=True), now.sum(2, keepdim=True))
-        found = [part.double() for part in (error @ now.mT, now @ now.mT, *sums)]
-        products = [a + b for a, b in zip(products, found, strict=True)] if products else found
+        now, was = (inputs_of(op, x, POSITIONS).permute(1, 2, 0, 3).flatten(2) for x in (after, before))
         count += now.shape[2]
-    crossed, covariance, errors, means = (product.numpy() / count for product in products)
-    return crossed - errors @ means.swapaxes(1, 2), covariance - means @ means.swapaxes(1, 2), count
+        for number, block in enumerate(blocks):
+            read, error = now[:, block], was[:, block] - now[:, block]
+            sums = (error.sum(2, keepdim=True), read.sum(2, keepdim=True))
+            found = [part.double() for part in (error @ read.mT, read @ read.mT, *sums)]
+            held = products[number]
+            products[number] = [a + b for a, b in zip(held, found, strict=True)] if held else found
+    moments = []
+    for each in products:
+        crossed, covariance, errors, means = (product.numpy() / count for product in each)
+        mean = means.swapaxes(1, 2)
+        moments.append((crossed - errors @ mean, covariance - means @ mean, count))
+    return moments
 
 
 def _means(batches: Sequence[Tensor]) -> Tensor:
