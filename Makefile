@@ -17,8 +17,9 @@ $(READY): pyproject.toml constraints.txt setup.py $(wildcard engine/*)
 demo: $(READY)
 	$(BIN)/squeezenet demo
 
+# Two tests at a time with a thread each take half as long as one after the other with two.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 smoke: $(READY)
 	$(BIN)/python -m pytest -m smoke

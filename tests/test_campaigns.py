@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from squeezenet import zoo
 from squeezenet.cli import explore
 from squeezenet.cli.main import _parser
 
@@ -61,9 +63,12 @@ def test_squeezenet_against_alexnet(pictures, tmp_path):
 
 @pytest.mark.slow
 def test_the_zoo(pictures, tmp_path):
+    shutil.copy(zoo.find("cifar10"), tmp_path / "cifar10.sqz")  # to squeeze two million weights takes minutes
     table = campaign("zoo.py", "--cifar10", pictures, "--out", tmp_path, "--epochs", 1)
     assert "| cifar10.sqz |" in table.strip().splitlines()[-1]
     assert f"{(tmp_path / 'cifar10.sqz').stat().st_size:,}" in table
+    assert "| dense, 1 epochs |" in table
+    assert "| pruned, 1 epochs |" in table
 
 
 @pytest.mark.slow
