@@ -19,8 +19,8 @@ from squeezenet.cli.main import main as squeezenet
 from squeezenet.files import write_atomically
 
 DENSE, PRUNED = (Path(__file__).with_name(f"cifar10_{name}.toml") for name in ("vgg", "pruned"))
-MAX_BYTES = 98_600  # 80 times smaller than float32
-LIMIT = 4000  # images that squeezing reads; it rounds by 128 of them
+# 80 times smaller than float32; of the images that are read it rounds by 128.
+SQUEEZE = ("--max-bytes", "98600", "--limit", "4000")
 
 
 def main() -> None:
@@ -36,8 +36,7 @@ def main() -> None:
     first = call("train", "--recipe", str(DENSE), "--out", dense, *training)
     then = call("train", "--recipe", str(PRUNED), "--weights", dense, "--teacher", dense, "--out", pruned, *training)
     if not file.exists():
-        size = ["--max-bytes", str(MAX_BYTES), "--limit", str(LIMIT)]
-        call("compress", pruned, "--data", args.cifar10, "--out", str(file), *size)
+        call("compress", pruned, "--data", args.cifar10, "--out", str(file), *SQUEEZE)
     judged = call("evaluate", str(file), "--data", args.cifar10)
     rows = [
         "| | bytes | top-1 | top-5 |",

@@ -1,5 +1,6 @@
 """The campaigns in recipes/ run in miniature, go on where they were, and print their table last."""
 
+import argparse
 import importlib
 import json
 import os
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 
 from squeezenet import zoo
-from squeezenet.cli import explore
+from squeezenet.cli import compress, explore
 from squeezenet.cli.main import _parser
+from squeezenet.errors import UsageError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -69,6 +71,24 @@ def test_the_zoo(pictures, tmp_path):
     assert f"{(tmp_path / 'cifar10.sqz').stat().st_size:,}" in table
     assert "| dense, 1 epochs |" in table
     assert "| pruned, 1 epochs |" in table
+
+
+def test_the_zoo_squeezes_by_a_command_that_there_is(monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES)
+    recipe = importlib.import_module("zoo")
+    arguments = _parser("compress", compress).parse_args(["run", "--data", "images", "--out", "f.sqz", *recipe.SQUEEZE])
+    compress.settings_of(argparse.Namespace(**{**vars(arguments), "method": compress.usual_method(arguments)}))
+    assert compress.squeezing_of(arguments).max_bytes <= 100_000
+
+
+@pytest.mark.parametrize("option", ["step_lr", "features"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_learning_with_numbers_that_cannot_work_is_refused(option, value):
+    told = ["run", "--data", "images", "--out", "f.sqz", "--epochs", "1"]
+    arguments = _parser("compress", compress).parse_args(told)
+    setattr(arguments, option, value)
+    with pytest.raises(UsageError, match="from 0 up"):
+        compress.squeezing_of(arguments)
 
 
 @pytest.mark.slow

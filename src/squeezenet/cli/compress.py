@@ -3,6 +3,7 @@
 `--method` says which stages, joined by +; whatever their order there, they run as low rank, pruning, weight sharing.
 """
 
+import math
 import os
 import re
 import shutil
@@ -217,6 +218,8 @@ def squeezing_of(args: Namespace) -> Squeezing:
     for option in ("step_lr", "features"):
         if getattr(args, option) is not None and not args.epochs:
             raise UsageError(f"--{option.replace('_', '-')} is for learning; pass --epochs as well")
+        if not 0 <= (getattr(args, option) or 0) < math.inf:
+            raise UsageError(f"--{option.replace('_', '-')} {getattr(args, option):g}: must be a number from 0 up")
     given = {
         "epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr, "bias_lr": args.lr,
         "step_lr": args.step_lr, "features": args.features,
