@@ -26,7 +26,7 @@ from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
 from squeezenet.formats.state_dict import from_module
-from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
 from squeezenet.model import Grid, Model
 from squeezenet.models import create_seeded
 from squeezenet.preparation import Preparation
@@ -212,6 +212,7 @@ def test_a_grid_that_grew_ships_as_it_was_trained(model: Model, pixels: Pixels) 
     network.dtype = torch.float32
     for op in network.graph.layers:
         network.weight(op.name).growth.data.fill_(3.4)
+    network.growth.data.fill_(4.6)
     images = prepared(pixels)
     trained, shipped = network(torch.from_numpy(images)).detach().numpy(), runner(as_model(model, network))(images)
     assert np.abs(trained - shipped).max() < 0.05 * np.abs(shipped).max()
@@ -220,6 +221,9 @@ def test_a_grid_that_grew_ships_as_it_was_trained(model: Model, pixels: Pixels) 
         now, then = network.weight(op.name), before.weight(op.name)
         assert torch.equal(now.exponents, then.exponents + 3)
         assert now.levels().abs().sum() < then.levels().abs().sum()
+    moved = {now.exponent - then.exponent for now, then in zip(network.scales, before.scales, strict=True)}
+    assert moved == {0, 5}
+    assert network.scales[0] == before.scales[0]
 
 
 def test_the_gradient_of_a_learned_step_is_that_of_a_step_which_is_not_rounded() -> None:
@@ -236,12 +240,57 @@ def test_the_gradient_of_a_learned_step_is_that_of_a_step_which_is_not_rounded()
     assert torch.allclose(weight.values.grad, 2 * torch.outer(levels.mv(x), x), rtol=1e-5, atol=1e-5)
 
 
+def test_coarser_activations_mean_the_same(model: Model, pixels: Pixels) -> None:
+    known = prepare(model, pixels)
+    network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    images = torch.from_numpy(prepared(pixels))
+    with torch.no_grad():
+        fine = network(images)
+        network.growth.fill_(4.6)
+        coarse = network(images)
+    assert 0 < (coarse - fine).abs().max() < 0.5 * fine.std()
+
+
+def test_the_gradient_of_a_learned_scale_is_that_of_a_scale_which_is_not_rounded() -> None:
+    """What is rounded or cut off grows with its scale; the rest only counts in fewer steps (Esser et al. 2020)."""
+    torch.manual_seed(0)
+    graph = Graph((2, 1, 1), (Conv((0,), "a", 5, (1, 1)), ReLU((1,)), Add((2, 2)), Flatten((3,)), Linear((4,), "b", 3)))
+    scales = (Scale(0, 128), Scale(0), Scale(0), Scale(12), Scale(12), Scale(-64, wide=True))
+    weights = {
+        "a": GridWeight(torch.tensor([[40.0, 3], [5, -2], [90, 1], [2, 2], [-9, -9]]).view(5, 2, 1, 1), torch.zeros(5)),
+        "b": GridWeight(torch.randint(-9, 9, (3, 5)).float(), torch.full((3,), -64)),
+    }
+    biases = {"a": torch.tensor([0.25, 7.4, -3.3, 0.2, 0.1]), "b": torch.zeros(3)}
+    network = IntegerNetwork(graph, scales, weights, biases)
+    network.dtype = torch.float32
+    network.growth.requires_grad_(True)
+    x = torch.tensor([[3.0, 2.0], [-1.0, 9.0]]).view(2, 2, 1, 1)
+    network(x).square().sum().backward()
+    assert network.scales == scales
+
+    first, second = (torch.tensor(step(exponent), requires_grad=True) for exponent in (0, 12))
+
+    def whole(y: torch.Tensor) -> torch.Tensor:  # straight through, as far as nothing is cut off
+        q = (y + 0.5).floor().clamp(0, 255)
+        return q + torch.where((y >= -0.5) & (y <= 255.5), y - y.detach(), 0)
+
+    sums = x.flatten(1) @ weights["a"].values.detach().flatten(1).T + biases["a"]
+    made = whole(sums / first) * first
+    added = whole((made + made) / second) * second
+    (added @ weights["b"].values.detach().T * step(-64)).square().sum().backward()
+    slopes = network.growth.grad[[network._group[1], network._group[3]]]
+    wanted = torch.stack([first.grad, second.grad * second.detach()]) * np.log(2) / 8
+    assert torch.allclose(slopes, wanted, rtol=0.01)  # the roots have 16 bits
+    assert (slopes != 0).all()
+
+
 def test_growth_that_no_shift_can_follow_is_undone(model: Model, pixels: Pixels) -> None:
     known = prepare(model, pixels)
     for growth in (1e4, -1e4):
         network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
         for op in network.graph.layers:
             network.weight(op.name).growth.data.fill_(growth)
+        network.growth.data.fill_(growth)
         network.keep_within_reach()
         as_model(model, network)  # checks it
 

@@ -74,7 +74,9 @@ def configure(parser: ArgumentParser) -> None:
         "--max-loss", type=float, metavar="P", help="squeeze: the smallest file that loses at most P points of top-1"
     )
     parser.add_argument("--epochs", type=float, metavar="N", help="squeeze: how long to learn (usually not at all)")
-    parser.add_argument("--step-lr", type=float, metavar="R", help="squeeze: how fast grids' steps are learned")
+    parser.add_argument(
+        "--step-lr", type=float, metavar="R", help="squeeze: how fast the steps of weights and activations are learned"
+    )
     parser.add_argument(
         "--features", type=float, metavar="W", help="squeeze: learn from what every layer gives, too, with this weight"
     )

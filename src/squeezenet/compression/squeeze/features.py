@@ -25,9 +25,9 @@ def feature_loss(
     `Curvature.importance`. What no level can hold is cut off the float network's, as it is the student's.
     """
     losses = []
-    for index, op in enumerate(student.graph.ops):
+    for op, scale in zip(student.graph.ops, student.scales[1:], strict=True):
         if isinstance(op, Layer):
-            scale, wanted = student.scales[index + 1], given[op.name].float()
+            wanted = given[op.name].float()
             if not scale.wide:
                 wanted = wanted.clamp(-scale.zero * scale.step, (255 - scale.zero) * scale.step)
             error = mine[op.name].float() * scale.step - wanted

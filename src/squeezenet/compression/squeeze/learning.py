@@ -56,7 +56,7 @@ class Learning:
     batch_size: int = 16
     lr: float = 0.002
     bias_lr: float = 0.002
-    step_lr: float = 0.0  # of the grids' steps, in eighths of an octave; 0: they stay as rounding chose them
+    step_lr: float = 0.0  # of the steps of weights and activations, in eighths of an octave; 0: they stay as they are
     features: float = 0.0  # weight, against the loss of the answers, of what every layer gives (`features.py`)
     seed: int = 0
 
@@ -98,10 +98,11 @@ def learn(
         {"params": [grid.values for grid in grids.values()], "highest": learning.lr},
         {"params": list(network.biases.parameters()), "highest": learning.bias_lr},
     ]
-    for grid in grids.values():
-        grid.growth.requires_grad_(learning.step_lr > 0)
+    growths = [network.growth, *(grid.growth for grid in grids.values())]
+    for growth in growths:
+        growth.requires_grad_(learning.step_lr > 0)
     if learning.step_lr:
-        groups.append({"params": [grid.growth for grid in grids.values()], "highest": learning.step_lr})
+        groups.append({"params": growths, "highest": learning.step_lr})
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     tables, bits = _count(grids)
     first, start, now = 0, bits, trade

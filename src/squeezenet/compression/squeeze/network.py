@@ -8,6 +8,8 @@ unchanged (straight through: Bengio et al. 2013), and stop where a value is cut 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import log
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from squeezenet.compression.squeeze.ranges import shared_scales
 from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_DROP, MIN_DROP, Scale, step
 from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Layer, Linear, MaxPool, Op, ReLU
+from squeezenet.integer_graph import MAX_EXPONENT
 from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
 from squeezenet.models.network import Network
 from squeezenet.runtime.integers import cap_level
 
 DEAD = 0.6
 """In steps: half the width of the cell of level 0."""
+
+MAX_GROWTH = 16
+"""Eighths by which the scale of activations may grow or shrink while learning."""
 
 
 class GridWeight(nn.Module):
@@ -73,23 +80,56 @@ class GridWeight(nn.Module):
 
 
 class _Requantise(torch.autograd.Function):
-    """sums * factor + bias, rounded and cut off to [low, high]; per channel (dimension 1). Gradients go to the sums."""
+    """sums * factor + bias, rounded and cut off to [low, high]; per channel (dimension 1).
+
+    Gradients go to the sums, and to `growth`: of the step that the result counts in (`_slope`).
+    """
 
     @staticmethod
-    def forward(ctx: Any, sums: Tensor, factor: Tensor, bias: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, sums: Tensor, factor: Tensor, bias: Tensor, low: int, high: int, growth: Tensor) -> Tensor:
         # Batch normalisation is the one operation that takes bfloat16 by float32 factors without a float32 copy.
         y = F.batch_norm(sums, torch.zeros_like(bias), torch.ones_like(bias), factor, bias, eps=0.0)
         ctx.save_for_backward(y, factor)
-        ctx.limits = (low - 0.5, high + 0.5)
+        ctx.limits = (low, high)
         return y.round().clamp_(low, high)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         y, factor = ctx.saved_tensors
-        gradient = torch.ops.aten.hardtanh_backward(gradient, y, *ctx.limits)
+        low, high = ctx.limits
+        slope = _slope(gradient, y, low, high) if ctx.needs_input_grad[5] else None
+        gradient = torch.ops.aten.hardtanh_backward(gradient, y, low - 0.5, high + 0.5)
         shape = (1, -1) + (1,) * (gradient.dim() - 2)
-        return gradient * factor.view(shape).to(gradient.dtype), None, None, None, None
+        return gradient * factor.view(shape).to(gradient.dtype), None, None, None, None, slope
+
+
+class _Whole(torch.autograd.Function):
+    """`y` rounded, halves up, and cut off to [low, high]; gradients go to `y` and to `growth`, as above."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, low: int, high: int, growth: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        ctx.limits = (low, high)
+        return (y + 0.5).floor_().clamp_(low, high)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (y,) = ctx.saved_tensors
+        low, high = ctx.limits
+        slope = _slope(gradient, y, low, high) if ctx.needs_input_grad[3] else None
+        return torch.ops.aten.hardtanh_backward(gradient, y, low - 0.5, high + 0.5), None, None, slope
+
+
+def _slope(gradient: Tensor, y: Tensor, low: int, high: int) -> Tensor:
+    """The gradient to the logarithm, in eighths of an octave, of the step that whole numbers stand for (LSQ, eq. 3).
+
+    `gradient` is that to the whole numbers. A coarser step makes all of them mean more, and counts what is not cut off
+    in fewer: what is left is the error of rounding, and all of what was cut off.
+    """
+    lost = y.round().clamp_(low, high) - y.masked_fill((y < low - 0.5) | (y > high + 0.5), 0.0)
+    return (gradient * lost).sum(dtype=torch.float32) * (log(2) / EIGHTHS)
 
 
 class IntegerNetwork(Network):
@@ -99,53 +139,83 @@ class IntegerNetwork(Network):
         self, graph: Graph, scales: Sequence[Scale], weights: Mapping[str, GridWeight], biases: Mapping[str, Tensor]
     ) -> None:
         super().__init__(graph, weights, biases)
-        self.scales = tuple(scales)
         self.dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
         self._index = {id(op): index for index, op in enumerate(graph.ops)}
+        self._first = tuple(scales)
+        groups = shared_scales(graph, {i for i, scale in enumerate(scales) if scale.wide})
+        self._group = {i: number for number, group in enumerate(groups) if 0 not in group for i in group}
+        for value, op in enumerate(graph.ops, 1):
+            if scales[value].wide and not isinstance(op, Layer) and op.inputs[0] in self._group:
+                self._group[value] = self._group[op.inputs[0]]  # logits that are a mean: as fine as what it is of
+        # By how many eighths the scale of each group has grown since. The image's, and that of logits, stay.
+        self.growth = nn.Parameter(torch.zeros(len(groups)), requires_grad=False)
+
+        self._reach = _reach(graph, scales)
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """Of the image, and of what each operation gives, as they are now."""
+        return tuple(self._scale(value) for value in range(len(self._first)))
+
+    def _scale(self, value: int) -> Scale:
+        value %= len(self._first)
+        first = self._first[value]
+        if value not in self._group:
+            return first
+        return replace(first, exponent=first.exponent + int(self.growth[self._group[value]].round()))
+
+    def _growth_of(self, value: int) -> Tensor:
+        return self.growth[self._group[value]] if value in self._group else self.growth.new_zeros(())
 
     def forward(self, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
         """Prepared images (N, channels, height, width) -> (N, classes) logits; `seen` gets what layers give, in
         steps."""
-        return super().forward(self.enter(x), seen).float() * step(self.scales[-1].exponent)
+        return super().forward(self.enter(x), seen).float() * self._scale(-1).step
 
     def enter(self, x: Tensor) -> Tensor:
         """Prepared images in whole steps."""
-        scale = self.scales[0]
+        scale = self._scale(0)
         return (x * step(-scale.exponent)).round().clamp(-scale.zero, 255 - scale.zero).to(self.dtype)
 
     def factor(self, op: Conv | Linear) -> Tensor:
         """Steps of the output that one more in a sum means: (out,)."""
-        index = self._index[id(op)]
         weight = self.weight(op.name)
         assert isinstance(weight, GridWeight)
-        drop = self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent - weight.exponents
+        drop = self._scale(self._index[id(op)] + 1).exponent - self._scale(op.inputs[0]).exponent - weight.exponents
         return torch.exp2(drop / -EIGHTHS)
+
+    def bias_steps(self, op: Conv | Linear) -> Tensor:
+        """A layer's bias in steps of its output as they are now: (out,)."""
+        value = self._index[id(op)] + 1
+        return self.bias(op.name) * step(self._first[value].exponent - self._scale(value).exponent)
 
     @torch.no_grad()
     def keep_within_reach(self) -> None:
-        """Undo growth of a grid's step that no shift of the format could follow."""
+        """Undo growth that no shift of the format could follow."""
+        self.growth.clamp_(-self._reach, self._reach)
+        scales = self.scales
         for index, op in enumerate(self.graph.ops):
             if isinstance(op, Layer):
                 weight = self.weight(op.name)
                 assert isinstance(weight, GridWeight)
-                gap = self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent
+                gap = scales[index + 1].exponent - scales[op.inputs[0]].exponent
                 lowest, highest = gap - MAX_DROP - weight.first.min(), gap - MIN_DROP - weight.first.max()
                 weight.growth.clamp_(lowest, highest)
 
     def apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
         index = self._index[id(op)]
-        x, source, target = operands[0], self.scales[op.inputs[0]], self.scales[index + 1]
+        x, source, target = operands[0], self._scale(op.inputs[0]), self._scale(index + 1)
         low, high = -target.zero, 255 - target.zero
         match op:
             case Conv() | Linear():
-                factor, bias = self.factor(op), self.bias(op.name)
+                factor, bias = self.factor(op), self.bias_steps(op)
                 if target.wide:
                     sums = self.sums(op, x)
                     shape = (1, -1) + (1,) * (sums.dim() - 2)
                     return sums.float() * factor.view(shape) + bias.view(shape)
                 # Nothing is added here: the sum takes the bias' gradient, which is cheaper there than by itself.
                 sums = self.sums(op, x, (bias - bias.detach()) / factor)
-                result: Tensor = _Requantise.apply(sums, factor, bias.detach(), low, high)
+                result: Tensor = _Requantise.apply(sums, factor, bias.detach(), low, high, self._growth_of(index + 1))
                 return result
             case ReLU():
                 x = x if source.zero == 0 else F.relu(x)
@@ -156,10 +226,11 @@ class IntegerNetwork(Network):
                 mean = x.float().mean((2, 3), keepdim=True)
                 return mean * 2 ** (FINER / EIGHTHS) if target.wide else _rounded(mean).to(x.dtype)
             case Add():
-                other = self.scales[op.inputs[1]]
+                other = self._scale(op.inputs[1])
                 total = x.float() * step(source.exponent - target.exponent)
                 total = total + operands[1].float() * step(other.exponent - target.exponent)
-                return _rounded(total.clamp(low, high)).to(x.dtype)
+                whole: Tensor = _Whole.apply(total, low, high, self._growth_of(index + 1))
+                return whole.to(x.dtype)
             case MaxPool() | Concat() | Flatten():
                 return super().apply_op(op, operands)
         raise TypeError(f"{type(op).__name__} has no integer form")
@@ -177,7 +248,7 @@ class IntegerNetwork(Network):
         """What the layers own, as it is shipped."""
         held = {}
         for op in self.graph.layers:
-            bias = (self.bias(op.name).detach() * (1 << BIAS_BITS)).round()
+            bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round()
             held[op.name] = Weights(self.weight(op.name).tensor(), bias.numpy().astype(np.float32))
         return held
 
@@ -191,6 +262,16 @@ def from_integer_model(model: Model) -> IntegerNetwork:
         weights[name] = GridWeight(torch.from_numpy(held.weight.levels.astype(np.float32)), exponents)
         biases[name] = torch.from_numpy(held.bias) / (1 << BIAS_BITS)
     return IntegerNetwork(model.graph, model.scales, weights, biases)
+
+
+def _reach(graph: Graph, scales: Sequence[Scale]) -> int:
+    """Eighths by which every scale may grow or shrink on its own and the format can still express the network."""
+    room = [MAX_EXPONENT - abs(scale.exponent) for scale in scales]
+    for value, op in enumerate(graph.ops, 1):
+        if isinstance(op, Add):
+            drops = [scales[value].exponent - scales[i].exponent for i in op.inputs]
+            room += [min(drop - MIN_DROP, MAX_DROP - drop) // 2 for drop in drops]
+    return min(MAX_GROWTH, *room)
 
 
 def _rounded(x: Tensor) -> Tensor:

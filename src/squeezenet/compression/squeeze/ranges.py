@@ -50,7 +50,7 @@ def calibrate(network: Network, images: Tensor) -> tuple[Scale, ...]:
     batches = [_observe(network, batch) for batch in images.split(BATCH)]
     seen = [_Seen.joined(each) for each in zip(*batches, strict=True)]
     wide = wide_values(graph)
-    groups = _groups(graph, wide)
+    groups = shared_scales(graph, wide)
     scales: list[Scale | None] = [None] * len(seen)
     for group in groups:
         made = _group_scale([seen[i] for i in _read(graph, group)])
@@ -73,6 +73,26 @@ def wide_values(graph: Graph) -> set[int]:
     return wide if made_well and all(read.count(i) <= 1 for i in wide) else set()
 
 
+def shared_scales(graph: Graph, wide: set[int]) -> list[list[int]]:
+    """The values but `wide` ones, in groups that must share a scale."""
+    root = list(range(len(graph.ops) + 1))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            i = root[i]
+        return i
+
+    for index, op in enumerate(graph.ops):
+        if index + 1 not in wide and isinstance(op, ReLU | MaxPool | AvgPool | Flatten | Concat | GlobalAvgPool):
+            for i in op.inputs:
+                root[find(i)] = find(index + 1)
+    groups: dict[int, list[int]] = {}
+    for i in range(len(root)):
+        if i not in wide:
+            groups.setdefault(find(i), []).append(i)
+    return list(groups.values())
+
+
 def _observe(network: Network, images: Tensor) -> list[_Seen]:
     graph, last = network.graph, network.graph.last_use()
     found: list[_Seen] = []
@@ -90,26 +110,6 @@ def _observe(network: Network, images: Tensor) -> list[_Seen]:
         sample = flat[:: max(1, flat.numel() // SAMPLE)].clone()
         found.append(_Seen(float(flat.min()), float(flat.max()), sample))
     return found
-
-
-def _groups(graph: Graph, wide: set[int]) -> list[list[int]]:
-    """Values that must share a scale."""
-    root = list(range(len(graph.ops) + 1))
-
-    def find(i: int) -> int:
-        while root[i] != i:
-            i = root[i]
-        return i
-
-    for index, op in enumerate(graph.ops):
-        if index + 1 not in wide and isinstance(op, ReLU | MaxPool | AvgPool | Flatten | Concat | GlobalAvgPool):
-            for i in op.inputs:
-                root[find(i)] = find(index + 1)
-    groups: dict[int, list[int]] = {}
-    for i in range(len(root)):
-        if i not in wide:
-            groups.setdefault(find(i), []).append(i)
-    return list(groups.values())
 
 
 def _read(graph: Graph, group: Sequence[int]) -> list[int]:
