@@ -10,9 +10,13 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from squeezenet import sqz
 from squeezenet.cli.arguments import add_data, add_model
@@ -28,6 +32,7 @@ from squeezenet.errors import UsageError
 from squeezenet.formats import load_model
 from squeezenet.model import Model
 from squeezenet.runtime.run import runner
+from squeezenet.training.teacher import load_teacher
 
 METHODS = {
     "squeeze": "an integer network of the size or accuracy asked for",
@@ -41,6 +46,7 @@ NEEDS = {
     "epochs": ("squeeze",),
     "step_lr": ("squeeze",),
     "features": ("squeeze",),
+    "teacher": ("squeeze",),
     "report": ("squeeze",),
     "rank": ("svd",),
     "factor_epochs": ("svd",),
@@ -81,6 +87,9 @@ def configure(parser: ArgumentParser) -> None:
         "--features", type=float, metavar="W", help="squeeze: learn from what every layer gives, too, with this weight"
     )
     parser.add_argument(
+        "--teacher", metavar="MODEL", help="squeeze: learn to answer as this model does, not as MODEL does itself"
+    )
+    parser.add_argument(
         "--report", metavar="F.html", help="squeeze: accuracy by size, and what each layer costs, as a page"
     )
     parser.add_argument(
@@ -108,6 +117,12 @@ def configure(parser: ArgumentParser) -> None:
         action=BooleanOptionalAction,
         help="mirror images half the time while retraining (usual when distilling on colour images)",
     )
+    parser.add_argument(
+        "--pad",
+        type=int,
+        metavar="N",
+        help="shift images by up to N pixels while retraining, and mirror them but for --no-mirror",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="use N images of --data at most")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -131,7 +146,8 @@ def run(args: Namespace) -> dict[str, Any]:
         squeezed = compress(model, pixels, settings)
     if "squeeze" in parse_method(args.method):
         judge = None if before is None else lambda tried: _top1(tried, held_out) or 0.0
-        whole, squeezed = squeezed, squeeze(squeezed, pixels, squeezing_of(args), judge, _told, Path(f"{out}.work"))
+        asked = replace(squeezing_of(args), teacher=_teacher(args, model))
+        whole, squeezed = squeezed, squeeze(squeezed, pixels, asked, judge, _told, Path(f"{out}.work"))
         shutil.rmtree(f"{out}.work", ignore_errors=True)
     size = sqz.write(squeezed, out)
     written = sqz.read(out)
@@ -204,7 +220,7 @@ def settings_of(args: Namespace) -> Settings:
         factor=tuning(usual.factor, args.factor_epochs),
         prune=tuning(usual.prune, args.prune_epochs),
         share=tuning(usual.share, args.share_epochs),
-        augmentation=None if args.mirror is None else Augmentation(mirror=args.mirror),
+        augmentation=_augmentation(args),
         seed=args.seed,
     )
 
@@ -217,9 +233,12 @@ def squeezing_of(args: Namespace) -> Squeezing:
         raise UsageError("--max-bytes must be at least 1, --max-loss at least 0")
     if args.epochs and args.data is None:
         raise UsageError(f"--epochs {args.epochs:g}: there is nothing to learn from; pass --data")
-    for option in ("step_lr", "features"):
+    for option in ("step_lr", "features", "teacher"):
         if getattr(args, option) is not None and not args.epochs:
             raise UsageError(f"--{option.replace('_', '-')} is for learning; pass --epochs as well")
+    if args.features and args.teacher:
+        raise UsageError("--features and --teacher: layers are held against MODEL's own; leave one of the two out")
+    for option in ("step_lr", "features"):
         if not 0 <= (getattr(args, option) or 0) < math.inf:
             raise UsageError(f"--{option.replace('_', '-')} {getattr(args, option):g}: must be a number from 0 up")
     given = {
@@ -227,8 +246,21 @@ def squeezing_of(args: Namespace) -> Squeezing:
         "step_lr": args.step_lr, "features": args.features,
     }  # fmt: skip
     learning = replace(Learning(), **{name: value for name, value in given.items() if value is not None})
-    augmentation = None if args.mirror is None else Augmentation(mirror=args.mirror)
-    return Squeezing(args.max_bytes, args.max_loss, args.objective, learning, augmentation, args.seed)
+    return Squeezing(args.max_bytes, args.max_loss, args.objective, learning, _augmentation(args), args.seed)
+
+
+def _augmentation(args: Namespace) -> Augmentation | None:
+    if args.pad is not None and args.pad < 0:
+        raise UsageError(f"--pad {args.pad}: must be at least 0")
+    if args.mirror is None and not args.pad:
+        return None
+    return Augmentation(mirror=args.mirror is not False, pad=args.pad or 0)
+
+
+def _teacher(args: Namespace, model: Model) -> Callable[[Tensor], Tensor] | None:
+    if args.teacher is None:
+        return None
+    return load_teacher(args.teacher, model.preparation, model.graph.classes, torch.device("cpu")).answer
 
 
 def _told(size: int, top1: float) -> None:

@@ -38,12 +38,12 @@ IMAGES_PER_CLASS = 50
 
 @dataclass(frozen=True, eq=False)
 class Teaching:
-    """What to fine-tune on: prepared images, and either their labels or a network to imitate."""
+    """What to fine-tune on: prepared images, and their labels or what to answer as: (N, C, H, W) -> (N, classes)."""
 
     pixels: Pixels
     preparation: Preparation
     objective: Objective
-    teacher: nn.Module | None = None
+    teacher: Callable[..., Tensor] | None = None
     augmentation: Augmentation = NO_AUGMENTATION
 
     def __post_init__(self) -> None:

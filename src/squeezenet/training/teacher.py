@@ -26,12 +26,17 @@ class Teacher:
     offset: Tensor
     turned: bool
 
+    def answer(self, x: Tensor) -> Tensor:
+        """The student's input `x` (N, C, H, W) -> the teacher's logits (N, classes)."""
+        seen = x * self.scale + self.offset
+        logits: Tensor = self.network(seen.flip(1) if self.turned else seen)
+        return logits
+
     def loss(self, x: Tensor, logits: Tensor, recipe: Recipe) -> Tensor:
         """How far `logits` (N, classes) are from the teacher's answer to `x`, softened by the temperature."""
         t = recipe.temperature
         with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            seen = x * self.scale + self.offset
-            answer = self.network(seen.flip(1) if self.turned else seen).float()
+            answer = self.answer(x).float()
         target, mine = F.log_softmax(answer / t, 1), F.log_softmax(logits / t, 1)
         return t * t * F.kl_div(mine, target, log_target=True, reduction="batchmean")
 
