@@ -91,6 +91,19 @@ def test_learning_with_numbers_that_cannot_work_is_refused(option, value):
         compress.squeezing_of(arguments)
 
 
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (["--teacher", "big"], "pass --epochs as well"),
+        (["--teacher", "big", "--features", "1", "--epochs", "1"], "leave one of the two out"),
+        (["--pad", "-1", "--epochs", "1"], "--pad -1: must be at least 0"),
+    ],
+)
+def test_learning_options_that_do_not_go_together_are_refused(told, why):
+    with pytest.raises(UsageError, match=why):
+        compress.squeezing_of(_parser("compress", compress).parse_args(["run", "--data", "d", "--out", "f.sqz", *told]))
+
+
 @pytest.mark.slow
 def test_the_design_space(pictures, tmp_path):
     small = ["--miniature", "--epochs", 1, "--images", 40, "--judge-by", 20, "--base-e", 16, "--seeds", 1]

@@ -347,6 +347,24 @@ def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixel
         assert 0.7 * goal < len(sqz.encode(squeezed)) <= goal
 
 
+def test_another_teacher_is_imitated(pixels: Pixels) -> None:
+    model = from_module(vgg().eval(), PREPARATION, tuple("abcde"), {})
+    learning = Learning(epochs=4, batch_size=20, lr=0.05)
+    preferred = []
+    for wanted in (1, 3):
+        asked = []
+
+        def teacher(x: torch.Tensor, wanted: int = wanted, asked: list[int] = asked) -> torch.Tensor:
+            asked.append(len(x))
+            return 9 * torch.eye(5)[wanted].expand(len(x), -1)
+
+        squeezed = squeeze(model, pixels, Squeezing(model.float32_bytes // 3, learning=learning, teacher=teacher))
+        assert sum(asked) == 4 * len(pixels)
+        preferred.append(runner(squeezed)(prepared(pixels)).mean(0))
+    assert preferred[0][1] > preferred[1][1]
+    assert preferred[0][3] < preferred[1][3]
+
+
 @pytest.mark.parametrize("how", [{}, {"step_lr": 0.02}, {"features": 1.0}], ids=["answers", "steps", "features"])
 def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels, how: dict[str, float]) -> None:
     known = prepare(model, pixels)

@@ -39,7 +39,8 @@ CURVATURE_IMAGES = 128
 STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
 
-CLOSE = 0.004  # a size is met when it is at most this share below it
+CLOSE = 0.004  # a size is met when it is at most this share below it,
+CLOSE_BYTES = 16  # or this many bytes: a level more or less is some, in a file of a thousand
 SLACK = 0.001  # that is left to making up for errors: of a network that loses little it hardly changes the size
 NEAR = 0.01  # after making up
 ROUNDS = 3
@@ -97,7 +98,9 @@ def _search(model: Model, known: Prepared, max_bytes: float, octaves: float) -> 
         network = _round(known, octaves)
         size = _bytes(as_model(model, network))
         seen.append((octaves, size, network))
-        if (1 - CLOSE) * max_bytes <= size <= max_bytes:
+        if max_bytes - max(CLOSE * max_bytes, CLOSE_BYTES) <= size <= max_bytes:
+            break
+        if len(seen) > 1 and size == seen[-2][1]:  # no finer levels are left, or nothing lies between two sizes
             break
         octaves = _next(seen, max_bytes)
     fitting = [entry for entry in seen if entry[1] <= max_bytes]
