@@ -49,7 +49,8 @@ SAVE_SECONDS = 60
 class Learning:
     """How long and how fast. Rates are Adam's, in steps of the weights' grids and of the layers' outputs.
 
-    Usually nothing is learned: on few images rounding alone has measured better so far (docs/RESULTS.md, "Squeeze").
+    Nothing is learned unless asked for: on a thousand images rounding alone has measured better, on fifty thousand
+    learning has, in many small steps (docs/RESULTS.md, "Squeeze").
     """
 
     epochs: float = 0.0
