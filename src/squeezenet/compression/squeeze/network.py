@@ -149,7 +149,6 @@ class IntegerNetwork(Network):
                 self._group[value] = self._group[op.inputs[0]]  # logits that are a mean: as fine as what it is of
         # By how many eighths the scale of each group has grown since. The image's, and that of logits, stay.
         self.growth = nn.Parameter(torch.zeros(len(groups)), requires_grad=False)
-
         self._reach = _reach(graph, scales)
 
     @property
