@@ -47,7 +47,7 @@ class Published(NamedTuple):
 
 
 SHIPPED: Mapping[str, Shipped] = {
-    "cifar10": Shipped("cifar10", "photographs of ten things, 32 x 32", 98_593, 87.87),
+    "cifar10": Shipped("cifar10", "photographs of ten things, 32 x 32", 98_291, 88.48),
     "cifar10-small": Shipped("cifar10-small", "the same ten in half the bytes, 40 x 40", 49_775, 82.12),
     "digits": Shipped("digits", "handwritten digits, 16 x 16 gray", 29_909, 99.44),
 }
