@@ -41,7 +41,8 @@ STEEPNESS = 4
 
 CLOSE = 0.004  # a size is met when it is at most this share below it,
 CLOSE_BYTES = 16  # or this many bytes: a level more or less is some, in a file of a thousand
-SLACK = 0.001  # that is left to making up for errors: of a network that loses little it hardly changes the size
+SLACK = 0.005  # that is left to making up for errors: 0.000 to 0.005 of the size have been measured,
+MARGIN = 0.001  # and once it is known
 NEAR = 0.01  # after making up
 ROUNDS = 3
 TRIES = 8
@@ -75,37 +76,48 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
     """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
-    octaves, goal = _first(known), (1 - SLACK) * max_bytes
+    goal = (1 - SLACK) * max_bytes
+    seen: list[tuple[float, int]] = []
     found: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(ROUNDS):
-        network, octaves = _search(model, known, goal, octaves)
+        network, octaves, rounded = _search(model, known, goal, seen)
         with _progress(known, "making up") as bar:
             compensate(network, known.network, known.images, known.curvature, 2.0**octaves, bar.update)
         size = _bytes(as_model(model, network))
         found.append((size, octaves, network))
         if (1 - NEAR) * max_bytes <= size <= max_bytes:
             break
-        goal *= (1 - SLACK) * max_bytes / size  # what makes up for errors takes bits of its own
+        # What makes up for errors takes bits of its own. The goal must move, or the same network would be found again.
+        goal = min(goal, rounded) * (1 - MARGIN) * max_bytes / size
     fitting = [entry for entry in found if entry[0] <= max_bytes]
-    _, octaves, network = max(fitting, key=lambda e: e[0]) if fitting else min(found, key=lambda e: e[0])
+    _, octaves, network = max(fitting, key=_size) if fitting else min(found, key=_size)
     return network, 2.0**octaves
 
 
-def _search(model: Model, known: Prepared, max_bytes: float, octaves: float) -> tuple[IntegerNetwork, float]:
-    """The network that rounding alone fills `max_bytes` with, and the logarithm of its trade; `octaves` is a guess."""
-    seen: list[tuple[float, int, IntegerNetwork]] = []
+def _search(
+    model: Model, known: Prepared, max_bytes: float, seen: list[tuple[float, int]]
+) -> tuple[IntegerNetwork, float, int]:
+    """The network that rounding alone fills `max_bytes` with, the logarithm of its trade, and its bytes.
+
+    `seen` holds the trades (their logarithms) and sizes that were tried before, and gets those tried now.
+    """
+    tried: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(TRIES):
+        octaves = _next(seen, max_bytes) if seen else _first(known)
         network = _round(known, octaves)
         size = _bytes(as_model(model, network))
-        seen.append((octaves, size, network))
-        if max_bytes - max(CLOSE * max_bytes, CLOSE_BYTES) <= size <= max_bytes:
+        tried.append((size, octaves, network))
+        stuck = bool(seen) and size == seen[-1][1]  # no finer levels are left, or nothing lies between two sizes
+        seen.append((octaves, size))
+        if stuck or max_bytes - max(CLOSE * max_bytes, CLOSE_BYTES) <= size <= max_bytes:
             break
-        if len(seen) > 1 and size == seen[-2][1]:  # no finer levels are left, or nothing lies between two sizes
-            break
-        octaves = _next(seen, max_bytes)
-    fitting = [entry for entry in seen if entry[1] <= max_bytes]
-    octaves, _, network = max(fitting, key=lambda e: e[1]) if fitting else min(seen, key=lambda e: e[1])
-    return network, octaves
+    fitting = [entry for entry in tried if entry[0] <= max_bytes]
+    size, octaves, network = max(fitting, key=_size) if fitting else min(tried, key=_size)
+    return network, octaves, size
+
+
+def _size(entry: tuple[int, float, IntegerNetwork]) -> int:
+    return entry[0]
 
 
 def _round(known: Prepared, octaves: float) -> IntegerNetwork:
@@ -127,16 +139,20 @@ def _first(known: Prepared) -> float:
     return float(np.log2(max(np.median(trades), 1e-60)))
 
 
-def _next(seen: list[tuple[float, int, IntegerNetwork]], wanted: float) -> float:
+def _next(seen: list[tuple[float, int]], wanted: float) -> float:
     """The next trade (its logarithm) to try: the logarithm of the size falls about straight with it."""
     goal = log((1 - CLOSE / 2) * wanted)
-    sizes = [(octaves, log(size)) for octaves, size, _ in seen]
+    sizes = [(octaves, log(size)) for octaves, size in seen]
     larger, smaller = [s for s in sizes if s[1] > goal], [s for s in sizes if s[1] <= goal]
     if larger and smaller:
         (low, above), (high, below) = max(larger), min(smaller)
         return low + (high - low) * min(0.9, max(0.1, (above - goal) / (above - below)))
-    octaves, size = sizes[-1]
-    return octaves + max(-8.0, min(8.0, (size - goal) / SLOPE))
+    octaves, size = min(reversed(sizes), key=lambda s: abs(s[1] - goal))
+    slope = SLOPE
+    if len(sizes) > 1 and sizes[-1][0] != sizes[-2][0]:
+        (a, b), (c, d) = sizes[-2:]
+        slope = min(max((b - d) / (c - a), SLOPE / 2), SLOPE * 2)
+    return octaves + max(-8.0, min(8.0, (size - goal) / slope))
 
 
 def learn_to_size(
