@@ -41,8 +41,8 @@ STEEPNESS = 4
 
 CLOSE = 0.004  # a size is met when it is at most this share below it,
 CLOSE_BYTES = 16  # or this many bytes: a level more or less is some, in a file of a thousand
-SLACK = 0.005  # that is left to making up for errors: 0.000 to 0.005 of the size have been measured,
-MARGIN = 0.001  # and once it is known
+GROWTH, GROWTH_MADE_UP = 0.005, 0.001  # share of the size that making up for errors adds; on images that are made up,
+MARGIN = 0.001  # and what it may add beyond that
 NEAR = 0.01  # after making up
 ROUNDS = 3
 TRIES = 8
@@ -60,6 +60,7 @@ class Prepared:
     images: Tensor
     scales: tuple[Scale, ...]
     curvature: dict[str, Curvature]
+    growth: float = GROWTH
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
@@ -67,16 +68,16 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
     check_operations(model.graph)
     network = from_model(model).eval()
     if pixels is None:
-        images, damping = made_up(CURVATURE_IMAGES, model.preparation, seed), MADE_UP
+        images, damping, growth = made_up(CURVATURE_IMAGES, model.preparation, seed), MADE_UP, GROWTH_MADE_UP
     else:
-        images, damping = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL
+        images, damping, growth = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL, GROWTH
     first = images[:CALIBRATION_IMAGES]
-    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, damping, seed))
+    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, damping, seed), growth)
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
     """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
-    goal = (1 - SLACK) * max_bytes
+    goal = (1 - known.growth) * max_bytes
     seen: list[tuple[float, int]] = []
     found: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(ROUNDS):
