@@ -41,8 +41,9 @@ STEEPNESS = 4
 
 CLOSE = 0.004  # a size is met when it is at most this share below it,
 CLOSE_BYTES = 16  # or this many bytes: a level more or less is some, in a file of a thousand
-GROWTH, GROWTH_MADE_UP = 0.005, 0.001  # share of the size that making up for errors adds; on images that are made up,
-MARGIN = 0.001  # and what it may add beyond that
+GROWTH = 0.005  # share of the size that making up for errors adds,
+GROWTH_MADE_UP = 0.001  # on images that are made up,
+MARGIN = 0.001  # and what it may add beyond what it added before
 NEAR = 0.01  # after making up
 ROUNDS = 3
 TRIES = 8
