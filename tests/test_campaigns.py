@@ -73,12 +73,25 @@ def test_the_zoo(pictures, tmp_path):
     assert "| pruned, 1 epochs |" in table
 
 
-def test_the_zoo_squeezes_by_a_command_that_there_is(monkeypatch):
+def test_the_zoo_squeezes_by_a_command_that_there_is(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(RECIPES)
     recipe = importlib.import_module("zoo")
-    arguments = _parser("compress", compress).parse_args(["run", "--data", "images", "--out", "f.sqz", *recipe.SQUEEZE])
+    asked = []
+
+    def call(*command):
+        asked.append(command)
+        return {"epochs": 1, "parameters": 1, "top1": 1, "top5": 1, "bytes": 1}
+
+    monkeypatch.setattr(recipe, "call", call)
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "--cifar10", "images", "--out", str(tmp_path), "--epochs", "200"])
+    recipe.main()
+    (told,) = [list(command[1:]) for command in asked if command[0] == "compress"]
+    arguments = _parser("compress", compress).parse_args(told)
     compress.settings_of(argparse.Namespace(**{**vars(arguments), "method": compress.usual_method(arguments)}))
-    assert compress.squeezing_of(arguments).max_bytes <= 100_000
+    squeezing = compress.squeezing_of(arguments)
+    assert squeezing.max_bytes <= 100_000
+    assert 0 < squeezing.learning.epochs < 200  # learning runs on the CPU
+    assert arguments.teacher == str(tmp_path / "dense")
 
 
 @pytest.mark.parametrize("option", ["step_lr", "features"])
