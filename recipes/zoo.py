@@ -1,6 +1,6 @@
 """The models that ship: trained, squeezed, read back and judged. The cards in src/squeezenet/zoo quote its table.
 
-    python recipes/zoo.py --cifar10 cifar10/ --out runs/zoo                    # as shipped: 3.5 hours on two cores
+    python recipes/zoo.py --cifar10 cifar10/ --out runs/zoo                    # as shipped: three hours on two cores
     python recipes/zoo.py --cifar10 cifar10/ --out $OUT --epochs 200           # what a GPU has time for
     python recipes/zoo.py --cifar10 cifar10/ --out /tmp/mini --epochs 0.02     # does it run at all
 
@@ -19,7 +19,7 @@ from squeezenet.cli.main import main as squeezenet
 from squeezenet.files import write_atomically
 
 DENSE, PRUNED = (Path(__file__).with_name(f"cifar10_{name}.toml") for name in ("vgg", "pruned"))
-# 80 times smaller than float32, learned from labels and from the dense network, on the CPU: an hour on one core.
+# 80 times smaller than float32, learned from labels and from the dense network, on the CPU: 46 minutes on one core.
 SQUEEZE = ("--max-bytes", "98600", "--objective", "both", "--batch-size", "50", "--lr", "0.005", "--pad", "2")
 SQUEEZE_EPOCHS = 7.0
 

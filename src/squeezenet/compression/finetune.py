@@ -78,15 +78,18 @@ def teaching_for(
     objective: Objective | Literal["auto"],
     augmentation: Augmentation | None,
     features: bool = False,
+    teacher: Callable[..., Tensor] | None = None,
 ) -> Teaching:
     """What `network` learns from `pixels`: labels where there are enough of them, else what it answers now.
 
-    With `features`, there is a teacher in any case. Without an `augmentation`, photographs are mirrored while
-    distilling: the teacher answers whatever it is shown.
+    A `teacher` is asked in its stead, and beside labels, too. With `features`, one is asked in any case. Without an
+    `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
     """
     if objective == "auto":
         objective = choose_objective(pixels, model.graph.classes)
-    teacher = teacher_of(network) if features or objective != "labels" else None
+        objective = "both" if teacher and objective == "labels" else objective
+    if teacher is None and (features or objective != "labels"):
+        teacher = teacher_of(network)
     mirror = objective != "labels" and model.preparation.channels != "L"
     return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror))
 

@@ -107,7 +107,7 @@ def learn(
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     tables, bits = _count(grids)
     first, start, now = 0, bits, trade
-    run = {**asdict(learning), "goal": goal_bits, "start": start}
+    run = {**asdict(learning), "objective": teaching.objective, "goal": goal_bits, "start": start}
     if checkpoints and (found := load_newest(checkpoints)):
         if found.state["run"] == run:
             restore_module(network, found.tensors, "network.")

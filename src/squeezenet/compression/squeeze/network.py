@@ -133,7 +133,7 @@ def _slope(gradient: Tensor, y: Tensor, low: int, high: int) -> Tensor:
 
 
 class IntegerNetwork(Network):
-    """`Network` in whole numbers. Biases are counted in steps of their layer's output."""
+    """`Network` in whole numbers. Biases are counted in steps of their layer's output, as it was at first."""
 
     def __init__(
         self, graph: Graph, scales: Sequence[Scale], weights: Mapping[str, GridWeight], biases: Mapping[str, Tensor]

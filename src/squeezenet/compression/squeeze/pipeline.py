@@ -96,11 +96,10 @@ def squeeze(
 
 
 def _teaching(model: Model, known: Prepared, pixels: Pixels, settings: Squeezing) -> finetune.Teaching:
-    features, objective = settings.learning.features > 0, settings.objective
-    if settings.teacher and objective == "auto":
-        objective = "both" if finetune.choose_objective(pixels, model.graph.classes) == "labels" else "distill"
-    teaching = finetune.teaching_for(model, known.network, pixels, objective, settings.augmentation, features)
-    return replace(teaching, teacher=settings.teacher) if settings.teacher else teaching
+    features = settings.learning.features > 0
+    return finetune.teaching_for(
+        model, known.network, pixels, settings.objective, settings.augmentation, features, settings.teacher
+    )
 
 
 def _to_loss(

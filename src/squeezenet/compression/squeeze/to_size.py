@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, replace
 from math import log
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,8 @@ STEEPNESS = 4
 
 CLOSE = 0.004  # a size is met when it is at most this share below it,
 CLOSE_BYTES = 16  # or this many bytes: a level more or less is some, in a file of a thousand
-GROWTH = 0.005  # share of the size that making up for errors adds,
-GROWTH_MADE_UP = 0.001  # on images that are made up,
-MARGIN = 0.001  # and what it may add beyond what it added before
+GROWTH, GROWTH_MADE_UP = 0.005, 0.001  # share of the size that making up for errors adds,
+MARGIN = 0.001  # and may add beyond what it was seen to add
 NEAR = 0.01  # after making up
 ROUNDS = 3
 TRIES = 8
@@ -61,7 +61,7 @@ class Prepared:
     images: Tensor
     scales: tuple[Scale, ...]
     curvature: dict[str, Curvature]
-    growth: float = GROWTH
+    growth: float  # share of the size that making up for errors adds
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
@@ -92,7 +92,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[Inte
         # What makes up for errors takes bits of its own. The goal must move, or the same network would be found again.
         goal = min(goal, rounded) * (1 - MARGIN) * max_bytes / size
     fitting = [entry for entry in found if entry[0] <= max_bytes]
-    _, octaves, network = max(fitting, key=_size) if fitting else min(found, key=_size)
+    _, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(found, key=itemgetter(0))
     return network, 2.0**octaves
 
 
@@ -114,12 +114,8 @@ def _search(
         if stuck or max_bytes - max(CLOSE * max_bytes, CLOSE_BYTES) <= size <= max_bytes:
             break
     fitting = [entry for entry in tried if entry[0] <= max_bytes]
-    size, octaves, network = max(fitting, key=_size) if fitting else min(tried, key=_size)
+    size, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(tried, key=itemgetter(0))
     return network, octaves, size
-
-
-def _size(entry: tuple[int, float, IntegerNetwork]) -> int:
-    return entry[0]
 
 
 def _round(known: Prepared, octaves: float) -> IntegerNetwork:
