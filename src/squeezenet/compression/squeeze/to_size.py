@@ -73,7 +73,8 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
     else:
         images, damping, growth = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL, GROWTH
     first = images[:CALIBRATION_IMAGES]
-    return Prepared(network, first, calibrate(network, first), curvature_of(network, images, damping, seed), growth)
+    scales = calibrate(network, first, made_up=pixels is None)
+    return Prepared(network, first, scales, curvature_of(network, images, damping, seed), growth)
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
