@@ -6,9 +6,9 @@ Values that an operation only moves (pools, joins, ReLU) share one scale, so mov
 value that a ReLU alone reads is cut off at 0 where it is made. Of the steps of an eighth of an octave, each
 group gets the one with the smallest squared error: a few cut-off outliers are cheaper than a coarse grid.
 
-Made-up images are not seen through the same glasses. Early layers look for edges, of which these have more than
-photographs; late ones for things, which none of them shows. So their largest values count by depth: what the tamest
-image reaches at the start, what the wildest reaches at the end.
+Of made-up images, largest values are not those of photographs. Early layers look for edges, and some of these have more
+than any photograph; late ones look for things, which none of them shows. So what may be cut off goes by depth: in the
+first layer what a tenth of the images reach beyond, in the last one nothing.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,9 @@ WIDE_BITS = 15  # of logits
 TRIED = 3
 """Eighths below the step that cuts nothing off. Largest values matter more than their squared error says: on the
 authors' network 8-bit activations alone diverged by 0.026, 0.018 and 0.024 nats with 0, 3 and 10."""
-LEAST = 4  # a made-up image that leaves a layer dark says nothing: at most two octaves are cut off
+SHARE = 0.9
+"""Of made-up images, those that the first layer's range is enough for. With 1 the authors' network diverged at 420 kB by
+0.0285 and 0.0336 nats on two kinds of photographs, with 0.75 by 0.0229 and 0.0391, with 0.9 by 0.0218 and 0.0298."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,12 @@ def _group_scale(seen: list[_Seen]) -> Scale:
     return Scale(exponent, zero)
 
 
-def _typical_scale(seen: list[_Seen], share: float) -> Scale:
-    """What this share of the images stay within."""
+def _typical_scale(seen: list[_Seen], depth: float) -> Scale:
+    """The step for what most made-up images stay within; `depth` from 0 to 1."""
+    share = SHARE + (1 - SHARE) * depth
     smallest, largest = torch.stack([s.smallest for s in seen]).amin(0), torch.stack([s.largest for s in seen]).amax(0)
-    widest, _ = _reach(float(smallest.min()), float(largest.max()))
     reach, zero = _reach(float(smallest.quantile(1 - share)), float(largest.quantile(share)))
-    return Scale(round(EIGHTHS * log2(max(reach, widest / LEAST))), zero)
+    return Scale(round(EIGHTHS * log2(reach)), zero)
 
 
 def _reach(smallest: float, largest: float) -> tuple[float, int]:

@@ -4,13 +4,15 @@
     >>> made_up(2, Preparation.imagenet_caffe(), seed=0).shape
     torch.Size([2, 3, 227, 227])
 
-Discs and boxes of random colour cover one another, sizes by a power law, each with a little texture (Lee, Mumford and
-Huang 2001; that networks learn from such images: Baradad et al. 2021, 2106.05963). Edges, flat parts and contrasts are
-distributed much as in photographs, and that is all that calibration asks for.
+Discs and boxes of random colour cover one another, sizes by a power law, each with a little shade (Lee, Mumford and
+Huang 2001; that networks learn from such images: Baradad et al. 2021, 2106.05963). As in photographs, there is texture
+on all scales (its spectrum a power of the frequency), some images have little contrast, and some are out of focus: how
+much a layer's inputs vary together, and how far they reach, is then much as it is for photographs.
 """
 
 import numpy as np
 import torch
+from PIL import Image, ImageFilter
 from torch import Tensor
 
 from squeezenet.preparation import Preparation
@@ -18,21 +20,40 @@ from squeezenet.runtime.image import normalise
 
 LEAVES = 120
 SMALLEST = 0.03  # radius, of the side
-TEXTURE = 12.0  # standard deviation of the grain, of 255
+COLOUR, SHADE = 35.0, 60.0  # standard deviations: of a leaf's channels from its grey, of its slope across the image
+GRAIN, TEXTURE = 12.0, 40.0  # largest standard deviations of white noise and of texture, of 255
+FALL = (0.6, 1.4)  # the powers by which texture falls with frequency
+FAINTEST = 0.4  # contrast
+BLUR = 1.5  # pixels, the largest standard deviation
 
 
 def made_up(count: int, preparation: Preparation, seed: int = 0) -> Tensor:
     """`count` prepared images (N, C, crop, crop)."""
     random = np.random.default_rng(seed)
-    images = np.stack([_leaves(random, preparation.shape[0], preparation.crop) for _ in range(count)])
+    images = np.stack([_photographed(random, preparation.shape[0], preparation.crop) for _ in range(count)])
     return torch.from_numpy(normalise(images, preparation)).contiguous(memory_format=torch.channels_last)
 
 
-def _leaves(random: np.random.Generator, channels: int, side: int) -> np.ndarray:
+def _photographed(random: np.random.Generator, channels: int, side: int) -> np.ndarray:
     """One image (channels, side, side), 0 to 255."""
+    image = _leaves(random, channels, side)
+    image += random.normal(0, GRAIN * random.random(), (1, side, side))
+    image = np.clip(image, 0, 255) + TEXTURE * random.random() * _texture(random, side)
+    mean = image.mean((1, 2), keepdims=True)
+    image = np.clip(mean + (image - mean) * random.uniform(FAINTEST, 1), 0, 255).astype(np.uint8)
+    focus = ImageFilter.GaussianBlur(random.uniform(0, BLUR))
+    return np.stack([np.asarray(Image.fromarray(channel).filter(focus)) for channel in image])
+
+
+def _leaves(random: np.random.Generator, channels: int, side: int) -> np.ndarray:
     rows, columns = np.mgrid[0:side, 0:side] / side
-    image = np.empty((channels, side, side), np.float32)
-    image[:] = random.uniform(0, 255, (channels, 1, 1))
+    image = np.empty((channels, side, side))
+
+    def cover(inside: np.ndarray, down: np.ndarray, right: np.ndarray) -> None:
+        colour = random.uniform(0, 255) + random.normal(0, COLOUR if channels > 1 else 0, (channels, 1))
+        image[:, inside] = colour + random.normal(0, SHADE, 2) @ np.stack([down[inside], right[inside]])
+
+    cover(np.full((side, side), True), rows - 0.5, columns - 0.5)
     for _ in range(LEAVES):
         radius = SMALLEST / np.sqrt(random.uniform(SMALLEST**2 * 4, 1))  # density falls with the cube of the radius
         y, x, turn = random.uniform(-0.1, 1.1), random.uniform(-0.1, 1.1), random.uniform(0, np.pi)
@@ -42,9 +63,13 @@ def _leaves(random: np.random.Generator, channels: int, side: int) -> np.ndarray
         else:
             along, across = down * np.cos(turn) + right * np.sin(turn), right * np.cos(turn) - down * np.sin(turn)
             inside = (abs(along) < radius) & (abs(across) < radius * random.uniform(0.2, 1))
-        grey = random.uniform(0, 255)
-        colour = grey + random.normal(0, 35, (channels, 1)) if channels > 1 else np.full((1, 1), grey)
-        shade = random.normal(0, 60, 2) @ np.stack([down[inside], right[inside]])
-        image[:, inside] = colour + shade
-    grain = random.normal(0, TEXTURE * random.random(), (1, side, side))
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+        cover(inside, down, right)
+    return image
+
+
+def _texture(random: np.random.Generator, side: int) -> np.ndarray:
+    """Noise (side, side) of variance 1 whose spectrum falls with a power of the frequency."""
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    frequency[0, 0] = np.inf
+    noise = np.fft.ifft2(np.fft.fft2(random.normal(size=(side, side))) / frequency ** random.uniform(*FALL)).real
+    return noise / noise.std()
