@@ -46,25 +46,31 @@ def _photographed(random: np.random.Generator, channels: int, side: int) -> np.n
 
 
 def _leaves(random: np.random.Generator, channels: int, side: int) -> np.ndarray:
-    rows, columns = np.mgrid[0:side, 0:side] / side
+    places = np.arange(side) / side
     image = np.empty((channels, side, side))
-
-    def cover(inside: np.ndarray, down: np.ndarray, right: np.ndarray) -> None:
-        colour = random.uniform(0, 255) + random.normal(0, COLOUR if channels > 1 else 0, (channels, 1))
-        image[:, inside] = colour + random.normal(0, SHADE, 2) @ np.stack([down[inside], right[inside]])
-
-    cover(np.full((side, side), True), rows - 0.5, columns - 0.5)
+    _paint(random, image, np.full((side, side), True), places[:, None] - 0.5, places - 0.5)
     for _ in range(LEAVES):
         radius = SMALLEST / np.sqrt(random.uniform(SMALLEST**2 * 4, 1))  # density falls with the cube of the radius
         y, x, turn = random.uniform(-0.1, 1.1), random.uniform(-0.1, 1.1), random.uniform(0, np.pi)
-        down, right = rows - y, columns - x
+        near = [np.flatnonzero(abs(places - centre) <= 1.5 * radius) for centre in (y, x)]
+        down, right = places[near[0], None] - y, places[near[1]] - x
         if random.random() < 0.5:
             inside = down**2 + right**2 < radius**2
         else:
             along, across = down * np.cos(turn) + right * np.sin(turn), right * np.cos(turn) - down * np.sin(turn)
             inside = (abs(along) < radius) & (abs(across) < radius * random.uniform(0.2, 1))
-        cover(inside, down, right)
+        rows, columns = (slice(each[0], each[-1] + 1) if len(each) else slice(0) for each in near)
+        _paint(random, image[:, rows, columns], inside, down, right)
     return image
+
+
+def _paint(
+    random: np.random.Generator, image: np.ndarray, inside: np.ndarray, down: np.ndarray, right: np.ndarray
+) -> None:
+    """Colour the part of `image` that is `inside`, shaded by how far it is from the middle of a leaf."""
+    colour = random.uniform(0, 255) + random.normal(0, COLOUR if len(image) > 1 else 0, (len(image), 1))
+    slope = random.normal(0, SHADE, 2)
+    image[:, inside] = colour + (slope[0] * down + slope[1] * right)[inside]
 
 
 def _texture(random: np.random.Generator, side: int) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""Scales of integer networks, and the images they are taken from where there are none."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from squeezenet.compression.squeeze.ranges import SHARE, calibrate
+from squeezenet.compression.squeeze.synthetic import made_up
+from squeezenet.formats.state_dict import from_module
+from squeezenet.models.network import Network, from_model
+from squeezenet.preparation import Preparation
+
+COLOUR = Preparation(32, 32, "stretch", "RGB", (120.0, 110.0, 100.0), (60.0, 60.0, 62.0))
+GREY = Preparation(28, 28, "stretch", "L", (30.0,), (70.0,))
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    layers: list[nn.Module] = []
+    for inside, out in ((3, 8), (8, 8), (8, 8)):
+        layers += [nn.Conv2d(inside, out, 3, padding=1), nn.ReLU()]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body = nn.Sequential(*layers, nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    return from_model(from_module(body, COLOUR, tuple("abcd"), {})).eval()
+
+
+def reached(network: Network, images: Tensor) -> dict[int, Tensor]:
+    """The largest value of each image, by the value of the graph that a convolution gives."""
+    found: dict[int, Tensor] = {}
+    values = [images]
+    with torch.no_grad():
+        for value, op in enumerate(network.graph.ops, 1):
+            values.append(network.apply_op(op, [values[i] for i in op.inputs]))
+            if op in network.graph.layers:
+                found[value] = values[-1].flatten(1).amax(1)
+    return found
+
+
+@pytest.mark.parametrize("preparation", [COLOUR, GREY], ids=["colour", "grey"])
+def test_made_up_images_are_the_same_again_and_differ_from_each_other(preparation: Preparation) -> None:
+    images = made_up(40, preparation, seed=3)
+    assert images.shape == (40, *preparation.shape)
+    assert torch.equal(images[:5], made_up(5, preparation, seed=3))
+    assert not torch.equal(images[:5], made_up(5, preparation, seed=4))
+    pixels = images * torch.tensor(preparation.std).view(-1, 1, 1) + torch.tensor(preparation.mean).view(-1, 1, 1)
+    assert pixels.min() > -0.01
+    assert pixels.max() < 255.01
+    contrast, edges = images.std((1, 2, 3)), images.diff(dim=3).abs().mean((1, 2, 3))
+    assert contrast.max() > 2 * contrast.min()
+    assert (edges / contrast).max() > 2 * (edges / contrast).min()  # some are out of focus
+
+
+def test_neighbours_resemble_each_other_as_in_photographs() -> None:
+    """The spectrum of photographs falls with about the square of the frequency."""
+    side = COLOUR.crop
+    grey = made_up(64, COLOUR, seed=0).mean(1).numpy()
+    power = (np.abs(np.fft.fft2(grey - grey.mean((1, 2), keepdims=True))) ** 2).mean(0)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    kept = (frequency > 0) & (frequency < 0.4)
+    slope = np.polyfit(np.log(frequency[kept]), np.log(power[kept]), 1)[0]
+    assert -3.5 < slope < -1.5
+
+
+def test_of_made_up_images_the_first_layer_may_cut_off_some_and_the_last_none(network: Network) -> None:
+    images = made_up(96, COLOUR, seed=1)
+    scales = calibrate(network, images, made_up=True)
+    layers = reached(network, images)
+    finest = 2 ** (-1 / 16)  # scales are whole eighths of an octave, to nearest
+    beyond = {value: float((x > scales[value].step * (255.5 - scales[value].zero)).double().mean())
+              for value, x in layers.items() if not scales[value].wide}  # fmt: skip
+    first, *_, last = beyond.values()
+    assert 0 < first <= 3 * (1 - SHARE)
+    assert last < first
+    value = max(beyond)
+    assert float(layers[value].quantile(0.98)) <= scales[value].step * (255.5 - scales[value].zero) / finest
+    assert scales[0] == calibrate(network, images)[0]  # pixels have a range of their own
+
+
+def test_scales_do_not_depend_on_the_order_of_memory(network: Network) -> None:
+    images = made_up(16, COLOUR, seed=2)
+    assert calibrate(network, images) == calibrate(network, images.contiguous())
