@@ -32,7 +32,7 @@ GRAIN = 4
 
 SPREAD = 16  # eighths between the finest or coarsest group of a layer and the middle one
 EDGE = 0.02  # of a step, that values keep from the edges of their cells
-RUN = 48
+RUN = 48  # neighbouring inputs, see `_runs`; 32 to 96 are as fast
 SWEEPS = 2
 """Of coordinate descent, each with the costs that the one before came to. On a VGG at 160 kB the first takes a third of
 the divergence."""
