@@ -63,19 +63,18 @@ def test_neighbours_resemble_each_other_as_in_photographs() -> None:
     assert -3.5 < slope < -1.5
 
 
-def test_of_made_up_images_the_first_layer_may_cut_off_some_and_the_last_none(network: Network) -> None:
+def test_of_made_up_images_the_first_layer_may_cut_off_some_and_later_ones_less(network: Network) -> None:
+    """Quantiles, not counts: how many of 96 images lie beyond a step is a matter of the last bit of a sum."""
     images = made_up(96, COLOUR, seed=1)
     scales = calibrate(network, images, made_up=True)
-    layers = reached(network, images)
-    slack = 2 ** (1 / 16)  # scales are whole eighths of an octave, to nearest
-    beyond = {value: float((x > scales[value].step * (255.5 - scales[value].zero)).double().mean())
-              for value, x in layers.items() if not scales[value].wide}  # fmt: skip
-    first, *_, last = beyond.values()
-    assert 0 < first <= 3 * (1 - SHARE)
-    assert last < first
-    value = max(beyond)
-    assert float(layers[value].quantile(0.98)) <= scales[value].step * (255.5 - scales[value].zero) * slack
     assert scales[0] == calibrate(network, images)[0]  # pixels have a range of their own
+    slack = 2 ** (1.01 / 16)  # scales are whole eighths of an octave, to nearest
+    largest = reached(network, images)
+    first, _, third, _ = largest  # the fourth layer gives what the logits are means of
+    reach = {value: 255 * scales[value].step for value in (first, third)}
+    assert reach[first] <= float(largest[first].quantile(SHARE + 0.01)) * slack
+    for value, share in ((first, SHARE), (third, SHARE + 0.02)):
+        assert float(largest[value].quantile(share)) / slack <= reach[value] <= float(largest[value].max()) * slack
 
 
 def test_scales_do_not_depend_on_the_order_of_memory(network: Network) -> None:
