@@ -12,10 +12,10 @@ from setuptools.command.build_ext import build_ext
 
 UNIX = sys.platform != "win32"
 FAST = ["engine/levels.c"]
-VECTORS = sorted(f"engine/{name}.c" for name in ("convolution", "floats", "prepare"))
+VECTORS = sorted(f"engine/{name}.c" for name in ("convolution", "floats", "layers"))
 VECTORS += sorted(glob("engine/kernels_*.c"))
 COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
-COMMON = [*COMMON, "-fno-align-functions"] if UNIX else []
+COMMON = [*COMMON, "-fno-align-functions", "-fno-align-jumps"] if UNIX else []
 SMALL, QUICK, QUICKEST = (["-Os"], ["-O2"], ["-O2", "-ftree-vectorize"]) if UNIX else ([], [], [])
 LINKED = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []  # no zeros between the parts
 

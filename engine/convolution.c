@@ -29,9 +29,10 @@ static void finish(const sqz_task *task, const sqz_layout *layout, const void *s
         const size_t padded = (size_t)layout->vectors * lanes, at = group * padded + first;
         const int32_t *multipliers = (const int32_t *)(const void *)(task->network->weights + op->multipliers);
         const int64_t *offsets = (const int64_t *)(const void *)(task->network->weights + op->offsets);
-        const sqz_rescale r = {multipliers + at, offsets + at, tile->vectors, outputs,
-                               op->low, op->high};
-        task->network->kernels->rescale(&r, sums, tile->places, out, y->step);
+        sqz_rescale r = {multipliers + at, offsets + at, tile->vectors, outputs, op->low, op->high};
+        if (y->scale.deep) r.high = SQZ_HIGHEST;
+        for (int half = 0; half <= y->scale.deep; half++, r.offsets += padded, out += op->out)
+            task->network->kernels->rescale(&r, sums, tile->places, out, y->step);
         return;
     }
     const sqz_factor *f = (const sqz_factor *)(const void *)(task->network->weights + op->factors) + channel;
@@ -39,10 +40,13 @@ static void finish(const sqz_task *task, const sqz_layout *layout, const void *s
     for (uint32_t p = 0; p < tile->places; p++)
         for (uint32_t o = 0; o < outputs; o++) {
             const int32_t level = (int32_t)sqz_requantise(op, f + o, whole[p * width + o]);
+            uint8_t *to = out + (p * y->step + o) * y->bytes;
             if (y->scale.wide)
-                memcpy(out + 4 * (p * y->step + o), &level, sizeof level);
-            else
-                out[p * y->step + o] = (uint8_t)level;
+                memcpy(to, &level, sizeof level);
+            else {
+                *to = (uint8_t)(level < SQZ_HIGHEST ? level : SQZ_HIGHEST);
+                if (y->scale.deep) to[op->out] = (uint8_t)(level - *to);
+            }
         }
 }
 

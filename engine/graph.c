@@ -16,6 +16,7 @@
 #define MOST_EXPONENT 255
 #define MOST_STORED_EXPONENT 4096u
 #define WIDE 256u /* in place of a zero */
+#define DEEP 257u
 
 /* A product that stops growing at 2^48, far above every limit: thousands of them can be added. */
 static uint64_t times(uint64_t a, uint64_t b)
@@ -259,15 +260,22 @@ int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
 
 static sqz_scale take_scale(sqz_cursor *c)
 {
-    const uint32_t folded = sqz_take_varint(c, 2 * MOST_STORED_EXPONENT), zero = sqz_take_varint(c, WIDE);
-    sqz_scale scale = {(int32_t)(folded / 2), (int32_t)(zero % WIDE), zero == WIDE};
+    const uint32_t folded = sqz_take_varint(c, 2 * MOST_STORED_EXPONENT), zero = sqz_take_varint(c, DEEP);
+    sqz_scale scale = {(int32_t)(folded / 2), (int32_t)(zero < WIDE ? zero : 0), zero == WIDE, zero == DEEP};
     if (folded % 2 > 0) scale.exponent = -scale.exponent - 1;
     return scale;
 }
 
 static int same_scale(const sqz_scale *a, const sqz_scale *b)
 {
-    return a->exponent == b->exponent && a->zero == b->zero && a->wide == b->wide;
+    return a->exponent == b->exponent && a->zero == b->zero && a->wide == b->wide && a->deep == b->deep;
+}
+
+/* Whether an operation may read a deep value and give one, or gives what it reads. */
+static int goes_deep(const sqz_op *op)
+{
+    return (sqz_is_layer(op) && op->groups == 1) || op->kind == SQZ_RELU || op->kind == SQZ_MAX_POOL ||
+           op->kind == SQZ_MAX_POOL_CEIL || op->kind == SQZ_FLATTEN;
 }
 
 static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_scale *result)
@@ -277,6 +285,7 @@ static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_sc
         const sqz_scale *x = &network->values[network->inputs[op->from + i]].scale;
         const int32_t drop = result->exponent - x->exponent;
         if (x->wide && op->kind != SQZ_FLATTEN) return 0;
+        if ((x->deep || result->deep) && !goes_deep(op)) return 0;
         if (op->kind == SQZ_ADD && (result->wide || drop < SQZ_LEAST_DROP || drop > SQZ_MOST_DROP)) return 0;
         if (op->kind == SQZ_CONCAT && !same_scale(x, result)) return 0;
     }
@@ -301,7 +310,8 @@ int sqz_graph_scales(sqz_cursor *c, sqz_network *network)
         if (op != NULL && !scales_fit(network, op, scale)) return SQZ_BAD_GRAPH;
     }
     const sqz_scale *image = &network->values[0].scale;
-    if (image->wide || image->exponent < -MOST_EXPONENT || image->exponent > MOST_EXPONENT)
+    for (uint32_t v = 0; v <= network->count; v++) network->values[v].channels <<= network->values[v].scale.deep;
+    if (image->wide || image->deep || network->values[network->count].scale.deep || image->exponent < -MOST_EXPONENT || image->exponent > MOST_EXPONENT)
         sqz_fail(c, SQZ_BAD_GRAPH);
     return c->status;
 }

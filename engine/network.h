@@ -1,7 +1,10 @@
 /* A network as the engine holds it: operations on values, where each value lies, how each operation is computed.
  *
  * Every value is in the order (height, width, channels): bytes in an integer network, or 32 bits where a value is wide;
- * else floats. A value may live inside another: what is joined is written where the joined value stands. */
+ * else floats. A value may live inside another: what is joined is written where the joined value stands.
+ *
+ * A deep value, 0 to 510, has twice its channels: first the lower halves, min(x, 255), then the upper ones,
+ * max(x - 255, 0). A layer writes both, and one that reads them has its weights twice. Nothing else has to know. */
 #ifndef SQZ_NETWORK_H
 #define SQZ_NETWORK_H
 
@@ -27,6 +30,7 @@ enum {
 
 enum {
     SQZ_WIDEST = (1 << 24) - 1, /* where wide values are cut off */
+    SQZ_HIGHEST = 255,          /* where others are */
     SQZ_FINER = 64,             /* eighths by which a wide mean is finer than what it is the mean of */
     SQZ_ALIGNMENT = 64
 };
@@ -34,11 +38,11 @@ enum {
 typedef struct {
     int32_t exponent; /* in eighths of an octave */
     int32_t zero;
-    int wide;
+    int wide, deep;
 } sqz_scale;
 
 typedef struct {
-    uint32_t channels, height, width; /* of a flat value: its length, 1, 1 */
+    uint32_t channels, height, width; /* as it is stored; of a flat value: its length, 1, 1 */
     int flat;
     sqz_scale scale;
     uint32_t home, channel; /* the value in whose memory it lives, perhaps its own, and the channel where it begins */

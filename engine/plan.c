@@ -29,7 +29,7 @@ static int64_t cap_level(float cap, int32_t exponent)
 static void bounds(sqz_op *op, const sqz_scale *scale)
 {
     op->low = scale->wide ? -SQZ_WIDEST : 0;
-    op->high = scale->wide ? SQZ_WIDEST : 255;
+    op->high = scale->wide ? SQZ_WIDEST : SQZ_HIGHEST << scale->deep;
     if (op->kind == SQZ_RELU || op->kind == SQZ_CAPPED) op->low = scale->zero;
     if (op->kind == SQZ_CAPPED) op->high = (int32_t)sqz_clip(cap_level(op->cap, scale->exponent) + scale->zero, 0, 255);
 }
@@ -57,7 +57,7 @@ static void share(sqz_network *network, int join)
         switch (op->kind) {
         case SQZ_RELU:
         case SQZ_CAPPED:
-            if (!network->floats && op->low == 0 && op->high == 255)
+            if (!network->floats && op->low == 0 && op->high >= SQZ_HIGHEST)
                 op->skip = move_in(network, x, y, 0);
             else if (x > 0 && sqz_is_layer(network->ops + x - 1) && source->reads == 1)
                 if ((op->skip = move_in(network, x, y, 0)) != 0) {
@@ -138,7 +138,7 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     const int one = op->kernel[0] == 1 && op->kernel[1] == 1 && op->stride[0] == 1 && op->stride[1] == 1;
     sqz_layout layout;
     layout.inputs = x->channels / op->groups;
-    layout.outputs = y->channels / op->groups;
+    layout.outputs = op->out / op->groups;
     layout.vectors = (layout.outputs + k->lanes - 1) / k->lanes;
     layout.blocks = (layout.vectors + SQZ_VECTORS - 1) / SQZ_VECTORS;
     layout.run = ((size_t)op->kernel[1] * layout.inputs + k->depth - 1) / k->depth;
@@ -188,7 +188,8 @@ static size_t take(size_t *used, size_t bytes)
 
 sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
 {
-    const uint32_t inputs = sqz_source(network, op)->channels / op->groups;
+    const sqz_value *x = sqz_source(network, op);
+    const uint32_t inputs = (x->channels >> x->scale.deep) / op->groups;
     const sqz_shape whole = {op->out, inputs, op->kernel[0], op->kernel[1]};
     const sqz_shape flat = {op->out, inputs * op->kernel[0] * op->kernel[1], 1, 1};
     return (uint64_t)op->kernel[0] * op->kernel[1] <= SQZ_LARGEST_KERNEL ? whole : flat;
@@ -197,7 +198,7 @@ sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
 /* Where the weights of a layer will lie, and what reading them takes. */
 static void place_weights(sqz_network *network, sqz_op *op)
 {
-    const sqz_value *x = sqz_source(network, op);
+    const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
     const size_t inputs = x->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
     const size_t count = op->out * inputs * area;
     size_t *used = &network->weights_bytes, padded = op->out, bytes = network->floats ? count * sizeof(float) : count;
@@ -212,7 +213,7 @@ static void place_weights(sqz_network *network, sqz_op *op)
     op->factors = take(used, op->out * sizeof(sqz_factor));
     op->starts = take(used, padded * sizeof(int32_t));
     op->multipliers = take(used, padded * sizeof(int32_t));
-    op->offsets = take(used, padded * sizeof(int64_t));
+    op->offsets = take(used, (padded << y->scale.deep) * sizeof(int64_t));
     const sqz_shape shape = sqz_weight_shape(network, op);
     const sqz_shape list = {op->out, 1, 1, 1};
     size_t most = network->floats ? sqz_tensor_memory(shape) : sqz_levels_memory(shape);

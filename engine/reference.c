@@ -132,7 +132,7 @@ void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values
                 switch (op->kind) {
                 case SQZ_CONVOLUTION:
                 case SQZ_LINEAR:
-                    n = convolve(network, op, in, y, x, c) - zero;
+                    n = convolve(network, op, in, y, x, c % op->out) - zero - (c < op->out ? 0 : SQZ_HIGHEST);
                     break;
                 case SQZ_RELU:
                 case SQZ_CAPPED:

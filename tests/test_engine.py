@@ -50,9 +50,9 @@ class Builder:
         self.scales.append(scale or self.scales[op.inputs[0]])
         return len(self.ops)
 
-    def scale(self, zero: int | None = None, wide: bool = False) -> Scale:
+    def scale(self, zero: int | None = None, wide: bool = False, deep: bool = False) -> Scale:
         chosen = int(self.random.integers(256)) if zero is None else zero
-        return Scale(int(self.random.integers(-40, 40)), 0 if wide else chosen, wide)
+        return Scale(int(self.random.integers(-40, 40)), 0 if wide or deep else chosen, wide, deep)
 
     def layer(self, op: Conv | Linear, target: Scale | None = None, drops: int | None = None) -> int:
         value = op.inputs[0]
@@ -147,6 +147,22 @@ def far() -> Model:
     return b.finish(b.layer(Conv((x,), "e", 3, (3, 3), padding=(1, 1)), b.scale(wide=True), drops=MIN_DROP))
 
 
+def deep() -> Model:
+    """Deep values behind convolutions and linear layers, through pools, ReLUs and a flat value, read by several."""
+    b = Builder(7, side=11)
+    x = b.layer(Conv((0,), "a", 24, (3, 3), (2, 2), (1, 1)), b.scale(deep=True))
+    y = b.put(ReLU((b.put(MaxPool((x,), (3, 3), (1, 1), (1, 1))),)))
+    read = [b.put(ReLU((b.layer(Conv((i,), f"b{i}", 19, (1, 1)), Scale(3, 8)),))) for i in (x, y)]
+    z = b.layer(Conv((b.put(Concat(tuple(read))),), "c", 70, (3, 2), padding=(1, 1)), b.scale(deep=True))
+    z = b.put(MaxPool((z,), (2, 2), (2, 2), ceil=True))
+    z = b.layer(Conv((b.put(ReLU((z,))),), "d", 3, (3, 3), padding=(1, 1)), b.scale(deep=True))  # few: no vectors
+    flat = b.put(Flatten((z,)))
+    x = b.layer(Linear((flat,), "e", 33), b.scale(deep=True), drops=MIN_DROP)  # shifts that vectors do not have
+    x = b.layer(Linear((b.put(ReLU((x,))),), "f", 40), b.scale(deep=True))
+    b.weights["f"] = replace(b.weights["f"], bias=b.weights["f"].bias + np.float32(255 * 16))
+    return b.finish(b.layer(Linear((x,), "g", 9), b.scale(wide=True)))
+
+
 def loud() -> Model:
     """Activations of 0 and 255, levels of -127 and 127, many of one sign: products and their sums at their largest."""
     b = Builder(6, side=5)
@@ -166,6 +182,7 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "mobile": mobile,
     "shared": shared,
     "far": far,
+    "deep": deep,
     "loud": loud,
 }
 
@@ -195,11 +212,14 @@ def layers(draw: st.DrawFn) -> Model:
     inside, out = groups * number(1, 9), groups * draw(st.sampled_from([1, 7, 8, 16, 19, 33, 70, 129]))
     if draw(st.booleans()) and groups > 1:
         groups = out = inside
-    x = b.layer(Conv((0,), "first", inside, (1, 1)))
+    x = b.layer(Conv((0,), "first", inside, (1, 1)), b.scale(deep=groups == 1 and draw(st.booleans())))
     padding = number(0, 3), number(0, 3)
     kernel = tuple(number(1, min(5, b.preparation.crop + 2 * p)) for p in padding)
     op = Conv((x,), "second", out, kernel, (number(1, 3), number(1, 3)), padding, groups)
     x = b.layer(op, b.scale(wide=draw(st.sampled_from([False, False, True]))))
+    if groups == 1 and draw(st.booleans()):
+        b.scales[x] = replace(b.scales[x], zero=0, wide=False, deep=True)
+        x = b.layer(Conv((b.put(ReLU((x,))),), "third", 9, (1, 1)))
     return b.finish(b.put(ReLU((x,), cap=draw(st.sampled_from([0.0, 1.0])))) if not b.scales[x].wide else x)
 
 
@@ -220,17 +240,19 @@ def network(seed: int) -> Model:
     b = Builder(seed, chance.randint(3, 9))
     for i in range(chance.randint(3, 12)):
         shapes = b.shapes
+        kind = chance.randrange(8)
         values = [v for v, shape in enumerate(shapes) if len(shape) == 3 and not b.scales[v].wide]
+        values = [v for v in values if kind in (0, 1, 4) or not b.scales[v].deep]
         x = chance.choice(values)
         _, h, w = shapes[x]
         same = [v for v in values if shapes[v][1:] == shapes[x][1:]]
-        match chance.randrange(8):
+        match kind:
             case 0 | 1:
                 k = chance.randint(1, min(3, h, w))
                 op = Conv(
                     (x,), f"layer{i}", chance.choice([4, 8, 20]), (k, k), (chance.randint(1, 2),) * 2, (k // 2,) * 2
                 )
-                b.layer(op, b.scale(chance.choice([0, None])))
+                b.layer(op, b.scale(chance.choice([0, None]), deep=chance.random() < 0.3))
             case 2:
                 b.put(ReLU((x,), cap=chance.choice([0.0, 0.3, 7.0])))
             case 3:
@@ -251,7 +273,7 @@ def network(seed: int) -> Model:
                 wide = chance.random() < 0.5
                 scale = b.scales[x]
                 b.put(GlobalAvgPool((x,)), Scale(scale.exponent - 64, wide=True) if wide else scale)
-    return b.finish(chance.choice([v for v, shape in enumerate(b.shapes) if len(shape) == 3]))
+    return b.finish(chance.choice([v for v, s in enumerate(b.shapes) if len(s) == 3 and not b.scales[v].deep]))
 
 
 @needs_engine

@@ -29,18 +29,39 @@ FINER = 64
 """Eighths (8 bits) by which a mean over all positions is finer than what it is the mean of."""
 
 
+WIDEST = (1 << 24) - 1
+"""Where wide values are cut off: float32 holds every whole number up to it."""
+
+
 @dataclass(frozen=True)
 class Scale:
-    """How integers stand for real numbers. `wide` values are 32 bits and not cut off; all others are 0 to 255."""
+    """How integers stand for real numbers: from 0 to 255 less the zero, or to 510 in a `deep` value, whose zero is 0
+    and which a device may hold as two of 8 bits. `wide` values, the logits, have 25 bits and a sign."""
 
     exponent: int
     zero: int = 0
     wide: bool = False
+    deep: bool = False
 
     @property
     def step(self) -> float:
         """The real number that one more means."""
         return step(self.exponent)
+
+    @property
+    def low(self) -> int:
+        """Where integers are cut off below, the zero taken away."""
+        return -WIDEST if self.wide else -self.zero
+
+    @property
+    def high(self) -> int:
+        """Where they are cut off above."""
+        return WIDEST if self.wide else (510 if self.deep else 255) - self.zero
+
+    @property
+    def span(self) -> int:
+        """How far apart the two are."""
+        return self.high - self.low
 
 
 def step(exponent: int) -> float:

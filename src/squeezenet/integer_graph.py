@@ -13,6 +13,16 @@ from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvg
 MAX_EXPONENT = 255
 
 
+def takes_depth(op: Op) -> bool:
+    """Whether an operation may read a deep value, and give one."""
+    return isinstance(op, Linear) or (isinstance(op, Conv) and op.groups == 1)
+
+
+def keeps_depth(op: Op) -> bool:
+    """Whether what an operation gives may be deep as what it reads is."""
+    return isinstance(op, MaxPool | Flatten) or (isinstance(op, ReLU) and not op.cap)
+
+
 def check_operations(graph: Graph) -> None:
     """Raise `BadGraph` for an operation that integer networks do not have."""
     if any(isinstance(op, LRN) for op in graph.ops):
@@ -25,10 +35,11 @@ def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
     if len(scales) != len(graph.ops) + 1:
         raise BadGraph(f"{len(scales)} scales for {len(graph.ops) + 1} values")
     for number, scale in enumerate(scales):
-        if not (0 <= scale.zero <= 255 and abs(scale.exponent) <= MAX_EXPONENT) or (scale.wide and scale.zero):
+        special = scale.wide + scale.deep
+        if not (0 <= scale.zero <= 255 and abs(scale.exponent) <= MAX_EXPONENT) or (special and scale.zero) or special > 1:
             raise BadGraph(f"value {number} has no possible scale")
-    if scales[0].wide:
-        raise BadGraph("an image has 8 bits")
+    if scales[0].wide or scales[0].deep or scales[-1].deep:
+        raise BadGraph("an image has 8 bits, and so have logits that are not wide")
     for index, op in enumerate(graph.ops):
         _check(op, [scales[i] for i in op.inputs], scales[index + 1])
 
@@ -36,7 +47,11 @@ def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
 def _check(op: Op, sources: list[Scale], target: Scale) -> None:
     source, what = sources[0], type(op).__name__
     if not isinstance(op, Flatten) and any(scale.wide for scale in sources):
-        raise BadGraph(f"{what} reads a value of more than 8 bits; only the logits may have them")
+        raise BadGraph(f"{what} reads a wide value; only the logits may be one")
+    if any(scale.deep for scale in sources) and not keeps_depth(op) and not takes_depth(op):
+        raise BadGraph(f"{what} cannot read a deep value")
+    if target.deep and not keeps_depth(op) and not takes_depth(op):
+        raise BadGraph(f"{what} cannot give a deep value")
     match op:
         case Conv() | Linear():
             fits = True

@@ -17,10 +17,6 @@ from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool,
 from squeezenet.model import FloatArray, Grid, Model
 from squeezenet.runtime.reference import Real, Runner, convolve, offsets
 
-WIDEST = (1 << 24) - 1
-"""Where wide values are cut off: float32 holds every whole number up to it."""
-
-
 class IntegerRunner(Runner):
     """An integer network with its weights laid out for running; safe to use from several threads."""
 
@@ -42,7 +38,7 @@ class IntegerRunner(Runner):
     def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
         held = model.weights[op.name]
         assert isinstance(held.weight, Grid)
-        most = 255 * int(np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))
+        most = self._scales[op.inputs[0]].span * int(np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))
         levels = held.weight.levels.astype(np.float32 if most < 1 << 24 else np.float64)
         shape = (op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else levels.shape
         return levels.reshape(shape), held.bias
@@ -51,7 +47,7 @@ class IntegerRunner(Runner):
         """A prepared image on the scale of the first value; all in float32, to nearest, halves to even."""
         scale = self._scales[0]
         q = np.rint(image * np.float32(step(-scale.exponent)))
-        clipped: FloatArray = np.clip(q, -scale.zero, 255 - scale.zero)
+        clipped: FloatArray = np.clip(q, scale.low, scale.high)
         return clipped
 
     def _apply(self, op: Op, index: int, operands: list[FloatArray], shape: Shape) -> FloatArray:
@@ -103,7 +99,7 @@ def cap_level(cap: float, scale: Scale) -> int:
 
 
 def _clip(y: Integers, scale: Scale) -> FloatArray:
-    return _whole(np.clip(y, -WIDEST, WIDEST) if scale.wide else np.clip(y, -scale.zero, 255 - scale.zero))
+    return _whole(np.clip(y, scale.low, scale.high))
 
 
 def _integers(values: Real) -> Integers:

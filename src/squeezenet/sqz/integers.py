@@ -20,7 +20,7 @@ from squeezenet.model import MAX_BIAS, MAX_LEVEL, Grid, Weights
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import put_levels, take_levels
 
-WIDE = 256  # in place of a zero, which is a byte
+WIDE, DEEP = 256, 257  # in place of a zero, which is a byte
 MAX_EXPONENT = 1 << 12  # what is stored; the model itself allows less
 
 
@@ -73,10 +73,10 @@ def take_layer(cursor: Cursor, shape: Shape) -> Weights:
 def _put_scale(out: bytearray, scale: Scale) -> None:
     """An exponent, folded so that small ones of both signs are short, and a zero."""
     put_varint(out, 2 * scale.exponent if scale.exponent >= 0 else -2 * scale.exponent - 1)
-    put_varint(out, WIDE if scale.wide else scale.zero)
+    put_varint(out, WIDE if scale.wide else DEEP if scale.deep else scale.zero)
 
 
 def _take_scale(cursor: Cursor) -> Scale:
-    folded, zero = cursor.varint(2 * MAX_EXPONENT), cursor.varint(WIDE)
+    folded, zero = cursor.varint(2 * MAX_EXPONENT), cursor.varint(DEEP)
     exponent = folded // 2 if folded % 2 == 0 else -(folded // 2) - 1
-    return Scale(exponent, 0, wide=True) if zero == WIDE else Scale(exponent, zero)
+    return Scale(exponent, zero if zero < WIDE else 0, zero == WIDE, zero == DEEP)

@@ -28,8 +28,7 @@ def feature_loss(
     for op, scale in zip(student.graph.ops, student.scales[1:], strict=True):
         if isinstance(op, Layer):
             wanted = given[op.name].float()
-            if not scale.wide:
-                wanted = wanted.clamp(-scale.zero * scale.step, (255 - scale.zero) * scale.step)
+            wanted = wanted.clamp(scale.low * scale.step, scale.high * scale.step)
             error = mine[op.name].float() * scale.step - wanted
             losses.append(importance[op.name] / 2 * error.square().sum(1).mean())
     return torch.stack(losses).mean()

@@ -174,7 +174,7 @@ class IntegerNetwork(Network):
     def enter(self, x: Tensor) -> Tensor:
         """Prepared images in whole steps."""
         scale = self._scale(0)
-        return (x * step(-scale.exponent)).round().clamp(-scale.zero, 255 - scale.zero).to(self.dtype)
+        return (x * step(-scale.exponent)).round().clamp(scale.low, scale.high).to(self.dtype)
 
     def factor(self, op: Conv | Linear) -> Tensor:
         """Steps of the output that one more in a sum means: (out,)."""
@@ -204,7 +204,6 @@ class IntegerNetwork(Network):
     def apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
         index = self._index[id(op)]
         x, source, target = operands[0], self._scale(op.inputs[0]), self._scale(index + 1)
-        low, high = -target.zero, 255 - target.zero
         match op:
             case Conv() | Linear():
                 factor, bias = self.factor(op), self.bias_steps(op)
@@ -214,8 +213,9 @@ class IntegerNetwork(Network):
                     return sums.float() * factor.view(shape) + bias.view(shape)
                 # Nothing is added here: the sum takes the bias' gradient, which is cheaper there than by itself.
                 sums = self.sums(op, x, (bias - bias.detach()) / factor)
-                result: Tensor = _Requantise.apply(sums, factor, bias.detach(), low, high, self._growth_of(index + 1))
-                return result
+                growth = self._growth_of(index + 1)
+                result: Tensor = _Requantise.apply(sums, factor, bias.detach(), target.low, target.high, growth)
+                return result if target.deep else result.to(self.dtype)
             case ReLU():
                 x = x if source.zero == 0 else F.relu(x)
                 return x.clamp(max=cap_level(op.cap, target)) if op.cap else x
@@ -228,7 +228,7 @@ class IntegerNetwork(Network):
                 other = self._scale(op.inputs[1])
                 total = x.float() * step(source.exponent - target.exponent)
                 total = total + operands[1].float() * step(other.exponent - target.exponent)
-                whole: Tensor = _Whole.apply(total, low, high, self._growth_of(index + 1))
+                whole: Tensor = _Whole.apply(total, target.low, target.high, self._growth_of(index + 1))
                 return whole.to(x.dtype)
             case MaxPool() | Concat() | Flatten():
                 return super().apply_op(op, operands)
@@ -236,6 +236,8 @@ class IntegerNetwork(Network):
 
     def sums(self, op: Conv | Linear, x: Tensor, offset: Tensor | None = None) -> Tensor:
         """What a layer adds up, before it is brought to the scale of its output; `offset` (out,) is added to it."""
+        if self._scale(self._index[id(op)] + 1).deep:
+            x = x.float()  # which bfloat16 has too few bits for
         weight = self.weight(op.name)().to(x.dtype)
         offset = None if offset is None else offset.to(x.dtype)
         if isinstance(op, Linear):
