@@ -53,9 +53,11 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """Of one layer. `importance`: nats an image that a squared error of 1 in an output's sums costs, twice."""
+    """Of one layer. `importance`: nats an image that a squared error of 1 in an output's sums costs, twice. `slope`: those
+    that errors of variance 1, each by itself, in all it gives cost, twice."""
 
     importance: float
+    slope: float
     blocks: tuple[tuple[Block, ...], ...]  # by group of the layer
 
     @property
@@ -126,6 +128,7 @@ class _Totals:
         self._op = op
         self._groups = op.groups if isinstance(op, Conv) else 1
         self._squares = torch.zeros((), dtype=torch.double)
+        self._slopes = 0.0
         self._products: list[Tensor] = []  # by block: (groups, inputs, inputs)
         self._sums = torch.zeros(())  # (groups, inputs)
         self._count = 0
@@ -137,6 +140,7 @@ class _Totals:
         each = gradient.reshape(len(x), self._groups, -1, read.shape[3])
         weights = each @ read.mT - each.sum(3, keepdim=True) * read.mean((0, 3)).unsqueeze(1)
         self._squares += weights.square().sum().double()
+        self._slopes += float(gradient.square().sum())
         thin = read[..., :: max(1, read.shape[3] // POSITIONS)].permute(1, 2, 0, 3).flatten(2)
         products = [(part @ part.mT).double() for part in (thin[:, block] for block in blocks_of(thin.shape[1]))]
         self._products = [a + b for a, b in zip(self._products, products, strict=True)] if self._count else products
@@ -154,7 +158,7 @@ class _Totals:
         variance = sum(np.trace(block) for each in covariances for block in each)
         importance = float(self._squares) / images / max(variance * self._op.out / self._groups, 1e-30)
         found, damped = (
-            Curvature(importance, tuple(tuple(_block(c, share) for c in each) for each in covariances))
+            Curvature(importance, self._slopes / images, tuple(tuple(_block(c, share) for c in each) for each in covariances))
             for share in (REAL, damping)
         )
         # Damping shall blur what makes up for what, not how much a layer matters.

@@ -18,6 +18,7 @@ from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Teaching
 from squeezenet.compression.squeeze.compensation import compensate
 from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Curvature, curvature_of
+from squeezenet.compression.squeeze.depth import deepened
 from squeezenet.compression.squeeze.learning import Learning, Progress, learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.ranges import calibrate
@@ -73,8 +74,9 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
     else:
         images, damping, growth = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL, GROWTH
     first = images[:CALIBRATION_IMAGES]
-    scales = calibrate(network, first, made_up=pixels is None)
-    return Prepared(network, first, scales, curvature_of(network, images, damping, seed), growth)
+    curvature = curvature_of(network, images, damping, seed)
+    scales = deepened(model.graph, calibrate(network, first, made_up=pixels is None), curvature)
+    return Prepared(network, first, scales, curvature, growth)
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
