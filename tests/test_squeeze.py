@@ -49,7 +49,8 @@ def by_the_book(model: Model, image: np.ndarray) -> list[float]:
     values = [np.array(x0, object)]
 
     def clip(n: int, scale: Scale) -> int:
-        low, high = (-(2**24) + 1, 2**24 - 1) if scale.wide else (-scale.zero, (510 if scale.deep else 255) - scale.zero)
+        low, high = -scale.zero, (510 if scale.deep else 255) - scale.zero
+        low, high = (-(2**24) + 1, 2**24 - 1) if scale.wide else (low, high)
         return min(max(n, low), high)
 
     def window(x: np.ndarray, op: Conv | MaxPool | AvgPool, i: int, j: int) -> list[tuple[int, int, int, int]]:

@@ -33,6 +33,7 @@ from squeezenet.model import Model, Plain, Shared, Tensor, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
+from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.sqz import file, floats, graphs, positions, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import put_levels
@@ -324,6 +325,19 @@ def test_golden_file_with_levels() -> None:
     assert facts == expected
     assert_same(found, make.levels_model())
     assert sqz.encode(found) == data
+
+
+def test_golden_file_of_integers() -> None:
+    """Every bit of the logits, on every path."""
+    data = (GOLDEN / "integers_v1.sqz").read_bytes()
+    found = sqz.decode(data)
+    expected = json.loads((GOLDEN / "integers_v1.json").read_text())
+    assert json.loads(json.dumps(make.facts(found))) == expected
+    assert_same(found, make.integer_model())
+    assert found.scales == make.integer_model().scales
+    assert sqz.encode(found) == data
+    for path in PATHS:
+        assert EngineRunner(found, 1, path, data)(make.image())[0].tolist() == expected["logits"]
 
 
 def test_the_golden_files_hold_every_operation_and_coding(monkeypatch: pytest.MonkeyPatch) -> None:

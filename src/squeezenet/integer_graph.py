@@ -35,8 +35,8 @@ def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
     if len(scales) != len(graph.ops) + 1:
         raise BadGraph(f"{len(scales)} scales for {len(graph.ops) + 1} values")
     for number, scale in enumerate(scales):
-        special = scale.wide + scale.deep
-        if not (0 <= scale.zero <= 255 and abs(scale.exponent) <= MAX_EXPONENT) or (special and scale.zero) or special > 1:
+        highest_zero = 0 if scale.wide or scale.deep else 255
+        if not (0 <= scale.zero <= highest_zero and abs(scale.exponent) <= MAX_EXPONENT) or (scale.wide and scale.deep):
             raise BadGraph(f"value {number} has no possible scale")
     if scales[0].wide or scales[0].deep or scales[-1].deep:
         raise BadGraph("an image has 8 bits, and so have logits that are not wide")

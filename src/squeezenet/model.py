@@ -174,7 +174,8 @@ class Model:
                 raise ModelError(f"{op.name}: the scales of input, weight and output are too far apart")
             if not np.array_equal(held.bias, np.rint(held.bias)) or np.abs(held.bias).max() >= MAX_BIAS:
                 raise ModelError(f"{op.name}: the biases of an integer network are whole numbers below 2 ** 22")
-            if self.scales[op.inputs[0]].span * np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max() >= 1 << 31:
+            most = np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max()
+            if self.scales[op.inputs[0]].span * most >= 1 << 31:
                 raise ModelError(f"{op.name}: a sum could need more than 32 bits")
 
     def dequantised(self) -> "Model":

@@ -3,8 +3,9 @@
     python tests/golden/make.py
 
 tiny_v1.sqz holds every operation and every coding there was at first; levels_v1.sqz the codings that came later: level
-streams, and both forms for lists of floats. The .json beside each says what any reader must get from it. All numbers
-come from integer arithmetic, so they are the same on every machine. A file that exists is left alone.
+streams, and both forms for lists of floats; integers_v1.sqz is an integer network, with deep and wide values. The
+.json beside each says what any reader must get from it. All numbers come from integer arithmetic, so they are the same
+on every machine. A file that exists is left alone.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from squeezenet import sqz
+from squeezenet.fixed_point import Scale
 from squeezenet.graph import (
     LRN,
     Add,
@@ -27,9 +29,9 @@ from squeezenet.graph import (
     MaxPool,
     ReLU,
 )
-from squeezenet.model import Model, Plain, Shared, Tensor, Weights
+from squeezenet.model import Grid, Model, Plain, Shared, Tensor, Weights
 from squeezenet.preparation import Preparation
-from squeezenet.runtime.reference import run
+from squeezenet.runtime.run import NUMPY, runner
 
 HERE = Path(__file__).parent
 GRAPH = Graph(
@@ -122,6 +124,40 @@ def levels_model() -> Model:
     return Model(graph, weights, preparation, (), {"name": "levels", "made by": "tests/golden/make.py"})
 
 
+def integer_model() -> Model:
+    """A Fire module with a bypass: scales of every kind, moved between and joined in every way there is."""
+    graph = Graph(
+        (3, 13, 13),
+        (
+            Conv((0,), "conv1", 12, (3, 3), (2, 2), (1, 1)),  # 1: (12, 7, 7), deep
+            ReLU((1,)),
+            MaxPool((2,), (3, 3), (2, 2)),  # 3: (12, 3, 3)
+            Conv((3,), "fire2/squeeze1x1", 6, (1, 1)),
+            ReLU((4,)),  # 5, deep
+            Conv((5,), "fire2/expand1x1", 8, (1, 1)),
+            Conv((5,), "fire2/expand3x3", 8, (3, 3), padding=(1, 1)),
+            Concat((6, 7)),  # 8: (16, 3, 3)
+            Conv((3,), "bypass", 16, (1, 1)),
+            Add((8, 9)),
+            ReLU((10,), 2.0),
+            AvgPool((11,), (2, 2), (1, 1)),
+            Conv((12,), "conv10", 10, (1, 1)),
+            GlobalAvgPool((13,)),
+            Flatten((14,)),
+        ),
+    )
+    weights = {}
+    for seed, (name, shape) in enumerate(graph.weight_shapes().items()):
+        levels = (numbers(prod(shape), seed) // 10).reshape(shape).astype(np.int16)
+        exponents = (numbers(shape[0], seed + 50) // 100 - 60).astype(np.int16)
+        weights[name] = Weights(Grid(levels, exponents), numbers(shape[0], seed + 70).astype(np.float32))
+    deep1, deep2, signed, summed = Scale(-64, deep=True), Scale(-72, deep=True), Scale(-44, 100), Scale(-36, 90)
+    scales = (Scale(-48, 128), *[deep1] * 3, *[deep2] * 2, *[signed] * 3, Scale(-34, 140), *[summed] * 3)
+    preparation = Preparation(16, 13, "stretch", "RGB", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
+    wide = Scale(-74, wide=True)
+    return Model(graph, weights, preparation, (), {"name": "integers"}, (*scales, Scale(-10, 130), wide, wide))
+
+
 def image() -> np.ndarray:
     """The prepared image whose logits are recorded."""
     return (numbers(prod(GRAPH.input_shape), 7) / 512).astype(np.float32).reshape(1, *GRAPH.input_shape)
@@ -136,8 +172,8 @@ def facts(found: Model) -> dict[str, object]:
         "operations": [str(op) for op in found.graph.ops],
         "weights": {name: held.weight.values().ravel().tolist() for name, held in found.weights.items()},
         "biases": {name: held.bias.tolist() for name, held in found.weights.items()},
-        "logits": run(found, image())[0].tolist(),
-    }
+        "logits": runner(found, path=NUMPY)(image())[0].tolist(),
+    } | ({"scales": [str(scale) for scale in found.scales]} if found.scales else {})
 
 
 def release(name: str, made: Model) -> None:
@@ -151,3 +187,4 @@ def release(name: str, made: Model) -> None:
 if __name__ == "__main__":
     release("tiny_v1", model())
     release("levels_v1", levels_model())
+    release("integers_v1", integer_model())

@@ -17,6 +17,7 @@ from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool,
 from squeezenet.model import FloatArray, Grid, Model
 from squeezenet.runtime.reference import Real, Runner, convolve, offsets
 
+
 class IntegerRunner(Runner):
     """An integer network with its weights laid out for running; safe to use from several threads."""
 
@@ -38,7 +39,8 @@ class IntegerRunner(Runner):
     def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
         held = model.weights[op.name]
         assert isinstance(held.weight, Grid)
-        most = self._scales[op.inputs[0]].span * int(np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))
+        most = int(np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))
+        most *= self._scales[op.inputs[0]].span
         levels = held.weight.levels.astype(np.float32 if most < 1 << 24 else np.float64)
         shape = (op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else levels.shape
         return levels.reshape(shape), held.bias

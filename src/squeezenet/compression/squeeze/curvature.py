@@ -53,8 +53,8 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """Of one layer. `importance`: nats an image that a squared error of 1 in an output's sums costs, twice. `slope`: those
-    that errors of variance 1, each by itself, in all it gives cost, twice."""
+    """Of one layer. `importance`: nats an image that a squared error of 1 in an output's sums costs, twice. `slope`:
+    those that errors of variance 1, each by itself, cost in all that it gives, twice."""
 
     importance: float
     slope: float
@@ -156,9 +156,10 @@ class _Totals:
             for group in range(self._groups)
         ]  # fmt: skip
         variance = sum(np.trace(block) for each in covariances for block in each)
+        slope = self._slopes / images
         importance = float(self._squares) / images / max(variance * self._op.out / self._groups, 1e-30)
         found, damped = (
-            Curvature(importance, self._slopes / images, tuple(tuple(_block(c, share) for c in each) for each in covariances))
+            Curvature(importance, slope, tuple(tuple(_block(c, share) for c in each) for each in covariances))
             for share in (REAL, damping)
         )
         # Damping shall blur what makes up for what, not how much a layer matters.
