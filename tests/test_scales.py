@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from squeezenet.compression.squeeze import ranges
 from squeezenet.compression.squeeze.ranges import SHARE, calibrate
 from squeezenet.compression.squeeze.synthetic import made_up
 from squeezenet.formats.state_dict import from_module
@@ -75,6 +76,18 @@ def test_of_made_up_images_the_first_layer_may_cut_off_some_and_later_ones_less(
     assert reach[first] <= float(largest[first].quantile(SHARE + 0.01)) * slack
     for value, share in ((first, SHARE), (third, SHARE + 0.02)):
         assert float(largest[value].quantile(share)) / slack <= reach[value] <= float(largest[value].max()) * slack
+
+
+def test_what_the_logits_are_means_of_may_go_beyond_made_up_images(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = made_up(16, COLOUR, seed=1)
+    further = calibrate(network, images, made_up=True)
+    monkeypatch.setattr(ranges, "EVIDENCE", 0)
+    usual = calibrate(network, images, made_up=True)
+    *_, last = reached(network, images)
+    gone = [a.exponent - b.exponent for a, b in zip(further, usual, strict=True)]
+    assert gone == [6 if value >= last else 0 for value in range(len(usual))]
 
 
 def test_scales_do_not_depend_on_the_order_of_memory(network: Network) -> None:
