@@ -140,7 +140,9 @@ def test_features_count_the_nats_that_their_errors_stand_for(model: Model, pixel
             scale = network.scales[index + 1]
             wanted = given[op.name].double().numpy()
             if not scale.wide:
-                wanted = np.clip(wanted, -scale.zero * scale.step, (255 - scale.zero) * scale.step)
+                wanted = np.clip(
+                    wanted, -scale.zero * scale.step, ((510 if scale.deep else 255) - scale.zero) * scale.step
+                )
             error = mine[op.name].double().numpy() * scale.step - wanted
             places = error.size / error.shape[1]
             total += importance[op.name] / 2 * (error**2).sum() / places
