@@ -44,6 +44,27 @@ def size():
         yield module
 
 
+def test_divergence_is_counted_as_it_is_defined():
+    random = np.random.default_rng(0)
+    exact = random.normal(0, 3, (50, 7)).astype(np.float32)
+    found = exact + random.normal(0, 1, exact.shape).astype(np.float32)
+    labels = random.integers(0, 7, 50)
+    with loaded("divergence") as module:
+        distance = module.distance(exact, found, labels)
+        same = module.distance(exact, exact, None)
+    nats, expected, lost, won = 0.0, 0.0, 0, 0
+    for wanted, given, label in zip(exact.astype(float), found.astype(float), labels, strict=True):
+        p, q = np.exp(wanted) / np.exp(wanted).sum(), np.exp(given) / np.exp(given).sum()
+        nats += sum(a * np.log(a / b) for a, b in zip(p, q, strict=True)) / 50
+        expected += 100 * (p.max() - p[np.argmax(q)]) / 50
+        lost += np.argmax(p) == label != np.argmax(q)
+        won += np.argmax(q) == label != np.argmax(p)
+    assert (distance.lost, distance.won) == (lost, won)
+    assert distance.nats == pytest.approx(nats, rel=1e-5)
+    assert distance.expected == pytest.approx(expected, rel=1e-5)
+    assert (same.nats, same.same, same.expected, same.lost) == (0.0, 100.0, 0.0, None)
+
+
 def test_two_hosts_send_their_gradients_once_and_headers(communication):
     assert communication.gradient_bytes(SQUEEZENET) == 4_993_696
     assert communication.gradient_bytes(ALEXNET, "bf16") == 121_930_448
