@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pixels = load_pixels(load_evaluation(source), model.preparation, options.limit)
 
         def logits(file: str, images: NDArray[np.uint8] = pixels.images) -> Logits:
-            run = runner(loaded := load_model(file), options.threads)
+            data = Path(file).read_bytes() if Path(file).suffix == ".sqz" else b""  # for the engine, which is faster
+            run = runner(loaded := load_model(file), options.threads, data=data)
             batches = range(0, len(images), BATCH)
             return np.concatenate([run(normalise(images[i : i + BATCH], loaded.preparation)) for i in batches])
 
