@@ -85,11 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return np.concatenate([run(normalise(images[i : i + BATCH], loaded.preparation)) for i in batches])
 
         exact = logits(options.model)
-        print(
-            f"\n{len(pixels):,} images of {Path(source).name}\n\n| file | nats | same | expected | lost | won |\n"
-            + "|-" * 6
-            + "|"
-        )
+        print(f"\n{len(pixels):,} images of {Path(source).name}\n")
+        print("| file | nats | same | expected | lost | won |\n|-|-|-|-|-|-|")
         for file in options.files:
             d = distance(exact, logits(file), pixels.labels)
             judged = " | | |" if d.lost is None else f" | {d.lost} | {d.won} |"

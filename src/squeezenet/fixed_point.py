@@ -36,7 +36,7 @@ WIDEST = (1 << 24) - 1
 @dataclass(frozen=True)
 class Scale:
     """How integers stand for real numbers: from 0 to 255 less the zero, or to 510 in a `deep` value, whose zero is 0
-    and which a device may hold as two of 8 bits. `wide` values, the logits, have 25 bits and a sign."""
+    and which a device may hold as two of 8 bits. `wide` values, the logits, have 24 bits and a sign."""
 
     exponent: int
     zero: int = 0

@@ -48,10 +48,8 @@ def _check(op: Op, sources: list[Scale], target: Scale) -> None:
     source, what = sources[0], type(op).__name__
     if not isinstance(op, Flatten) and any(scale.wide for scale in sources):
         raise BadGraph(f"{what} reads a wide value; only the logits may be one")
-    if any(scale.deep for scale in sources) and not keeps_depth(op) and not takes_depth(op):
-        raise BadGraph(f"{what} cannot read a deep value")
-    if target.deep and not keeps_depth(op) and not takes_depth(op):
-        raise BadGraph(f"{what} cannot give a deep value")
+    if any(scale.deep for scale in (*sources, target)) and not (keeps_depth(op) or takes_depth(op)):
+        raise BadGraph(f"{what} can neither read nor give a deep value")
     match op:
         case Conv() | Linear():
             fits = True

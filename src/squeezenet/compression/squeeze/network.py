@@ -3,8 +3,8 @@
     >>> network = IntegerNetwork(graph, scales, weights, biases)           # doctest: +SKIP
 
 Everything is counted in steps: activations are whole numbers up to 255, weights whole levels. Both are exact in
-bfloat16, so on hardware that multiplies it training is as fast as any. Gradients pass rounding
-unchanged (straight through: Bengio et al. 2013), and stop where a value is cut off.
+bfloat16, so on hardware that multiplies it training is as fast as any; deep values, up to 510, stay in
+float32. Gradients pass rounding unchanged (straight through: Bengio et al. 2013), and stop where a value is cut off.
 """
 
 from collections.abc import Mapping, Sequence
