@@ -1,14 +1,40 @@
-"""Writing files so that a power cut leaves the old file or the new one, never half of either.
+"""Reading files that can neither block nor grow without end, and writing them so that none is ever half written.
 
 >>> write_atomically(Path("metrics.json"), b"{}")             # doctest: +SKIP
 """
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+
+def open_regular(path: str | Path) -> IO[bytes]:
+    """Open the regular file `path` for reading, buffered.
+
+    Raises `OSError`, which names the path; also for a pipe, a socket or a device, which could block or never end.
+    """
+    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever. It changes nothing for a regular file.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(mode := os.fstat(handle).st_mode):
+        os.close(handle)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file; save its contents to a file first", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: str | Path, limit: int) -> bytes:
+    """The contents of the regular file `path`, of at most `limit` bytes. Raises `OSError`, which names the path."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"{size:,} bytes are over the limit of {limit:,}", str(path))
+        return file.read(limit + 1)[:limit]
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
