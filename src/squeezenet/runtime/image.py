@@ -32,15 +32,20 @@ MAX_PIXELS = 150_000_000
 """Pixels an image may have: 450 MB decoded, and below the size at which Pillow itself refuses."""
 
 FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo"),
+    "PNG": (".png", ".apng"),
     "WEBP": (".webp",),
     "BMP": (".bmp",),
+    "DIB": (".dib",),
     "GIF": (".gif",),
     "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
 }
 """What a camera, a browser or a data set produces. Formats that run other programs (EPS) are never tried."""
+
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+"""How the names of images end, in lower case; in folders, archives and shards only such files are images."""
 
 
 class Framing(NamedTuple):
