@@ -3,12 +3,14 @@
 import json
 import re
 import sys
+from argparse import ArgumentParser
 from importlib.resources import files
 
 import pytest
 
 import squeezenet
 from squeezenet import sqz, zoo
+from squeezenet.cli import compress
 from squeezenet.cli.main import main
 from squeezenet.zoo import PUBLISHED, SHIPPED
 
@@ -118,6 +120,38 @@ def test_what_ships_is_as_large_as_is_said(name):
     assert f"| {sqz.read(zoo.find(name)).parameters:,}" in card
 
 
+def test_imagenet_labels_an_image_where_no_model_is_named(tmp_path, capsys):
+    from PIL import Image
+
+    picture = tmp_path / "sky.png"
+    Image.linear_gradient("L").save(picture)
+    assert zoo.DEFAULT == "imagenet"
+    assert main(["classify", str(picture), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["model"] == "imagenet"
+    labels = sqz.read(zoo.find("imagenet")).labels
+    assert len(labels) == 1_000
+    assert [labels[p["index"]] for p in said["predictions"]] == [p["label"] for p in said["predictions"]]
+
+
+def test_the_terms_of_imagenet_lie_beside_it():
+    terms = files("squeezenet.zoo").joinpath("imagenet.LICENSE").read_text(encoding="utf-8")
+    assert "Redistributions in binary form must reproduce" in terms
+    credits = files("squeezenet.zoo").joinpath("imagenet.CREDITS").read_text(encoding="utf-8").splitlines()
+    assert "CC BY 2.0" in credits[1]
+    assert len(credits) > 600
+    assert SHIPPED["imagenet"].bytes <= 350_000
+
+
+def test_the_command_on_the_card_of_imagenet_is_one_that_runs():
+    (command,) = re.findall(r"`squeezenet (compress [^`]+)`", zoo.card("imagenet"))
+    parser = ArgumentParser()
+    compress.configure(parser)
+    asked = parser.parse_args(command.split()[1:])
+    assert asked.max_bytes == 350_000
+    assert asked.out == "imagenet.sqz"
+
+
 def test_digits_scores_what_its_card_says(capsys):
     assert main(["evaluate", "digits", "--data", "digits", "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
@@ -126,11 +160,18 @@ def test_digits_scores_what_its_card_says(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cifar10", "cifar10-small"])
-def test_cifar10_scores_what_its_card_says(name, shared, capsys):
-    assert main(["evaluate", name, "--data", str(shared / "data/cifar10-test.parquet"), "--json"]) == 0
+@pytest.mark.parametrize(
+    ("name", "data", "images"),
+    [
+        ("imagenet", "imagenet-sample.parquet", 1_000),
+        ("cifar10", "cifar10-test.parquet", 10_000),
+        ("cifar10-small", "cifar10-test.parquet", 10_000),
+    ],
+)
+def test_what_ships_scores_what_its_card_says(name, data, images, shared, capsys):
+    assert main(["evaluate", name, "--data", str(shared / "data" / data), "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
-    assert measured["images"] == 10_000
+    assert measured["images"] == images
     assert measured["top1"] == pytest.approx(SHIPPED[name].top1, abs=0.05)  # sums round otherwise elsewhere
     assert measured["bytes"] == SHIPPED[name].bytes
 

@@ -74,12 +74,15 @@ def _version(name: str) -> str | None:
 
 
 def _label_an_image() -> None:
-    """With the model that ships. Raises `MissingDependency` where there is neither the C engine nor NumPy."""
+    """With the smallest model that ships: where there is no C engine, reading a large one takes Python a minute.
+
+    Raises `MissingDependency` where there is neither the C engine nor NumPy.
+    """
     from PIL import Image
 
     from squeezenet.runtime import load
 
-    load(zoo.default_model()).classify(Image.new("RGB", (9, 9)))
+    load(zoo.HERE / "digits.sqz").classify(Image.new("RGB", (9, 9)))
 
 
 def _write_and_read() -> None:

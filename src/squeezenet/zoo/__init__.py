@@ -19,7 +19,10 @@ RUN = ("config.json", "model.safetensors")  # the first is there as soon as trai
 
 
 class Shipped(NamedTuple):
-    """A `.sqz` file inside the package, with claims that the tests hold it to."""
+    """A `.sqz` file inside the package, with claims that the tests hold it to.
+
+    Terms of other people lie beside it: `NAME.LICENSE`, and `NAME.CREDITS` of those whose photographs were used.
+    """
 
     name: str
     description: str
@@ -47,6 +50,7 @@ class Published(NamedTuple):
 
 
 SHIPPED: Mapping[str, Shipped] = {
+    "imagenet": Shipped("imagenet", "photographs of ImageNet's 1,000 classes: SqueezeNet v1.0", 349_574, 64.70),
     "cifar10": Shipped("cifar10", "photographs of ten things, 32 x 32", 98_291, 88.48),
     "cifar10-small": Shipped("cifar10-small", "the same ten in half the bytes, 40 x 40", 49_775, 82.12),
     "digits": Shipped("digits", "handwritten digits, 16 x 16 gray", 29_909, 99.44),
@@ -79,7 +83,7 @@ PUBLISHED: Mapping[str, Published] = {
     ),
 }
 
-DEFAULT = "cifar10"  # what `squeezenet classify` takes without --model
+DEFAULT = "imagenet"  # what `squeezenet classify` takes without --model
 
 
 def find(where: str | Path) -> Path:
