@@ -59,7 +59,7 @@ def refused(capsys):
         assert out == ""
         assert "Traceback" not in err
         lines = err.splitlines()
-        assert len(lines) == 1 or lines[0].startswith("usage:")
+        assert len(lines) == 1
         assert lines[-1].startswith("squeezenet")
         return code, lines[-1]
 
@@ -106,9 +106,7 @@ def test_the_command_itself(tiny):
 
 
 def test_version(capsys):
-    with pytest.raises(SystemExit) as exit:
-        main(["--version"])
-    assert exit.value.code == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("squeezenet ")
 
 
@@ -313,7 +311,6 @@ def test_cores_are_those_of_this_process_where_the_system_tells(monkeypatch):
 
 
 def test_wrong_words_are_wrong_usage(refused, tiny):
-    assert refused()[0] == 2
     assert refused("squash")[0] == 2
     assert refused("inspect")[0] == 2
     assert refused("inspect", tiny, "--sparkle")[0] == 2

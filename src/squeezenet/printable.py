@@ -2,7 +2,11 @@
 
 >>> printable("tabby\\x1b[2K\\n")
 'tabby\\\\x1b[2K\\\\n'
+>>> harmless({"labels": ["tabby\\x07"], "bytes": 3})
+{'labels': ['tabby\\\\x07'], 'bytes': 3}
 """
+
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -12,3 +16,14 @@ def printable(text: str) -> str:
     that are no Unicode (surrogates) are written as Python escapes, such as `\\x1b`.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def harmless(value: Any) -> Any:
+    """`value` with every string `printable`: in dictionaries (keys, too), lists and tuples, however deep."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {harmless(key): harmless(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [harmless(item) for item in value]
+    return value

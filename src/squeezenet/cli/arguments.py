@@ -1,29 +1,132 @@
-"""Arguments that several verbs take, described once."""
+"""Arguments that several verbs take, described once.
 
-from argparse import ArgumentParser, Namespace
+>>> size("300kB"), size("1.5MB"), size("64 KiB"), size("350,000")
+(300000, 1500000, 65536, 350000)
+"""
+
+import re
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squeezenet import zoo
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _ArgumentGroup
 
-def add_model(parser: ArgumentParser) -> None:
+LARGEST = 2**63 - 1
+"""The largest whole number that PyTorch and NumPy take as a seed or a size."""
+
+SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+AMOUNT = re.compile(r"(?P<whole>\d+|\d{1,3}(?:[,_]\d{3})+)(?:\.(?P<part>\d+))?(?P<scale>[kmg]?)")
+SIZE = re.compile(AMOUNT.pattern.replace("[kmg]?", " ?(?:[kmg]i?)?") + "b?")
+
+DATA = (
+    "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
+    "or owner/name on the Hugging Face hub"
+)
+"""What DATA may be."""
+
+
+def add_model(parser: "ArgumentParser | _ArgumentGroup") -> None:
     """MODEL and what is needed to build one from a name."""
     what = "a .sqz, .safetensors, .pth or .net file, the run folder of a training, or a name `squeezenet models` lists"
     parser.add_argument("model", metavar="MODEL", help=what)
     parser.add_argument(
         "--random-weights",
-        type=int,
+        type=seed,
         metavar="SEED",
         help="MODEL is the name of a network (see `squeezenet models`): take it with weights drawn from SEED",
     )
 
 
-def add_data(parser: ArgumentParser, required: bool = True) -> None:
+def add_data(parser: "ArgumentParser | _ArgumentGroup", required: bool = True) -> None:
     """DATA."""
-    what = "digits, a folder of class folders, Parquet files, WebDataset shards, or owner/name on the Hugging Face hub"
-    parser.add_argument("--data", required=required, metavar="DATA", help=what)
+    parser.add_argument("--data", required=required, metavar="DATA", help=DATA)
 
 
 def model_path(args: Namespace) -> Path:
     """Where MODEL lies, whose bytes are counted; no file for weights that are drawn. Raises `ModelError`."""
     return Path(args.model) if args.random_weights is not None else zoo.find(args.model)
+
+
+# What `type=` may be. Each raises `ArgumentTypeError`, which ends as one line and exit code 2. ---------------------
+
+
+def whole(text: str) -> int:
+    """A whole number, also below 0."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text}: must be a whole number") from None
+    if abs(value) > LARGEST:
+        raise ArgumentTypeError(f"{text}: must be at most {LARGEST:,}")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1 up."""
+    value = whole(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text}: must be at least 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 up."""
+    value = whole(text)
+    if value < 0:
+        raise ArgumentTypeError(f"{text}: must be at least 0")
+    return value
+
+
+seed = natural
+"""What generators of random numbers take."""
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text}: must be a number") from None
+    if not abs(value) < float("inf"):
+        raise ArgumentTypeError(f"{text}: must be a finite number")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = number(text)
+    if value <= 0:
+        raise ArgumentTypeError(f"{text}: must be more than 0")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A finite number from 0 up."""
+    value = number(text)
+    if value < 0:
+        raise ArgumentTypeError(f"{text}: must be at least 0")
+    return value
+
+
+def size(text: str) -> int:
+    """Bytes, from 1 up: `350000`, `350_000`, `350,000`, `350k`, `350kB`, `1.5MB` (10^6 bytes) or `64KiB` (2^16)."""
+    return _scaled(text, SIZE, "bytes, as in 350000, 350kB, 1.5MB or 64KiB")
+
+
+def amount(text: str) -> int:
+    """A whole number from 1 up, which may be written with a prefix: `50_000_000`, `50,000,000` or `50M`."""
+    return _scaled(text, AMOUNT, "a whole number, as in 50000000 or 50M")
+
+
+def _scaled(text: str, pattern: re.Pattern[str], kind: str) -> int:
+    match = pattern.fullmatch(text.strip().lower()) if len(text) < 100 else None
+    if match is None:
+        raise ArgumentTypeError(f"{text}: must be {kind}")
+    digits, part = re.sub("[,_]", "", match["whole"]), match["part"] or ""
+    value, rest = divmod(int(digits + part) * SCALES[match["scale"].strip()], 10 ** len(part))
+    if rest or not 1 <= value <= LARGEST:
+        raise ArgumentTypeError(f"{text}: must be {kind}, from 1 to {LARGEST:,}")
+    return value

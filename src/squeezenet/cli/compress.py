@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from squeezenet import sqz
-from squeezenet.cli.arguments import add_data, add_model
+from squeezenet.cli.arguments import add_data, add_model, size
 from squeezenet.compression.finetune import Tuning
 from squeezenet.compression.low_rank import RANK_WORDS
 from squeezenet.compression.pipeline import DENSITY_WORDS, Bits, Settings, compress
@@ -72,9 +72,9 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-bytes",
-        type=int,
-        metavar="N",
-        help="squeeze: the best network in a file of N bytes (default: a 12th of float32)",
+        type=size,
+        metavar="SIZE",
+        help="squeeze: the best network in a file of SIZE bytes, as in 350000 or 350kB (default: a 12th of float32)",
     )
     parser.add_argument(
         "--max-loss", type=float, metavar="P", help="squeeze: the smallest file that loses at most P points of top-1"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet.cli import train
+from squeezenet.cli.arguments import amount, size
 from squeezenet.cli.live import Live, work_of
 from squeezenet.cli.table import table
 from squeezenet.data import Data, default_preparation, load_data
@@ -74,10 +75,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--judge-by", type=int, metavar="N", help="judge by N images, evenly taken")
     parser.add_argument("--method", choices=METHODS, default="squeeze", help="how to squeeze (default: %(default)s)")
     parser.add_argument(
-        "--squeeze-bytes", type=int, metavar="N", help="into a file of N bytes (default: a 12th of float32)"
+        "--squeeze-bytes", type=size, metavar="SIZE", help="into a file of SIZE bytes (default: a 12th of float32)"
     )
-    for what_is, counted in (("bytes", "bytes of the file"), ("ram", "bytes of int8 activations"), ("macs", "MACs")):
-        parser.add_argument(f"--max-{what_is}", type=int, metavar="N", help=f"--search: at most N {counted}")
+    parser.add_argument("--max-bytes", type=size, metavar="SIZE", help="--search: at most SIZE bytes of the file")
+    parser.add_argument("--max-ram", type=size, metavar="SIZE", help="--search: at most SIZE bytes of int8 activations")
+    parser.add_argument("--max-macs", type=amount, metavar="N", help="--search: at most N MACs, as in 50M")
     parser.add_argument(
         "--max-ms", type=float, metavar="MS",
         help="--search: at most MS for an image on one thread of this machine, as far as its shape tells",
@@ -165,8 +167,6 @@ def _check(args: Namespace) -> None:
         raise UsageError(
             f"--{told[0].replace('_', '-')} is not for --repeat, which changes the seed alone; leave it out"
         )
-    if any(value is not None and value < 1 for name, value in budgets.items() if name != "max_ms"):
-        raise UsageError("--max-bytes, --max-ram and --max-macs must be at least 1")
     if args.max_ms is not None and not args.max_ms > 0:
         raise UsageError(f"--max-ms {args.max_ms:g}: must be more than 0")
     if args.max_bytes and args.method != "squeeze":

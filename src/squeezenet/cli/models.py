@@ -37,7 +37,7 @@ def run(args: Namespace) -> dict[str, Any]:
 def render(result: dict[str, Any]) -> str:
     """For people."""
     if "card" in result:
-        return str(result["card"]).rstrip()
+        return zoo.card(result["name"]).rstrip()  # our own lines, which those of a result are not
     shipped = [[m["name"], f"{m['bytes']:,}", f"{m['top1']:.2f}%", "  " + m["description"]] for m in result["shipped"]]
     published = [
         [

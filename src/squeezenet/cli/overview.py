@@ -1,0 +1,26 @@
+"""What `squeezenet` alone says: what it is, three examples, and the verbs by what they are for."""
+
+from collections.abc import Mapping
+
+from squeezenet.version import __version__
+
+EXAMPLES = """\
+squeezenet classify photo.jpg                               # its five likeliest labels
+squeezenet train --data photos/ --out run                   # learn your classes: photos/CLASS/*.jpg
+squeezenet compress run --data photos/ --out birds.sqz      # squeeze it into one small file
+"""
+
+GROUPS = {
+    "use a model": ("classify", "inspect", "models", "pull"),
+    "make a model": ("train", "evaluate", "compress", "convert", "data"),
+    "study networks": ("explore", "reproduce"),
+    "try and check this installation": ("demo", "doctor"),
+}
+
+
+def overview(verbs: Mapping[str, str]) -> str:
+    """The whole text; `verbs` maps names to what they do."""
+    examples = "\n".join(f"  {line}" for line in EXAMPLES.splitlines())
+    blocks = [f"squeezenet {__version__}: train image classifiers, squeeze them, and ship each as one file.", examples]
+    blocks += ["\n".join([f"{what}:", *(f"  {name:<10} {verbs[name]}" for name in GROUPS[what])]) for what in GROUPS]
+    return "\n\n".join([*blocks, "squeezenet VERB --help: what a verb takes, with examples; squeezenet --version"])

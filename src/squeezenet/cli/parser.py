@@ -1,0 +1,70 @@
+"""The arguments of one verb: help in groups with examples, and one line about a mistake.
+
+>>> parser = Parser("squeezenet evaluate", description="Accuracy.", epilog="examples:\\n  squeezenet evaluate run")
+>>> _ = parser.add_argument("model", metavar="MODEL")
+>>> _ = parser.add_argument("--data", required=True, metavar="DATA")
+>>> parser.format_help().splitlines()[0]
+'usage: squeezenet evaluate MODEL --data DATA [options]'
+"""
+
+import os
+import sys
+from argparse import Action, ArgumentParser, HelpFormatter, Namespace
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from squeezenet.cli.arguments import number, whole
+
+INDENT = 26  # columns before the explanation of an option
+
+
+class Parser(ArgumentParser):
+    """Takes options by their whole name only: a script must not change its meaning when an option is added."""
+
+    def __init__(self, prog: str, **about: Any) -> None:
+        super().__init__(prog, allow_abbrev=False, add_help=False, formatter_class=_formatter, **about)
+        self.register("type", int, whole)  # `type=int` and `type=float` refuse in our words
+        self.register("type", float, number)
+        self.given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
+        self.given = list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong with the arguments, and leave with exit code 2."""
+        from squeezenet.cli.mistakes import explained
+        from squeezenet.printable import printable
+
+        told = explained(message, self.given, self._option_string_actions)
+        print(printable(f"{self.prog}: {told} ({self.prog} --help)"), file=sys.stderr)
+        raise SystemExit(2)
+
+    def format_help(self) -> str:
+        """Help whose first line names only what must be given."""
+        exclusive = [group for group in self._mutually_exclusive_groups if group.required]
+        needed = [_spelled(action) for action in self._actions if action.required]
+        choices = [f"({' | '.join(map(_spelled, group._group_actions))})" for group in exclusive]
+        self.usage = " ".join([self.prog, *needed, *choices, "[options]"]).replace("%", "%%")
+        return super().format_help()
+
+
+class Formatter(HelpFormatter):
+    """Leaves text of several lines, the examples, as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+def _formatter(prog: str) -> HelpFormatter:
+    """Made for every argument, where argparse's own asks `shutil` for the width, which loads three decompressors."""
+    columns = os.get_terminal_size().columns if sys.__stdout__ and sys.__stdout__.isatty() else 80
+    return Formatter(prog, width=columns - 2, max_help_position=INDENT)
+
+
+def _spelled(action: Action) -> str:
+    """As it is typed: `--out F.sqz`, `IMAGE...`."""
+    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    many = "..." if action.nargs in ("+", "*") else ""
+    words: Sequence[str] = [*action.option_strings[-1:], *([] if action.nargs == 0 else [f"{value}{many}"])]
+    return " ".join(words)
