@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from squeezenet.data import Examples, default_preparation, load_data, load_evaluation, load_pixels
+from squeezenet.data import Examples, HeldOut, default_preparation, load_data, load_evaluation, load_pixels
 from squeezenet.data.augment import Augmentation, augment, draw, finish
 from squeezenet.data.batches import open_source
+from squeezenet.data.evaluate import evaluate
 from squeezenet.data.examples import Picked, shuffled
 from squeezenet.data.parquet import ParquetImages
 from squeezenet.data.score import hits
@@ -399,3 +400,71 @@ def test_real_parquet(shared, pattern, train, validation, classes):
     assert (len(data.train), len(data.validation), len(data.train.classes)) == (train, validation, classes)
     pixels = load_pixels(data.validation, Preparation(32, 32), limit=20)
     assert (len(pixels), pixels.skipped) == (20, 0)
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet", "unlabelled"])
+def test_a_record_of_the_split_finds_what_was_held_out(tmp_path, kind):
+    if kind == "parquet":
+        where = make_parquet(tmp_path / "x.parquet", [i % 3 for i in range(50)])
+    else:
+        where = make_folder(tmp_path / "x", (30, 20, 10))
+    if kind == "unlabelled":
+        where = where / "ant"
+    data = load_data(str(where), seed=5)
+    record = HeldOut.from_dict(json.loads(json.dumps(data.held_out.to_dict())))
+    again = record.apply(load_evaluation(str(where)))
+    assert same_images(again, data.validation)
+    assert again.labels is None or np.array_equal(again.labels, data.validation.labels)
+    expected = load_pixels(again, Preparation(8, 8)).images
+    moved = where.rename(where.with_name(f"moved{where.suffix}")) if kind == "folder" else where
+    assert np.array_equal(load_pixels(record.apply(load_evaluation(str(moved))), Preparation(8, 8)).images, expected)
+    with pytest.raises(DataError, match="not the data set that was split"):
+        record.apply(load_evaluation(str(moved)).take(np.arange(len(again))))
+
+
+def test_a_renamed_file_or_class_is_another_data_set(tmp_path):
+    folder = make_folder(tmp_path / "x", (30, 20, 10))
+    record = load_data(str(folder)).held_out
+    (folder / "ant/000.png").rename(folder / "ant/0000.png")
+    with pytest.raises(DataError, match="other files or labels"):
+        record.apply(load_evaluation(str(folder)))
+    (folder / "ant/0000.png").rename(folder / "ant/000.png")
+    assert len(record.apply(load_evaluation(str(folder)))) == 6
+    (folder / "ant").rename(folder / "asp")
+    with pytest.raises(DataError, match="other files or labels"):
+        record.apply(load_evaluation(str(folder)))
+
+
+@pytest.mark.parametrize("saved", [{}, {"every": 0, "seed": 0, "images": 1, "fingerprint": ""}, [], {"every": "ten"}])
+def test_a_damaged_record_of_a_split_is_refused(saved):
+    with pytest.raises(DataError, match="train again"):
+        HeldOut.from_dict(saved)
+
+
+def test_a_source_with_a_validation_split_holds_nothing_out():
+    assert load_data("digits").held_out is None
+
+
+def test_large_images_are_decoded_and_answered_one_by_one(tmp_path, monkeypatch):
+    examples = load_evaluation(str(make_folder(tmp_path, (3, 3, 3))))
+    monkeypatch.setattr("squeezenet.data.pixels.BATCH_BYTES", 3 * 40 * 40)  # an image of 40 x 40
+    seen = []
+
+    def answer(images):
+        seen.append(len(images))
+        return np.zeros((len(images), 3), np.float32)
+
+    assert evaluate(answer, examples, Preparation(40, 40), progress=False).images == 9
+    assert evaluate(answer, load_pixels(examples, Preparation(40, 40)), Preparation(40, 40), progress=False).images == 9
+    assert seen == [1] * 18
+    monkeypatch.setattr("squeezenet.data.pixels.DECODED_BYTES", 3 * 40 * 40 * 5)
+    assert len(load_pixels(examples, Preparation(40, 40), limit=5)) == 5
+    with pytest.raises(DataError, match="take at most 5"):
+        load_pixels(examples, Preparation(40, 40))
+
+
+def test_evaluation_of_nothing_but_damage_names_an_image(tmp_path):
+    (tmp_path / "ant").mkdir()
+    (tmp_path / "ant/a.png").write_text("not an image")
+    with pytest.raises(DataError, match=r"ant/a\.png: not an image"):
+        evaluate(lambda images: images, load_evaluation(str(tmp_path)), Preparation(8, 8), progress=False)

@@ -8,4 +8,11 @@ for more is refused with one line that names the file, the number and the limit.
 
 # Data sets ------------------------------------------------------------------------------------------------------------
 
+DECODED_BYTES = 8 * 2**30
+"""Bytes of decoded images that one verb holds in memory: 55,000 of 227 x 227 pixels in colour."""
+
+BATCH_BYTES = 40 * 2**20
+"""Bytes of the images (uint8) that are decoded, or answered, at a time: 256 of 227 x 227 pixels in colour. One image
+where a single one is larger."""
+
 # Models ---------------------------------------------------------------------------------------------------------------

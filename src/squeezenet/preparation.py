@@ -44,6 +44,11 @@ class Preparation:
         """(channels, height, width) of the prepared image."""
         return len(self.channels), self.crop, self.crop
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of the prepared image's pixels, one a channel."""
+        return len(self.channels) * self.crop**2
+
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold; `from_dict` gives the same preparation back."""
         return asdict(self)

@@ -7,9 +7,10 @@ from typing import Any
 
 from squeezenet import sqz
 from squeezenet.cli.arguments import add_data, add_model, model_path
-from squeezenet.data import load_evaluation, load_pixels
+from squeezenet.data import load_evaluation
 from squeezenet.data.classes import match_classes
 from squeezenet.data.evaluate import evaluate
+from squeezenet.data.examples import some
 from squeezenet.formats import load_model
 from squeezenet.runtime.run import runner
 
@@ -26,11 +27,11 @@ def run(args: Namespace) -> dict[str, Any]:
     model = load_model(args.model, args.random_weights)
     examples = match_classes(load_evaluation(args.data), model.labels, model.graph.classes)
     examples.require_labels()
-    pixels = load_pixels(examples, model.preparation, args.limit)
+    examples = some(examples, args.limit)
     start = time.perf_counter()
     path = model_path(args)
     data = sqz.read_bytes(path) if path.suffix == ".sqz" and path.is_file() else b""
-    score = evaluate(runner(model, os.cpu_count() or 1, data=data), pixels, model.preparation)
+    score = evaluate(runner(model, os.cpu_count() or 1, data=data), examples, model.preparation)
     return {
         "model": args.model,
         "data": args.data,
@@ -38,7 +39,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "top1": round(score.top1, 4),
         "top5": round(score.top5, 4),
         "bytes": path.stat().st_size if path.is_file() else model.float32_bytes,
-        "skipped": pixels.skipped,
+        "skipped": len(examples) - score.images,
         "seconds": round(time.perf_counter() - start, 2),
     }
 

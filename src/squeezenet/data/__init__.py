@@ -4,7 +4,7 @@
 ('0', '1', '2')
 """
 
-from squeezenet.data.examples import Data, Examples, split
+from squeezenet.data.examples import Data, Examples, HeldOut, split
 from squeezenet.data.load import load_data, load_evaluation
 from squeezenet.data.pixels import Pixels, default_preparation, load_pixels
 from squeezenet.data.score import Score
@@ -12,6 +12,7 @@ from squeezenet.data.score import Score
 __all__ = [
     "Data",
     "Examples",
+    "HeldOut",
     "Pixels",
     "Score",
     "default_preparation",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squeezenet.data.examples import Examples
-from squeezenet.data.pixels import Pixels, chunks, decode
+from squeezenet.data.pixels import Pixels, chunks, decode, fitting, load_pixels
 from squeezenet.data.score import Score, hits, score
 from squeezenet.errors import DataError, ModelError
 from squeezenet.preparation import Preparation
@@ -24,9 +24,15 @@ def evaluate(
 ) -> Score:
     """Top-1 and top-5 in percent of `answer`: (N, C, H, W) prepared images -> (N, classes) logits.
 
+    Examples are decoded while others are answered, so that any number fits into memory; `len(data)` less the images of
+    the score could not be read.
+
     Raises `DataError` without labels or readable images, `ModelError` if the network gives values that are not numbers.
     """
-    return score(*count_hits(answer, data, preparation, batch_size, progress))
+    first, among, images = count_hits(answer, data, preparation, batch_size, progress)
+    if not images and isinstance(data, Examples):
+        load_pixels(data, preparation, limit=1, progress=False)  # which says why the first cannot be read
+    return score(first, among, images)
 
 
 def count_hits(
@@ -53,6 +59,7 @@ def count_hits(
 
 
 def _parts(data: Examples | Pixels, preparation: Preparation, batch_size: int) -> Iterator[Pixels]:
+    batch_size = fitting(batch_size, preparation.bytes)
     if isinstance(data, Examples):
         yield from decode(data, chunks(np.arange(len(data)), batch_size), preparation)
         return

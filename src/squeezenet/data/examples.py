@@ -5,10 +5,14 @@
 ('dog',)
 """
 
+import hashlib
+import json
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +34,10 @@ class StoredImages(Sequence[ImageSource]):
     def shuffled(self, random: np.random.Generator) -> Indices:
         """Every index once, in a random order that is cheap to read."""
 
+    @abstractmethod
+    def identity(self) -> bytes:
+        """Bytes that differ where the store holds other images, as far as can be told without reading them."""
+
 
 class Picked(StoredImages):
     """Some of the images of another sequence, still unread."""
@@ -50,6 +58,9 @@ class Picked(StoredImages):
         rank[shuffled(self.images, random)] = np.arange(len(self.images))
         return np.argsort(rank[self.indices], kind="stable")  # an image may have been picked twice
 
+    def identity(self) -> bytes:
+        return identity(self.images) + self.indices.astype("<i8").tobytes()
+
 
 def concurrent(images: Sequence[ImageSource]) -> bool:
     """Whether several threads may read `images` at once."""
@@ -61,6 +72,13 @@ def shuffled(images: Sequence[ImageSource], random: np.random.Generator) -> Indi
     if isinstance(images, StoredImages):
         return images.shuffled(random)
     return random.permutation(len(images))
+
+
+def identity(images: Sequence[ImageSource]) -> bytes:
+    """Bytes that differ where `images` are others, as far as names and sizes tell; nothing is read."""
+    if isinstance(images, StoredImages):
+        return images.identity()
+    return b"".join(os.fsencode(image.name) + b"/" if isinstance(image, Path) else b"/" for image in images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +140,67 @@ def some(examples: Examples, images: int | None) -> Examples:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Which images of a data set without splits were set aside for validation, and how to find them again.
+
+    One image in `every` was taken, chosen by `seed`. `images` and `fingerprint` tell whether a data set is still the
+    one that was split: the number of its images, and a hash of its classes, labels, files and of what was set aside.
+    """
+
+    every: int
+    seed: int
+    images: int
+    fingerprint: str  # 16 hexadecimal digits
+
+    def apply(self, examples: Examples) -> Examples:
+        """The images of `examples` that were set aside. Raises `DataError` if it is not the data set that was split.
+
+        `examples` are as their source gives them: all images of `load_evaluation(source)`, before classes are matched
+        to a model's.
+        """
+        again = split(examples, self.every, self.seed)
+        if again.held_out != self:
+            now = "other files or labels" if len(examples) == self.images else f"{len(examples):,}"
+            raise DataError(
+                f"{examples.name}: is not the data set that was split: it had {self.images:,} images and now has "
+                f"{now}; name images that were not learned from"
+            )
+        return again.validation
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> "HeldOut":
+        """What `to_dict` gave. Raises `DataError` if `saved` is anything else."""
+        kinds = {"every": int, "seed": int, "images": int, "fingerprint": str}
+        known = isinstance(saved, dict) and saved.keys() == kinds.keys()
+        if not known or any(type(saved[name]) is not kind for name, kind in kinds.items()) or saved["every"] < 1:
+            raise DataError(f"the record of a split needs {', '.join(kinds)}; train again to write one")
+        return cls(**saved)
+
+
+def _fingerprint(examples: Examples, held: Indices) -> str:
+    """16 hexadecimal digits; they depend on classes, labels, order and files, not on the folder where these lie."""
+    digest = hashlib.sha256(json.dumps([len(examples), examples.classes]).encode())
+    digest.update(b"" if examples.labels is None else examples.labels.astype("<i8").tobytes())
+    digest.update(identity(examples.images))
+    digest.update(held.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
 class Data:
-    """What a network is trained on and what it is judged by. Both have the same `classes`."""
+    """What a network is trained on and what it is judged by. Both have the same `classes`.
+
+    `held_out` says how validation was set aside; None where nothing was: the source has a validation split
+    of its own, or another source was named.
+    """
 
     train: Examples
     validation: Examples
+    held_out: HeldOut | None = None
 
 
 def split(examples: Examples, every: int, seed: int) -> Data:
@@ -138,4 +212,5 @@ def split(examples: Examples, every: int, seed: int) -> Data:
     if examples.labels is not None:  # class after class, so that every class gives its share, rounded up or down
         order = order[np.argsort(examples.labels[order], kind="stable")]
     held = np.sort(order[random.integers(min(every, len(order))) :: every])
-    return Data(examples.take(np.setdiff1d(order, held)), examples.take(held))
+    how = HeldOut(every, seed, len(examples), _fingerprint(examples, held))
+    return Data(examples.take(np.setdiff1d(order, held)), examples.take(held), how)

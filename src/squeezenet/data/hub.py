@@ -32,6 +32,9 @@ class HubImages(StoredImages):
     def shuffled(self, random: np.random.Generator) -> Indices:
         return random.permutation(len(self))
 
+    def identity(self) -> bytes:
+        return str(len(self)).encode()
+
 
 def read_hub(source: str) -> dict[str, Examples]:
     """The splits of `owner/name`: train and validation, or "all". Raises `DataError`."""

@@ -64,6 +64,9 @@ class ParquetImages(StoredImages):
         pools = [np.concatenate(blocks[i : i + held]) for i in range(0, len(blocks), held)]
         return np.concatenate([random.permutation(pool) for pool in pools])
 
+    def identity(self) -> bytes:
+        return json.dumps([(path.name, group) for path, group, _ in self.groups]).encode() + self.starts.tobytes()
+
     def _read(self, group: int) -> pa.Array:
         if group in self._cache:
             self._cache.move_to_end(group)

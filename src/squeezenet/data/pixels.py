@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from squeezenet.data.decoder import training_pixels
 from squeezenet.data.examples import Examples, ImageSource, Indices, Picked, concurrent
 from squeezenet.errors import DataError, ImageError
+from squeezenet.limits import BATCH_BYTES, DECODED_BYTES
 from squeezenet.preparation import Preparation
 from squeezenet.runtime import image
 
+AHEAD = 2
+"""Batches that are decoded while another is used, unless they hold more bytes than so many times `BATCH_BYTES`."""
 SMALL = 96
 """Images up to this size, all equal and square, are shown to the network as they are."""
 SMALLEST = 16
@@ -66,12 +69,18 @@ def load_pixels(
     count = len(examples) if limit is None else min(limit, len(examples))
     if count < 1:
         raise DataError(f"{examples.name}: no images found")
+    if count * preparation.bytes > DECODED_BYTES:
+        most = DECODED_BYTES // preparation.bytes
+        raise DataError(
+            f"{examples.name}: {count:,} images of {preparation.crop} x {preparation.crop} pixels do not fit into the "
+            f"limit of {DECODED_BYTES / 1e9:.1f} GB in memory; take at most {most:,} of them (--limit)"
+        )
     indices = np.arange(count) * len(examples) // count
     images = np.empty((count, *preparation.shape), np.uint8)
     kept: list[int] = []
     unreadable: list[tuple[int, str]] = []
     with _bar(count, progress) as bar:
-        for part in decode(examples, chunks(indices), preparation, workers):
+        for part in decode(examples, chunks(indices, fitting(256, preparation.bytes)), preparation, workers):
             images[len(kept) : len(kept) + len(part)] = part.images
             kept.extend(part.indices.tolist())
             unreadable.extend(part.unreadable)
@@ -83,9 +92,14 @@ def load_pixels(
     return Pixels(images[: len(kept)], labels, where, tuple(unreadable))
 
 
-def chunks(indices: Indices, size: int = 256) -> list[Indices]:
+def chunks(indices: Indices, size: int) -> list[Indices]:
     """`indices` in runs of `size`."""
     return [indices[i : i + size] for i in range(0, len(indices), size)]
+
+
+def fitting(count: int, bytes_each: int) -> int:
+    """At most `count` images, and no more than `BATCH_BYTES` hold; one at least."""
+    return max(1, min(count, BATCH_BYTES // bytes_each))
 
 
 def decode(
@@ -95,7 +109,7 @@ def decode(
     workers: int | None = None,
     training: bool = False,
 ) -> Iterator[Pixels]:
-    """Prepared pixels of each batch of indices, in order, whatever the number of threads; two batches ahead.
+    """Prepared pixels of each batch of indices, in order, whatever the number of threads; `AHEAD` batches ahead.
 
     For `training`, the fastest decoder is taken and images lie channels last in memory; else pixels are exactly those
     of `runtime.image`. Raises `DataError` if a store cannot be read any more.
@@ -127,7 +141,7 @@ def decode(
                     room = images[start : start + share]
                     futures.append(pool.submit(_decode, examples.name, part, sources, preparation, training, room))
                 ahead.append((indices, images, futures))
-                if len(ahead) > 2:
+                while len(ahead) > AHEAD or sum(images.nbytes for _, images, _ in ahead) > AHEAD * BATCH_BYTES:
                     yield finish()
             while ahead:
                 yield finish()

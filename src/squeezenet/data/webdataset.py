@@ -97,6 +97,9 @@ class ShardImages(StoredImages):
         ]
         return np.concatenate([np.empty(0, np.int64), *(random.permutation(pool) for pool in pools)])
 
+    def identity(self) -> bytes:
+        return json.dumps([path.name for path in self.paths]).encode() + self.sizes.astype("<i8").tobytes()
+
 
 def expand(source: str) -> list[Path]:
     """`x-{000..011}.tar` as its twelve paths; a name without such a range as itself.

@@ -135,7 +135,10 @@ def normalise(array: "NDArray[np.uint8]", preparation: "Preparation") -> "NDArra
 
     mean = np.asarray(preparation.mean, np.float32)[:, None, None]
     std = np.asarray(preparation.std, np.float32)[:, None, None]
-    return (array.astype(np.float32) - mean) / std
+    result = array.astype(np.float32)  # the only copy: images of a batch may be large
+    result -= mean
+    result /= std
+    return result
 
 
 def prepare(source: str | Path | bytes | Image.Image, preparation: "Preparation") -> "NDArray[np.float32]":
