@@ -13,16 +13,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from squeezenet import sqz
+from squeezenet import sqz, zoo
 from squeezenet.cli.main import main
 from squeezenet.compression import share
 from squeezenet.errors import ModelError, SqueezeNetError, UsageError
-from squeezenet.formats import load_model, save_model
+from squeezenet.formats import About, load_model, save_model
+from squeezenet.formats.foreign import candidates
 from squeezenet.formats.imagenet import imagenet_labels
-from squeezenet.formats.state_dict import from_module, recognise
+from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import paper_names
 from squeezenet.model import Model, Shared, Weights
-from squeezenet.models import create_model, create_seeded, describe
+from squeezenet.models import ARCHITECTURES, create_model, create_seeded, describe
 from squeezenet.models.network import from_model, to_weights
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
@@ -31,6 +32,11 @@ from squeezenet.training import run_folder
 
 SMALL = {"base_e": 8, "incr_e": 8, "sr": 0.25, "fires": 3, "classes": 3, "in_channels": 1}
 GREY = Preparation(16, 16, "stretch", "L", (120.0,), (60.0,))
+
+
+def usual_preparation(name, channels):
+    side = ARCHITECTURES[name].input_size
+    return Preparation(side, side, "stretch", "L" if channels == 1 else "BGR", (99.0,) * channels, (60.0,) * channels)
 
 
 def values(model):
@@ -81,9 +87,10 @@ def test_weights_under_torchvision_s_names_are_recognised(name, settings, form, 
         parallel = {f"module.{key}": value for key, value in module.state_dict().items()}  # as nn.DataParallel saves
         wrapped = {"state_dict": parallel if form == "parallel" else module.state_dict(), "epoch": 3}
         torch.save(module.state_dict() if form == "pth" else wrapped, path)
-    model = load_model(path)
+    about = About(usual_preparation(name, settings.get("in_channels", 3)), networks=(name,))
+    model = load_model(path, about=about)
     assert model.graph.classes == settings["classes"]
-    assert model.graph.input_shape[0] == settings.get("in_channels", 3)
+    assert model.preparation == about.preparation
     assert model.labels == ()
     same_logits(model, module)
 
@@ -92,17 +99,46 @@ def test_the_two_alexnets_are_told_apart():
     for name in ("alexnet", "alexnet_torchvision"):
         with torch.device("meta"):
             state = create_model(name, classes=7).state_dict()
-        assert recognise(state, "a file") == (name, {"in_channels": 3, "classes": 7})
+        assert candidates(state) == {name: {"in_channels": 3, "classes": 7}}
 
 
-def test_a_thousand_classes_are_imagenet_s(tmp_path):
-    module = create_seeded("squeezenet1_1", 0)
-    torch.save(module.state_dict(), tmp_path / "squeezenet1_1.pth")
-    model = load_model(tmp_path / "squeezenet1_1.pth")
+def test_the_published_file_is_known_by_its_hash_whatever_it_is_called(tmp_path, monkeypatch):
+    module, path = create_seeded("squeezenet1_0", 0), tmp_path / "mine.pth"
+    torch.save(module.state_dict(), path)
+    with pytest.raises(ModelError, match="do not say how images are prepared"):
+        load_model(path)
+    entry = zoo.PUBLISHED["squeezenet1_0"]._replace(sha256=zoo.sha256(path)[:8])
+    monkeypatch.setitem(zoo.PUBLISHED, "squeezenet1_0", entry)
+    model = load_model(path)
+    assert model.preparation == Preparation.imagenet_torchvision()
     assert model.labels == imagenet_labels()
     assert len(set(model.labels)) > 990
-    assert model.preparation.channels == "RGB"
-    assert model.parameters == 1_235_496
+    assert model.parameters == 1_248_424
+    same_logits(model, module)  # of squeezenet1_0, not of the network with a bypass that has the same tensors
+
+
+def test_what_weights_do_not_tell_is_asked_for(tmp_path):
+    path, preparation = tmp_path / "w.pth", Preparation.imagenet_caffe()
+    simple = create_seeded("squeezenet1_0_simple", 0, classes=4)
+    torch.save(simple.state_dict(), path)
+    with pytest.raises(ModelError, match="squeezenet1_0 and squeezenet1_0_simple; say which with --network"):
+        load_model(path, about=About(preparation))
+    with pytest.raises(ModelError, match="not of squeezenet1_1"):
+        load_model(path, about=About(preparation, networks=("squeezenet1_1",)))
+    with pytest.raises(ModelError, match="3 labels for 4"):
+        load_model(path, about=About(preparation, ("a", "b", "c"), ("squeezenet1_0",)))
+    same_logits(load_model(path, about=About(preparation, networks=("squeezenet1_0_simple",))), simple)
+    graph = from_module(simple.eval(), preparation).graph
+    model = load_model(path, about=About(preparation, tuple("abcd"), graph=graph))
+    assert model.labels == tuple("abcd")
+    same_logits(model, simple)
+
+
+def test_who_says_it_twice_is_stopped(tiny_model, tmp_path):
+    for name in ("t.pth", "t.safetensors", "t.sqz"):
+        save_model(tiny_model, tmp_path / name)
+        with pytest.raises(UsageError, match="leave out"):
+            load_model(tmp_path / name, about=About(GREY))
 
 
 @pytest.mark.parametrize("suffix", [".sqz", ".safetensors"])
@@ -171,8 +207,8 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, zipped):
     if zipped:
         torch.save(payload, path)
     else:
-        path.write_bytes(pickle.dumps(payload))
-    assert "read safely" in refused(path)
+        path.write_bytes(pickle.dumps(payload, 2))
+    assert "which no state dict needs" in refused(path)
     assert not evidence.exists()
 
 
@@ -343,11 +379,18 @@ def test_a_damaged_net_is_refused(synthetic, tmp_path, damage):
 
 
 def test_only_what_the_authors_format_holds_is_written(synthetic, tmp_path):
-    rgb = replace(synthetic.preparation, channels="RGB")
-    with pytest.raises(UsageError, match="BGR"):
-        save_model(replace(synthetic, preparation=rgb), tmp_path / "x.net")
+    simple = create_seeded("squeezenet1_0_simple", 0)
+    others = {
+        "preparation": replace(synthetic, preparation=replace(synthetic.preparation, channels="RGB")),
+        "labels": replace(synthetic, labels=()),
+        "only SqueezeNet": replace(synthetic, graph=from_module(simple.eval(), synthetic.preparation).graph),
+    }
+    for what, model in others.items():
+        with pytest.raises(ModelError, match=what):
+            save_model(model, tmp_path / "x.net")
+    plain = from_module(create_seeded("squeezenet1_0", 0), synthetic.preparation, imagenet_labels())
     with pytest.raises(ModelError, match="compress the model first"):
-        save_model(from_module(create_seeded("squeezenet1_0", 0), synthetic.preparation), tmp_path / "x.net")
+        save_model(plain, tmp_path / "x.net")
     assert not list(tmp_path.iterdir())
 
 

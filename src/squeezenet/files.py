@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -50,21 +49,36 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A temporary file beside `path` to write to; at the end it is forced to the disk and renamed into place.
 
-    Raises `OSError`. If that or anything else goes wrong, the temporary file is gone and `path` is as it was.
+    Raises `OSError` that names `path`. If that or anything else goes wrong, the temporary file is gone and `path` is as
+    it was.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes files only their owner can read
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    import tempfile  # it loads three decompressors, which who only reads need not wait for
+
+    with _naming(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes files only their owner can read
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors inside name `path`, where they name no file (a full disk) or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and str(error.filename or ".tmp").endswith(".tmp"):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def remove_leftovers(folder: Path) -> None:

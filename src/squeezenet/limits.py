@@ -16,3 +16,15 @@ BATCH_BYTES = 40 * 2**20
 where a single one is larger."""
 
 # Models ---------------------------------------------------------------------------------------------------------------
+
+MAX_MODEL_FILE = 1 << 30
+"""Bytes of a file that holds a model, of any kind."""
+
+MAX_DESCRIPTION = 1 << 22
+"""Bytes of the JSON in which a `.pth` or `.safetensors` file of ours describes its network."""
+
+MAX_TENSOR_HEADER = 1 << 23
+"""Bytes of the header of a `.safetensors` file, and of the pickle in a `.pth` file: the names and shapes of tensors."""
+
+MAX_PICKLE_OPERATIONS = 200_000
+"""Operations of the pickle in a `.pth` file. A tensor takes about 30."""

@@ -1,25 +1,76 @@
-"""`squeezenet convert IN OUT`: the authors' `.net`, PyTorch's `.pth`, `.safetensors`, `.sqz`."""
+"""`squeezenet convert MODEL OUT`: the authors' `.net`, PyTorch's `.pth`, `.safetensors`, `.sqz`.
+
+What is written answers as MODEL does: graph, preparation of images, labels and weights come along in every format, or
+the conversion is refused.
+"""
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squeezenet.cli.arguments import add_model
+from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.errors import UsageError
-from squeezenet.formats import load_model, save_model
+
+if TYPE_CHECKING:
+    from squeezenet.formats import About
+    from squeezenet.preparation import Preparation
+
+TORCHVISION = "torchvision"
+
+EXAMPLES = """
+# what a training left, for PyTorch
+squeezenet convert run mine.pth
+
+# the authors' file
+squeezenet convert compressed_SqueezeNet.net authors.sqz
+
+# weights that were fine-tuned with torchvision's transforms
+squeezenet convert weights.pth mine.sqz --like torchvision --labels names.txt
+
+# weights whose images were prepared otherwise
+squeezenet convert weights.pth mine.sqz --resize 64 --channels BGR --mean 104,117,123 --std 1,1,1
+"""
 
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model(parser)
-    parser.add_argument("out", metavar="OUT", help="file to write: .sqz, .safetensors, .pth or .net")
+    parser.add_argument("out", metavar="OUT", help="file to write: .sqz, .safetensors, .pth, .pt or .net")
     parser.add_argument("--labels", metavar="FILE", help="a text file with the name of one class per line")
+    add_force(parser)
+    missing = parser.add_argument_group(
+        "what a file of weights alone does not say", "Files that squeezenet wrote say it themselves, and so does .net."
+    )
+    missing.add_argument(
+        "--like",
+        metavar="MODEL",
+        help="images are prepared, and classes called, as this model says; "
+        f"{TORCHVISION}: as for the weights that torchvision publishes",
+    )
+    missing.add_argument("--network", metavar="NAME", help="the network (see `squeezenet models`), where several fit")
+    missing.add_argument("--resize", type=int, metavar="N", help="images are resized to N pixels")
+    missing.add_argument("--crop", type=int, metavar="N", help="and the middle N x N are cut out (default: all)")
+    missing.add_argument(
+        "--fit",
+        choices=("stretch", "shorter"),
+        help="resizing makes both sides N pixels, or the shorter one (default: stretch)",
+    )
+    missing.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the channels; L is gray")
+    missing.add_argument("--mean", metavar="M,M,M", help="mean of each channel, of pixels from 0 to 255")
+    missing.add_argument("--std", metavar="S,S,S", help="standard deviation of each channel, of pixels from 0 to 255")
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """Convert, and say what was written."""
-    model = load_model(args.model, args.random_weights)
+    from squeezenet.formats import load_model, save_model
+    from squeezenet.formats.imagenet import imagenet_labels
+
+    may_write(args.out, args.force)
+    model = load_model(args.model, args.random_weights, about_of(args))
+    if args.like == TORCHVISION and model.graph.classes == len(imagenet_labels()):
+        model = replace(model, labels=imagenet_labels())
     if args.labels:
         labels = _lines(args.labels)
         if len(labels) != model.graph.classes:
@@ -39,14 +90,54 @@ def run(args: Namespace) -> dict[str, Any]:
 
 def render(result: dict[str, Any]) -> str:
     """For people."""
+    times = f", {result['ratio']:.1f}x smaller than float32" if result["ratio"] >= 1.05 else ""
     return (
         f"{result['out']}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, "
-        f"{100 * result['density']:.1f}% of the weights kept, {result['ratio']:.1f}x smaller than float32"
+        f"{100 * result['density']:.1f}% of the weights kept{times}"
     )
+
+
+def about_of(args: Namespace) -> "About":
+    """What the options say of a file that does not say it itself. Raises `UsageError` if they say too little."""
+    from squeezenet.formats import About, load_model
+    from squeezenet.formats.about import of_torchvision
+
+    given = [name for name in ("resize", "crop", "fit", "channels", "mean", "std") if getattr(args, name) is not None]
+    if args.like and given:
+        raise UsageError(f"--like and --{given[0]}: give one of the two; --like says all of it")
+    about = About()
+    if args.like == TORCHVISION:
+        about = of_torchvision()
+    elif args.like:
+        like = load_model(args.like)
+        about = About(like.preparation, () if args.labels else like.labels, graph=like.graph)
+    elif given:
+        about = About(_preparation(args))
+    return replace(about, networks=(args.network,)) if args.network else about
+
+
+def _preparation(args: Namespace) -> "Preparation":
+    from squeezenet.preparation import Preparation
+
+    missing = [f"--{name}" for name in ("resize", "channels", "mean", "std") if getattr(args, name) is None]
+    if missing:
+        raise UsageError(f"{', '.join(missing)}: needed as well, to say how images are prepared; or give --like MODEL")
+    mean, std = _numbers(args.mean, "--mean"), _numbers(args.std, "--std")
+    try:
+        return Preparation(args.resize, args.crop or args.resize, args.fit or "stretch", args.channels, mean, std)
+    except ValueError as error:
+        raise UsageError(f"--resize, --crop, --channels, --mean, --std: {error}") from None
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: give one number for each channel, as in 104,117,123") from None
 
 
 def _lines(path: str) -> tuple[str, ...]:
     try:
-        return tuple(Path(path).read_text(encoding="utf-8").splitlines())
+        return tuple(Path(path).read_text(encoding="utf-8-sig").splitlines())
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a text file in UTF-8; write the name of one class per line") from None

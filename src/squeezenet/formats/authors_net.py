@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from squeezenet.errors import ModelError, UsageError
-from squeezenet.files import write_atomically
+from squeezenet.errors import ModelError
+from squeezenet.files import read_regular, write_atomically
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.graph import Graph
+from squeezenet.limits import MAX_MODEL_FILE
 from squeezenet.model import Model, Shared, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.trace import trace
@@ -29,7 +30,7 @@ GAP = 16  # a gap of 15 is followed by a weight all the same: the filler has a c
 
 def read(path: Path) -> Model:
     """Decode the authors' file. Raises `ModelError` if its size or contents are not those of SqueezeNet v1.0."""
-    data = path.read_bytes()
+    data = read_regular(path, MAX_MODEL_FILE)
     graph = _graph()
     shapes = graph.weight_shapes()
     header = 4 * len(shapes)
@@ -66,18 +67,24 @@ def read(path: Path) -> Model:
 
 
 def write(model: Model, path: Path) -> None:
-    """Write a compressed SqueezeNet v1.0 as the authors do. Raises `ModelError` for any other model."""
-    if model.graph.weight_shapes() != _graph().weight_shapes():
+    """Write a compressed SqueezeNet v1.0 as the authors do.
+
+    The file holds neither graph nor preparation nor labels, so `read` takes the authors'. Raises `ModelError` for a
+    model that has others.
+    """
+    names = [op.name for op in model.graph.layers]
+    usual = _graph()
+    if len(names) != len(usual.layers) or model.graph.ops != usual.renamed(names).ops:
         raise ModelError(f"{path}: only SqueezeNet v1.0 with 1,000 classes can be a .net file")
-    if model.preparation.channels != "BGR":
-        raise UsageError(
-            f"{path}: a .net file is read with BGR channels, this model wants {model.preparation.channels}"
-        )
+    if model.preparation != Preparation.imagenet_caffe():
+        raise ModelError(f"{path}: a .net file is read with the authors' preparation of images, this model has another")
+    if model.labels != imagenet_labels():
+        raise ModelError(f"{path}: a .net file is read with ImageNet's labels, this model has others")
     counts, body = [], bytearray()
     for op in model.graph.layers:
         held = model.weights[op.name]
         if not isinstance(held.weight, Shared) or held.weight.codebook.size >= CODEBOOK:
-            raise ModelError(f"{op.name} has no codebook of at most 8 bits; compress the model first")
+            raise ModelError(f"{path}: {op.name} has no codebook of at most 8 bits; compress the model first")
         flat = held.weight.indices.ravel().astype(np.int64)
         symbols = to_symbols(np.flatnonzero(flat), GAP)
         codes = np.zeros(symbols.size, np.uint8)

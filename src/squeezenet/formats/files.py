@@ -3,24 +3,31 @@
 >>> load_model("RUN"), load_model("six.sqz"), load_model("squeezenet1_0.pth")       # doctest: +SKIP
 """
 
-from collections.abc import Callable
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 from squeezenet import sqz, zoo
 from squeezenet.errors import ModelError, UsageError
+from squeezenet.files import open_regular
+from squeezenet.formats import pickles
+from squeezenet.formats.about import NOTHING, About, said_twice
+from squeezenet.formats.description import is_described
+from squeezenet.limits import MAX_TENSOR_HEADER
 from squeezenet.model import Model
 
 SUFFIXES = (".sqz", ".net", ".pth", ".pt", ".safetensors")
 
 
-def load_model(where: str | Path, random_weights: int | None = None) -> Model:
+def load_model(where: str | Path, random_weights: int | None = None, about: About = NOTHING) -> Model:
     """The model in a `.sqz`, `.safetensors`, `.pth` or `.net` file or in a run folder of `squeezenet train`.
 
     `where` may also be a name: of a model that ships or was pulled, or with `random_weights` (a seed) of a network.
-    Raises `ModelError` or `UsageError`.
+    `about` says what a file of somebody else's weights does not; for other files it must be left out.
+    Raises `ModelError`, `UsageError`, or `OSError` that names the file.
     """
     if random_weights is not None:
+        _refuse(about, where)
         return _fresh(str(where), random_weights)
     path = zoo.find(where)
     if path.is_dir():
@@ -29,11 +36,15 @@ def load_model(where: str | Path, random_weights: int | None = None) -> Model:
             raise ModelError(f"{where}: a folder without model.safetensors; is training finished?")
     if not path.exists():
         raise _not_found(where)
-    return _reader(path)(path)
+    return _read(path, about)
 
 
 def save_model(model: Model, path: str | Path) -> None:
-    """Write a model; the suffix of `path` says how. Raises `UsageError` for a suffix that is not known."""
+    """Write a model; the suffix of `path` says how.
+
+    What is written gives the same answers when it is read; a model that the format cannot hold is refused.
+    Raises `UsageError` for a suffix that is not known, `ModelError`, or `OSError` that names the file.
+    """
     path = Path(path)
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder to write into")
@@ -51,21 +62,43 @@ def save_model(model: Model, path: str | Path) -> None:
         raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {_known()}")
 
 
-def _reader(path: Path) -> Callable[[Path], Model]:
+def is_ours(path: Path) -> bool:
+    """Whether this package wrote the file `path` in the format that its suffix names. Nobody can tell that of a `.net`.
+
+    Raises `OSError`.
+    """
+    with open_regular(path) as file:
+        if path.suffix == ".sqz":
+            return file.read(len(sqz.MAGIC)) == sqz.MAGIC
+        if path.suffix == ".safetensors":
+            return is_described(file.read(min(int.from_bytes(file.read(8), "little"), MAX_TENSOR_HEADER)))
+        if path.suffix in (".pth", ".pt") and pickles.is_archive(file):
+            with contextlib.suppress(ModelError):
+                return is_described(pickles.pickle_in(file))
+    return False
+
+
+def _read(path: Path, about: About) -> Model:
     # The suffix decides, but our own file is known by its first bytes whatever it is called.
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         magic = file.read(len(sqz.MAGIC))
+    if path.suffix in (".pth", ".pt", ".safetensors") and magic != sqz.MAGIC:
+        from squeezenet.formats import state_dict
+
+        return state_dict.read(path, about)
+    _refuse(about, path)
     if path.suffix == ".sqz" or magic == sqz.MAGIC:
-        return sqz.read
+        return sqz.read(path)
     if path.suffix == ".net":
         from squeezenet.formats import authors_net
 
-        return authors_net.read
-    if path.suffix in (".pth", ".pt", ".safetensors"):
-        from squeezenet.formats import state_dict
-
-        return state_dict.read
+        return authors_net.read(path)
     raise UsageError(f"{path}: not a model file; {_known()}")
+
+
+def _refuse(about: About, where: str | Path) -> None:
+    if about != NOTHING:
+        raise said_twice(where)
 
 
 def _fresh(name: str, seed: int) -> Model:

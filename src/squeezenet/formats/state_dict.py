@@ -1,174 +1,131 @@
 """PyTorch weights in files: `.pth` (weights only, never code) and `.safetensors`.
 
-    >>> model = read(Path("squeezenet1_1-b8a52dc0.pth"))        # doctest: +SKIP
+    >>> write(model, Path("mine.pth"))                                          # doctest: +SKIP
+    >>> module.load_state_dict(torch.load("mine.pth", weights_only=True))       # doctest: +SKIP
+    >>> model = read(Path("mine.pth"))                                          # doctest: +SKIP
 
-A `.safetensors` of ours describes its network, images and labels in its metadata. A foreign file is recognised by the
-names and shapes of its tensors among the networks of `squeezenet.models`.
+A file of ours is a flat state dict of float32 tensors under torchvision's names, and describes its network, images and
+labels (`formats.description`): a `.safetensors` in its metadata, a `.pth` in the `_metadata` that PyTorch keeps beside
+every state dict. A file without a description goes to `formats.foreign`.
 """
 
-import base64
 import io
 import json
+import os
 import warnings
-from dataclasses import replace
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import Tensor
 
-from squeezenet.errors import ModelError, SqueezeNetError
-from squeezenet.files import write_atomically
-from squeezenet.formats.imagenet import imagenet_labels
-from squeezenet.model import Model, Plain, Weights
-from squeezenet.models import ARCHITECTURES, create_model
-from squeezenet.models.trace import trace
+from squeezenet.errors import ModelError
+from squeezenet.files import open_regular, write_atomically
+from squeezenet.formats import pickles
+from squeezenet.formats.about import NOTHING, About, said_twice
+from squeezenet.formats.description import DAMAGE, KEY, describe, float_arrays, line, restore
+from squeezenet.formats.foreign import Keys, build, from_module, from_weights
+from squeezenet.limits import MAX_DESCRIPTION, MAX_MODEL_FILE, MAX_TENSOR_HEADER
+from squeezenet.model import Model
 from squeezenet.preparation import Preparation
-from squeezenet.sqz import graphs
-from squeezenet.sqz.cursor import Cursor
 
-METADATA = "squeezenet"
-PARALLEL = "module."  # nn.DataParallel and its kin put it before every name
+__all__ = ["from_module", "read", "write"]
 
-Keys = dict[str, Tensor]
+_TEXT = "description"  # in the _metadata of a .pth, which has a dictionary for each module
 
 
-def read(path: Path) -> Model:
-    """A model from a state dict. Raises `ModelError` if the file is damaged or its network cannot be told."""
-    state, metadata = _load(path)
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path}: no state dict in it; save one with torch.save(model.state_dict(), ...)")
-    if metadata is None:
-        return _foreign(state, path)
+def read(path: Path, about: About = NOTHING) -> Model:
+    """A model from a state dict; `about` says what a file without a description does not.
+
+    Raises `ModelError` if the file is damaged, asks for more memory than it has bytes, or if something is missing.
+    """
+    state, text = _load(path)
+    if text is None:
+        return from_weights(state, path, about)
+    if about != NOTHING:
+        raise said_twice(path)
     try:
-        return _written(state, metadata) if "graph" in metadata else _trained(state, metadata)
-    except (SqueezeNetError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{path}: tensors and description do not fit together ({_line(error)})") from None
-
-
-def from_module(
-    module: nn.Module, preparation: Preparation, labels: tuple[str, ...] = (), provenance: dict[str, str] | None = None
-) -> Model:
-    """Any PyTorch classifier as a model: traced, with float weights. Raises `UnsupportedOperation`."""
-    graph, arrays = trace(module, preparation.shape)
-    weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in arrays.items()}
-    return Model(graph, weights, preparation, labels, provenance or {})
+        described = json.loads(text)
+        if "architecture" in described:
+            return _trained(state, described)
+        return restore(described, {key: value.float().numpy() for key, value in state.items()})
+    except DAMAGE as error:
+        raise ModelError(f"{path}: tensors and description do not fit together ({line(error)})") from None
 
 
 def write(model: Model, path: Path) -> None:
-    """Write float weights under the names of their layers (torchvision's, for SqueezeNet), codebooks looked up."""
-    model = model.dequantised()
-    state = {}
-    for name, held in model.weights.items():
-        state[f"{name}.weight"] = torch.from_numpy(held.weight.values().copy())
-        state[f"{name}.bias"] = torch.from_numpy(held.bias.copy())
+    """Write float weights under the names of their layers (torchvision's, for SqueezeNet), and the description."""
+    text = describe(model)
+    if len(text) > MAX_DESCRIPTION:
+        raise ModelError(f"{path}: labels and provenance take {len(text):,} bytes; the limit is {MAX_DESCRIPTION:,}")
+    state = OrderedDict((name, torch.from_numpy(array.copy())) for name, array in float_arrays(model).items())
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise ModelError(f"{path}: a weight is not a finite number; the file was not written")
     if path.suffix == ".safetensors":
-        described = {
-            "graph": base64.b64encode(graphs.pack(model.graph, model.preparation)).decode(),
-            "layers": [op.name for op in model.graph.layers],
-            "labels": model.labels,
-            "provenance": dict(model.provenance),
-        }
-        write_atomically(path, save(state, {"format": "pt", METADATA: json.dumps(described)}))
+        write_atomically(path, save(dict(state), {"format": "pt", KEY: text}))
         return
+    state._metadata = {KEY: {_TEXT: text}}  # type: ignore[attr-defined]
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def recognise(state: Keys, where: str) -> tuple[str, dict[str, int]]:
-    """Which of `models.ARCHITECTURES` has tensors of these names and shapes, and with which settings.
-
-    Raises `ModelError` if none has.
-    """
-    shapes = _shapes(state)
-    for name in ARCHITECTURES:
-        with torch.device("meta"):
-            usual = _shapes(create_model(name).state_dict())
-        kernels = [key for key, shape in usual.items() if len(shape) > 1]  # in the order they run; a file has another
-        first, last = shapes.get(kernels[0], ()), shapes.get(kernels[-1], ())
-        if shapes.keys() != usual.keys() or len(first) < 2 or 0 in first + last:
-            continue
-        settings = {"in_channels": first[1], "classes": last[0]}
-        with torch.device("meta"):
-            candidate = create_model(name, **settings)
-        if _shapes(candidate.state_dict()) == shapes:
-            return name, settings
-    raise ModelError(
-        f"{where}: the tensors belong to none of {', '.join(ARCHITECTURES)}; "
-        "load your module in Python and use squeezenet.formats.state_dict.from_module"
-    )
-
-
-def _load(path: Path) -> tuple[Any, dict[str, Any] | None]:
-    """What the file holds, and our description of it where there is one."""
-    try:
-        if path.suffix != ".safetensors":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of old pickles, which load or do not
-                return torch.load(path, map_location="cpu", weights_only=True), None
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        return load_file(path), json.loads(metadata[METADATA]) if METADATA in metadata else None
-    except MemoryError:
-        raise
-    except Exception as error:  # a pickle is a program: damaged, it can fail in any way
-        raise ModelError(f"{path}: not a state dict that can be read safely ({_line(error)})") from None
+def _load(path: Path) -> tuple[Keys, str | None]:
+    """The tensors of a file, and our description of them where there is one."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_MODEL_FILE:
+            raise ModelError(f"{path}: larger than {MAX_MODEL_FILE >> 20} MiB")
+        try:
+            state, text = _load_safetensors(file, path) if path.suffix == ".safetensors" else _load_pickle(file)
+        except MemoryError:
+            raise
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+        except Exception as error:  # a pickle is a program: damaged, it can fail in any way
+            raise ModelError(f"{path}: not a state dict that can be read safely ({line(error)})") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path}: no state dict in it; save one with torch.save(model.state_dict(), ...)")
+    text = _described(state) if text is None else text
+    held = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if held > size:
+        raise ModelError(f"{path}: tensors of {held:,} bytes in a file of {size:,}; save them with .contiguous()")
+    if text is not None and len(text) > MAX_DESCRIPTION:
+        raise ModelError(f"{path}: a description of {len(text):,} bytes; the limit is {MAX_DESCRIPTION:,}")
+    return {str(key): value for key, value in state.items()}, text
 
 
-def _foreign(state: Keys, path: Path) -> Model:
-    """Weights of a network of ours, by names and shapes alone."""
-    if all(str(key).startswith(PARALLEL) for key in state):
-        state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
-    name, settings = recognise(state, str(path))
-    module = create_model(name, **settings)
-    module.load_state_dict(state)
-    preparation = _usual_preparation(name, settings["in_channels"])
-    labels = imagenet_labels() if settings["classes"] == 1000 else ()
-    return from_module(module, preparation, labels, {"name": name, "source": path.name})
+def _load_safetensors(file: IO[bytes], path: Path) -> tuple[Keys, str | None]:
+    header = int.from_bytes(file.read(8), "little")
+    if header > MAX_TENSOR_HEADER:
+        raise ModelError(f"a header of {header:,} bytes; the limit is {MAX_TENSOR_HEADER:,}")
+    with safe_open(path, "pt") as tensors:
+        return {key: tensors.get_tensor(key) for key in tensors.keys()}, (tensors.metadata() or {}).get(KEY)  # noqa: SIM118
 
 
-def _trained(state: Keys, metadata: dict[str, Any]) -> Model:
-    """A file of `squeezenet train`."""
-    architecture = metadata["architecture"]
-    module = create_model(**architecture)
-    module.load_state_dict(state)
-    preparation = Preparation.from_dict(metadata["preparation"])
-    return from_module(module, preparation, tuple(metadata["labels"]), {"name": architecture["name"]})
+def _load_pickle(file: IO[bytes]) -> tuple[Any, None]:
+    pickles.check(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old pickles, which load or do not
+        return torch.load(file, map_location="cpu", weights_only=True), None
 
 
-def _written(state: Keys, metadata: dict[str, Any]) -> Model:
-    """A file of `write`."""
-    graph, preparation = graphs.unpack(Cursor(base64.b64decode(metadata["graph"]), "graph"))
-    names = list(metadata["layers"])
-    if len(names) != len(graph.layers):
-        raise ModelError(f"{len(names)} names for {len(graph.layers)} layers")
-    arrays = {key: value.float().numpy() for key, value in state.items()}
-    weights = {n: Weights(Plain(arrays[f"{n}.weight"]), arrays[f"{n}.bias"]) for n in names}
-    labels, provenance = tuple(metadata["labels"]), dict(metadata["provenance"])
-    return Model(graph.renamed(names), weights, preparation, labels, provenance)
+def _described(state: Any) -> str | None:
+    """The description in the `_metadata` of a state dict."""
+    kept = getattr(state, "_metadata", None)
+    ours = kept.get(KEY) if isinstance(kept, dict) else None
+    text = ours.get(_TEXT) if isinstance(ours, dict) else None
+    return text if isinstance(text, str) else None
 
 
-def _shapes(state: Keys) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items()}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:100] or type(error).__name__
-
-
-def _usual_preparation(name: str, channels: int) -> Preparation:
-    """torchvision's for ImageNet-sized networks, the same colours at their own size for the small ones."""
-    usual = Preparation.imagenet_torchvision()
-    side = ARCHITECTURES[name].input_size
-    if side < 200:
-        usual = replace(usual, resize=side, crop=side, fit="stretch")
-    elif name.startswith("alexnet"):
-        usual = replace(usual, crop=side)
-    if channels == 1:
-        usual = replace(usual, channels="L", mean=usual.mean[:1], std=usual.std[:1])
-    return usual
+def _trained(state: Keys, described: dict[str, Any]) -> Model:
+    """A file of `squeezenet train` that names its network."""
+    architecture = described["architecture"]
+    module = build(architecture, state)
+    preparation = Preparation.from_dict(described["preparation"])
+    return from_module(module, preparation, tuple(map(str, described["labels"])), {"name": architecture["name"]})

@@ -14,6 +14,7 @@ from squeezenet.errors import (
     BadStream,
     ChecksumMismatch,
     EmptyModel,
+    FormatError,
     LimitExceeded,
     ModelError,
     NotSqz,
@@ -58,7 +59,10 @@ def write(model: Model, path: str | Path) -> int:
 
 def read(path: str | Path) -> Model:
     """Read a file. Raises a subclass of `FormatError` for each kind of damage, `ModelError` if there is none."""
-    return decode(read_bytes(path))
+    try:
+        return decode(read_bytes(path))
+    except FormatError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def encode(model: Model) -> bytes:

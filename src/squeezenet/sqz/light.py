@@ -6,7 +6,8 @@
 
 from pathlib import Path
 
-from squeezenet.errors import BadStream, LimitExceeded, ModelError
+from squeezenet.errors import BadStream, ModelError
+from squeezenet.files import read_regular
 from squeezenet.sqz.cursor import Cursor
 
 MAX_FILE = 1 << 30
@@ -16,11 +17,8 @@ MAX_PAIRS = 256
 
 def read_bytes(path: str | Path) -> bytes:
     """The bytes of a file, unless they are too many. Raises `ModelError`."""
-    path = Path(path)
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise LimitExceeded(f"{path}: larger than {MAX_FILE >> 20} MiB")
-        return path.read_bytes()
+        return read_regular(path, MAX_FILE)
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from None
 

@@ -1,0 +1,35 @@
+"""Where a verb may write: not over what this tool did not write.
+
+>>> may_write(Path("model.sqz"), force=False)               # doctest: +SKIP
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from squeezenet.errors import UsageError
+from squeezenet.printable import printable
+
+
+def add_force(parser: ArgumentParser) -> None:
+    """--force."""
+    parser.add_argument("--force", action="store_true", help="replace OUT even where squeezenet did not write it")
+
+
+def may_write(out: str | Path, force: bool = False) -> None:
+    """Raise `UsageError` if `out` cannot be written to, or is something that the same command would not have written.
+
+    A model of ours in the format that the suffix names may be replaced; anything else only with `force`. Folders, pipes
+    and devices never.
+    """
+    out = Path(out)
+    name = printable(str(out))
+    if not out.parent.is_dir():
+        raise UsageError(f"{printable(str(out.parent))}: no such folder to write into")
+    if not out.exists():
+        return
+    if not out.is_file():
+        raise UsageError(f"{name}: is a folder or a device, not a file; give another name")
+    from squeezenet.formats import is_ours
+
+    if not force and not is_ours(out):
+        raise UsageError(f"{name}: exists, and squeezenet did not write it; pass --force to replace it")

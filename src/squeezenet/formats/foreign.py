@@ -1,0 +1,127 @@
+"""Weights without a description: which network they are of, and what nobody can tell from them.
+
+    >>> from_weights(state, Path("mine.pth"), About(Preparation.imagenet_torchvision()))        # doctest: +SKIP
+
+Names and shapes of the tensors leave few networks or one. They do not tell how images are prepared, nor what the
+classes are called: a wrong guess costs most of the accuracy without a word. So the caller says it (`About`). Only the
+files that torchvision published are known without that, by their SHA-256.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squeezenet import zoo
+from squeezenet.errors import ModelError
+from squeezenet.formats.about import NOTHING, About, of_torchvision
+from squeezenet.formats.imagenet import imagenet_labels
+from squeezenet.graph import Graph
+from squeezenet.model import Model, Plain, Weights
+from squeezenet.models import ARCHITECTURES, create_model
+from squeezenet.models.trace import trace
+from squeezenet.preparation import Preparation
+from squeezenet.sqz import graphs
+
+PARALLEL = "module."  # nn.DataParallel and its kin put it before every name
+
+Keys = dict[str, Tensor]
+
+
+def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
+    """The model whose weights `state`, read from `path`, holds. Raises `ModelError` where something is missing."""
+    if all(str(key).startswith(PARALLEL) for key in state):
+        state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
+    provenance = {"source": path.name}
+    if about.graph is not None and about.preparation is not None and (weights := _fitting(about.graph, state)):
+        return Model(about.graph, weights, about.preparation, about.labels, provenance)
+    found = candidates(state)
+    if not found:
+        raise ModelError(
+            f"{path}: the tensors belong to none of {', '.join(ARCHITECTURES)}; "
+            "load your module in Python and use squeezenet.formats.state_dict.from_module"
+        )
+    if about.preparation is None and _is_published(path):
+        known = of_torchvision()
+        about = replace(known, labels=imagenet_labels(), networks=about.networks or known.networks)
+    found = {name: settings for name, settings in found.items() if name in (about.networks or found)}
+    if not found:
+        raise ModelError(f"{path}: the tensors are not of {' or '.join(about.networks)}")
+    if about.preparation is None:
+        raise ModelError(
+            f"{path}: holds weights alone, which do not say how images are prepared; say it once with "
+            "`squeezenet convert`: --like a model of the same kind, or --resize, --channels, --mean and --std"
+        )
+    if len(found) > 1:
+        raise ModelError(f"{path}: the tensors fit {' and '.join(found)}; say which with --network")
+    ((name, settings),) = found.items()
+    module = build({"name": name, **settings}, state)
+    return from_module(module, about.preparation, about.labels, {"name": name, **provenance})
+
+
+def candidates(state: Keys) -> dict[str, dict[str, int]]:
+    """Which of `models.ARCHITECTURES` have tensors of these names and shapes: name -> settings for `create_model`."""
+    shapes = _shapes(state)
+    found = {}
+    for name in ARCHITECTURES:
+        with torch.device("meta"):
+            usual = _shapes(create_model(name).state_dict())
+        kernels = [key for key, shape in usual.items() if len(shape) > 1]  # in the order they run; a file has another
+        first, last = shapes.get(kernels[0], ()), shapes.get(kernels[-1], ())
+        if shapes.keys() != usual.keys() or len(first) < 2 or 0 in first + last:
+            continue
+        settings = {"in_channels": first[1], "classes": last[0]}
+        with torch.device("meta"):
+            candidate = create_model(name, **settings)
+        if _shapes(candidate.state_dict()) == shapes:
+            found[name] = settings
+    return found
+
+
+def build(architecture: dict[str, Any], state: Keys) -> nn.Module:
+    """The network `create_model(**architecture)` with the tensors of `state`, which are all the memory it takes.
+
+    Raises `ModelError` if they are of another one, `UsageError` if there is no such network.
+    """
+    fires = architecture.get("fires", 0)
+    if not isinstance(fires, int) or fires > len(state):
+        raise ModelError(f"{fires} Fire modules in {len(state)} tensors")
+    with torch.device("meta"):
+        module = create_model(**architecture)
+    if _shapes(module.state_dict()) != _shapes(state):
+        raise ModelError("the tensors are not those of the network that is named")
+    module.load_state_dict(state, assign=True)
+    return module.eval()
+
+
+def from_module(
+    module: nn.Module, preparation: Preparation, labels: tuple[str, ...] = (), provenance: dict[str, str] | None = None
+) -> Model:
+    """Any PyTorch classifier as a model: traced, with float weights. Raises `UnsupportedOperation`, `LimitExceeded`."""
+    graph, arrays = trace(module, preparation.shape)
+    graphs.check_limits(graph)
+    weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in arrays.items()}
+    return Model(graph, weights, preparation, labels, provenance or {})
+
+
+def _is_published(path: Path) -> bool:
+    """Whether a file is one that `squeezenet pull` fetches, whatever it is called here."""
+    sha256 = zoo.sha256(path)
+    return any(sha256.startswith(entry.sha256) for entry in zoo.PUBLISHED.values())
+
+
+def _fitting(graph: Graph, state: Keys) -> dict[str, Weights] | None:
+    """`state` as the weights of `graph`, if it has just its tensors."""
+    wanted = {}
+    for name, shape in graph.weight_shapes().items():
+        wanted |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    if wanted != _shapes(state):
+        return None
+    arrays = {key: value.float().numpy() for key, value in state.items()}
+    return {name: Weights(Plain(arrays[f"{name}.weight"]), arrays[f"{name}.bias"]) for name in graph.weight_shapes()}
+
+
+def _shapes(state: Keys) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
