@@ -226,7 +226,7 @@ def test_a_failed_sweep_says_so(tmp_path, capsys):
             "--max-ms needs --method squeeze",
         ),
         (["--search", "1", "--max-bytes", "9", "--method", "none", "--squeeze-bytes", "0"], "--method squeeze"),
-        (["--vary", "sr", "--max-images", "0"], "not enough"),
+        (["--vary", "sr", "--max-images", "0"], "at least 1"),
     ],
 )
 def test_wrong_usage_is_one_line(tmp_path, capsys, wrong, said):
@@ -241,7 +241,7 @@ def test_wrong_usage_is_one_line(tmp_path, capsys, wrong, said):
 
 def test_without_optuna_one_line_says_what_to_install():
     said = _explain(ModuleNotFoundError("No module named 'optuna'", name="optuna"))
-    assert "pip install 'squeezenet[explore]'" in str(said)
+    assert "pip install 'sqznet[explore]'" in str(said)
 
 
 def test_pages_of_progress(trial):

@@ -10,6 +10,7 @@ import pytest
 
 import squeezenet
 from squeezenet import sqz, zoo
+from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli import compress
 from squeezenet.cli.main import main
 from squeezenet.zoo import PUBLISHED, SHIPPED
@@ -89,6 +90,8 @@ def test_every_name_has_a_card(capsys):
             assert word in card, f"{name}: {word}"
         assert main(["models", name]) == 0
         assert capsys.readouterr().out.strip() == card.strip()
+    assert main(["models", "digit"]) == 2
+    assert "did you mean digits?" in capsys.readouterr().err
     assert main(["models", "resnet50"]) == 2
     assert "squeezenet1_0" in capsys.readouterr().err
 
@@ -176,14 +179,22 @@ def test_what_ships_scores_what_its_card_says(name, data, images, shared, capsys
     assert measured["bytes"] == SHIPPED[name].bytes
 
 
-def test_models_without_the_workshop(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    for name in [m for m in sys.modules if m.startswith(("squeezenet.models", "squeezenet.formats.state_dict"))]:
-        monkeypatch.delitem(sys.modules, name)
+def test_models_needs_no_workshop_and_no_time(monkeypatch, capsys):
+    for name in ("torch", "numpy", "PIL"):
+        monkeypatch.setitem(sys.modules, name, None)
     zoo.cache_folder().mkdir()
     zoo.cached(PUBLISHED["alexnet"]).touch()
     assert main(["models"]) == 0
     out = capsys.readouterr().out
     assert "digits" in out
     assert re.search(r"^alexnet .* yes ", out, re.MULTILINE)
-    assert "squeezenet[train]" in out
+    assert all(name in out for name in ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_networks_cost_is_counted_again(name):
+    from squeezenet.formats import load_model
+
+    model, told = load_model(name, random_weights=0), ARCHITECTURES[name]
+    assert (model.parameters, sum(model.graph.macs())) == (told.parameters, told.macs)
+    assert model.graph.input_shape == (3, told.input_size, told.input_size)

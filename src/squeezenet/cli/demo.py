@@ -1,96 +1,35 @@
 """`squeezenet demo`: train a small SqueezeNet, squeeze it as the paper does, and use the file that comes out.
 
-The images are scikit-learn's 1,797 handwritten digits, which come with a dependency. Whatever is measured is measured
-on files, by `squeezenet evaluate` and `squeezenet classify` in processes of their own.
+The images are scikit-learn's 1,797 handwritten digits, which come with a dependency. The work itself is in
+`cli/demo_run.py`.
 """
 
-import json
-import subprocess
-import sys
 import time
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from squeezenet import sqz
+from squeezenet.cli.arguments import seed
 from squeezenet.cli.table import table
-from squeezenet.compression.finetune import Tuning
-from squeezenet.compression.pipeline import Bits, Settings, deep_compression
-from squeezenet.compression.sizes import fixed_width_bytes
-from squeezenet.data import Data, default_preparation, load_data, load_pixels
-from squeezenet.data.augment import Augmentation
-from squeezenet.errors import SqueezeNetError
-from squeezenet.formats import load_model
-from squeezenet.model import Model
-from squeezenet.models import describe
-from squeezenet.report.demo import Stage, write_report
-from squeezenet.runtime.image import open_image
-from squeezenet.training import MODERN, fresh_model, train
-from squeezenet.training.surroundings import computing_threads
 
-NETWORK = "squeezenet_32"
-METAPARAMETERS = {"base_e": 64, "incr_e": 48, "sr": 0.25, "bypass": "simple"}  # 254,010 parameters with 10 classes
-DISTORTIONS = Augmentation(mirror=False, pad=1, rotate=12, zoom=0.12)
-EPOCHS = 28
-LR = 0.006
-WEIGHT_DECAY = 0.2
-
-COMPRESSION = Settings(
-    density=0.1,
-    bits=Bits(4, 4),
-    objective="distill",
-    prune=Tuning(epochs=16, batch_size=32, lr=4e-3),
-    share=Tuning(epochs=4, batch_size=32, lr=1e-3),
-    augmentation=DISTORTIONS,
-    float_bits=16,
-)
+EXAMPLES = """
+# a minute of work; demo/report.html shows it, demo/digits.sqz comes out
+squeezenet demo
+"""
 
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder for all it makes (demo)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides everything random (0)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """The whole pipeline."""
-    start = time.perf_counter()
-    out: Path = args.out
-    out.mkdir(parents=True, exist_ok=True)
-    data = load_data("digits")
-    run_folder = _train(data, out, args.seed)
-    trained = load_model(run_folder)
-    pruned, shared, shipped = _squeeze(trained, data, out, args.seed)
+    from squeezenet.cli.demo_run import demonstrate
 
-    before = _evaluate(run_folder)
-    after = _evaluate(shipped)
-    stages = [
-        Stage("trained, float32", trained.float32_bytes, before["top1"]),
-        Stage(f"pruned to {shared.density:.1%}, retrained", pruned.stat().st_size, _evaluate(pruned)["top1"]),
-        Stage("weights shared (4 bits), fixed-width indices", fixed_width_bytes(shared), after["top1"]),
-        Stage("Huffman coded: digits.sqz", shipped.stat().st_size, after["top1"]),
-    ]
-    example = _classify(data, out, shipped)
-    report = out / "report.html"
-    write_report(report, run_folder / "metrics.jsonl", stages, after["images"], shared, sqz.sections(shipped), example)
-    return {
-        "rows": [
-            {"name": s.name, "bytes": s.bytes, "ratio": round(stages[0].bytes / s.bytes, 2), "top1": s.top1}
-            for s in stages
-        ],
-        "bytes": shipped.stat().st_size,
-        "ratio": round(stages[0].bytes / shipped.stat().st_size, 2),
-        "parameters": trained.parameters,
-        "top1_before": before["top1"],
-        "top1_after": after["top1"],
-        "images": after["images"],
-        "example": example,
-        "file": str(shipped),
-        "report": str(report),
-        "seed": args.seed,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
+    start = time.perf_counter()
+    return {**demonstrate(args.out, args.seed), "seconds": round(time.perf_counter() - start, 1)}
 
 
 def render(result: dict[str, Any]) -> str:
@@ -106,56 +45,3 @@ def render(result: dict[str, Any]) -> str:
             f"{result['file']} and {result['report']} written; {result['seconds']:.0f} seconds",
         ]
     )
-
-
-def _train(data: Data, out: Path, seed: int) -> Path:
-    """A run folder with a trained network; one that is there already is taken as it is."""
-    preparation = default_preparation(data.train)
-    recipe = replace(
-        MODERN,
-        epochs=EPOCHS,
-        lr=LR,
-        weight_decay=WEIGHT_DECAY,
-        augmentation=replace(DISTORTIONS, light=MODERN.augmentation.light, erase=5),
-        seed=seed,
-    )
-    sizes = {"classes": len(data.train.classes), "in_channels": preparation.shape[0], **METAPARAMETERS}
-    model = fresh_model(NETWORK, data, preparation, recipe, **METAPARAMETERS)
-    folder = out / f"run-{seed}"
-    train(model, data, preparation, recipe, folder, architecture=describe(NETWORK, sizes))
-    return folder
-
-
-def _squeeze(trained: Model, data: Data, out: Path, seed: int) -> tuple[Path, Model, Path]:
-    """The pruned file; the compressed model, and its file."""
-    pruned, shipped = out / "pruned.sqz", out / "digits.sqz"
-
-    def keep(stage: str, model: Model) -> None:
-        if stage == "pruned":
-            sqz.write(model, pruned)
-
-    pixels = load_pixels(data.train, trained.preparation)
-    with computing_threads(1):  # a second thread costs such a small network more than it brings
-        shared = deep_compression(trained, pixels, replace(COMPRESSION, seed=seed), keep)
-    sqz.write(shared, shipped)
-    return pruned, shared, shipped
-
-
-def _evaluate(model: Path) -> dict[str, Any]:
-    return _fresh("evaluate", str(model), "--data", "digits")
-
-
-def _classify(data: Data, out: Path, model: Path) -> dict[str, Any]:
-    image = out / "digit.png"
-    open_image(data.validation.images[0]).save(image)
-    return _fresh("classify", "--model", str(model), str(image))
-
-
-def _fresh(*arguments: str) -> dict[str, Any]:
-    """The JSON of a command that runs in a process of its own."""
-    command = [sys.executable, "-m", "squeezenet", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SqueezeNetError(f"squeezenet {arguments[0]} failed: {done.stderr.strip()}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result

@@ -19,6 +19,13 @@ WORKSHOP = (
 )  # fmt: skip
 OPTIONAL = ("simplejpeg",)  # training decodes JPEGs with it where it is installed
 
+EXAMPLES = """
+# what works here, and how to get the rest
+squeezenet doctor
+# the same for a bug report
+squeezenet doctor --json
+"""
+
 
 def configure(parser: ArgumentParser) -> None:
     """No arguments."""

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from squeezenet import sqz
+from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli.arguments import add_model, model_path
 from squeezenet.cli.table import table
 from squeezenet.errors import BadGraph, UsageError
@@ -90,7 +91,6 @@ def render(result: dict[str, Any]) -> str:
 
 def _load(args: Namespace) -> Model:
     from squeezenet.formats import load_model
-    from squeezenet.models import ARCHITECTURES
 
     named = args.model in ARCHITECTURES and not model_path(args).exists()
     return load_model(args.model, 0 if named and args.random_weights is None else args.random_weights)

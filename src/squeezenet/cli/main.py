@@ -22,13 +22,13 @@ from squeezenet.printable import harmless, printable
 from squeezenet.version import __version__
 
 VERBS = {
-    "demo": "train, squeeze, ship and use a network on images that come with a dependency",
+    "demo": "train, squeeze and use a small network, in about a minute",
     "train": "train a network; resumes where a run stopped",
     "evaluate": "accuracy of exactly what would ship",
     "classify": "label images",
     "compress": "squeeze a model into one .sqz file",
     "inspect": "every layer's shape, parameters, density, bits and bytes",
-    "explore": "sweep or search the design space: accuracy against bytes, MACs and RAM",
+    "explore": "search the design space: accuracy against bytes, MACs and RAM",
     "reproduce": "what the paper printed, and beside it what comes out here",
     "convert": "read and write other people's model files",
     "data": "pack images into shards that train fast",
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(_json(result) if args.json else verb.render(harmless(result)))
         return 1 if result.get("failed") else 0  # of several images, those that cannot be read
     except KeyboardInterrupt:
-        print("squeezenet: interrupted", file=sys.stderr)
+        print(f"squeezenet {chosen}: interrupted", file=sys.stderr)
         return 130
     except (SqueezeNetError, ImportError, OSError, MemoryError) as error:
         if args.debug:
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = _explain(error, getattr(args, "out", None))
         if known is None:
             raise
-        print(f"squeezenet: {_one_line(str(known))}", file=sys.stderr)
+        print(f"squeezenet {chosen}: {_one_line(str(known))}", file=sys.stderr)
         return known.exit_code
 
 
@@ -159,7 +159,7 @@ def _share_cores(verb: str) -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def _explain(error: BaseException, out: Any) -> SqueezeNetError | None:
+def _explain(error: BaseException, out: Any = None) -> SqueezeNetError | None:
     """The one line a user needs, or None where the error is a fault of ours that a traceback must show.
 
     `out` is what the verb writes: what a full disk is about, where the error itself does not say.

@@ -4,7 +4,15 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from squeezenet import zoo
+from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli.table import table
+
+EXAMPLES = """
+# every model and network
+squeezenet models
+# what is known of one: data, accuracy, licence, limits
+squeezenet models imagenet
+"""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -31,7 +39,17 @@ def run(args: Namespace) -> dict[str, Any]:
         }
         for m in zoo.PUBLISHED.values()
     ]
-    return {"shipped": shipped, "published": published, "models": _networks()}
+    networks = [
+        {
+            "name": name,
+            "description": network.description,
+            "input_size": network.input_size,
+            "parameters": network.parameters,
+            "macs": network.macs,
+        }
+        for name, network in ARCHITECTURES.items()
+    ]
+    return {"shipped": shipped, "published": published, "models": networks}
 
 
 def render(result: dict[str, Any]) -> str:
@@ -56,9 +74,7 @@ def render(result: dict[str, Any]) -> str:
     blocks = [
         _table(["ships", "bytes", "top-1"], shipped),
         _table(["squeezenet pull", "bytes", "top-1", "here"], published),
-        _table(["squeezenet train --model", "image", "parameters", "MACs"], networks)
-        if networks
-        else "networks to train: pip install 'squeezenet[train]'",
+        _table(["squeezenet train --model", "image", "parameters", "MACs"], networks),
         "more about a model: squeezenet models NAME",
     ]
     return "\n\n".join(blocks)
@@ -70,27 +86,3 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(
         line.rstrip() for line in table([*head, ""], [[*row[:-1], row[-1].ljust(width)] for row in rows]).splitlines()
     )
-
-
-def _networks() -> list[dict[str, Any]]:
-    """Every architecture with its cost; none where PyTorch is not installed."""
-    try:
-        from squeezenet.formats import load_model
-        from squeezenet.models import ARCHITECTURES
-    except ModuleNotFoundError as error:
-        if error.name not in ("numpy", "torch"):
-            raise
-        return []
-    rows = []
-    for name, architecture in ARCHITECTURES.items():
-        model = load_model(name, random_weights=0)
-        rows.append(
-            {
-                "name": name,
-                "description": architecture.description,
-                "input_size": architecture.input_size,
-                "parameters": model.parameters,
-                "macs": sum(model.graph.macs()),
-            }
-        )
-    return rows

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from squeezenet.version import __version__
 
 EXAMPLES = """\
-squeezenet classify photo.jpg                               # its five likeliest labels
-squeezenet train --data photos/ --out run                   # learn your classes: photos/CLASS/*.jpg
-squeezenet compress run --data photos/ --out birds.sqz      # squeeze it into one small file
+squeezenet classify photo.jpg                           # its likeliest labels
+squeezenet train --data photos/ --out run               # photos/CLASS/*.jpg
+squeezenet compress run --data photos/ --out birds.sqz  # one small file
 """
 
 GROUPS = {
@@ -21,6 +21,6 @@ GROUPS = {
 def overview(verbs: Mapping[str, str]) -> str:
     """The whole text; `verbs` maps names to what they do."""
     examples = "\n".join(f"  {line}" for line in EXAMPLES.splitlines())
-    blocks = [f"squeezenet {__version__}: train image classifiers, squeeze them, and ship each as one file.", examples]
+    blocks = [f"squeezenet {__version__}: train image classifiers, squeeze them, ship one file.", examples]
     blocks += ["\n".join([f"{what}:", *(f"  {name:<10} {verbs[name]}" for name in GROUPS[what])]) for what in GROUPS]
-    return "\n\n".join([*blocks, "squeezenet VERB --help: what a verb takes, with examples; squeezenet --version"])
+    return "\n\n".join([*blocks, "squeezenet VERB --help shows what a verb takes, with examples."])

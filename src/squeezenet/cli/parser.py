@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from squeezenet.cli.arguments import number, whole
+from squeezenet.errors import UsageError
 
 INDENT = 26  # columns before the explanation of an option
 
@@ -25,6 +26,7 @@ class Parser(ArgumentParser):
         super().__init__(prog, allow_abbrev=False, add_help=False, formatter_class=_formatter, **about)
         self.register("type", int, whole)  # `type=int` and `type=float` refuse in our words
         self.register("type", float, number)
+        self._positionals.title = "arguments"
         self.given: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
@@ -32,20 +34,21 @@ class Parser(ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Say in one line what is wrong with the arguments, and leave with exit code 2."""
+        """Raise `UsageError` with what argparse's message means."""
         from squeezenet.cli.mistakes import explained
-        from squeezenet.printable import printable
 
-        told = explained(message, self.given, self._option_string_actions)
-        print(printable(f"{self.prog}: {told} ({self.prog} --help)"), file=sys.stderr)
-        raise SystemExit(2)
+        raise UsageError(f"{explained(message, self.given, self._option_string_actions)} ({self.prog} --help)")
 
     def format_help(self) -> str:
         """Help whose first line names only what must be given."""
+        from textwrap import fill
+
         exclusive = [group for group in self._mutually_exclusive_groups if group.required]
-        needed = [_spelled(action) for action in self._actions if action.required]
+        needed = [_spelled(action) for action in self._actions if action.required or not action.option_strings]
         choices = [f"({' | '.join(map(_spelled, group._group_actions))})" for group in exclusive]
-        self.usage = " ".join([self.prog, *needed, *choices, "[options]"]).replace("%", "%%")
+        words = " ".join([self.prog, *needed, *choices, "[options]"])
+        usage = fill(f"usage: {words}", 78, subsequent_indent=" " * 7, break_on_hyphens=False)
+        self.usage = usage.removeprefix("usage: ").replace("%", "%%")
         return super().format_help()
 
 
@@ -67,4 +70,4 @@ def _spelled(action: Action) -> str:
     value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
     many = "..." if action.nargs in ("+", "*") else ""
     words: Sequence[str] = [*action.option_strings[-1:], *([] if action.nargs == 0 else [f"{value}{many}"])]
-    return " ".join(words)
+    return f"[{words[0]}]" if action.nargs == "?" else " ".join(words)

@@ -1,33 +1,15 @@
 """`squeezenet reproduce SUBJECT`: what the paper printed, and beside it what comes out here.
 
-`figure3`, `table1` and `table3` are in `cli/paper.py`; here is table 2. Sizes are of files, written to --out and read
-again. Accuracies are those of the files, where there are trained weights and images to judge by: the paper's are of
-ImageNet, ours of whatever a row names. Rows of random weights say "size only", those of trained weights without images
-"not judged".
+`figure3`, `table1` and `table3` are in `cli/paper.py`, table 2 is in `cli/table2.py`.
 """
 
-import os
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from squeezenet import sqz
-from squeezenet.cli import paper
+from squeezenet.cli.arguments import count, not_negative, seed
 from squeezenet.cli.table import table
-from squeezenet.compression.finetune import Tuning
-from squeezenet.compression.pipeline import Bits, Settings, compress
-from squeezenet.data import Data, Examples, Pixels, load_data, load_evaluation, load_pixels
-from squeezenet.data.classes import match_classes
-from squeezenet.data.evaluate import evaluate
 from squeezenet.errors import UsageError
-from squeezenet.formats import load_model
-from squeezenet.model import Model, Shared
-from squeezenet.runtime.reference import Runner
-
-RANDOM = "random"
 
 USES = {
     "figure3": ("results",),
@@ -39,75 +21,40 @@ USES = {
 }  # fmt: skip
 """Subject -> the options it takes."""
 
-RETRAINING = Tuning(batch_size=100, lr=3e-4)
-"""Of networks trained here; published weights have few images to learn from and are retrained as `compress` does."""
-
-
-@dataclass(frozen=True)
-class Printed:
-    """A row of the paper's table 2: its figures, and how to come by the same."""
-
-    network: str
-    method: str
-    data_type: str
-    megabytes: float
-    ratio: int
-    top1: float
-    top5: float
-    rank: str | None = None
-    pruned: bool = False
-    bits: Bits | None = None
-
-
-TABLE_2 = (
-    Printed("AlexNet", "none", "32 bit", 240, 1, 57.2, 80.3),
-    Printed("AlexNet", "SVD", "32 bit", 48, 5, 56.0, 79.4, rank="ratio=5"),
-    Printed("AlexNet", "pruning", "32 bit", 27, 9, 57.2, 80.3, pruned=True),
-    Printed("AlexNet", "Deep Compression", "5-8 bit", 6.9, 35, 57.2, 80.3, pruned=True, bits=Bits(8, 5)),
-    Printed("SqueezeNet", "none", "32 bit", 4.8, 50, 57.5, 80.3),
-    Printed("SqueezeNet", "Deep Compression", "8 bit", 0.66, 363, 57.5, 80.3, pruned=True, bits=Bits(8, 8)),
-    Printed("SqueezeNet", "Deep Compression", "6 bit", 0.47, 510, 57.5, 80.3, pruned=True, bits=Bits(6, 6)),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A network to squeeze, as each row of the table says: where its weights come from, and images if there are any."""
-
-    model: Model
-    weights: str
-    data: str = ""
-    tune: Pixels | None = None
-    judge: Pixels | None = None
-    retraining: Tuning | None = None  # None: as `compress` does
-
-    @property
-    def squeezed(self) -> int:
-        """Bits of the indices it came with; 0 where weights are still floats."""
-        return max(held.weight.bits if isinstance(held.weight, Shared) else 0 for held in self.model.weights.values())
+EXAMPLES = """
+# the network, layer by layer, and how many weights pruning leaves
+squeezenet reproduce table1
+# sizes of SVD, pruning and Deep Compression, of random weights
+squeezenet reproduce table2 --out table2
+# your sweep beside the paper's figure 3
+squeezenet reproduce figure3 --results space
+"""
 
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "subject", choices=USES,
+        "subject", choices=USES, metavar="SUBJECT",
         help="figure3: squeeze ratio, share of 3x3 filters; table1: the network, layer by layer; "
         "table2: SVD, pruning, Deep Compression; table3: bypass",
     )  # fmt: skip
-    parser.add_argument("--results", metavar="DIR", help="figure3, table3: what `squeezenet explore` measured")
-    parser.add_argument("--out", metavar="DIR", help="table2: folder for the files that are measured")
-    parser.add_argument(
-        "--weights", metavar="MODEL", help="table1, table2: SqueezeNet for ImageNet, the authors' .net, or a name"
+    sweeps = parser.add_argument_group("figure3, table3")
+    sweeps.add_argument("--results", metavar="DIR", help="what `squeezenet explore` measured")
+    weights = parser.add_argument_group("table1, table2")
+    weights.add_argument("--weights", metavar="MODEL", help="SqueezeNet for ImageNet: the authors' .net, or a name")
+    files = parser.add_argument_group("table2")
+    files.add_argument("--out", metavar="DIR", help="folder for the files that are measured")
+    files.add_argument("--imagenet", metavar="DATA", help="images to tune --weights on; a tenth judges")
+    files.add_argument("--imagenet-val", metavar="DATA", help="judge --weights by these instead")
+    files.add_argument("--alexnet", metavar="RUN", help="an AlexNet trained on --data, such as alexnet_32")
+    files.add_argument("--squeezenet", metavar="RUN", help="a SqueezeNet trained on --data, such as squeezenet_32")
+    files.add_argument("--data", metavar="DATA", help="what the two were trained on: for retraining and judging")
+    files.add_argument("--val", metavar="DATA", help="judge the two on these images instead of a tenth of --data")
+    files.add_argument(
+        "--epochs", type=not_negative, metavar="N", help="retraining after each stage (usual: 2, pruning 4)"
     )
-    parser.add_argument("--imagenet", metavar="DATA", help="images to tune --weights on; a tenth judges")
-    parser.add_argument("--imagenet-val", metavar="DATA", help="judge --weights by these instead")
-    parser.add_argument("--alexnet", metavar="RUN", help="an AlexNet trained on --data, such as alexnet_32")
-    parser.add_argument("--squeezenet", metavar="RUN", help="a SqueezeNet trained on --data, such as squeezenet_32")
-    parser.add_argument("--data", metavar="DATA", help="what the two were trained on: for retraining and judging")
-    parser.add_argument("--val", metavar="DATA", help="judge the two on these images instead of a tenth of --data")
-    parser.add_argument("--epochs", type=float, metavar="N", help="retraining after each stage (usual: 2, pruning 4)")
-    parser.add_argument("--limit", type=int, metavar="N", help="retrain on N images at most")
-    parser.add_argument("--seed", type=int, help="of random weights (0)")
+    files.add_argument("--limit", type=count, metavar="N", help="retrain on N images at most")
+    files.add_argument("--seed", type=seed, metavar="N", help="of random weights (0)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -118,8 +65,20 @@ def run(args: Namespace) -> dict[str, Any]:
         raise UsageError(f"--{told[0].replace('_', '-')} is not for {args.subject}; leave it out")
     if args.subject == "table2" and args.out is None:
         raise UsageError("--out missing: table2 measures files; name a folder for them")
+    trained = (args.alexnet, args.squeezenet, args.data)
+    if any(trained) and not all(trained):
+        raise UsageError("--alexnet, --squeezenet and --data go together; give all three, or none")
+    if args.weights is None and (args.imagenet or args.imagenet_val):
+        raise UsageError("--imagenet and --imagenet-val are for --weights; give those too, or leave them out")
+    if args.val and not args.data:
+        raise UsageError("--val judges what was trained on --data; give that too, or leave it out")
     args.seed = args.seed or 0
-    rows = SUBJECTS[args.subject](args)
+    from squeezenet.cli import paper, table2
+
+    subjects = {
+        "figure3": paper.figure3, "table1": paper.table1, "table2": table2.table2, "table3": paper.table3,
+    }  # fmt: skip
+    rows = subjects[args.subject](args)
     return {
         "subject": args.subject,
         "out": args.out,
@@ -131,6 +90,8 @@ def run(args: Namespace) -> dict[str, Any]:
 def render(result: dict[str, Any]) -> str:
     """For people: what the paper printed stands under "paper"."""
     if result["subject"] != "table2":
+        from squeezenet.cli import paper
+
         return paper.render(result)
     head = ["network, method", "data type", "paper MB", "MB", "paper ratio", "ratio", "kept parameters",
             "paper top-1 / top-5", "top-1 / top-5", "weights"]  # fmt: skip
@@ -154,135 +115,3 @@ def render(result: dict[str, Any]) -> str:
         *(f"accuracies measured on {where}" for where in judged.values()),
         f"files are in {result['out']}; {result['seconds']:.0f} seconds",
     ])  # fmt: skip
-
-
-def table2(args: Namespace) -> list[dict[str, Any]]:
-    """The paper's networks for ImageNet; then, where they are given, networks trained here. Raises `UsageError`."""
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    trained = (args.alexnet, args.squeezenet, args.data)
-    if any(trained) and not all(trained):
-        raise UsageError("--alexnet, --squeezenet and --data go together; give all three, or none")
-    if args.weights is None and (args.imagenet or args.imagenet_val):
-        raise UsageError("--imagenet and --imagenet-val are for --weights; give those too, or leave them out")
-    if args.val and not args.data:
-        raise UsageError("--val judges what was trained on --data; give that too, or leave it out")
-    here = {}
-    if all(trained):  # before anything takes time: these may not fit
-        here = {name: _trained(run, args) for name, run in (("AlexNet", args.alexnet), ("SqueezeNet", args.squeezenet))}
-    published = None if args.weights is None else _published(args)
-    drawn = f"{RANDOM}, seed {args.seed}"
-    alexnet = Subject(load_model("alexnet", args.seed), drawn)
-    squeezenet = Subject(load_model("squeezenet1_0", args.seed), drawn)
-    subjects = {"AlexNet": [alexnet], "SqueezeNet": [published or squeezenet]}
-    if published is not None and published.squeezed:
-        subjects["SqueezeNet"].insert(0, squeezenet)
-    rows = rows_of(subjects, out, "imagenet", args)
-    del subjects, alexnet  # a gigabyte
-    return rows + rows_of({name: [subject] for name, subject in here.items()}, out, "trained", args)
-
-
-SUBJECTS: dict[str, Callable[[Namespace], list[dict[str, Any]]]] = {
-    "figure3": paper.figure3,
-    "table1": paper.table1,
-    "table2": table2,
-    "table3": paper.table3,
-}
-
-
-def rows_of(subjects: dict[str, list[Subject]], out: Path, prefix: str, args: Namespace) -> list[dict[str, Any]]:
-    """Table 2 of these networks. Of two for one name, the first is for "none": the second came squeezed."""
-    rows: list[dict[str, Any]] = []
-    if not subjects:
-        return rows
-    whole = subjects["AlexNet"][0].model.float32_bytes
-    for name, candidates in subjects.items():
-        pruned: list[Model] = []  # rows of one network share it
-        for printed in (row for row in TABLE_2 if row.network == name):
-            subject = candidates[0 if printed.method == "none" else -1]
-            model = _squeeze(subject, printed, args, pruned)
-            slug = f"{prefix} {name} {printed.method} {printed.data_type}".lower().replace(" ", "-")
-            path = out / f"{slug}.sqz"
-            size = sqz.write(model, path)
-            written = sqz.read(path)
-            rows.append({
-                "network": name,
-                "method": printed.method,
-                "data_type": printed.data_type,
-                "weights": subject.weights,
-                "file": str(path),
-                "bytes": size,
-                "ratio": round(whole / size, 2),
-                "parameters": written.parameters,
-                "nonzero": written.nonzero,
-                **_judged(written, subject),
-                "paper": {
-                    "megabytes": printed.megabytes, "ratio": printed.ratio, "top1": printed.top1, "top5": printed.top5,
-                },
-            })  # fmt: skip
-    return rows
-
-
-def _squeeze(subject: Subject, printed: Printed, args: Namespace, pruned: list[Model]) -> Model:
-    """What the row's method makes of the network; of one that came squeezed, the last stage only where it is needed."""
-    usual = Settings(density=None, bits=None, seed=args.seed)
-
-    def tuning(of: Tuning) -> Tuning:
-        base = of if subject.retraining is None else replace(subject.retraining, epochs=of.epochs)
-        return base if args.epochs is None else replace(base, epochs=args.epochs)
-
-    usual = replace(usual, factor=tuning(usual.factor), prune=tuning(usual.prune), share=tuning(usual.share))
-    model = subject.model
-    if printed.rank is not None:
-        return compress(model, subject.tune, replace(usual, rank=printed.rank))
-    if printed.pruned and not subject.squeezed:
-        if not pruned:
-            pruned.append(compress(model, subject.tune, replace(usual, density="paper")))
-        model = pruned[0]
-    if printed.bits is None or 0 < subject.squeezed <= printed.bits.conv:
-        return model
-    return compress(model, subject.tune, replace(usual, bits=printed.bits))
-
-
-def _judged(written: Model, subject: Subject) -> dict[str, Any]:
-    if subject.judge is None:
-        why = "size only" if subject.weights.startswith(RANDOM) else "not judged"
-        return {"accuracy": why, "top1": None, "top5": None, "images": 0, "data": None}
-    score = evaluate(Runner(written, os.cpu_count() or 1), subject.judge, written.preparation)
-    return {
-        "accuracy": "measured",
-        "top1": round(score.top1, 4),
-        "top5": round(score.top5, 4),
-        "images": score.images,
-        "data": subject.data,
-    }
-
-
-def _trained(run: str, args: Namespace) -> Subject:
-    model = load_model(run)
-    data = load_data(args.data, args.val, args.seed)
-    return _with_images(model, f"{run}, trained here", args.val or args.data, data, args, RETRAINING)
-
-
-def _published(args: Namespace) -> Subject:
-    model = load_model(args.weights)
-    weights = f"{args.weights}, as published"
-    if args.imagenet is not None:
-        data = load_data(args.imagenet, args.imagenet_val, args.seed)
-        return _with_images(model, weights, args.imagenet_val or args.imagenet, data, args)
-    if args.imagenet_val is not None:
-        judge = _pixels(load_evaluation(args.imagenet_val), model)
-        return Subject(model, weights, args.imagenet_val, judge=judge)
-    return Subject(model, weights)
-
-
-def _with_images(
-    model: Model, weights: str, named: str, data: Data, args: Namespace, retraining: Tuning | None = None
-) -> Subject:
-    data.validation.require_labels()
-    tune, judge = _pixels(data.train, model, args.limit), _pixels(data.validation, model)
-    return Subject(model, weights, named, tune, judge, retraining)
-
-
-def _pixels(examples: Examples, model: Model, limit: int | None = None) -> Pixels:
-    return load_pixels(match_classes(examples, model.labels, model.graph.classes), model.preparation, limit)

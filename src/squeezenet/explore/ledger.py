@@ -27,11 +27,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from squeezenet.errors import SqueezeNetError
+from squeezenet.explore.choices import ATTEMPTS
 
 STUDY = "squeezenet trials"
 STALE = 90.0  # seconds without a sign of life after which a worker counts as dead
 BEATS = 6  # signs of life in that time
-ATTEMPTS = 3  # failed or killed ones, after which a trial is left alone
 
 State = Literal["open", "running", "done", "stopped", "failed"]
 

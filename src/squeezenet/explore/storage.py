@@ -18,10 +18,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalRedisBackend
 
 from squeezenet.errors import MissingDependency, SqueezeNetError, UsageError
+from squeezenet.explore.choices import STORAGES
 
 TRIES = 8
 DRIVERS = ("optuna", "sqlalchemy", "psycopg", "redis")
-ACCEPTED = "a file, postgresql://user@host/database, or redis://host:6379"
 
 
 def open_storage(where: str) -> BaseStorage:
@@ -33,7 +33,7 @@ def open_storage(where: str) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every trial otherwise
     scheme = match[1] if (match := re.match(r"(\w+)(\+\w+)?://", where)) else "file"
     if scheme not in ("file", "postgresql", "redis"):
-        raise UsageError(f"--storage {_without_password(where)}: accepted are {ACCEPTED}")
+        raise UsageError(f"--storage {_without_password(where)}: accepted are {STORAGES}")
     try:
         with answering(where):
             if scheme == "file":
@@ -41,7 +41,7 @@ def open_storage(where: str) -> BaseStorage:
             return _redis(where) if scheme == "redis" else _postgresql(where)
     except ImportError:
         raise MissingDependency(
-            f"{scheme}:// needs its client library; install it with: pip install 'squeezenet[{scheme}]'"
+            f"{scheme}:// needs its client library; install it with: pip install 'sqznet[{scheme}]'"
         ) from None
 
 

@@ -1,38 +1,18 @@
 """The paper's sweeps (figure 3, table 3) and others like them: one metaparameter varies, all else stays.
 
->>> SWEEPS["sr"].values
-(0.125, 0.25, 0.5, 0.75, 1.0)
+>>> parse_values("sr", "0.125,0.5")
+(0.125, 0.5)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from squeezenet.errors import UsageError
+from squeezenet.explore.choices import SWEEPS
 from squeezenet.explore.trial import Trial, costs
-from squeezenet.explore.versions import PUBLISHED, VERSIONS, stem_of
+from squeezenet.explore.versions import VERSIONS, stem_of
 from squeezenet.models.squeezenet import STEMS
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Values of one metaparameter, and what the paper fixed the others to."""
-
-    about: str
-    values: tuple[Any, ...]
-    fixed: dict[str, Any] = field(default_factory=dict)
-
-
-SWEEPS: dict[str, Sweep] = {
-    "sr": Sweep("squeeze ratio (figure 3 a)", (0.125, 0.25, 0.5, 0.75, 1.0), {"pct3x3": 0.5}),
-    "pct3x3": Sweep("share of 3x3 filters (figure 3 b)", (0.01, 0.125, 0.25, 0.5, 0.75, 0.99), {"sr": 0.5}),
-    "bypass": Sweep("bypass connections (table 3)", ("none", "simple", "complex")),
-    "stem": Sweep("conv1 and where the pools are: SqueezeNet v1.0, v1.1", (), PUBLISHED),
-    "base_e": Sweep("expand filters of fire2", (32, 64, 96, 128)),
-    "incr_e": Sweep("expand filters more, every freq modules", (0, 32, 64, 128)),
-    "freq": Sweep("Fire modules between two such increases", (1, 2, 4)),
-    "image_size": Sweep("side of the image in pixels", ()),
-}
 
 SIDES = (0.5, 0.75, 1.0, 1.25)
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from squeezenet.compression.squeeze.pipeline import USUAL_RATIO
 from squeezenet.data import Data, Examples
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import SqueezeNetError, UsageError
+from squeezenet.explore.choices import METHODS, Method
 from squeezenet.graph import peak_elements
 from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
@@ -31,9 +32,6 @@ from squeezenet.training.recipe import PAPER, Recipe
 
 NETWORK = "squeezenet_32"
 """The name under which networks are built; every metaparameter is given with it, so any SqueezeNet would do."""
-
-Method = Literal["squeeze", "deep-compression", "none"]
-METHODS: tuple[Method, ...] = ("squeeze", "deep-compression", "none")
 
 TUNING_IMAGES = 2000
 """Images that squeezing may look at: it calibrates on fewer, and compensates on fewer still."""

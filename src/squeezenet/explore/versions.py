@@ -10,13 +10,11 @@ trials have.
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from squeezenet.explore.choices import PUBLISHED
 from squeezenet.explore.results import Row, configurations
 from squeezenet.explore.trial import Trial
 
 VERSIONS = ("v1.0", "v1.1")
-PUBLISHED = {"base_e": 128, "incr_e": 128, "freq": 2, "sr": 0.125, "pct3x3": 0.5, "fires": 8, "bypass": "none"}
-"""What both versions have in common; they differ in their stem."""
-
 SMALL, MIDDLE = 48, 96
 """Sides up to which images are CIFAR's kind, and Tiny ImageNet's."""
 

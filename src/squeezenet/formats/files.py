@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from squeezenet import sqz, zoo
+from squeezenet.architectures import ARCHITECTURES
 from squeezenet.errors import ModelError, UsageError
 from squeezenet.files import open_regular
 from squeezenet.formats import pickles
@@ -116,10 +117,6 @@ def _fresh(name: str, seed: int) -> Model:
 def _not_found(where: str | Path) -> ModelError:
     if str(where) in zoo.PUBLISHED:
         return ModelError(f"{where} is without weights here; fetch them with: squeezenet pull {where}")
-    try:
-        from squeezenet.models import ARCHITECTURES
-    except ImportError:
-        return ModelError(f"{where}: no such file")
     if str(where) in ARCHITECTURES:
         return ModelError(f"{where} is a network without weights here; train it, or pass --random-weights SEED")
     return ModelError(f"{where}: no such file or run folder")

@@ -7,47 +7,11 @@ State-dict keys are torchvision's, so its published `squeezenet1_0` and `squeeze
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Stem = Literal["v1.0", "v1.1", "32", "32 v1.1", "32 late", "64", "64 v1.1"]
-Bypass = Literal["none", "simple", "complex"]
-Norm = Literal["none", "batch"]
-
-
-@dataclass(frozen=True)
-class Metaparameters:
-    """The design space of section 5.1, and what has to change with the size of the images.
-
-    Fire module i (from 0) has e_i = base_e + incr_e * floor(i / freq) expand filters, pct3x3 * e_i of them 3x3,
-    and SR * e_i squeeze filters.
-    """
-
-    base_e: int = 128
-    incr_e: int = 128
-    freq: int = 2
-    pct3x3: float = 0.5
-    sr: float = 0.125
-    fires: int = 8
-    bypass: Bypass = "none"
-    stem: Stem = "v1.0"
-    classes: int = 1000
-    in_channels: int = 3
-    dropout: float = 0.5
-    norm: Norm = (
-        "none"  # "batch": behind every convolution but conv10. Not in the paper; folded away in a shipped model
-    )
-
-    def fire_widths(self) -> list[tuple[int, int, int]]:
-        """(s1x1, e1x1, e3x3) of every Fire module."""
-        widths = []
-        for i in range(self.fires):
-            e = self.base_e + self.incr_e * (i // self.freq)
-            e3x3 = min(max(round(self.pct3x3 * e), 1), e - 1)
-            widths.append((max(round(self.sr * e), 1), e - e3x3, e3x3))
-        return widths
+from squeezenet.architectures import Bypass, Metaparameters, Norm
 
 
 @dataclass(frozen=True)

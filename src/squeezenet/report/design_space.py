@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from squeezenet.explore.choices import SWEEPS
 from squeezenet.explore.results import (
     COSTS,
     LATENCY,
@@ -21,7 +22,6 @@ from squeezenet.explore.results import (
     finished,
     pareto,
 )
-from squeezenet.explore.sweeps import SWEEPS
 from squeezenet.explore.trial import Trial, squeeze_command, train_command
 from squeezenet.explore.versions import POINTS, compare
 from squeezenet.report import figures, paper

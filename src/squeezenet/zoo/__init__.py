@@ -115,7 +115,11 @@ def default_model() -> Path:
 def card(name: str) -> str:
     """What is known about a model, in Markdown. Raises `UsageError` for a name that is none."""
     if name not in SHIPPED and name not in PUBLISHED:
-        raise UsageError(f"no model is called {name!r}; known: {', '.join([*SHIPPED, *PUBLISHED])}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, [*SHIPPED, *PUBLISHED], 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join([*SHIPPED, *PUBLISHED])}"
+        raise UsageError(f"no model is called {name}; {hint}")
     return (HERE / f"{name}.md").read_text(encoding="utf-8")
 
 

@@ -1,0 +1,40 @@
+"""What a user of `explore` can choose from: plain data, which needs neither PyTorch nor Optuna.
+
+>>> SWEEPS["sr"].values
+(0.125, 0.25, 0.5, 0.75, 1.0)
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Method = Literal["squeeze", "deep-compression", "none"]
+METHODS: tuple[Method, ...] = ("squeeze", "deep-compression", "none")
+
+STORAGES = "a file, postgresql://user@host/database, or redis://host:6379"
+"""Where trials are remembered."""
+
+ATTEMPTS = 3  # failed or killed ones, after which a trial is left alone
+
+PUBLISHED = {"base_e": 128, "incr_e": 128, "freq": 2, "sr": 0.125, "pct3x3": 0.5, "fires": 8, "bypass": "none"}
+"""What SqueezeNet v1.0 and v1.1 have in common; they differ in their stem."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Values of one metaparameter, and what the paper fixed the others to."""
+
+    about: str
+    values: tuple[Any, ...]
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+
+SWEEPS: dict[str, Sweep] = {
+    "sr": Sweep("squeeze ratio (figure 3 a)", (0.125, 0.25, 0.5, 0.75, 1.0), {"pct3x3": 0.5}),
+    "pct3x3": Sweep("share of 3x3 filters (figure 3 b)", (0.01, 0.125, 0.25, 0.5, 0.75, 0.99), {"sr": 0.5}),
+    "bypass": Sweep("bypass connections (table 3)", ("none", "simple", "complex")),
+    "stem": Sweep("conv1 and where the pools are: SqueezeNet v1.0, v1.1", (), PUBLISHED),
+    "base_e": Sweep("expand filters of fire2", (32, 64, 96, 128)),
+    "incr_e": Sweep("expand filters more, every freq modules", (0, 32, 64, 128)),
+    "freq": Sweep("Fire modules between two such increases", (1, 2, 4)),
+    "image_size": Sweep("side of the image in pixels", ()),
+}
