@@ -14,6 +14,8 @@ from squeezenet.factors import layer_names
 from squeezenet.graph import AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool
 from squeezenet.model import Model
 
+MOST_DIGITS = 9  # of a layer's number; a name with more has none
+
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
@@ -99,12 +101,13 @@ def _load(args: Namespace) -> Model:
 def _rows(model: Model, graph: Graph, coded: dict[str, int]) -> list[dict[str, Any]]:
     names = layer_names(graph)
     rows = []
-    number = "0"
+    number = 0
     for op, shape, macs in zip(graph.ops, graph.shapes()[1:], graph.macs(), strict=True):
         row: dict[str, Any] = {"shape": list(shape), "macs": macs}
         if isinstance(op, Conv | Linear):
             held = model.weights[op.name]
-            number = re.sub(r"/.*|\D", "", names[op.name]) or str(int(number) + 1)
+            digits = re.sub(r"/.*|\D", "", names[op.name])
+            number = int(digits) if 0 < len(digits) <= MOST_DIGITS else number + 1
             count = prod(held.weight.shape) + held.bias.size
             row |= {
                 "name": names[op.name],

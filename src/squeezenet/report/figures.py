@@ -10,6 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from squeezenet.printable import printable
+
+LONGEST = 60  # characters of a name in a figure
 INK, BLUE, ORANGE, GREY = "#1a2330", "#2563a8", "#c8611a", "#98a2b3"
 
 
@@ -33,7 +36,7 @@ def stages(names: Sequence[str], sizes: Sequence[int]) -> Figure:
     axes.barh(range(len(names)), sizes, color=BLUE, height=0.6)
     for i, size in enumerate(sizes):
         axes.annotate(f"{size:,}", (size, i), xytext=(4, 0), textcoords="offset points", va="center", color=INK)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), words(names))
     axes.set_xscale("log")
     axes.set_xlim(left=min(sizes) / 4, right=max(sizes) * 4)
     axes.invert_yaxis()
@@ -46,7 +49,7 @@ def layers(names: Sequence[str], sizes: Sequence[int], density: Sequence[float])
     figure = Figure(figsize=(9, 0.22 * len(names) + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     left.barh(range(len(names)), sizes, color=BLUE)
-    left.set_yticks(range(len(names)), names, fontsize=8)
+    left.set_yticks(range(len(names)), words(names), fontsize=8)
     left.invert_yaxis()
     _plain(left, "bytes in the file", "")
     right.barh(range(len(names)), [100.0] * len(names), color="#eaecf0")
@@ -78,7 +81,7 @@ def sensitivity(names: Sequence[str], sizes: Sequence[int], nats: Sequence[float
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, values, color in ((left, sizes, BLUE), (right, nats, ORANGE)):
         axes.barh(range(len(names)), values, color=color)
-    left.set_yticks(range(len(names)), names, fontsize=8)
+    left.set_yticks(range(len(names)), words(names), fontsize=8)
     left.invert_yaxis()
     _plain(left, "bytes in the file", "")
     _plain(right, "divergence (nats)", "")
@@ -98,13 +101,14 @@ def sweep(
     for (name, (means, deviations)), colour in zip(series.items(), (BLUE, ORANGE, INK, GREY), strict=False):
         where = [i for i, mean in enumerate(means) if mean == mean]  # a figure that was not printed is no number
         points = [means[i] for i in where], [deviations[i] for i in where]
-        axes.errorbar(where, points[0], points[1], color=colour, marker="o", markersize=4, capsize=3, label=name)
-    axes.set_xticks(range(len(labels)), labels)
+        (label,) = words([name])
+        axes.errorbar(where, points[0], points[1], color=colour, marker="o", markersize=4, capsize=3, label=label)
+    axes.set_xticks(range(len(labels)), words(labels))
     axes.set_xlim(-0.4, len(labels) - 0.6)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=8)
     if title:
-        axes.set_title(title, fontsize=9, color=INK)
+        axes.set_title(*words([title]), fontsize=9, color=INK)
     _plain(axes, x, y)
     return figure
 
@@ -128,6 +132,18 @@ def front(
     axes.grid(color="#eaecf0", linewidth=0.6)
     _plain(axes, x, "top-1 after squeezing (%)")
     return figure
+
+
+def words(names: Sequence[str]) -> list[str]:
+    """Names from a model or a data set as matplotlib shows them: letter for letter, on one line, cut where too long.
+
+    Without this, a text with two dollar signs is mathematics to matplotlib, and a formula with an error is a traceback.
+
+    >>> print(*words(["a$\\\\foo$b", "conv1"]))
+    a\\$\\foo\\$b conv1
+    """
+    cut = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in map(printable, names)]
+    return [name.replace("$", r"\$") for name in cut]
 
 
 def short(value: float) -> str:

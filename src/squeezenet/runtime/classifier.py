@@ -8,7 +8,7 @@ Where the C engine was built, nothing here needs NumPy.
 
 import sys
 from collections.abc import Sequence
-from math import exp, fsum
+from math import exp, fsum, isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, overload
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from PIL.Image import Image
 
 from squeezenet import sqz, zoo
-from squeezenet.errors import MissingDependency
+from squeezenet.errors import MissingDependency, ModelError
 from squeezenet.runtime.image import open_image
 from squeezenet.runtime.native import PATHS, NativeNetwork
 
@@ -58,8 +58,10 @@ class Classifier:
         self._network = _network(source, threads)
 
     def classify(self, image: str | Path | bytes | Image, top: int = 5) -> list[Prediction]:
-        """The `top` most probable classes, best first. Raises `ImageError`."""
+        """The `top` most probable classes, best first. Raises `ImageError`; `ModelError` if a logit is no number."""
         logits, labels = self._network.see(open_image(image)), self._network.labels
+        if not all(map(isfinite, logits)):
+            raise ModelError("the network gives values that are not numbers; its weights are of no use")
         probability = softmax(logits)
         best = sorted(range(len(logits)), key=lambda index: -logits[index])[:top]
         return [Prediction(label=labels[i] if labels else str(i), index=i, probability=probability[i]) for i in best]
