@@ -6,6 +6,23 @@ for more is refused with one line that names the file, the number and the limit.
 
 # Images ---------------------------------------------------------------------------------------------------------------
 
+IMAGE_MEMORY = 280_000_000
+"""Bytes that decoding an image may take, its pixels included: 70 megapixels of RGB. Larger JPEGs come smaller."""
+IMAGE_PIXELS = 150_000_000
+"""Pixels of an image; Pillow itself refuses those of 179 million."""
+IMAGE_FILE = 256_000_000
+"""Bytes of an image's file."""
+IMAGE_SIDE = 32_768
+"""Pixels of a side that resizing works on; longer ones are averaged down to this first."""
+IMAGE_AREA = 16_777_216
+"""Pixels of an image between its two passes of resizing, which is as wide as the result and as high as the image."""
+JPEG_SCANS = 5_000_000_000
+"""Pixels of a JPEG times its scans: a second of work, and 100 times what a progressive photograph has."""
+PYTHON_PIXELS = 10_000_000
+"""Pixels of images that Pillow decodes in Python: run-length coded BMP, PPM of other than 8 bits or as text."""
+TIFF_PIECES = 200_000
+"""Strips or tiles of a TIFF, each of which takes its own work."""
+
 # Data sets ------------------------------------------------------------------------------------------------------------
 
 DECODED_BYTES = 8 * 2**30

@@ -20,8 +20,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 from squeezenet.data.examples import ImageSource
+from squeezenet.files import read_regular
+from squeezenet.limits import IMAGE_FILE
 from squeezenet.preparation import Preparation
 from squeezenet.runtime import image
+from squeezenet.runtime.upright import orientation
 
 try:
     import simplejpeg
@@ -33,7 +36,12 @@ SPARE = 2
 LONGEST = 4
 """Sides of an image in this ratio or less; of longer ones most would be resized only to be cut away."""
 
-_ORIENTATION = 0x0112  # of EXIF
+MOST_PIXELS = 30_000_000
+"""Pixels of images that are decoded and resized as a whole; of larger ones `runtime.image` knows how to save memory."""
+SCANS = 100
+"""Scans of a JPEG, each of which takes its own work; a progressive photograph has ten."""
+
+_START_OF_SCAN = b"\xff\xda"
 _APP1, _SCAN = 0xE1, 0xDA  # of JPEG: metadata, and where the pixels begin
 
 
@@ -42,7 +50,7 @@ def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np
     fast = None if simplejpeg is None else _jpeg(source, preparation)
     if fast is None:
         opened = image.open_image(source)
-        if _long(opened.width, opened.height):
+        if _long(opened.width, opened.height) or opened.width * opened.height > MOST_PIXELS:
             return image.pixels(opened, preparation)
         fast = opened.size, _array(opened, preparation)
     size, array = fast
@@ -58,7 +66,7 @@ def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np
 def _jpeg(source: ImageSource, preparation: Preparation) -> tuple[tuple[int, int], NDArray[np.uint8]] | None:
     """(width, height) and pixels, or a fraction of them, of a JPEG that is whole, upright, in the colours asked for."""
     try:
-        data = source.read_bytes() if isinstance(source, Path) else source
+        data = read_regular(source, IMAGE_FILE) if isinstance(source, Path) else source
     except OSError:
         return None  # whoever opens it next says what is wrong
     if not isinstance(data, bytes) or not data.startswith(b"\xff\xd8\xff"):
@@ -91,13 +99,13 @@ def _long(width: int, height: int) -> bool:
 
 def _plain(data: bytes, width: int, height: int) -> bool:
     """Whether an image is of a usual size and not to be turned."""
-    if height * width > image.MAX_PIXELS or _long(width, height):
+    if height * width > MOST_PIXELS or _long(width, height) or data.count(_START_OF_SCAN) > SCANS:
         return False
     if not _has_metadata(data):
         return True
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as opened:
-            return opened.getexif().get(_ORIENTATION, 1) == 1
+            return orientation(opened.info) == 1
     except Exception:  # metadata can be wrong in more ways than Pillow has errors for
         return False
 

@@ -1,0 +1,137 @@
+"""What decoding an image takes, told from what its file declares and compared with `limits` before it is done.
+
+>>> canvas("RGB", 1000, 1000)
+4008000
+"""
+
+import os
+from typing import IO, Any
+
+from PIL import Image
+
+from squeezenet.errors import ImageError
+from squeezenet.limits import IMAGE_MEMORY, IMAGE_PIXELS, JPEG_SCANS, PYTHON_PIXELS, TIFF_PIECES
+
+PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+"""Bytes of a pixel in Pillow's memory, where they are not 4."""
+PYTHON_DECODERS = {"bmp_rle": 3.0, "ppm": 9.0, "ppm_plain": 9.0}
+"""Pillow's decoders that are written in Python, thus slow, and the bytes a pixel that they take beside the image."""
+DECODER_BYTES = {"WEBP": 12.5, "AVIF": 16.0, **PYTHON_DECODERS}
+"""Bytes a pixel that a decoder takes beside the image that it makes; measured, of the largest kind of file."""
+ROW_BYTES = 36
+"""Bytes a pixel of one row: two rows of 16-bit RGBA in a decoder, and one that is converted."""
+ORIENTATION = 0x0112
+"""The tag of EXIF that says how the camera was held."""
+
+
+def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
+    """`image` with its pixels, if they are within the budgets. A JPEG that is ours, from `file`, may come smaller."""
+    tiles = getattr(image, "tile", ())
+    if not tiles and not _waiting(image):  # a Pillow image whose pixels are there
+        image.load()
+        return image
+    width, height = image.size
+    if width * height > IMAGE_PIXELS:
+        raise ImageError(
+            f"{width} x {height} pixels are over the limit of {IMAGE_PIXELS:,}; scale the image down first"
+        )
+    held = _held(image, tiles, file)
+    factor = 1
+    if file is not None and image.format == "JPEG":
+        while factor < 8 and held + canvas(image.mode, width // factor, height // factor) > IMAGE_MEMORY:
+            factor *= 2  # libjpeg makes it smaller as it decodes
+    if (needed := held + canvas(image.mode, width // factor, height // factor)) > IMAGE_MEMORY:
+        raise ImageError(
+            f"decoding {width} x {height} pixels takes {needed // 1_000_000} MB, over the limit of "
+            f"{IMAGE_MEMORY // 1_000_000} MB; scale the image down first"
+        )
+    if factor > 1:
+        image.draft(None, (width // factor, height // factor))
+    image.load()
+    return image
+
+
+def _waiting(image: Any) -> bool:
+    """Whether an image of WebP is not decoded yet; those of other formats show it by their tiles."""
+    return image.format == "WEBP" and image.fp is not None
+
+
+def canvas(mode: str, width: int, height: int) -> int:
+    """Bytes of an image in Pillow's memory: rows of whole words, and where each one lies."""
+    return height * (8 + (width * PIXEL_BYTES.get(mode, 4) + 3) // 4 * 4)
+
+
+def _held(image: Any, tiles: Any, file: IO[bytes] | None) -> int:
+    """Bytes that decoding takes beside the image. Raises `ImageError` where it takes too long."""
+    width, height = image.size
+    name = tiles[0][0] if tiles else image.format
+    if name in PYTHON_DECODERS and width * height > PYTHON_PIXELS:
+        raise ImageError(
+            f"{width} x {height} pixels are over the limit of {PYTHON_PIXELS:,} for this kind of file; "
+            "save the image as PNG first"
+        )
+    held: int = ROW_BYTES * width + int(DECODER_BYTES.get(name, DECODER_BYTES.get(image.format, 0)) * width * height)
+    if file is not None and image.format in ("WEBP", "AVIF"):
+        held += 2 * file.seek(0, os.SEEK_END)  # which are held as they are, too
+    if image.format in ("JPEG", "MPO"):
+        held += _of_jpeg(image)
+    if image.format == "TIFF":
+        held += _of_tiff(image, len(tiles))
+    return held
+
+
+def _of_jpeg(image: Any) -> int:
+    """Bytes of the coefficients of a JPEG, all of which are held where they come in several scans."""
+    file, layers = image.fp, image.layer
+    at = file.tell()
+    file.seek(max(0, at - 8 - 2 * len(layers)))
+    if file.read(at - file.tell())[:5] == bytes([0xFF, 0xDA, 0, 6 + 2 * len(layers), len(layers)]) and not (
+        image.info.get("progressive")
+    ):
+        return 0
+    file.seek(0)
+    scans, end = 0, b""
+    while piece := file.read(1 << 20):
+        scans += (end + piece).count(b"\xff\xda")
+        end = piece[-1:]
+    file.seek(at)
+    pixels: int = image.width * image.height
+    if scans * pixels > JPEG_SCANS:
+        raise ImageError(
+            f"{scans} scans of {image.width} x {image.height} pixels are over the limit of {JPEG_SCANS:,} pixels; "
+            "save the image again"
+        )
+    sampled = [horizontal * vertical for _, horizontal, vertical, _ in layers]
+    largest = max(h for _, h, _, _ in layers) * max(v for _, _, v, _ in layers)
+    coefficients: int = pixels * sum(sampled) // max(1, largest)
+    return 2 * coefficients
+
+
+def _of_tiff(image: Any, tiles: int) -> int:
+    """Bytes of the strips or tiles of a TIFF, and of the copy that Pillow turns."""
+    tags = image.tag_v2
+    width, height = image.size
+
+    def number(tag: int, usual: int) -> int:
+        value = tags.get(tag, usual)
+        return value if isinstance(value, int) else usual
+
+    bits = tags.get(258, 8)
+    sample = number(277, 1) * max(bits if isinstance(bits, tuple) else (bits,)) // 8 + 1
+    across, down = number(322, width), number(323, min(number(278, height), height))
+    pieces: int = -(-width // max(1, across)) * -(-height // max(1, down)) * (sample if number(284, 1) == 2 else 1)
+    if max(pieces, tiles) > TIFF_PIECES:
+        raise ImageError(f"{max(pieces, tiles):,} strips or tiles are over the limit of {TIFF_PIECES:,}")
+    piece: int = across * down * (sample + (10 if image.info.get("compression") in ("jpeg", "tiff_jpeg") else 0))
+    turned = number(ORIENTATION, 1) != 1 or "tiff:Orientation" in str(image.info.get("xmp"))
+    copy = canvas(image.mode, width, height) if turned else 0
+    return piece + 100 * pieces + copy
+
+
+def rawmode(image: Image.Image) -> str:
+    """How the file of an image that is not decoded yet holds its pixels, in Pillow's words; "" if that is not known."""
+    tiles: Any = getattr(image, "tile", ())
+    if not tiles:
+        return ""
+    how = tiles[0][3]
+    return str(how[0] if isinstance(how, tuple) and how else how)

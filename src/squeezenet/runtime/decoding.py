@@ -1,0 +1,287 @@
+"""From anybody's image to upright pixels of 8 bits, within one budget of memory and time.
+
+>>> open_image("photo.jpg").mode                                # doctest: +SKIP
+'RGB'
+
+Pixels decide, metadata does not: where it is damaged or too large for Pillow, the image is read without it.
+"""
+
+import io
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+from PIL import Image
+
+from squeezenet.errors import ImageError
+from squeezenet.files import open_regular
+from squeezenet.limits import IMAGE_FILE, IMAGE_PIXELS
+from squeezenet.runtime.budget import loaded, rawmode
+from squeezenet.runtime.upright import upright
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]"
+)
+"""A path, the bytes of a file, an open file, a Pillow image, or an array of pixels: uint8, (height, width) of grey
+values or (height, width, 3 or 4) of RGB or RGBA."""
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+}
+"""What a camera, a browser or a data set produces. Formats that run other programs (EPS) are never tried."""
+
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+"""How the names of images end, in lower case; in folders, archives and shards only such files are images."""
+
+READERS = {
+    "JPEG": ("Jpeg", "Jpeg"),
+    "PNG": ("Png", "Png"),
+    "WEBP": ("WebP", "WebP"),
+    "BMP": ("Bmp", "Bmp"),
+    "DIB": ("Bmp", "Dib"),
+    "GIF": ("Gif", "Gif"),
+    "TIFF": ("Tiff", "Tiff"),
+    "PPM": ("Ppm", "Ppm"),
+    "AVIF": ("Avif", "Avif"),
+}
+"""Pillow's module and class of each format: only that of the file is loaded, and nothing looks into other metadata."""
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """Decode an image upright, as RGB or (when it has no colour) L, 8 bits a channel.
+
+    16-bit images keep their upper 8 bits, transparent ones are laid on white, animations give their first frame.
+    JPEGs, and images that must be converted, are made smaller by a whole factor where they exceed the budget of
+    memory. Raises `ImageError`, which names the file.
+    """
+    with _readable_errors(os.fsdecode(source) if isinstance(source, str | os.PathLike) else "image"):
+        if isinstance(source, Image.Image):
+            return _pixels(source)
+        if _is_array(source):
+            return upright(_from_array(source))
+        with _opened(source) as file:
+            try:
+                return _decoded(file)
+            except (ImageError, MemoryError, Image.DecompressionBombError):
+                raise
+            except Exception as error:  # damaged, a file can fail in more ways than Pillow has errors for
+                said = _said(error)
+            # Outside of `except`, which would hold what was decoded so far.
+            if (bare := _without_metadata(file)) is not None:
+                with suppress(Exception):
+                    return _decoded(bare)
+            raise ImageError(said)
+
+
+def _decoded(file: IO[bytes]) -> Image.Image:
+    with _identified(file) as image:
+        return _pixels(image, file)
+
+
+def _pixels(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
+    how = rawmode(image)
+    return upright(loaded(image, file), how)
+
+
+# Sources
+
+
+def _opened(source: Any) -> IO[bytes]:
+    """A file to read from the start of `source`, of at most `IMAGE_FILE` bytes."""
+    if isinstance(source, str | os.PathLike):
+        file = open_regular(os.fspath(source))
+        if (size := os.fstat(file.fileno()).st_size) > IMAGE_FILE:
+            file.close()
+            raise _too_large(size)
+        return file
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    elif callable(getattr(source, "read", None)):
+        data = _read(source)
+    else:
+        raise ImageError(
+            f"a {type(source).__name__} is not an image; pass a path, the bytes of a file, an open file, a Pillow "
+            "image, or a NumPy array (height, width, 3) of uint8"
+        )
+    if len(data) > IMAGE_FILE:
+        raise _too_large(len(data))
+    return io.BytesIO(data)
+
+
+def _read(file: Any) -> bytes:
+    if callable(seekable := getattr(file, "seekable", None)) and seekable():
+        file.seek(0)
+    data = file.read(IMAGE_FILE + 1)
+    if not isinstance(data, bytes):
+        raise ImageError("the open file gives text; open it in binary mode: open(path, 'rb')")
+    return data
+
+
+def _too_large(size: int) -> ImageError:
+    return ImageError(f"a file of {size:,} bytes is over the limit of {IMAGE_FILE:,}; scale the image down first")
+
+
+def _is_array(source: object) -> bool:
+    numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+    return numpy is not None and isinstance(source, numpy.ndarray)
+
+
+def _from_array(array: Any) -> Image.Image:
+    shape = array.shape
+    if array.dtype != "uint8" or len(shape) not in (2, 3) or 0 in shape or shape[2:] not in ((), (1,), (3,), (4,)):
+        raise ImageError(
+            f"an array {shape} of {array.dtype} is not an image; pass uint8 as (height, width) of grey values or "
+            "(height, width, 3) of RGB"
+        )
+    return Image.fromarray(array[:, :, 0] if shape[2:] == (1,) else array)
+
+
+# Formats
+
+
+def _kind(head: bytes) -> str | None:
+    """The format of a file that begins with `head`."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head.startswith(b"BM"):
+        return "BMP"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if head[:1] == b"P" and head[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6") and head[2:3].isspace():
+        return "PPM"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"mif1", b"msf1"):
+        return "AVIF"
+    return "DIB" if int.from_bytes(head[:4], "little") in (12, 40, 52, 56, 64, 108, 124) else None
+
+
+def _identified(file: IO[bytes]) -> Any:
+    """Pillow's image of a file, not decoded yet."""
+    file.seek(0)
+    kind = _kind(file.read(16))
+    if kind is None:
+        raise ImageError(f"not an image that can be read ({', '.join(FORMATS)})")
+    file.seek(0)
+    module, name = READERS[kind]
+    reader = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{name}ImageFile")
+    if kind == "JPEG":  # dots per inch are not looked for in EXIF, which takes longer than all else
+        reader = type(name, (reader,), {"_read_dpi_from_exif": lambda _: None})
+    return reader(file)
+
+
+def _without_metadata(file: IO[bytes]) -> IO[bytes] | None:
+    """A PNG or JPEG whose metadata is left out, which can be damaged or large where the pixels are good; else None."""
+    file.seek(0)
+    kind = _kind(file.read(16))
+    if kind not in ("PNG", "JPEG"):
+        return None
+    file.seek(0)
+    data = file.read()
+    kept = b"".join(_pixel_chunks(data) if kind == "PNG" else _pixel_segments(data))
+    return io.BytesIO(kept) if len(kept) < len(data) else None
+
+
+def _pixel_chunks(data: bytes) -> Iterator[bytes]:
+    """What of a PNG its pixels depend on, and the orientation."""
+    yield data[:8]
+    at = 8
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"):
+            yield data[at:end]
+        at = end
+
+
+def _pixel_segments(data: bytes) -> Iterator[bytes]:
+    """What of a JPEG its pixels depend on (of its application segments: Adobe's, on colours), and the orientation."""
+    yield data[:2]
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if not 0xE2 <= data[at + 1] <= 0xEF or data[at + 1] == 0xEE:
+            yield data[at:end]
+        at = end
+    yield data[at:]
+
+
+# Errors
+
+
+class _Quiet:
+    """Silences Pillow's warnings of large sizes and odd metadata: the limits here decide.
+
+    Filters of warnings are of the whole process: whoever comes first changes them, whoever leaves last changes back.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.simplefilter("ignore")
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.filters.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
+@contextmanager
+def _readable_errors(name: str) -> Iterator[None]:
+    try:
+        with _quiet:
+            yield
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name}: is a folder, not an image") from None
+    except PermissionError:
+        raise ImageError(f"{name}: may not be read") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: more than {IMAGE_PIXELS:,} pixels; scale the image down first") from None
+    except MemoryError:
+        raise ImageError(f"{name}: not enough memory to decode it") from None
+    except OSError as error:
+        if error.filename is not None:  # of opening; what Pillow raises has no name
+            raise ImageError(f"{name}: {error.strerror}") from None
+        raise ImageError(f"{name}: {_said(error)}") from None
+    except Exception as error:
+        raise ImageError(f"{name}: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    return f"damaged image ({' '.join(str(error).split()) or type(error).__name__})"

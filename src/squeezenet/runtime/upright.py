@@ -1,0 +1,177 @@
+"""Pixels as a network sees them: 8 bits a channel, RGB or L, transparency laid on white, turned upright.
+
+>>> upright(Image.new("RGBA", (640, 480))).getpixel((0, 0))
+(255, 255, 255)
+
+Of all metadata only the orientation in EXIF or XMP is read, and nothing is written.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+from squeezenet.errors import ImageError
+from squeezenet.limits import IMAGE_MEMORY
+from squeezenet.runtime.budget import ORIENTATION, canvas
+
+ONE_PIECE = 16_000_000
+"""Pixels that are converted at once; larger images are converted in bands of rows, which takes less memory."""
+BAND = 1_000_000
+"""Pixels of a band."""
+
+TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes pixels upright, for each orientation but the first, which is upright."""
+SIDEWAYS = tuple(TURNED[orientation] for orientation in (5, 6, 7, 8))
+"""Those by which rows become columns."""
+GREY_LEVELS = {"1": 255, "L;2": 85, "L;4": 17}
+"""What a grey value of 1, 2 or 4 bits is multiplied by to have 8, by Pillow's name of how the file holds it."""
+
+
+def upright(image: Image.Image, rawmode: str = "") -> Image.Image:
+    """`image`, whose pixels are there, with 8 bits a channel and turned as its metadata says."""
+    turn = TURNED.get(orientation(image.info))
+    key = _key(image, rawmode)
+    if turn is None and key is None and image.mode in ("RGB", "L"):
+        return image
+    width, height = image.size
+    mode = "L" if image.mode in ("1", "L") or image.mode.startswith("I") else "RGB"
+    room = max(IMAGE_MEMORY - canvas(image.mode, width, height), IMAGE_MEMORY // 8)
+    factor = 1
+    while canvas(mode, width // factor, height // factor) > room and factor < min(width, height):
+        factor += 1
+    if width * height <= ONE_PIECE and factor == 1:
+        whole = _eight_bit(image, key)
+        return whole if turn is None else whole.transpose(turn)
+    size = -(-width // factor), -(-height // factor)
+    result = Image.new(mode, size[::-1] if turn in SIDEWAYS else size, None)
+    rows = max(1, BAND // width // factor) * factor
+    for top in range(0, height, rows):
+        band = _eight_bit(image.crop((0, top, width, min(top + rows, height))), key)
+        band = band.reduce(factor) if factor > 1 else band
+        above = top // factor
+        below = size[1] - above - band.height
+        result.paste(band if turn is None else band.transpose(turn), _corner(turn, above, below))
+    return result
+
+
+def _corner(turn: Image.Transpose | None, above: int, below: int) -> tuple[int, int]:
+    """Where a band of rows comes to lie that has so many rows `above` and `below` it."""
+    first = above if turn in (None, TURNED[2], TURNED[5], TURNED[8]) else below
+    return (first, 0) if turn in SIDEWAYS else (0, first)
+
+
+Key: TypeAlias = "int | bytes | tuple[int, ...] | None"
+"""What `tRNS` of a PNG or an index of a GIF makes transparent: a grey value, indices' alpha, an index, a colour."""
+
+
+def _key(image: Image.Image, rawmode: str) -> Key:
+    """The transparent value, on the scale of the pixels of `image`, which the file may hold with other bits."""
+    key: Any = image.info.get("transparency")
+    if isinstance(key, int) and rawmode in GREY_LEVELS:
+        return key * GREY_LEVELS[rawmode]
+    if isinstance(key, tuple) and rawmode == "RGB;16B":
+        return tuple(value >> 8 for value in key)
+    return key if isinstance(key, int | bytes | tuple) else None
+
+
+def _eight_bit(image: Image.Image, key: Key) -> Image.Image:
+    mode = image.mode
+    if mode.startswith("I;16") or mode == "I":
+        grey = image.convert("I").point(lambda value: value / 256).convert("L")
+        if isinstance(key, int) and mode != "I":
+            data = image.tobytes()
+            order = (1, 0) if mode == "I;16B" else (0, 1)
+            halves = [Image.frombytes("L", image.size, data[at::2]) for at in order]
+            return _whitened(grey, halves, (key & 255, key >> 8))
+        return grey
+    if mode == "F":
+        raise ImageError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
+    if mode in ("1", "L") or (mode == "RGB" and isinstance(key, tuple)):
+        image = image.convert("L") if mode == "1" else image
+        keys = (key,) if isinstance(key, int) else key if isinstance(key, tuple) else None
+        return image if keys is None else _whitened(image.copy(), image.split(), keys)
+    if mode == "RGB":
+        return image
+    if mode == "La":
+        image = image.convert("LA")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    if mode == "P":
+        return _palette_on_white(image).convert("RGB")
+    return _on_white(image)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, layer).convert("RGB")
+
+
+def _palette_on_white(image: Image.Image) -> Image.Image:
+    """An image with a palette whose colours have no transparency any more: 256 of them instead of all pixels."""
+    every = image.resize((256, 1), Image.Resampling.NEAREST)  # which has the palette, and what is said of it
+    every.putdata(range(256))
+    image = image.copy()
+    image.info.pop("transparency", None)
+    image.putpalette(_on_white(every).tobytes())
+    return image
+
+
+def _whitened(image: Image.Image, bands: Sequence[Image.Image], values: Sequence[int]) -> Image.Image:
+    """`image` with white where all `bands` have their value."""
+    mask = Image.new("L", image.size, 255)
+    for band, value in zip(bands, values, strict=True):
+        same = band.point([255 if level == value else 0 for level in range(256)])
+        mask = Image.composite(same, mask, mask)
+    image.paste((255,) * len(image.getbands()) if image.mode == "RGB" else 255, mask=mask)
+    return image
+
+
+def orientation(info: Mapping[Any, Any]) -> int:
+    """The orientation of EXIF, or of XMP where EXIF has none; 1 is upright."""
+    exif = info.get("exif")
+    if exif is None and isinstance(text := info.get("Raw profile type exif"), str):
+        with suppress(ValueError):
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
+    found = _of_exif(exif) if isinstance(exif, bytes) else None
+    return _of_xmp(info) if found is None else found
+
+
+def _of_exif(data: bytes) -> int | None:
+    while data.startswith(b"Exif\0\0"):
+        data = data[6:]
+    order: Any = {b"II": "little", b"MM": "big"}.get(data[:2])
+    if order is None:
+        return None
+    at = int.from_bytes(data[4:8], order)
+    for start in range(at + 2, at + 2 + 12 * int.from_bytes(data[at : at + 2], order), 12):
+        entry = data[start : start + 12]
+        if len(entry) < 12:
+            return None
+        tag, kind, count = (int.from_bytes(entry[i:j], order) for i, j in ((0, 2), (2, 4), (4, 8)))
+        if tag == ORIENTATION and count == 1 and kind in (1, 3, 4):
+            return int.from_bytes(entry[8 : 8 + {1: 1, 3: 2, 4: 4}[kind]], order)
+    return None
+
+
+def _of_xmp(info: Mapping[Any, Any]) -> int:
+    found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', _bytes(info.get("XML:com.adobe.xmp") or info.get("xmp")))
+    return int(found[1]) if found else 1
+
+
+def _bytes(value: object) -> bytes:
+    """XMP, whether Pillow gives it as text or as bytes; nothing of what is neither."""
+    if isinstance(value, str):
+        return value.encode(errors="replace")
+    return value if isinstance(value, bytes) else b""
