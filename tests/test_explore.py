@@ -222,15 +222,15 @@ def test_a_failed_sweep_says_so(tmp_path, capsys):
         (["--search", "1", "--max-ms", "0"], "more than 0"),
         (["--vary", "sr", "--max-ms", "1"], "--max-ms is for --search"),
         (
-            ["--search", "1", "--max-ms", "1", "--method", "none", "--squeeze-bytes", "0"],
+            ["--search", "1", "--max-ms", "1", "--method", "none"],
             "--max-ms needs --method squeeze",
         ),
-        (["--search", "1", "--max-bytes", "9", "--method", "none", "--squeeze-bytes", "0"], "--method squeeze"),
+        (["--search", "1", "--max-bytes", "9", "--method", "none"], "--method squeeze"),
         (["--vary", "sr", "--max-images", "0"], "at least 1"),
     ],
 )
 def test_wrong_usage_is_one_line(tmp_path, capsys, wrong, said):
-    settings = [] if "--model" in wrong else QUICK[2:]
+    settings = [] if {"--model", "--method"} & {*wrong} else QUICK[2:]
     assert main(["explore", "--data", "digits", *settings, *wrong, "--out", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""

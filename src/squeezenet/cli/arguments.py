@@ -18,8 +18,9 @@ LARGEST = 2**63 - 1
 """The largest whole number that PyTorch and NumPy take as a seed or a size."""
 
 SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-AMOUNT = re.compile(r"(?P<whole>\d+|\d{1,3}(?:[,_]\d{3})+)(?:\.(?P<part>\d+))?(?P<scale>[kmg]?)")
-SIZE = re.compile(AMOUNT.pattern.replace("[kmg]?", " ?(?:[kmg]i?)?") + "b?")
+DIGITS = r"(?P<whole>[0-9]+|[0-9]{1,3}(?:[,_][0-9]{3})+)(?:\.(?P<part>[0-9]+))?"
+AMOUNT = DIGITS + "(?P<scale>[kmg]?)"
+SIZE = DIGITS + "(?P<scale> ?(?:[kmg]i?)?)b?"
 
 DATA = (
     "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
@@ -121,12 +122,12 @@ def amount(text: str) -> int:
     return _scaled(text, AMOUNT, "a whole number, as in 50000000 or 50M")
 
 
-def _scaled(text: str, pattern: re.Pattern[str], kind: str) -> int:
-    match = pattern.fullmatch(text.strip().lower()) if len(text) < 100 else None
+def _scaled(text: str, pattern: str, kind: str) -> int:
+    match = re.fullmatch(pattern, text.strip().lower()) if len(text) < 100 else None
     if match is None:
         raise ArgumentTypeError(f"{text}: must be {kind}")
     digits, part = re.sub("[,_]", "", match["whole"]), match["part"] or ""
     value, rest = divmod(int(digits + part) * SCALES[match["scale"].strip()], 10 ** len(part))
     if rest or not 1 <= value <= LARGEST:
-        raise ArgumentTypeError(f"{text}: must be {kind}, from 1 to {LARGEST:,}")
+        raise ArgumentTypeError(f"{text}: must be {kind}, from 1 up")
     return value

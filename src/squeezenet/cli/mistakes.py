@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
 
-NUMBER = re.compile(r"-\.?\d")
+NUMBER = re.compile(r"-\.?[0-9]")
 KINDS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     (r"the following arguments are required: (.*)", lambda m: f"{_listed(m[1].split(', '))} missing"),
     (r"one of the arguments (.*) is required", lambda m: f"{_listed(m[1].split(), 'or')} missing"),
