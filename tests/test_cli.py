@@ -1,5 +1,6 @@
 """Every verb: one JSON object, exit codes 0, 1 and 2, and errors of one line."""
 
+import csv
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from argparse import ArgumentTypeError
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -391,9 +393,10 @@ def test_an_image_taken_sideways_is_turned_upright(said, tiny, tmp_path):
 def unreadable(tmp_path):
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.png").touch()
+    (tmp_path / "folder.jpg").mkdir()
     picture(tmp_path / "cut.jpg", size=(300, 300))
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:2000])
-    return [str(tmp_path / name) for name in ("text.jpg", "empty.png", "cut.jpg", "missing.png", ".")]
+    return [str(tmp_path / name) for name in ("text.jpg", "empty.png", "cut.jpg", "missing.png", "folder.jpg")]
 
 
 def test_one_image_that_cannot_be_read_is_an_error(refused, tiny, tmp_path):
@@ -416,6 +419,68 @@ def test_among_many_images_the_others_are_labelled(tiny, tmp_path, capsys):
     assert main(["classify", "--model", tiny, good, good]) == 0
 
 
+def folder_of_images(folder):
+    """Five images, one of which cannot be read, and what is none."""
+    (folder / "b" / "c").mkdir(parents=True)
+    (folder / "__MACOSX").mkdir()
+    (folder / ".hidden").mkdir()
+    for name in ("2.JPG", "b/1.jfif", "b/c/0.pbm", 'a,"b".png', "__MACOSX/9.png", ".hidden/9.png", "._9.png"):
+        kind = {".pbm": "PPM", ".png": "PNG"}.get(os.path.splitext(name)[1], "JPEG")
+        picture(folder / name, kind, mode="1" if kind == "PPM" else "RGB")
+    (folder / "b" / "bad.webp").write_bytes(b"RIFF")
+    (folder / "notes.txt").write_text("none")
+    return [str(folder / name) for name in ("2.JPG", 'a,"b".png', "b/1.jfif", "b/bad.webp", "b/c/0.pbm")]
+
+
+def test_a_folder_is_all_images_below_it(tiny, tmp_path, capsys):
+    paths = folder_of_images(tmp_path / "photos")
+    (tmp_path / "empty").mkdir()
+    assert main(["classify", "--model", tiny, "--json", str(tmp_path / "photos"), str(tmp_path / "empty")]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert [one["image"] for one in result["results"]] == [*paths, str(tmp_path / "empty")]
+    assert [one["image"] for one in result["results"] if "error" in one] == [paths[3], str(tmp_path / "empty")]
+    assert result["failed"] == 2
+    assert main(["classify", "--model", tiny, str(tmp_path / "photos")]) == 1
+    assert "1 of 5 images could not be read" in capsys.readouterr().out
+    assert main(["classify", "--model", tiny, "--json", str(tmp_path / "photos" / "b" / "c")]) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 1
+
+
+def test_a_folder_without_images_is_an_error(refused, tiny, tmp_path):
+    code, line = refused("classify", "--model", tiny, tmp_path)
+    assert (code, str(tmp_path) in line) == (1, True)
+
+
+def test_answers_as_a_table(said, refused, tiny, tmp_path, capsys):
+    paths = folder_of_images(tmp_path / "photos")
+    assert main(["classify", "--model", tiny, "--csv", "--top", "2", str(tmp_path / "photos")]) == 1
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["image"] for row in rows] == [*sorted(2 * paths[:3]), paths[3], *2 * paths[4:]]
+    assert [row["rank"] for row in rows] == ["1", "2"] * 3 + [""] + ["1", "2"]
+    assert paths[3] in rows[6]["error"]
+    assert main(["classify", "--model", tiny, "--csv", paths[0]]) == 0
+    (first, *_) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    (label, *_) = said("classify", "--model", tiny, paths[0])["predictions"]
+    assert (first["label"], float(first["probability"])) == (label["label"], label["probability"])
+    assert refused("classify", "--csv", "--json", paths[0])[0] == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_classify_waits_for_no_pipe(refused, tiny, tmp_path):
+    os.mkfifo(tmp_path / "pipe.sqz")
+    assert refused("classify", "--model", tiny, tmp_path / "pipe.sqz")[0] == 1
+    assert refused("classify", "--model", tmp_path / "pipe.sqz", picture(tmp_path / "a.png"))[0] == 1
+
+
+def test_a_damaged_model_is_told_with_its_path(refused, tiny, tmp_path):
+    data = bytearray(Path(tiny).read_bytes())
+    data[-9] ^= 1
+    (tmp_path / "damaged.sqz").write_bytes(data)
+    for model in (tmp_path / "damaged.sqz",):
+        code, line = refused("classify", "--model", model, picture(tmp_path / "a.png"))
+        assert (code, str(model) in line) == (1, True)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_labels_do_not_depend_on_threads(said, tiny, tmp_path, monkeypatch, threads):
     given = []
@@ -423,7 +488,7 @@ def test_labels_do_not_depend_on_threads(said, tiny, tmp_path, monkeypatch, thre
     image = picture(tmp_path / "a.png", size=(60, 50))
     for model in (tiny, "digits"):  # of floats, of integers
         found = said("classify", "--model", model, "--threads", threads, image)["predictions"]
-        assert found == [vars(prediction) for prediction in load(model).classify(image)]
+        assert found == [prediction._asdict() for prediction in load(model).classify(image)]
         images = np.random.default_rng(0).standard_normal((2, *load(model).model.graph.input_shape), np.float32)
         assert np.array_equal(load(model, threads).logits(images), load(model).logits(images))
     assert given == [threads, threads]

@@ -1,61 +1,100 @@
 """`squeezenet classify [--model MODEL] IMAGE...`: labels. Needs no PyTorch for a `.sqz` file or what ships."""
 
+import os
 import time
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from squeezenet import zoo
+from squeezenet import load, zoo
 from squeezenet.cli.cores import available_cores
 from squeezenet.errors import ImageError, UsageError
-from squeezenet.runtime import Classifier, load
+from squeezenet.runtime import Classifier
+
+EXAMPLES = """
+# label a photograph
+squeezenet classify photo.jpg
+# all images below a folder as a table, with a model of your own
+squeezenet classify photos/ --model birds.sqz --top 1 --csv > labels.csv
+# for a program: one JSON object
+squeezenet classify photo.jpg --json
+"""
 
 USUAL_THREADS = 4
 """At most, unless told: reading a file and one image gain little from more."""
 MOST_THREADS = 64
 """What the engine takes."""
+COLUMNS = ("image", "rank", "label", "index", "probability", "error")
+"""Of `--csv`."""
 
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, BMP, GIF, TIFF or PPM files")
-    parser.add_argument(
-        "--model", metavar="MODEL", help=f"a .sqz file, or anything `squeezenet convert` reads ({zoo.DEFAULT})"
-    )
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="labels to give for each image (default 5)")
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help=f"that compute (default: the cores, at most {USUAL_THREADS})"
-    )
+    kinds = "JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF or PPM files, or folders of them"
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=kinds)
+    what = f"what labels them: a .sqz file, or any model that `squeezenet convert` reads (default {zoo.DEFAULT})"
+    parser.add_argument("--model", metavar="MODEL", help=what)
+    threads = f"threads that compute (default: the cores, at most {USUAL_THREADS})"
+    parser.add_argument("--threads", type=int, metavar="N", help=threads)
+    group = parser.add_argument_group("the answer")
+    group.add_argument("--top", type=int, default=5, metavar="N", help="labels to give for each image (default 5)")
+    group.add_argument("--csv", action="store_true", help="a table, with a row for each image and label")
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """One image gives one answer; several give a list of them, in which an unreadable image has an `error`."""
+    """One image gives one answer; several, or a folder, give a list, in which an unreadable image has an `error`."""
     if args.top < 1:
         raise UsageError("--top must be at least 1")
     if args.threads is not None and args.threads < 1:
         raise UsageError("--threads must be at least 1")
+    if args.csv and args.json:
+        raise UsageError("--csv and --json exclude each other")
     threads = min(available_cores(), USUAL_THREADS) if args.threads is None else min(args.threads, MOST_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
-    classifier = _load(zoo.default_model() if args.model is None else zoo.find(args.model), threads)
-    if len(args.images) == 1:
+    classifier = load(zoo.default_model() if args.model is None else args.model, threads)
+    if len(args.images) == 1 and not args.csv and not os.path.isdir(args.images[0]):
         return {"model": model, **_classify(classifier, args.images[0], args.top)}
-    results = []
-    for image in args.images:
-        try:
-            results.append(_classify(classifier, image, args.top))
-        except ImageError as error:
-            results.append({"image": image, "error": str(error)})
-    return {"model": model, "results": results, "failed": sum("error" in r for r in results)}
+    results = [_tried(classifier, image, args.top) for image in _images(args.images)]
+    if len(args.images) == len(results) == 1 and "error" in results[0]:
+        raise ImageError(results[0]["error"])
+    found = {"model": model, "results": results, "failed": sum("error" in result for result in results)}
+    return {**found, "as": "csv"} if args.csv else found
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """For people; as a table where that is asked for."""
+    if result.get("as") == "csv":
+        return _table(result["results"])
     blocks = []
     for one in result.get("results", [result]):
         lines = [one["image"]] if "error" not in one else [f"{one['error']}"]
         lines += [f"  {100 * p['probability']:5.1f}%  {p['label']}" for p in one.get("predictions", [])]
         blocks.append("\n".join(lines))
+    if failed := result.get("failed"):
+        blocks.append(f"{failed:,} of {len(result['results']):,} images could not be read")
     return "\n".join([*blocks, f"model: {result['model']}"])
+
+
+def _images(given: list[str]) -> Iterator[str]:
+    """Images as given, and those below the folders that are given; a folder itself where there are none below it."""
+    for path in given:
+        if os.path.isdir(path):
+            from squeezenet.runtime.folders import images_below
+
+            below = images_below(path)
+            yield next(below, path)
+            yield from below
+        else:
+            yield path
+
+
+def _tried(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
+    if os.path.isdir(image):
+        return {"image": image, "error": f"{image}: no images in this folder, or it may not be read"}
+    try:
+        return _classify(classifier, image, top)
+    except ImageError as error:
+        return {"image": image, "error": str(error)}
 
 
 def _classify(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
@@ -69,9 +108,16 @@ def _classify(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
     }
 
 
-def _load(path: Path, threads: int) -> Classifier:
-    if path.suffix == ".sqz":
-        return load(path, threads)
-    from squeezenet.formats import load_model
+def _table(results: list[dict[str, Any]]) -> str:
+    import csv
+    import io
 
-    return Classifier(load_model(path), threads)
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for one in results:
+        for rank, prediction in enumerate(one.get("predictions", []), 1):
+            table.writerow({"image": one["image"], "rank": rank, **prediction})
+        if "error" in one:
+            table.writerow({"image": one["image"], "error": one["error"]})
+    return text.getvalue().rstrip("\n")

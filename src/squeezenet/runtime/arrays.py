@@ -10,7 +10,7 @@ import numpy as np
 from PIL.Image import Image
 
 from squeezenet.model import Model
-from squeezenet.runtime.image import normalise, pixels
+from squeezenet.runtime.image import Framing, normalise, pixels
 from squeezenet.runtime.run import runner
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ class ArrayNetwork:
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self.labels = model.labels
-        self._preparation = model.preparation
+        self.classes = model.graph.classes
+        self._preparation = how = model.preparation
+        self.framing = Framing(how.resize, how.crop, how.fit, how.channels)
         self._run = runner(model, threads)
 
     def see(self, image: Image) -> list[float]:

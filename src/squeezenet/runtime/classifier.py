@@ -1,4 +1,4 @@
-"""Load a file, label an image.
+"""Load a file, label images.
 
 >>> load("model.sqz").classify("photo.jpg", top=1)          # doctest: +SKIP
 [Prediction(label='tabby, tabby cat', index=281, probability=0.62)]
@@ -6,38 +6,52 @@
 Where the C engine was built, nothing here needs NumPy.
 """
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import exp, fsum, isfinite
-from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 
 from PIL.Image import Image
 
 from squeezenet import sqz, zoo
-from squeezenet.errors import MissingDependency, ModelError
-from squeezenet.runtime.image import open_image
+from squeezenet.errors import FormatError, MissingDependency, ModelError, UsageError
+from squeezenet.runtime.image import Framing, open_image
 from squeezenet.runtime.native import PATHS, NativeNetwork
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from squeezenet.model import FloatArray, Model
+    from squeezenet.runtime.decoding import ImageSource
 
 
-class Prediction(SimpleNamespace):
-    """One class a model believes in."""
+class Prediction(NamedTuple):
+    """One class a model believes in: its name, its number, and how probable it is, from 0 to 1."""
 
     label: str
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method of this name is of no use here
     probability: float
+
+
+class Predictions(list[Prediction]):
+    """Classes, the most probable first. `pandas.DataFrame` makes a table of them, Jupyter shows one."""
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = (
+            f"<tr><td>{100 * p.probability:.1f}%</td><td>{escape(p.label)}</td><td>{p.index}</td></tr>" for p in self
+        )
+        return f"<table><tr><th>probability</th><th>label</th><th>index</th></tr>{''.join(rows)}</table>"
 
 
 class Network(Protocol):
     """What a classifier needs of a network, however it is computed."""
 
     labels: tuple[str, ...]
+    framing: Framing
+    classes: int
 
     def see(self, image: Image) -> list[float]:
         """The logits of an image from `open_image`."""
@@ -47,24 +61,46 @@ class Network(Protocol):
 
 
 class Classifier:
-    """A network ready to label images; safe to use from several threads."""
+    """A network ready to label images; safe to use from several threads, and pickled as what it was made of.
 
-    def __init__(self, source: "bytes | Model", threads: int = 1) -> None:
+    Made by `squeezenet.load`. `name` is what it was loaded by; `labels` are the names of its classes.
+    """
+
+    def __init__(self, source: "bytes | Model", threads: int = 1, name: str = "") -> None:
         """`source`: the bytes of a `.sqz` file, or a model. Raises `FormatError` naming the damage.
 
         `threads` of the C engine share out reading the file and each call; answers do not depend on how many.
         """
+        self.name = name
         self._source = source
+        self._threads = threads
         self._network = _network(source, threads)
 
-    def classify(self, image: str | Path | bytes | Image, top: int = 5) -> list[Prediction]:
-        """The `top` most probable classes, best first. Raises `ImageError`; `ModelError` if a logit is no number."""
+    @overload
+    def classify(self, image: "ImageSource", top: int = 5) -> Predictions: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def classify(self, image: "Iterable[ImageSource]", top: int = 5) -> list[Predictions]: ...
+
+    def classify(self, image: Any, top: int = 5) -> Predictions | list[Predictions]:
+        """The `top` most probable classes of an image, best first; of several images, a list with those of each.
+
+        An image is a path, the bytes of a file, an open file, a Pillow image, or a NumPy array of uint8: (height,
+        width, 3) of RGB or (height, width) of grey values. Raises `ImageError`; `ModelError` if a logit is no number.
+        """
+        if top < 1:
+            raise UsageError(f"top must be at least 1, not {top}")
+        if _is_several(image):
+            return [self._one(each, top) for each in image]
+        return self._one(image, top)
+
+    def _one(self, image: "ImageSource", top: int) -> Predictions:
         logits, labels = self._network.see(open_image(image)), self._network.labels
         if not all(map(isfinite, logits)):
             raise ModelError("the network gives values that are not numbers; its weights are of no use")
         probability = softmax(logits)
         best = sorted(range(len(logits)), key=lambda index: -logits[index])[:top]
-        return [Prediction(label=labels[i] if labels else str(i), index=i, probability=probability[i]) for i in best]
+        return Predictions(Prediction(labels[i] if labels else str(i), i, probability[i]) for i in best)
 
     @overload
     def logits(self, images: "FloatArray") -> "FloatArray": ...
@@ -82,14 +118,37 @@ class Classifier:
         return numpy.asarray(logits) if numpy and isinstance(images, numpy.ndarray) else logits
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits; their numbers where the model has no names."""
+        return self._network.labels or tuple(map(str, range(self._network.classes)))
+
+    @property
     def model(self) -> "Model":
         """Graph and weights, decoded anew from the bytes of a file; needs NumPy."""
         return sqz.decode(self._source) if isinstance(self._source, bytes) else self._source
 
+    def __repr__(self) -> str:
+        framing = self._network.framing
+        size = [f"{len(self._source):,} bytes"] if isinstance(self._source, bytes) else []
+        seen = f"{framing.crop} x {framing.crop} {framing.channels}"
+        return f"<Classifier {', '.join([repr(self.name), *size, f'{self._network.classes:,} classes', seen])}>"
 
-def load(path: str | Path, threads: int = 1) -> Classifier:
-    """Read a `.sqz` file, or a model that ships by its name. Raises `ModelError`, `FormatError` naming the damage."""
-    return Classifier(sqz.read_bytes(zoo.find(path)), threads)
+    def __reduce__(self) -> "tuple[type[Classifier], tuple[bytes | Model, int, str]]":
+        return type(self), (self._source, self._threads, self.name)
+
+
+def load(path: str | os.PathLike[str], threads: int = 1) -> Classifier:
+    """Read a `.sqz` file, or a model that ships by its name.
+
+    Raises `ModelError`, or a subclass of `FormatError` naming the file and the damage.
+    """
+    name = os.fsdecode(path)
+    found = zoo.find(name)
+    data = sqz.read_bytes(found)
+    try:
+        return Classifier(data, threads, name)
+    except FormatError as error:
+        raise type(error)(f"{found}: {error}") from None
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
@@ -113,7 +172,16 @@ def _network(source: "bytes | Model", threads: int) -> Network:
         if error.name != "numpy":
             raise
         raise MissingDependency(
-            "this needs the C engine or NumPy: reinstall squeezenet where there is a C compiler, "
-            "or: pip install 'squeezenet[numpy]'"
+            "this needs the C engine or NumPy: reinstall sqznet where there is a C compiler, "
+            "or: pip install 'sqznet[numpy]'"
         ) from None
     return ArrayNetwork(sqz.decode(source) if isinstance(source, bytes) else source, threads)
+
+
+def _is_several(images: object) -> bool:
+    """Whether this is no image but several: anything to go through that is neither a file nor a buffer nor an array."""
+    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image) or hasattr(images, "read"):
+        return False
+    if (shape := getattr(images, "shape", None)) is not None:
+        return len(shape) == 4  # an array (N, height, width, 3)
+    return isinstance(images, Iterable)

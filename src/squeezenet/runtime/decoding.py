@@ -117,7 +117,7 @@ def _opened(source: Any) -> IO[bytes]:
         data = _read(source)
     else:
         raise ImageError(
-            f"a {type(source).__name__} is not an image; pass a path, the bytes of a file, an open file, a Pillow "
+            f"{type(source).__name__} is not a type of image; pass a path, the bytes of a file, an open file, a Pillow "
             "image, or a NumPy array (height, width, 3) of uint8"
         )
     if len(data) > IMAGE_FILE:

@@ -35,7 +35,8 @@ class NativeNetwork:
     def __init__(self, data: bytes, threads: int = 1) -> None:
         self._threads = threads
         self._network = _engine.Network(data, "", threads)
-        self._framing = Framing(*self._network.framing)
+        self.framing = Framing(*self._network.framing)
+        self.classes = self._network.classes
         _, self.labels, _ = strings(_engine.text(data), self._network.layers, self._network.classes)
 
     def see(self, image: Image) -> list[float]:
@@ -44,7 +45,7 @@ class NativeNetwork:
 
     def prepare(self, image: Image) -> "memoryview[float]":
         """The input of the network as float32 in a row, every bit as `runtime.image.prepare` gives it."""
-        pixels = cut(image, self._framing).tobytes()
+        pixels = cut(image, self.framing).tobytes()
         prepared = bytearray(FLOAT_BYTES * len(pixels))
         self._network.normalise(pixels, prepared)
         return memoryview(prepared).cast("f")
