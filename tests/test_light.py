@@ -204,7 +204,7 @@ def test_without_both_one_line_says_what_to_do(tmp_path, pictures):
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
     assert "C compiler" in err
-    assert "squeezenet[numpy]" in err
+    assert "sqznet[numpy]" in err
 
 
 @needs_engine
