@@ -228,7 +228,7 @@ def test_a_search_for_the_smallest_that_was_stopped_goes_on(
     model = from_module(module, PREPARATION, tuple("abcde"), {})
     sizes: list[float] = []
 
-    def round_and_count(model: Model, known: Prepared, size: float) -> tuple[IntegerNetwork, float]:
+    def round_and_count(model: Model, known: Prepared, size: float, tick: object) -> tuple[IntegerNetwork, float]:
         """Once, not until the size is met: what is too much is trimmed away."""
         sizes.append(size)
         return round_network(known.network, known.scales, known.curvature, trade=1e-9), 0.0

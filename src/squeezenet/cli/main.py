@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if result.get("rank", 0) == 0:  # of several processes, one speaks
             _say(_json(result) if args.json else verb.render(harmless(result)))
         return 1 if result.get("failed") else 0  # of several images, those that cannot be read
-    except KeyboardInterrupt:
-        print(f"squeezenet {chosen}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # which may say what is kept
+        print(f"squeezenet {chosen}: {_one_line(str(stop)) or 'interrupted'}", file=sys.stderr)
         return 130
     except (SqueezeNetError, ImportError, OSError, MemoryError) as error:
         if args.debug:

@@ -3,14 +3,17 @@
 >>> may_write(Path("model.sqz"), force=False)               # doctest: +SKIP
 """
 
-from argparse import ArgumentParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squeezenet.errors import UsageError
 from squeezenet.printable import printable
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _ArgumentGroup
 
-def add_force(parser: ArgumentParser) -> None:
+
+def add_force(parser: "ArgumentParser | _ArgumentGroup") -> None:
     """--force."""
     parser.add_argument("--force", action="store_true", help="replace OUT even where squeezenet did not write it")
 

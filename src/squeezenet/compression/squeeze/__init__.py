@@ -5,6 +5,6 @@
 
 from squeezenet.compression.squeeze.curves import Curves, Point, measure
 from squeezenet.compression.squeeze.learning import Learning
-from squeezenet.compression.squeeze.pipeline import Squeezing, squeeze
+from squeezenet.compression.squeeze.pipeline import Listener, Squeezing, Tried, squeeze
 
-__all__ = ["Curves", "Learning", "Point", "Squeezing", "measure", "squeeze"]
+__all__ = ["Curves", "Learning", "Listener", "Point", "Squeezing", "Tried", "measure", "squeeze"]

@@ -14,6 +14,7 @@ biases make up for them.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,10 +67,16 @@ class Curvature:
         return np.exp([np.mean([-2 * np.log(np.diag(block.factor)).mean() for block in each]) for each in self.blocks])
 
 
-def curvature_of(network: Network, images: Tensor, damping: float = REAL, seed: int = 0) -> dict[str, Curvature]:
+def curvature_of(
+    network: Network,
+    images: Tensor,
+    damping: float = REAL,
+    seed: int = 0,
+    tick: Callable[[float], object] = lambda share: None,
+) -> dict[str, Curvature]:
     """By the layers' names. `images` (N, C, H, W) are prepared; a few hundred are enough.
 
-    `damping` is a share of the mean variance of a layer's inputs.
+    `damping` is a share of the mean variance of a layer's inputs. `tick` gets the share of the work that a batch was.
     """
     random = torch.Generator().manual_seed(seed)
     totals = {op.name: _Totals(op) for op in network.graph.layers}
@@ -79,6 +86,7 @@ def curvature_of(network: Network, images: Tensor, damping: float = REAL, seed: 
         gradients = torch.autograd.grad(F.cross_entropy(logits, drawn, reduction="sum"), list(outputs.values()))
         for name, gradient in zip(outputs, gradients, strict=True):
             totals[name].add(inputs[name], gradient)
+        tick(len(batch) / len(images))
     return {name: total.curvature(len(images), damping) for name, total in totals.items()}
 
 

@@ -19,9 +19,18 @@ from torch import Tensor
 from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Objective
+from squeezenet.compression.squeeze.course import Course
 from squeezenet.compression.squeeze.learning import Learning
 from squeezenet.compression.squeeze.network import from_integer_model
-from squeezenet.compression.squeeze.to_size import Prepared, learn_to_size, least_bytes, prepare, round_to_size, trimmed
+from squeezenet.compression.squeeze.to_size import (
+    Prepared,
+    learn_to_size,
+    least_bytes,
+    prepare,
+    quiet,
+    round_to_size,
+    trimmed,
+)
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
@@ -39,6 +48,8 @@ USUAL_RATIO = 12
 STAGES = 8  # sizes that a search for the smallest is planned with,
 STAGE = 0.75  # each this share of the one before,
 FINEST = 0.9  # until a step as small as this fails
+TO_COME = (4, 3, 2, 0)
+"""Stages that are to be expected after one, at least: by how many have failed."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +69,62 @@ class Squeezing:
     teacher: Callable[[Tensor], Tensor] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A size that the search for the smallest file has tried, and whether it is accurate enough."""
+
+    model: Model
+    bytes: int
+    top1: float  # percent
+    accurate: bool
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what `squeeze` does: each size it has tried, and (done, expected, doing) as often as there is news.
+
+    `done` and `expected` count in one unit, of sizes or of steps; both are 0 while nobody can know.
+    """
+
+    tried: Callable[[Tried], object] = quiet
+    progress: Callable[[float, float, str], object] = quiet
+
+
+NOBODY = Listener()
+
+
 def squeeze(
     model: Model,
     pixels: Pixels | None,
     settings: Squeezing,
     judge: Callable[[Model], float] | None = None,
-    on_stage: Callable[[int, float], object] = lambda size, top1: None,
+    listener: Listener = NOBODY,
     work: Path | None = None,
 ) -> Model:
     """The integer network that `settings` ask for; the model given is not changed.
 
-    `judge` gives the top-1 in percent of images that `pixels` does not hold; `max_loss` needs it, and `on_stage` is
-    told (bytes, top-1) of each size that was tried. A run that was stopped goes on from what it left in `work`. Raises
-    `BadGraph` for an operation that has no integer form, `UsageError` if no network is small enough.
+    `judge` gives the top-1 in percent of images that `pixels` does not hold; `max_loss` needs it. A run that was stopped
+    goes on from what it left in `work`. Raises `BadGraph` for an operation that has no integer form, `UsageError` if no
+    network is small enough.
     """
     model = model.dequantised()
-    known = prepare(model, pixels, settings.seed)
+    learning = replace(settings.learning, seed=settings.seed)
+    learns = pixels is not None and learning.epochs > 0
+    course = Course(listener.progress, learns, STAGES if settings.max_loss is not None else 1)
+    known = prepare(model, pixels, settings.seed, course.prepared)
     least = least_bytes(model, known)
     if settings.max_loss is not None:
         if judge is None:
             raise UsageError("--max-loss needs labelled images to judge by; pass --data, or ask for --max-bytes")
-        return _to_loss(model, known, pixels, settings, judge, least, on_stage, work)
+        return _to_loss(model, known, pixels, settings, judge, least, listener, course, work)
     goal = settings.max_bytes or model.float32_bytes // USUAL_RATIO
     if goal <= least:
         raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
-    learning = replace(settings.learning, seed=settings.seed)
-    learns = pixels is not None and learning.epochs > 0
-    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1))
+    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1), course.rounded)
     if learns:
         assert pixels is not None
         teaching = _teaching(model, known, pixels, settings)
-        learn_to_size(model, known, network, teaching, learning, goal, trade, work)
+        learn_to_size(model, known, network, teaching, learning, goal, trade, work, course.learned)
     squeezed = trimmed(model, network, goal)
     if (least := len(sqz.encode(squeezed))) > goal:
         raise UsageError(f"{goal:,} bytes: a file without a single weight has {least:,}; allow more with --max-bytes")
@@ -109,7 +145,8 @@ def _to_loss(
     settings: Squeezing,
     judge: Callable[[Model], float],
     least: int,
-    on_stage: Callable[[int, float], object],
+    listener: Listener,
+    course: Course,
     work: Path | None,
 ) -> Model:
     """Go down in size from one stage to the next, each from where the last one was, while it is accurate enough."""
@@ -123,7 +160,7 @@ def _to_loss(
         path = kept / f"{size}.sqz" if kept else None
         if path and path.exists():
             return sqz.read(path)
-        found = trimmed(model, round_to_size(model, known, size)[0], size)
+        found = trimmed(model, round_to_size(model, known, size, course.rounded)[0], size)
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             sqz.write(found, path)
@@ -135,21 +172,23 @@ def _to_loss(
     if learns:
         assert pixels is not None
         teaching = _teaching(model, known, pixels, settings)
-        network, trade = round_to_size(model, known, size)
+        network, trade = round_to_size(model, known, size, course.rounded)
     best: Model | None = None
-    factor = STAGE
+    factor, failures = STAGE, 0
     for stage in range(2 * STAGES):
         if stage:
             size = round(least + (size - least) * factor)
         if teaching and network:
             if stage:  # a finished one stays in the work folder, and is loaded rather than learned again
                 folder = work / f"{stage}" if work else None
-                trade = learn_to_size(model, known, network, teaching, learning, size, trade, folder)
+                trade = learn_to_size(model, known, network, teaching, learning, size, trade, folder, course.learned)
             tried = trimmed(model, network, size)
         else:
             tried = rounded(size)
         top1 = judge(tried)
-        on_stage(len(sqz.encode(tried)), top1)
+        failures += top1 < wanted
+        course.finished(TO_COME[failures] if failures else max(TO_COME[0], STAGES - stage - 1))
+        listener.tried(Tried(tried, len(sqz.encode(tried)), top1, top1 >= wanted))
         if top1 >= wanted:
             best = tried
         elif best is None:

@@ -3,6 +3,7 @@
 >>> network, trade = round_to_size(model, prepare(model, pixels), 300_000)          # doctest: +SKIP
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log
 from operator import itemgetter
@@ -11,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from squeezenet import sqz
 from squeezenet.compression import finetune
@@ -48,10 +48,18 @@ MARGIN = 0.001  # and may add beyond what it was seen to add
 NEAR = 0.01  # after making up
 ROUNDS = 3
 TRIES = 8
+MAKING_UP = 3  # times as long as rounding all layers once takes making up for errors,
+USUAL = 4 + MAKING_UP  # and this many times a whole size
 SLOPE = 0.12  # of the logarithm of the size, an octave of the trade: what most networks lose
 TRIMS = 12
 
+Tick = Callable[[float], object]
+
 COARSE = 0.2  # the step of a layer in standard deviations of its weights that the search for a size begins with
+
+
+def quiet(*told: object) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +73,11 @@ class Prepared:
     growth: float  # share of the size that making up for errors adds
 
 
-def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
-    """Calibrate on some of `pixels`, or on made-up images. Raises `BadGraph` for what has no integer form."""
+def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet) -> Prepared:
+    """Calibrate on some of `pixels`, or on made-up images. Raises `BadGraph` for what has no integer form.
+
+    `tick` gets the share of the work that was just done.
+    """
     check_operations(model.graph)
     network = from_model(model).eval()
     if pixels is None:
@@ -74,20 +85,26 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0) -> Prepared:
     else:
         images, damping, growth = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL, GROWTH
     first = images[:CALIBRATION_IMAGES]
-    curvature = curvature_of(network, images, damping, seed)
+    curvature = curvature_of(network, images, damping, seed, tick)
     scales = deepened(model.graph, calibrate(network, first, made_up=pixels is None), curvature)
     return Prepared(network, first, scales, curvature, growth)
 
 
-def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[IntegerNetwork, float]:
-    """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade."""
+def round_to_size(
+    model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet
+) -> tuple[IntegerNetwork, float]:
+    """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade.
+
+    `tick` gets the share that was just done of what a size usually takes; they may come to more or less than 1.
+    """
+    layer = 1 / (USUAL * len(model.graph.layers))
     goal = (1 - known.growth) * max_bytes
     seen: list[tuple[float, int]] = []
     found: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(ROUNDS):
-        network, octaves, rounded = _search(model, known, goal, seen)
-        with _progress(known, "making up") as bar:
-            compensate(network, known.network, known.images, known.curvature, 2.0**octaves, bar.update)
+        network, octaves, rounded = _search(model, known, goal, seen, lambda: tick(layer))
+        made_up_for = (known.network, known.images, known.curvature, 2.0**octaves)
+        compensate(network, *made_up_for, lambda: tick(MAKING_UP * layer))
         size = _bytes(as_model(model, network))
         found.append((size, octaves, network))
         if (1 - NEAR) * max_bytes <= size <= max_bytes:
@@ -100,7 +117,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float) -> tuple[Inte
 
 
 def _search(
-    model: Model, known: Prepared, max_bytes: float, seen: list[tuple[float, int]]
+    model: Model, known: Prepared, max_bytes: float, seen: list[tuple[float, int]], tick: Callable[[], object]
 ) -> tuple[IntegerNetwork, float, int]:
     """The network that rounding alone fills `max_bytes` with, the logarithm of its trade, and its bytes.
 
@@ -109,7 +126,7 @@ def _search(
     tried: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(TRIES):
         octaves = _next(seen, max_bytes) if seen else _first(known)
-        network = _round(known, octaves)
+        network = round_network(known.network, known.scales, known.curvature, 2.0**octaves, tick)
         size = _bytes(as_model(model, network))
         tried.append((size, octaves, network))
         stuck = bool(seen) and size == seen[-1][1]  # no finer levels are left, or nothing lies between two sizes
@@ -119,15 +136,6 @@ def _search(
     fitting = [entry for entry in tried if entry[0] <= max_bytes]
     size, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(tried, key=itemgetter(0))
     return network, octaves, size
-
-
-def _round(known: Prepared, octaves: float) -> IntegerNetwork:
-    with _progress(known, "rounding") as bar:
-        return round_network(known.network, known.scales, known.curvature, 2.0**octaves, bar.update)
-
-
-def _progress(known: Prepared, what: str) -> tqdm:
-    return tqdm(total=len(known.network.graph.layers), desc=what, unit="layer", leave=False, disable=None)
 
 
 def _first(known: Prepared) -> float:
@@ -165,23 +173,24 @@ def learn_to_size(
     max_bytes: int,
     trade: float,
     work: Path | None = None,
+    told: Callable[[float, str], object] = lambda done, how: None,
 ) -> float:
-    """Train `network` in place until its file has about `max_bytes`; returns the trade it ended with."""
+    """Train `network` in place until its file has about `max_bytes`; returns the trade it ended with.
+
+    `told` gets the share that is done, and loss and bytes in words.
+    """
     size = len(sqz.encode(as_model(model, network)))
     bits = sum(total_bits(level, level_bits(level)) for level in _levels(network))
     others = size - bits / 8  # what is not levels, less what the coder gains over the tables
     # The coder's gain over the tables is a share of what there is to code.
     goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
     trade *= max(1.0, bits / goal) ** STEEPNESS
-    with tqdm(desc="learning", unit="step", leave=False, disable=None) as bar:
 
-        def tick(progress: Progress) -> None:
-            bar.total = progress.steps
-            bar.set_postfix_str(f"loss {progress.loss:.3f}, {progress.bits / 8 + others:,.0f} bytes", refresh=False)
-            bar.update()
+    def tick(now: Progress) -> None:
+        told(now.step / now.steps, f"loss {now.loss:.3f}, {now.bits / 8 + others:,.0f} bytes")
 
-        importance = {name: curvature.importance for name, curvature in known.curvature.items()}
-        return learn(network, teaching, learning, goal, trade, tick, work, importance)
+    importance = {name: curvature.importance for name, curvature in known.curvature.items()}
+    return learn(network, teaching, learning, goal, trade, tick, work, importance)
 
 
 def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
