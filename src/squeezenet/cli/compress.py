@@ -73,13 +73,15 @@ def configure(parser: ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--out", required=True, metavar="F.sqz", help="file to write")
     add_force(output)
-    output.add_argument("--report", metavar="F.html", help="squeeze: accuracy by size, and what each layer costs, as a page")
+    output.add_argument(
+        "--report", metavar="F.html", help="squeeze: accuracy by size, and what each layer costs, as a page"
+    )
     _configure_learning(parser)
     deep = parser.add_argument_group("prune and deep-compression")
     deep.add_argument(
         "--density",
         metavar="KEPT",
-        help="kept share of the weights: a number; auto: what the model has if it is pruned, else paper, else "
+        help="kept share of the weights: a number; auto: what the model already has if it is pruned, else paper, else "
         "sensitivity=0.33; keep: prune nothing more; paper: the papers' densities for SqueezeNet and AlexNet; "
         "sensitivity=X: X of all weights, each layer by how little it minds (default auto)",
     )

@@ -15,7 +15,9 @@ from squeezenet.printable import printable
 MARK = "made-by-squeezenet.txt"
 """The file that says that a folder is ours."""
 
-WORDS = "Here lies what a stopped `squeezenet compress` goes on from. The command removes this folder when it is done.\n"
+WORDS = (
+    "Here lies what a stopped `squeezenet compress` goes on from. The command removes this folder when it is done.\n"
+)
 
 
 @contextmanager
@@ -41,7 +43,9 @@ def check_work_folder(path: Path) -> None:
     taken = path.is_symlink() or (path.exists() and not (path.is_dir() and (path / MARK).is_file()))
     if taken and not _empty(path):
         name = printable(str(path))
-        raise UsageError(f"{name}: is in the way of what is kept while the command runs; move it, or choose another --out")
+        raise UsageError(
+            f"{name}: is in the way of what is kept while the command runs; move it, or choose another --out"
+        )
 
 
 def anything_in(path: Path) -> bool:

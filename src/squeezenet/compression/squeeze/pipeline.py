@@ -103,9 +103,9 @@ def squeeze(
 ) -> Model:
     """The integer network that `settings` ask for; the model given is not changed.
 
-    `judge` gives the top-1 in percent of images that `pixels` does not hold; `max_loss` needs it. A run that was stopped
-    goes on from what it left in `work`. Raises `BadGraph` for an operation that has no integer form, `UsageError` if no
-    network is small enough.
+    `judge` gives the top-1 in percent of images that `pixels` does not hold; `max_loss` needs it. A run that was
+    stopped goes on from what it left in `work`. Raises `BadGraph` for an operation that has no integer form,
+    `UsageError` if no network is small enough.
     """
     model = model.dequantised()
     learning = replace(settings.learning, seed=settings.seed)

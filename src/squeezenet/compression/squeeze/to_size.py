@@ -90,9 +90,7 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
     return Prepared(network, first, scales, curvature, growth)
 
 
-def round_to_size(
-    model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet
-) -> tuple[IntegerNetwork, float]:
+def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet) -> tuple[IntegerNetwork, float]:
     """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade.
 
     `tick` gets the share that was just done of what a size usually takes; they may come to more or less than 1.
