@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenet.cli.arguments import add_model
+from squeezenet.cli.arguments import add_model, count, number
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.errors import UsageError
 
@@ -22,15 +22,13 @@ TORCHVISION = "torchvision"
 EXAMPLES = """
 # what a training left, for PyTorch
 squeezenet convert run mine.pth
-
 # the authors' file
 squeezenet convert compressed_SqueezeNet.net authors.sqz
-
 # weights that were fine-tuned with torchvision's transforms
 squeezenet convert weights.pth mine.sqz --like torchvision --labels names.txt
-
 # weights whose images were prepared otherwise
-squeezenet convert weights.pth mine.sqz --resize 64 --channels BGR --mean 104,117,123 --std 1,1,1
+squeezenet convert weights.pth mine.sqz \\
+    --resize 64 --channels BGR --mean 104,117,123 --std 1,1,1
 """
 
 
@@ -50,16 +48,17 @@ def configure(parser: ArgumentParser) -> None:
         f"{TORCHVISION}: as for the weights that torchvision publishes",
     )
     missing.add_argument("--network", metavar="NAME", help="the network (see `squeezenet models`), where several fit")
-    missing.add_argument("--resize", type=int, metavar="N", help="images are resized to N pixels")
-    missing.add_argument("--crop", type=int, metavar="N", help="and the middle N x N are cut out (default: all)")
+    missing.add_argument("--resize", type=count, metavar="N", help="images are resized to N pixels")
+    missing.add_argument("--crop", type=count, metavar="N", help="and the middle N x N are cut out (default: all)")
     missing.add_argument(
         "--fit",
         choices=("stretch", "shorter"),
         help="resizing makes both sides N pixels, or the shorter one (default: stretch)",
     )
     missing.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the channels; L is gray")
-    missing.add_argument("--mean", metavar="M,M,M", help="mean of each channel, of pixels from 0 to 255")
-    missing.add_argument("--std", metavar="S,S,S", help="standard deviation of each channel, of pixels from 0 to 255")
+    what = "of each channel, of pixels from 0 to 255"
+    missing.add_argument("--mean", type=_numbers, metavar="M,M,M", help=f"mean {what}")
+    missing.add_argument("--std", type=_numbers, metavar="S,S,S", help=f"standard deviation {what}")
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -122,18 +121,16 @@ def _preparation(args: Namespace) -> "Preparation":
     missing = [f"--{name}" for name in ("resize", "channels", "mean", "std") if getattr(args, name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)}: needed as well, to say how images are prepared; or give --like MODEL")
-    mean, std = _numbers(args.mean, "--mean"), _numbers(args.std, "--std")
+    crop, fit = args.crop or args.resize, args.fit or "stretch"
     try:
-        return Preparation(args.resize, args.crop or args.resize, args.fit or "stretch", args.channels, mean, std)
+        return Preparation(args.resize, crop, fit, args.channels, args.mean, args.std)
     except ValueError as error:
         raise UsageError(f"--resize, --crop, --channels, --mean, --std: {error}") from None
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text}: give one number for each channel, as in 104,117,123") from None
+def _numbers(text: str) -> tuple[float, ...]:
+    """A number for each channel."""
+    return tuple(number(part) for part in text.split(","))
 
 
 def _lines(path: str) -> tuple[str, ...]:

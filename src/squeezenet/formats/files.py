@@ -4,8 +4,10 @@
 """
 
 import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from squeezenet import sqz, zoo
 from squeezenet.architectures import ARCHITECTURES
@@ -37,7 +39,8 @@ def load_model(where: str | Path, random_weights: int | None = None, about: Abou
             raise ModelError(f"{where}: a folder without model.safetensors; is training finished?")
     if not path.exists():
         raise _not_found(where)
-    return _read(path, about)
+    with _naming(path):
+        return _read(path, about)
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -49,18 +52,8 @@ def save_model(model: Model, path: str | Path) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder to write into")
-    if path.suffix == ".sqz":
-        sqz.write(model, path)
-    elif path.suffix == ".net":
-        from squeezenet.formats import authors_net
-
-        authors_net.write(model, path)
-    elif path.suffix in (".pth", ".pt", ".safetensors"):
-        from squeezenet.formats import state_dict
-
-        state_dict.write(model, path)
-    else:
-        raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {_known()}")
+    with _naming(path):
+        _writer(path)(model, path)
 
 
 def is_ours(path: Path) -> bool:
@@ -77,6 +70,31 @@ def is_ours(path: Path) -> bool:
             with contextlib.suppress(ModelError):
                 return is_described(pickles.pickle_in(file))
     return False
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors inside name `path`."""
+    try:
+        yield
+    except ModelError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _writer(path: Path) -> Callable[[Model, Path], Any]:
+    if path.suffix == ".sqz":
+        return sqz.write
+    if path.suffix == ".net":
+        from squeezenet.formats import authors_net
+
+        return authors_net.write
+    if path.suffix in (".pth", ".pt", ".safetensors"):
+        from squeezenet.formats import state_dict
+
+        return state_dict.write
+    raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {_known()}")
 
 
 def _read(path: Path, about: About) -> Model:

@@ -24,7 +24,6 @@ from squeezenet.model import Model, Plain, Weights
 from squeezenet.models import ARCHITECTURES, create_model
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
-from squeezenet.sqz import graphs
 
 PARALLEL = "module."  # nn.DataParallel and its kin put it before every name
 
@@ -96,9 +95,8 @@ def build(architecture: dict[str, Any], state: Keys) -> nn.Module:
 def from_module(
     module: nn.Module, preparation: Preparation, labels: tuple[str, ...] = (), provenance: dict[str, str] | None = None
 ) -> Model:
-    """Any PyTorch classifier as a model: traced, with float weights. Raises `UnsupportedOperation`, `LimitExceeded`."""
+    """Any PyTorch classifier as a model: traced, with float weights. Raises `UnsupportedOperation`."""
     graph, arrays = trace(module, preparation.shape)
-    graphs.check_limits(graph)
     weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in arrays.items()}
     return Model(graph, weights, preparation, labels, provenance or {})
 

@@ -31,6 +31,7 @@ from squeezenet.formats.foreign import Keys, build, from_module, from_weights
 from squeezenet.limits import MAX_DESCRIPTION, MAX_MODEL_FILE, MAX_TENSOR_HEADER
 from squeezenet.model import Model
 from squeezenet.preparation import Preparation
+from squeezenet.sqz import graphs
 
 __all__ = ["from_module", "read", "write"]
 
@@ -43,17 +44,11 @@ def read(path: Path, about: About = NOTHING) -> Model:
     Raises `ModelError` if the file is damaged, asks for more memory than it has bytes, or if something is missing.
     """
     state, text = _load(path)
-    if text is None:
-        return from_weights(state, path, about)
-    if about != NOTHING:
+    if text is not None and about != NOTHING:
         raise said_twice(path)
-    try:
-        described = json.loads(text)
-        if "architecture" in described:
-            return _trained(state, described)
-        return restore(described, {key: value.float().numpy() for key, value in state.items()})
-    except DAMAGE as error:
-        raise ModelError(f"{path}: tensors and description do not fit together ({line(error)})") from None
+    model = from_weights(state, path, about) if text is None else _described(state, text, path)
+    graphs.check_limits(model.graph)
+    return model
 
 
 def write(model: Model, path: Path) -> None:
@@ -91,7 +86,7 @@ def _load(path: Path) -> tuple[Keys, str | None]:
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: no state dict in it; save one with torch.save(model.state_dict(), ...)")
-    text = _described(state) if text is None else text
+    text = _description(state) if text is None else text
     held = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if held > size:
         raise ModelError(f"{path}: tensors of {held:,} bytes in a file of {size:,}; save them with .contiguous()")
@@ -115,7 +110,17 @@ def _load_pickle(file: IO[bytes]) -> tuple[Any, None]:
         return torch.load(file, map_location="cpu", weights_only=True), None
 
 
-def _described(state: Any) -> str | None:
+def _described(state: Keys, text: str, path: Path) -> Model:
+    try:
+        described = json.loads(text)
+        if "architecture" in described:
+            return _trained(state, described)
+        return restore(described, {key: value.float().numpy() for key, value in state.items()})
+    except DAMAGE as error:
+        raise ModelError(f"{path}: tensors and description do not fit together ({line(error)})") from None
+
+
+def _description(state: Any) -> str | None:
     """The description in the `_metadata` of a state dict."""
     kept = getattr(state, "_metadata", None)
     ours = kept.get(KEY) if isinstance(kept, dict) else None
