@@ -1,11 +1,14 @@
 """What is pulled is the published file, whole, or one line says why not."""
 
+import contextlib
 import errno
 import hashlib
 import io
 import json
+import os
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,13 +41,26 @@ class Server:
         self.plan, self.body, self.ranges = list(plan) or ["serve"], body, ranges
         self.asked = []  # the Range header of every request
         self.done = threading.Event()  # lets stalled connections go
+        self.reason = None
+
+    def drip(self, request, data):
+        """Two bytes every 20 milliseconds: soon enough that no read times out."""
+        with contextlib.suppress(OSError):
+            for start in range(0, len(data), 2):
+                request.wfile.write(data[start : start + 2])
+                request.wfile.flush()
+                if self.done.wait(0.02):
+                    break
 
     def answer(self, request):
         step = self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
         wanted = request.headers.get("Range")
         self.asked.append(wanted)
         if isinstance(step, int):
-            request.send_error(step)
+            request.send_error(step, self.reason)
+            return
+        if step == "drip the head":
+            self.drip(request, b"HTTP/1.1 200 OK\r\n" + 500 * b"X: y\r\n")
             return
         start = int(wanted[6:-1]) if wanted and self.ranges and step != "elsewhere" else 0
         if start >= len(self.body):
@@ -65,6 +81,9 @@ class Server:
             rest = rest[:100_000]
         elif step == "crumb":
             rest = rest[:30_000]
+        if step == "drip":
+            self.drip(request, rest)
+            return
         request.wfile.write(rest)
         request.wfile.flush()
         if step in ("stall", "silent"):
@@ -323,8 +342,66 @@ def test_a_full_disk_is_one_line(monkeypatch):
 
     with serving() as (_, entry):
         part(entry).parent.mkdir()
-        monkeypatch.setattr(type(part(entry)), "open", lambda path, mode: Full(path, mode))
+        monkeypatch.setattr("squeezenet.zoo.pull.append_regular", lambda path: Full(path, "ab"))
         assert "disk is full" in failed(entry)
+
+
+@pytest.mark.parametrize("step", ["drip", "drip the head"])
+def test_a_server_that_drips_is_one_error_and_what_came_is_kept(step):
+    with serving(step) as (server, entry):
+        begun = time.monotonic()
+        message = failed(entry)
+        assert time.monotonic() - begun < 3
+        assert ("bytes a second, less than 1,000" if step == "drip" else "said nothing for 0.3 seconds") in message
+        kept = part(entry).stat().st_size
+        assert f"{kept:,} bytes are kept" in message
+        assert (kept > 0) == (step == "drip")
+        server.done.set()
+        server.plan = ["serve"]
+        assert fetch(entry).path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("suffix", ["", ".part", ".lock", ".json"])
+def test_a_pipe_in_the_cache_is_one_error(suffix):
+    with serving() as (_, entry):
+        path = zoo.cached(entry).with_name(entry.file + suffix)
+        path.parent.mkdir()
+        os.mkfifo(path)
+        message = failed(entry._replace(sha256=HASH[:8]), OSError)
+        assert str(path) in message
+    assert not zoo.is_cached(entry)
+
+
+def test_another_pull_that_hangs_is_not_waited_for(monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr("squeezenet.zoo.pull.PATIENCE", 0.2)
+    with serving() as (_, entry):
+        zoo.cache_folder().mkdir()
+        lock = zoo.cached(entry).with_name(entry.file + ".lock")
+        with lock.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert str(lock) in failed(entry)
+        assert fetch(entry).fetched
+
+
+def test_a_cache_that_may_not_be_written_to(monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("squeezenet.zoo.pull.append_regular", refuse)
+    with serving() as (_, entry):
+        assert "set SQUEEZENET_CACHE" in failed(entry)
+
+
+def test_a_servers_words_cannot_move_the_cursor(monkeypatch, capsys):
+    with serving(404) as (server, entry):
+        server.reason = "\x1b[2Kno\x07"
+        monkeypatch.setitem(PUBLISHED, "squeezenet1_1", entry._replace(name="squeezenet1_1"))
+        assert main(["pull", "squeezenet1_1"]) == 1
+        err = capsys.readouterr().err
+        assert r"404 \x1b[2Kno\x07" in err
+        assert err.count("\n") == 1
 
 
 def test_two_pulls_at_once_fetch_once():

@@ -8,23 +8,28 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import IO
 
 
-def open_regular(path: str | Path) -> IO[bytes]:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open the regular file `path` for reading, buffered.
 
     Raises `OSError`, which names the path; also for a pipe, a socket or a device, which could block or never end.
     """
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever. It changes nothing for a regular file.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(mode := os.fstat(handle).st_mode):
-        os.close(handle)
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise OSError(errno.EINVAL, "is a pipe or a device, not a file; save its contents to a file first", str(path))
-    return os.fdopen(handle, "rb")
+    return os.fdopen(_regular(handle, path), "rb")
+
+
+def append_regular(path: str | Path) -> BufferedWriter:
+    """Open the regular file `path` for adding to its end; it is made where there is none.
+
+    Raises `OSError`, which names the path; also for a pipe or a device, which could block.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(_regular(os.open(path, flags, 0o666), path), "ab")
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:
@@ -95,6 +100,15 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _regular(handle: int, path: str | Path) -> int:
+    if not stat.S_ISREG(kind := os.fstat(handle).st_mode):
+        os.close(handle)
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file; save its contents to a file first", str(path))
+    return handle
 
 
 def _umask() -> int:

@@ -89,6 +89,7 @@ def _load(name: str) -> ModuleType:
     if name != "classify":  # which logs nothing, and saves the time
         import logging
 
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where no home folder is, of no use here
         logging.lastResort.format = lambda record: f"squeezenet: {_one_line(record.getMessage())}"
     return import_module(f"squeezenet.cli.{name}")
 

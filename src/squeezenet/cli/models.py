@@ -35,7 +35,7 @@ def run(args: Namespace) -> dict[str, Any]:
             "sha256": m.sha256,
             "bytes": m.bytes,
             "top1": m.top1,
-            "cached": zoo.cached(m).is_file(),
+            "cached": zoo.is_cached(m),
         }
         for m in zoo.PUBLISHED.values()
     ]

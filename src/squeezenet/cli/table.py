@@ -8,10 +8,12 @@ yy   2
 
 from collections.abc import Sequence
 
+WIDEST = 100  # characters; a name of a megabyte must not widen every line
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they must be; the first is aligned left, the others right."""
-    lines = [head, *rows]
+    """Columns as wide as they must be, at most `WIDEST`; the first is aligned left, the others right."""
+    lines = [[cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 3]}..." for cell in line] for line in (head, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from squeezenet.errors import ModelError, UsageError
 
 HERE = Path(__file__).parent  # a .sqz and a card of the same name lie side by side
+MOST_RECORDED = 4096  # bytes of the JSON beside a pulled file
 RUN = ("config.json", "model.safetensors")  # the first is there as soon as training starts
 
 
@@ -96,7 +97,7 @@ def find(where: str | Path) -> Path:
         return path
     if name in SHIPPED:
         return HERE / f"{name}.sqz"
-    if name in PUBLISHED and cached(PUBLISHED[name]).is_file():
+    if name in PUBLISHED and is_cached(PUBLISHED[name]):
         verify(PUBLISHED[name])
         return cached(PUBLISHED[name])
     return path
@@ -124,16 +125,31 @@ def card(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where pulled files lie: $SQUEEZENET_CACHE, else the user's cache folder."""
+    """Where pulled files lie: $SQUEEZENET_CACHE, else the user's cache folder.
+
+    Raises `ModelError` for a user without a home folder, as containers have them.
+    """
     if chosen := os.environ.get("SQUEEZENET_CACHE"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "squeezenet"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "squeezenet"
+    home = os.path.expanduser("~")
+    if home == "~":
+        raise ModelError("this user has no home folder; set SQUEEZENET_CACHE to a folder for pulled files")
+    return Path(home) / ".cache" / "squeezenet"
 
 
 def cached(entry: Published) -> Path:
     """Where a published file lies once it was pulled."""
     return cache_folder() / entry.file
+
+
+def is_cached(entry: Published) -> bool:
+    """Whether a published file was pulled; not where there is no cache, or none that may be read."""
+    try:
+        return os.path.isfile(cached(entry))
+    except ModelError:
+        return False
 
 
 def verify(entry: Published) -> str:
@@ -148,12 +164,17 @@ def verify(entry: Published) -> str:
 
 
 def expected(entry: Published) -> str:
-    """The hash that is pinned, or the whole one that the first pull recorded where only its beginning is."""
+    """The hash that is pinned, or the whole one that the first pull recorded where only its beginning is.
+
+    Raises `ModelError` if what was recorded is none.
+    """
     import json
+
+    from squeezenet.files import read_regular
 
     record = recorded(entry)
     try:
-        whole = json.loads(record.read_text(encoding="utf-8"))["sha256"]
+        whole = json.loads(read_regular(record, MOST_RECORDED))["sha256"]
     except FileNotFoundError:
         return entry.sha256
     except (ValueError, KeyError, TypeError):
@@ -172,5 +193,7 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     import hashlib
 
-    with path.open("rb") as file:
+    from squeezenet.files import open_regular
+
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,8 @@
     >>> pull(PUBLISHED["squeezenet1_1"]).path                   # doctest: +SKIP
 
 What has come so far lies in `FILE.part`, and the next pull goes on there. Only a file whose SHA-256 is right gets its
-name. A broken connection is taken up again a few times; a server that stalls, refuses or lies is an error at once.
+name. A broken connection is taken up again a few times; a server that stalls, drips, refuses or lies is an error at
+once.
 """
 
 import contextlib
@@ -11,18 +12,20 @@ import errno
 import http.client
 import json
 import os
+import queue
 import re
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 from squeezenet.errors import DownloadError, UsageError
-from squeezenet.files import sync_folder, write_atomically
+from squeezenet.files import append_regular, sync_folder, write_atomically
 from squeezenet.version import __version__
 from squeezenet.zoo import Published, cached, expected, recorded, sha256, verify
 
@@ -30,7 +33,9 @@ if sys.platform != "win32":
     import fcntl
 
 CHUNK = 1 << 16
+SLOWEST = 1000  # bytes a second on average over `timeout` seconds; a server that gives less is taken for one that drips
 ATTEMPTS = 5  # connections that bring nothing new, one after the other, before giving up
+PATIENCE = 120.0  # seconds for which another pull of the file may bring nothing until this one gives up waiting
 UNSIZED = 16_000_000  # bytes taken at most of a file whose size is not pinned
 
 
@@ -53,9 +58,10 @@ def pull(
 ) -> Pulled:
     """The file in the cache, fetched from `url` (a mirror) or from its publisher if it is not there, or if `again`.
 
-    `timeout` is how many seconds a server may say nothing, `pause` what is waited before a connection is taken up
-    again (twice as long every time). Raises `DownloadError`, `UsageError` for another kind of address, and
-    `ModelError` if a file of that name lies there that is not the one; it is left alone.
+    `timeout` is how many seconds a server may say nothing, or less than `SLOWEST` a second; `pause` what is waited
+    before a connection is taken up again (twice as long every time). Raises `DownloadError`, `UsageError` for another
+    kind of address, and `ModelError` if there is no folder for it, or if a file of that name lies there that is not
+    the one; it is left alone.
     """
     url = entry.url if url is None else url
     if not url.startswith(("https://", "http://")):
@@ -76,13 +82,17 @@ def pull(
             raise DownloadError(
                 f"{path.parent}: the disk is full; make room, or set SQUEEZENET_CACHE to another folder, and pull again"
             ) from None
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise DownloadError(
+                f"{path.parent}: may not be written to; set SQUEEZENET_CACHE to another folder, and pull again"
+            ) from None
         raise
 
 
 def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float) -> None:
     """Download next to `path`, and rename into place once the hash is right."""
     part = path.with_name(path.name + ".part")
-    with part.open("ab") as file:
+    with append_regular(part) as file:
         furthest, failures = file.tell(), 0
         while True:
             try:
@@ -120,8 +130,8 @@ def _connect(entry: Published, url: str, file: IO[bytes], timeout: float) -> Non
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
-            _copy(entry, url, response, file)
+        with _open(urllib.request.Request(url, headers=headers), timeout) as response:
+            _copy(entry, url, response, file, timeout)
     except urllib.error.HTTPError as error:
         with error:
             _refused(error, url, file)
@@ -137,7 +147,37 @@ def _connect(entry: Published, url: str, file: IO[bytes], timeout: float) -> Non
         raise DownloadError(f"{url}: no answer that can be understood ({type(error).__name__}); check it") from None
 
 
-def _copy(entry: Published, url: str, response: http.client.HTTPResponse, file: IO[bytes]) -> None:
+def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+    """The answer, once its head is there; looking up the name, connecting and the head may take `timeout` in all.
+
+    `urlopen` counts the seconds anew with every byte, and those of the name not at all. Raises what it raises.
+    """
+    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    late = threading.Event()
+
+    def ask() -> None:
+        try:
+            got = urllib.request.urlopen(request, timeout=timeout)
+        except BaseException as error:
+            got = error
+        if late.is_set():
+            if isinstance(got, http.client.HTTPResponse | urllib.error.HTTPError):
+                got.close()
+        else:
+            answer.put(got)
+
+    threading.Thread(target=ask, daemon=True).start()  # a daemon: the program need not wait for it to end
+    try:
+        got = answer.get(timeout=timeout)
+    except queue.Empty:
+        late.set()
+        raise TimeoutError from None
+    if isinstance(got, BaseException):
+        raise got
+    return cast(http.client.HTTPResponse, got)
+
+
+def _copy(entry: Published, url: str, response: http.client.HTTPResponse, file: IO[bytes], timeout: float) -> None:
     have = file.tell() if _goes_on(response, file.tell()) else 0
     total = None if response.length is None else have + response.length
     if entry.bytes is not None and total not in (None, entry.bytes):
@@ -146,6 +186,7 @@ def _copy(entry: Published, url: str, response: http.client.HTTPResponse, file: 
         _empty(file)  # the server sends the file from its beginning
     limit = UNSIZED if entry.bytes is None else entry.bytes
     bar = _Bar(entry.name, total or entry.bytes)
+    since, before = time.monotonic(), have
     try:
         while chunk := _read(response):
             have += len(chunk)
@@ -154,6 +195,10 @@ def _copy(entry: Published, url: str, response: http.client.HTTPResponse, file: 
                 raise DownloadError(f"{url}: sends more than {limit:,} bytes: another file; check the address")
             file.write(chunk)
             bar.show(have)
+            if (passed := time.monotonic() - since) >= timeout:
+                if have - before < SLOWEST * passed:
+                    raise _slow(url, have, (have - before) / passed)
+                since, before = time.monotonic(), have
     finally:
         bar.close()
         file.flush()
@@ -200,6 +245,13 @@ def _stalled(url: str, file: IO[bytes], timeout: float) -> DownloadError:
     )
 
 
+def _slow(url: str, have: int, speed: float) -> DownloadError:
+    return DownloadError(
+        f"{url}: the server sends {speed:,.0f} bytes a second, less than {SLOWEST:,}; {have:,} bytes are kept, "
+        "pull again to go on, or name a --url"
+    )
+
+
 def _record(entry: Published, url: str, digest: str) -> None:
     known = {"url": url, "sha256": digest}
     write_atomically(recorded(entry), (json.dumps(known) + "\n").encode())
@@ -207,15 +259,36 @@ def _record(entry: Published, url: str, digest: str) -> None:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One pull of a file at a time; another waits, and then finds it there.
+    """One pull of a file at a time; another waits as long as that one brings something, and then finds it there.
 
     The lock goes when its process does. Windows has none: two pulls may then spoil each other's partial file, which
-    its hash shows.
+    its hash shows. Raises `DownloadError` if the other brings nothing.
     """
-    with path.with_name(path.name + ".lock").open("ab") as lock:
-        if sys.platform != "win32":
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    held = path.with_name(path.name + ".lock")
+    with append_regular(held) as lock:
+        since, before = time.monotonic(), -1
+        while sys.platform != "win32":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pass
+            have = _size(path.with_name(path.name + ".part"))
+            if have != before:
+                since, before = time.monotonic(), have
+            if time.monotonic() - since > PATIENCE:
+                raise DownloadError(
+                    f"{held}: another pull holds it and has brought nothing for {PATIENCE:g} seconds; end that one"
+                )
+            time.sleep(0.05)
         yield
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class _Bar:
