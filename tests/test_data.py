@@ -165,7 +165,7 @@ def test_validation_of_another_source_counts_in_the_classes_of_training(tmp_path
     assert len(data.train) == 35
     assert data.validation.labels.tolist() == [1, 1, 2]
     make_folder(tmp_path / "c", (2, 1), ("bee", "dog"))
-    with pytest.raises(DataError, match="'dog' is not among"):
+    with pytest.raises(DataError, match="do not include 'dog'"):
         load_data(str(tmp_path / "a"), str(tmp_path / "c"))
 
 

@@ -28,6 +28,36 @@ TIFF_PIECES = 200_000
 DECODED_BYTES = 8 * 2**30
 """Bytes of decoded images that one verb holds in memory: 55,000 of 227 x 227 pixels in colour."""
 
+CLASSES = 100_000
+"""Classes of a data set: more than any published one has."""
+
+CLASS_NAME = 1_000
+"""Characters in the name of a class."""
+
+LABEL_BYTES = 4 * CLASS_NAME
+"""Bytes of a file with the label of one image."""
+
+SIDECAR_BYTES = 2**20
+"""Bytes of a JSON file beside an image in which a label is looked for."""
+
+LABEL_FILE_BYTES = 16 * 2**20
+"""Bytes of a file that lists the names of classes."""
+
+IMAGE_FILE_BYTES = 512 * 2**20
+"""Bytes of one image's file in a data set: more than the largest image that may be decoded has without compression."""
+
+PARQUET_GROUP_BYTES = 2**30
+"""Bytes of the images in a row group of a Parquet file, decompressed: they are read together."""
+
+PARQUET_SPARE_BYTES = 64 * 2**20
+"""Bytes by which a row group may hold more than the file says, as where rows that are equal were stored once."""
+
+PARQUET_ROWS = 20_000_000
+"""Rows of a Parquet file; one that is smaller than a byte a row may have `PARQUET_FEW_ROWS`, of equal images."""
+
+PARQUET_FEW_ROWS = 1_000_000
+"""Rows that a Parquet file of any size may have."""
+
 BATCH_BYTES = 40 * 2**20
 """Bytes of the images (uint8) that are decoded, or answered, at a time: 256 of 227 x 227 pixels in colour. One image
 where a single one is larger."""

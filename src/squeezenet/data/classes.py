@@ -1,35 +1,262 @@
-"""Making the labels of a data set and the outputs of a model mean the same classes.
+"""The classes of a data set: every source says what it calls its images' classes, and here they are numbered.
 
->>> match_classes(examples, model.labels, model.graph.classes)          # doctest: +SKIP
+    >>> stated = {"train": state(["cat", "ant", "cat"], "a.tar"), "validation": state(["cat"], "b.tar")}
+    >>> classes, labels = number_classes(stated)
+    >>> classes, labels["train"].tolist(), labels["validation"].tolist()
+    (('ant', 'cat'), [1, 0, 1], [1])
+
+All splits, files and shards of a data set are numbered at once, so that a class has one number everywhere. A label that
+is a number stands for a line in a list of class names where the source has one; without such a list it is a name like
+any other: labels 1283712837 and 1283712899 are two classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Literal
 
 import numpy as np
 
-from squeezenet.data.examples import Examples
+from squeezenet.data.examples import Examples, Indices
 from squeezenet.errors import DataError
+from squeezenet.formats.imagenet import imagenet_numbers
+from squeezenet.limits import CLASS_NAME, CLASSES
+
+Meaning = Literal["name", "number", "either"]
+
+_NUMBER = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)  # 001 is a name
+_INDEX = re.compile(r"-?\d{1,20}", re.ASCII)
+_FAR = 2**62  # outside any list
+_TOLD = 3  # names in a message
+
+
+@dataclass(frozen=True, eq=False)
+class Stated:
+    """The labels of some images as their source states them: image i is of class `names[codes[i]]`.
+
+    Raises `DataError` if there are too many names, or one that is empty or too long.
+    """
+
+    codes: Indices  # (N,)
+    names: tuple[str, ...]  # also of classes without images
+    where: str  # the file or folder, for messages
+    meaning: Meaning = "either"  # what a label of digits is
+
+    def __post_init__(self) -> None:
+        if len(self.names) > CLASSES:
+            raise DataError(
+                f"{self.where}: has more than {CLASSES:,} different labels, the limit of classes; "
+                "a label names the class of an image, not the image"
+            )
+        for name in self.names:
+            if not name or len(name) > CLASS_NAME:
+                wrong = f"is longer than {CLASS_NAME:,} characters" if name else "is empty"
+                raise DataError(f"{self.where}: the name of a class {wrong}; mend the labels")
+
+    @property
+    def used(self) -> list[str]:
+        """The names of the classes that have images."""
+        return [self.names[code] for code in np.unique(self.codes).tolist()]
+
+    @property
+    def hidden(self) -> bool:
+        """Whether all labels are -1, by which the test sets of contests say that they are secret."""
+        return self.meaning != "name" and self.used == ["-1"]
+
+
+def state(values: Sequence[str] | Indices, where: str, meaning: Meaning = "either") -> Stated:
+    """One label an image, as text or as an array of whole numbers. Raises as `Stated` does."""
+    if isinstance(values, np.ndarray):
+        distinct, codes = np.unique(values, return_inverse=True)
+        return Stated(codes.astype(np.int64), tuple(map(str, distinct[: CLASSES + 1].tolist())), where, meaning)
+    number: dict[str, int] = {}
+    codes = np.fromiter((number.setdefault(value, len(number)) for value in values), np.int64, len(values))
+    return Stated(codes, tuple(map(tidy, number)), where, meaning)
+
+
+def join(parts: Sequence[Stated], where: str) -> Stated:
+    """The labels of several files of the folder `where`, one after the other. Raises as `Stated` does."""
+    number: dict[str, int] = {}
+    codes = [np.empty(0, np.int64)]
+    for part in parts:
+        own = np.array([number.setdefault(name, len(number)) for name in part.names], np.int64)
+        codes.append(own[part.codes])
+    return Stated(np.concatenate(codes), tuple(number), where, parts[0].meaning)
+
+
+def tidy(name: str) -> str:
+    """The name of a class as text that every file and terminal can hold: composed Unicode on one line.
+
+    >>> tidy("caf\\udce9 "), tidy("cafe\\u0301")
+    ('caf\\\\udce9', 'café')
+    """
+    whole = name.encode("utf-8", "backslashreplace").decode()  # bytes of a file name that are no Unicode
+    return unicodedata.normalize("NFC", " ".join(line.strip() for line in whole.splitlines()).strip())
+
+
+def number_classes(
+    stated: Mapping[str, Stated | None], listed: Sequence[str] = ()
+) -> tuple[tuple[str, ...], dict[str, Indices | None]]:
+    """(names of the classes, labels (N,) of each split); a split that is None has none, nor one of -1 alone.
+
+    `listed` are the names of all classes in order, where the source lists them: then labels are numbers of lines, from
+    0, or names. Otherwise classes are what the labels say, sorted. Raises `DataError` if labels and list, or training
+    and validation, do not go together.
+    """
+    known = {split: part for split, part in stated.items() if part is not None and not part.hidden}
+    parts = list(known.values())
+    classes = tuple(map(tidy, listed)) or _classes(known)
+    either = bool(listed) and _by_number([part for part in parts if part.meaning == "either"], classes)
+    by_name = {name: index for index, name in enumerate(classes)}
+    labels: dict[str, Indices | None] = dict.fromkeys(stated)
+    for split, part in known.items():
+        numbered = listed and (part.meaning == "number" or (part.meaning == "either" and either))
+        numbered = numbered and all(map(_is_index, part.names))
+        place = {name: min(int(name), _FAR) for name in part.names} if numbered else by_name
+        if unknown := sorted((name for name in part.used if name not in place), key=_is_index):
+            wrong = f"{part.where}: label {unknown[0]!r}"
+            raise DataError(f"{wrong} is not among the {len(classes)} listed classes; mend the label or the list")
+        labels[split] = np.array([place.get(name, -1) for name in part.names], np.int64)[part.codes]
+    return classes, labels
+
+
+def _is_index(name: str) -> bool:
+    return _INDEX.fullmatch(name) is not None
+
+
+def _by_number(parts: Sequence[Stated], classes: tuple[str, ...]) -> bool:
+    """Whether labels of digits are numbers of lines. Raises `DataError` if they may be names, too, of other lines."""
+    used = {name for part in parts for name in part.used}
+    if not all(map(_is_index, used)):
+        return False
+    if not used <= set(classes):
+        return True
+    if any(int(name) >= len(classes) for name in used):
+        return False
+    if two := next((name for name in sorted(used) if classes[int(name)] != name), None):
+        raise DataError(
+            f"{parts[0].where}: label {two!r} may be the name of a class or the number of {classes[int(two)]!r} in the "
+            "list of classes; write names that are not numbers, or leave the list out"
+        )
+    return True
+
+
+def _classes(known: Mapping[str, Stated]) -> tuple[str, ...]:
+    """What the labels say the classes are, sorted. Raises `DataError` if training and validation do not go together."""
+    train, validation = known.get("train"), known.get("validation")
+    if train is not None and validation is not None:
+        _same_classes(train, validation)
+        known = {"train": train}
+    names = {name for part in known.values() for name in part.names}
+    # Folders keep the order of the alphabet, 1 10 2, in which other tools train them.
+    if any(part.meaning == "name" for part in known.values()) or not all(map(_NUMBER.fullmatch, names)):
+        return tuple(sorted(names))
+    if below := next((name for name in names if name.startswith("-")), None):
+        where = next(part.where for part in known.values() if below in part.names)
+        raise DataError(f"{where}: label {below} is below 0; leave out images without a class")
+    return tuple(sorted(names, key=int))
+
+
+def _same_classes(train: Stated, validation: Stated) -> None:
+    """Raises `DataError` if validation has classes that training lacks."""
+    unknown = sorted(set(validation.used) - set(train.names))
+    if not unknown:
+        return
+    kinds = ["numbers" if all(map(_NUMBER.fullmatch, part.names)) else "names" for part in (train, validation)]
+    if kinds[0] != kinds[1]:
+        raise DataError(
+            f"{validation.where}: calls classes by {kinds[1]} ({_few(unknown)}), training by {kinds[0]} "
+            f"({_few(sorted(train.names))}); label both in the same way"
+        )
+    raise DataError(_unknown_in_validation(validation.where, unknown, train.where, train.names))
+
+
+def _unknown_in_validation(where: str, unknown: Sequence[str], train: str, names: Sequence[str]) -> str:
+    """The line that says that validation has classes that training lacks."""
+    return (
+        f"{where}: the {len(names)} classes of {train} do not include {_few(unknown, names)}; "
+        "validation needs the classes of training"
+    )
 
 
 def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Examples:
-    """`examples` with labels counted as the model counts its outputs.
+    """`examples` with labels counted as a model counts its `outputs`, which it calls `labels`.
 
-    Classes are matched by name where every name of the data is one of the model's `labels`, else by number if there
-    are as many of them. Raises `DataError` if neither can be.
+    Classes are matched by their names; ImageNet's also by their WordNet ids. Where the data or the model has numbers
+    for names, or the model none, they are matched by number. Raises `DataError` where images are of a class that the
+    model does not have.
     """
     if examples.labels is None or examples.classes == tuple(labels):
         return examples
-    number = {name: index for index, name in enumerate(labels)}
-    if len(number) == len(labels) and all(name in number for name in examples.classes):
-        by_name = np.array([number[name] for name in examples.classes], np.int64)
-        return replace(examples, labels=by_name[examples.labels], classes=tuple(labels))
-    if len(examples.classes) == outputs:
+    number, unknown = _by_name(examples, labels)
+    if unknown:
+        numbered = _numbered(examples, labels, outputs) if (number < 0).all() else None
+        if numbered is None:
+            if not labels:
+                raise DataError(
+                    f"{examples.name}: has {len(examples.classes)} classes, but the model {outputs} without names; "
+                    "give data of the model's classes, or names to the model (squeezenet convert --labels)"
+                )
+            raise DataError(
+                f"{examples.name}: the model's {outputs} classes do not include {_few(unknown, labels)}; "
+                f"call them as the model does ({_few(labels)}), or leave their images out"
+            )
+        number = numbered
+    names = tuple(labels)
+    if not names:
+        names = examples.classes if len(examples.classes) == outputs else tuple(map(str, range(outputs)))
+    return replace(examples, labels=number[examples.labels], classes=names)
+
+
+def as_in_training(examples: Examples, train: Examples) -> Examples:
+    """`examples` with labels counted in the classes of `train`. Raises `DataError` where these lack a class."""
+    if examples.labels is None or train.labels is None or examples.classes == train.classes:
         return examples
-    raise DataError(
-        f"{examples.name}: {len(examples.classes)} classes, but the model has {outputs} and calls them otherwise; "
-        "give data of the model's classes"
-    )
+    number, unknown = _by_name(examples, train.classes)
+    if unknown:
+        raise DataError(_unknown_in_validation(examples.name, unknown, train.name, train.classes))
+    return replace(examples, labels=number[examples.labels], classes=train.classes)
+
+
+def _by_name(examples: Examples, labels: Sequence[str]) -> tuple[Indices, list[str]]:
+    """(the number among `labels` of each class, -1 where there is none; names of those with images and without it)."""
+    place: dict[str, int] = {}
+    for index, name in enumerate(map(tidy, labels)):
+        place[name] = -1 if name in place else index  # two outputs of one name: it tells neither
+    number = np.array([place.get(tidy(name), -1) for name in examples.classes], np.int64)
+    if (number < 0).any():
+        theirs = {known: index for index, known in enumerate(imagenet_numbers(labels)) if known is not None}
+        for index, known in enumerate(imagenet_numbers(examples.classes)):
+            if number[index] < 0 and known is not None:
+                number[index] = theirs.get(known, -1)
+    used = np.unique(examples.require_labels())
+    return number, [examples.classes[i] for i in used.tolist() if number[i] < 0]
+
+
+def _numbered(examples: Examples, labels: Sequence[str], outputs: int) -> Indices | None:
+    """The number of each class where data or model have no names for them, else None."""
+    classes = examples.classes
+    digits = all(map(_NUMBER.fullmatch, classes))
+    if len(classes) == outputs and (not labels or (not digits and all(map(_NUMBER.fullmatch, labels)))):
+        return np.arange(outputs)  # classes in their order, as a model is trained
+    numbers = [int(name) for name in classes] if digits else [-1]
+    return np.array(numbers, np.int64) if min(numbers) >= 0 and max(numbers) < outputs else None
+
+
+def _few(names: Sequence[str], near: Sequence[str] = ()) -> str:
+    """The first of `names`, each with what it may have been meant to be, and how many more there are.
+
+    >>> _few(["car"], ["cat", "dog"])
+    "'car' (cat?)"
+    """
+    told = []
+    for name in names[:_TOLD]:
+        close = get_close_matches(name, near, n=1) if len(near) <= CLASSES // 10 else []
+        told.append(f"{name!r} ({close[0]}?)" if close else repr(name))
+    more = len(names) - len(told)
+    return ", ".join(told) + (f" and {more} more" if more else "")
 
 
 def first_classes(examples: Examples, count: int) -> Examples:

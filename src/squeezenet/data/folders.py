@@ -4,60 +4,134 @@
 ('cat', 'dog')
 """
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from squeezenet.data.examples import Examples
+from squeezenet.data.classes import Stated, number_classes, tidy
+from squeezenet.data.examples import Examples, Indices
+from squeezenet.data.splits import split_of_folder
+from squeezenet.data.suffixes import is_image, is_litter, tell
 from squeezenet.errors import DataError
+from squeezenet.printable import printable
+from squeezenet.runtime.image import SUFFIXES
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev", "test"),  # the first that is there and has labels
-}
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Found:
+    """The images below the folders of one split, and the suffixes of the files that are no images."""
+
+    folder: Path
+    names: tuple[str, ...]  # of the class folders
+    groups: list[list[Path]] = field(default_factory=list)  # images of each
+    loose: list[Path] = field(default_factory=list)  # images beside the class folders
+    other: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [path for group in self.groups for path in group]
+
+    @property
+    def labels(self) -> Stated | None:
+        """None where no class folder has an image."""
+        codes = np.repeat(np.arange(len(self.names)), [len(group) for group in self.groups])
+        if not len(codes):
+            return None
+        return Stated(codes, tuple(map(tidy, self.names)), str(self.folder), "name")
+
+    def examples(self, labels: Indices | None, classes: tuple[str, ...]) -> Examples:
+        """The images of the class folders, or those beside them where these have none."""
+        if labels is None:
+            return Examples(str(self.folder), self.loose)
+        return Examples(str(self.folder), self.paths, labels, classes)
+
+    def warn(self) -> None:
+        """Warn of files that are left out."""
+        if self.paths and self.loose:
+            _log.warning("%s: %s images beside the class folders were not read", _shown(self.folder), len(self.loose))
+        tell(self.folder, self.other)
 
 
 def read_folder(folder: Path) -> dict[str, Examples]:
     """The splits below `folder`: train and validation, or "all". Raises `DataError` if there is no image.
 
-    Folders in it are classes, also empty ones; what starts with a dot is ignored; below a class folder, folders do
-    not matter. Images without any class folder are read without labels.
+    Folders in it are classes, also empty ones; what is hidden, or left there by an operating system, is ignored; below
+    a class folder, folders do not matter. Images without any class folder are read without labels.
     """
-    names = [entry.name for entry in _visible(folder) if entry.is_dir()]
-    known = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
-    if not any(known.get(name.lower()) == "train" for name in names) or any(n.lower() not in known for n in names):
-        return {"all": _classes(folder)}  # a class may well be called "train"
-    found: dict[str, Examples] = {}
-    for name in sorted(names, key=lambda name: list(known).index(name.lower())):
-        split = known[name.lower()]
-        if split not in found or found[split].labels is None:
-            found[split] = _classes(folder / name)
+    found = {split: _look(below) for split, below in _layout(folder).items()}
+    for part in found.values():
+        if not part.paths and not part.loose:
+            raise DataError(
+                f"{part.folder}: no images found; expected CLASS/IMAGE files ({' '.join(SUFFIXES)}) or *.parquet"
+            )
+        part.warn()
+    classes, labels = number_classes({split: part.labels for split, part in found.items()})
+    return {split: part.examples(labels[split], classes) for split, part in found.items()}
+
+
+def _layout(folder: Path) -> dict[str, Path]:
+    """Which folder holds which split: `folder` itself is "all" where its folders are classes."""
+    folders = [entry.name for entry in _visible(folder) if entry.is_dir()]
+    splits: dict[str, list[str]] = {"all": [], "train": [], "validation": [], "test": []}
+    for name in folders:
+        splits[split_of_folder(name)].append(name)
+    train, judges = splits["train"], [*splits["validation"], *splits["test"]]
+    others = [name for name in splits["all"] if _has_image(folder / name)]
+    if train and judges and others:
+        _log.warning("%s: %s were not read, only %s", _shown(folder), _shown(*others), _shown(train[0], *judges))
+    elif others or not folders:
+        # An archive often unpacks to one folder that holds all others. Otherwise a class may well be called "train".
+        wrapped = len(folders) == 1 and _wraps(folder / folders[0])
+        return _layout(folder / folders[0]) if wrapped else {"all": folder}
+    held = next((name for name in judges if _labelled(folder / name)), next(iter(judges), None))
+    found = {"train": folder / train[0]} if train else {}
+    return (found | ({"validation": folder / held} if held else {})) or {"all": folder}
+
+
+def _wraps(folder: Path) -> bool:
+    """Whether there are folders in `folder`, and no images beside them."""
+    entries = _visible(folder)
+    return any(entry.is_dir() for entry in entries) and not any(is_image(entry.name) for entry in entries)
+
+
+def _labelled(folder: Path) -> bool:
+    return any(entry.is_dir() and _has_image(entry.path) for entry in _visible(folder))
+
+
+def _has_image(folder: str | Path) -> bool:
+    return next(_images(folder, Counter()), None) is not None
+
+
+def _look(folder: Path) -> _Found:
+    entries = _visible(folder)
+    found = _Found(folder, tuple(entry.name for entry in entries if entry.is_dir()))
+    found.groups = [list(_images(folder / name, found.other)) for name in found.names]
+    found.loose = [Path(entry.path) for entry in entries if not entry.is_dir() and is_image(entry.name)]
     return found
 
 
-def _classes(folder: Path) -> Examples:
-    names = tuple(entry.name for entry in _visible(folder) if entry.is_dir())
-    groups = [list(_images(folder / name)) for name in names]
-    paths = [path for group in groups for path in group]
-    if paths:
-        labels = np.repeat(np.arange(len(names)), [len(group) for group in groups])
-        return Examples(str(folder), paths, labels, names)
-    if loose := [Path(entry.path) for entry in _visible(folder) if entry.name.lower().endswith(SUFFIXES)]:
-        return Examples(str(folder), loose)
-    raise DataError(f"{folder}: no images found; expected CLASS/IMAGE files ({' '.join(SUFFIXES)}) or *.parquet")
-
-
-def _images(folder: str | Path) -> Iterator[Path]:
+def _images(folder: str | Path, other: Counter[str]) -> Iterator[Path]:
+    """Images anywhere below `folder`; `other` counts the suffixes of the files that are none."""
     for entry in _visible(folder):
         if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
-            yield from _images(entry.path)
-        elif entry.name.lower().endswith(SUFFIXES):
+            yield from _images(entry.path, other)
+        elif is_image(entry.name):
             yield Path(entry.path)
+        elif not entry.is_dir():
+            other[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
+
+
+def _shown(*names: str | Path) -> str:
+    return ", ".join(printable(str(name)) for name in names)
 
 
 def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)

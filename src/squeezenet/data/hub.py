@@ -7,27 +7,37 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from squeezenet.data.classes import Stated, number_classes, state
 from squeezenet.data.examples import Examples, ImageSource, Indices, StoredImages
 from squeezenet.errors import DataError
+from squeezenet.printable import printable
 
 
 class HubImages(StoredImages):
     """The bytes of the images of one split, in the library's own memory-mapped cache."""
 
-    def __init__(self, rows: Any, column: str) -> None:
+    def __init__(self, rows: Any, column: str, cache: Path) -> None:
         self.rows = rows
+        self.cache = cache
         self.column = column
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> ImageSource:  # type: ignore[override]
-        value = self.rows[int(index)][self.column]
-        return value["bytes"] if value["bytes"] is not None else value["path"]
+        value = self.rows[int(index)][self.column] or {}
+        if value.get("bytes") is not None:
+            return value["bytes"]
+        path = Path(value.get("path") or "")
+        # Files that the library itself has fetched; a row may name any other file of this machine.
+        if ".." in path.parts or not path.is_relative_to(self.cache):
+            raise DataError(f"image {index}: its row names {printable(str(path))}, which is no file of the data set")
+        return path
 
     def shuffled(self, random: np.random.Generator) -> Indices:
         return random.permutation(len(self))
@@ -38,7 +48,7 @@ class HubImages(StoredImages):
 
 def read_hub(source: str) -> dict[str, Examples]:
     """The splits of `owner/name`: train and validation, or "all". Raises `DataError`."""
-    from datasets import ClassLabel, Image, load_dataset  # seconds to import, and only needed here
+    from datasets import ClassLabel, Image, config, load_dataset  # seconds to import, and only needed here
 
     try:
         with _quiet():
@@ -50,7 +60,9 @@ def read_hub(source: str) -> dict[str, Examples]:
         ) from None
     held = next((name for name in ("validation", "valid", "val", "dev", "test") if name in splits), None)
     chosen = {"train": "train", "validation": held} if "train" in splits and held else {"all": next(iter(splits))}
-    found = {}
+    found: dict[str, tuple[str, HubImages]] = {}
+    stated: dict[str, Stated | None] = {}
+    listed: tuple[str, ...] = ()
     for name, key in chosen.items():
         rows = splits[key]
         image = next((column for column, f in rows.features.items() if isinstance(f, Image)), None)
@@ -59,19 +71,20 @@ def read_hub(source: str) -> dict[str, Examples]:
             label = next((c for c in ("label", "labels", "cls") if _is_number(rows.features.get(c))), None)
         if image is None:
             raise DataError(f"{source}: has no image column, only {', '.join(rows.features)}")
-        labels = None if label is None else np.asarray(rows[label], np.int64)
-        classes = () if labels is None else _names(rows.features[label], labels)
-        images = HubImages(rows.cast_column(image, Image(decode=False)).select_columns([image]), image)
-        found[name] = Examples(f"{source} ({key})", images, labels, classes)
-    return found
+        where = f"{source} ({key})"
+        stated[name] = None if label is None else state(np.asarray(rows[label], np.int64), where, "number")
+        listed = listed or tuple(getattr(rows.features.get(label), "names", None) or ())
+        unread = rows.cast_column(image, Image(decode=False)).select_columns([image])
+        found[name] = where, HubImages(unread, image, Path(config.HF_CACHE_HOME))
+    classes, labels = number_classes(stated, listed)
+    return {
+        name: Examples(where, images, labels[name], classes if labels[name] is not None else ())
+        for name, (where, images) in found.items()
+    }
 
 
 def _is_number(feature: Any) -> bool:
     return str(getattr(feature, "dtype", "")).startswith(("int", "uint"))
-
-
-def _names(feature: Any, labels: Indices) -> tuple[str, ...]:
-    return tuple(getattr(feature, "names", None) or map(str, range(int(labels.max(initial=-1)) + 1)))
 
 
 @contextmanager

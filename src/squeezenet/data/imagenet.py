@@ -18,15 +18,21 @@ from pathlib import Path
 
 import numpy as np
 
+from squeezenet.data.classes import Stated, number_classes, state
 from squeezenet.data.examples import Examples
-from squeezenet.data.folders import SUFFIXES
-from squeezenet.data.webdataset import Shard, ShardImages, members
+from squeezenet.data.shards import Shard, ShardImages, members
+from squeezenet.data.suffixes import is_image
 from squeezenet.errors import DataError
-from squeezenet.formats.imagenet import imagenet_labels
+from squeezenet.files import open_regular
+from squeezenet.formats.imagenet import imagenet_ids, imagenet_labels
+from squeezenet.formats.label_file import read_labels
+from squeezenet.printable import printable
 
 TRAIN = "ILSVRC2012_img_train.tar"
 VALIDATION = "ILSVRC2012_img_val.tar"
 TRUTH = "val.txt"
+
+_Place = tuple[str, int, int]  # name, offset, size
 
 
 def is_imagenet(folder: Path) -> bool:
@@ -36,67 +42,60 @@ def is_imagenet(folder: Path) -> bool:
 
 def read_imagenet(folder: Path) -> dict[str, Examples]:
     """The splits whose tars are there. Raises `DataError` if one is damaged, or a label of validation is missing."""
-    found = {}
+    shards = {}
     ids: tuple[str, ...] = ()
     if (folder / TRAIN).is_file():
-        shard, ids = _training(folder / TRAIN)
-        found["train"] = _examples(shard, ids)
+        shards["train"] = _training(folder / TRAIN)
+        assert shards["train"].labels is not None
+        ids = shards["train"].labels.names
     if (folder / VALIDATION).is_file():
-        shard, ids = _validation(folder / VALIDATION, folder / TRUTH, ids)
-        found["validation"] = _examples(shard, ids)
-    return found
-
-
-def _examples(shard: Shard, ids: tuple[str, ...]) -> Examples:
-    if not len(shard.offsets):
-        raise DataError(f"{shard.path}: no images found; fetch it again")
-    classes = imagenet_labels() if len(ids) == len(imagenet_labels()) else ids
+        shards["validation"] = _validation(folder / VALIDATION, folder / TRUTH, ids or imagenet_ids())
+    for shard in shards.values():
+        if not len(shard.offsets):
+            raise DataError(f"{shard.path}: no images found; fetch it again")
+    classes, labels = number_classes({split: shard.labels for split, shard in shards.items()}, ids or imagenet_ids())
+    names = imagenet_labels() if len(classes) == len(imagenet_labels()) else classes
     # All of it is one shard: classes lie one after the other, so that no smaller window would mix them.
-    return Examples(str(shard.path), ShardImages([shard]), shard.labels, classes)
+    return {
+        split: Examples(str(shard.path), ShardImages([shard]), labels[split], names) for split, shard in shards.items()
+    }
 
 
-def _training(path: Path) -> tuple[Shard, tuple[str, ...]]:
-    places: dict[str, list[tuple[str, int, int]]] = {}
-    with path.open("rb") as file:
+def _training(path: Path) -> Shard:
+    places: dict[str, list[_Place]] = {}
+    with open_regular(path) as file:
         for outer in members(path, file):
             if outer.name.endswith(".tar"):
                 inner = members(path / outer.name, file, outer.offset_data, outer.size)
-                places[Path(outer.name).stem] = [(m.name, m.offset_data, m.size) for m in inner if _is_image(m)]
+                places[Path(outer.name).stem] = [_place(m) for m in inner if is_image(m.name)]
     ids = tuple(sorted(places))
-    labels = np.repeat(np.arange(len(ids)), [len(places[name]) for name in ids])
-    return _shard(path, [place for name in ids for place in places[name]], labels), ids
+    codes = np.repeat(np.arange(len(ids)), [len(places[name]) for name in ids])
+    return _shard(path, [place for name in ids for place in places[name]], Stated(codes, ids, str(path), "name"))
 
 
-def _validation(path: Path, truth: Path, ids: tuple[str, ...]) -> tuple[Shard, tuple[str, ...]]:
+def _validation(path: Path, truth: Path, ids: tuple[str, ...]) -> Shard:
     try:
-        lines = [line.split() for line in truth.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in read_labels(truth)]
         told = {Path(name).name: label for name, label in lines}
     except FileNotFoundError:
         raise DataError(f"{truth}: not found; the labels of {VALIDATION} are expected there, as 'NAME LABEL'") from None
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         raise DataError(f"{truth}: a line is not 'NAME LABEL'; see Caffe's val.txt") from None
-    with path.open("rb") as file:
-        places = [(m.name, m.offset_data, m.size) for m in members(path, file) if _is_image(m)]
+    with open_regular(path) as file:
+        places = [_place(m) for m in members(path, file) if is_image(m.name)]
     missing = next((name for name, _, _ in places if Path(name).name not in told), None)
     if missing is not None:
-        raise DataError(f"{truth}: has no line for {missing}; it belongs to another data set")
+        raise DataError(f"{truth}: has no line for {printable(missing)}; it belongs to another data set")
     labels = [told[Path(name).name] for name, _, _ in places]
-    if not all(label.isdecimal() for label in labels):
-        ids = ids or tuple(sorted(set(labels)))
-        number = {name: str(index) for index, name in enumerate(ids)}
-        if unknown := next((label for label in labels if label not in number), None):
-            raise DataError(f"{truth}: {unknown} is none of the {len(ids)} classes; it belongs to another data set")
-        labels = [number[label] for label in labels]
-    numbers = np.array(labels, np.int64)
-    ids = ids or tuple(str(i) for i in range(max(int(numbers.max(initial=-1)) + 1, 0)))
-    return _shard(path, places, numbers), ids
+    numbered = all(label.isdecimal() for label in labels)
+    return _shard(path, places, state(labels, str(truth), "number" if numbered else "name"))
 
 
-def _shard(path: Path, places: list[tuple[str, int, int]], labels: np.ndarray) -> Shard:
+def _place(member: tarfile.TarInfo) -> _Place:
+    return member.name, member.offset_data, member.size
+
+
+def _shard(path: Path, places: list[_Place], labels: Stated) -> Shard:
     keys = tuple(name for name, _, _ in places)
     offsets, sizes = (np.array([place[i] for place in places], np.int64) for i in (1, 2))
-    return Shard(path, keys, offsets, sizes, labels.astype(np.int64))
-
-
-def _is_image(member: tarfile.TarInfo) -> bool:
-    return member.name.lower().endswith(SUFFIXES)
+    return Shard(path, keys, offsets, sizes, labels)

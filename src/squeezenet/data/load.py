@@ -7,17 +7,18 @@
 
 import glob
 import re
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from squeezenet.data.classes import as_in_training
 from squeezenet.data.examples import Data, Examples, split
 from squeezenet.data.folders import read_folder
 from squeezenet.data.imagenet import is_imagenet, read_imagenet
 from squeezenet.data.splits import split_of
+from squeezenet.data.suffixes import is_litter
 from squeezenet.data.webdataset import expand, read_webdataset
 from squeezenet.errors import DataError
 
@@ -40,9 +41,9 @@ def load_data(source: str, validation: str | None = None, seed: int = 0) -> Data
     splits = load_splits(source)
     train = splits.get("train", next(iter(splits.values())))
     if validation is not None:
-        return Data(train, _with_classes(load_evaluation(validation), train))
+        return Data(train, as_in_training(load_evaluation(validation), train))
     if "validation" in splits and "train" in splits:
-        return Data(train, _with_classes(splits["validation"], train))
+        return Data(train, as_in_training(splits["validation"], train))
     return split(train, HELD_OUT, seed)
 
 
@@ -80,7 +81,7 @@ def load_splits(source: str) -> dict[str, Examples]:
 def _files(folder: Path) -> list[Path]:
     """Parquet files anywhere below `folder`, else shards in it or in its folders called train, val and so on."""
     depth = len(folder.parts)
-    files = [p for p in folder.rglob("*.parquet") if not any(x.startswith(".") for x in p.parts[depth:])]
+    files = [p for p in folder.rglob("*.parquet") if not any(map(is_litter, p.parts[depth:]))]
     shards = [*folder.glob("[!.]*.tar"), *(p for p in folder.glob("[!.]*/[!.]*.tar") if split_of(p) != "all")]
     return sorted(files or shards)
 
@@ -105,17 +106,3 @@ def _digits() -> dict[str, Examples]:
     everything = Examples("digits", [Image.fromarray(g) for g in grey], labels, tuple("0123456789"))
     data = split(everything, 5, seed=0)  # always the same, so that accuracies can be compared
     return {"train": data.train, "validation": data.validation}
-
-
-def _with_classes(examples: Examples, train: Examples) -> Examples:
-    """`examples` with its labels counted in the classes of `train`."""
-    if examples.labels is None or train.labels is None or examples.classes == train.classes:
-        return examples
-    unknown = sorted(set(examples.classes) - set(train.classes))
-    if unknown:
-        raise DataError(
-            f"{examples.name}: class {unknown[0]!r} is not among the {len(train.classes)} classes of {train.name} "
-            f"({len(unknown)} such classes); validation needs the classes of training"
-        )
-    number = np.array([train.classes.index(name) for name in examples.classes], np.int64)
-    return replace(examples, labels=number[examples.labels], classes=train.classes)

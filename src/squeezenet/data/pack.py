@@ -28,12 +28,12 @@ from squeezenet.data.classes import first_classes
 from squeezenet.data.examples import Examples, ImageSource, Indices, concurrent, shuffled
 from squeezenet.data.load import load_splits
 from squeezenet.data.pixels import workers_by_default
-from squeezenet.data.webdataset import CLASSES, scan, write_index
+from squeezenet.data.shards import PLAN, scan
+from squeezenet.data.webdataset import CLASSES, write_index
 from squeezenet.errors import DataError, ImageError, UsageError
 from squeezenet.files import atomic_file, write_atomically
 from squeezenet.runtime.image import open_image
 
-PLAN = "pack.json"
 SKIPPED = "skipped.txt"
 NAMES = {"train": "train", "validation": "val", "all": "images"}
 AHEAD = 16

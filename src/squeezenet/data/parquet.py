@@ -9,38 +9,53 @@ Files may be larger than memory: only labels are read at once, images a row grou
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from squeezenet.data.classes import Stated, join, number_classes, tidy
 from squeezenet.data.examples import Examples, ImageSource, Indices, StoredImages
 from squeezenet.data.splits import ONE_DATA_SET, by_split
 from squeezenet.errors import DataError
+from squeezenet.files import open_regular
+from squeezenet.limits import (
+    CLASS_NAME,
+    CLASSES,
+    PARQUET_FEW_ROWS,
+    PARQUET_GROUP_BYTES,
+    PARQUET_ROWS,
+    PARQUET_SPARE_BYTES,
+)
+from squeezenet.printable import printable
 
 CACHE_BYTES = 256 * 2**20
 """Image bytes kept in memory: also how far images are shuffled when they are read from disk again and again."""
+
+_BATCH_BYTES = 256 * 2**20  # that rows which are read together may hold, even if each were as large as all of its group
 
 
 @dataclass(frozen=True)
 class _File:
     path: Path
     rows: tuple[int, ...]  # images in each row group
+    bytes: tuple[int, ...]  # of the images in each, as the file says
     image: str  # name of the column
     label: str | None
-    names: tuple[str, ...] | None  # class names, where the schema has them
+    names: tuple[str, ...]  # of the classes, where the schema has them
 
 
 class ParquetImages(StoredImages):
     """The bytes of images in Parquet files. The row groups used last stay in memory, up to `cache_bytes`."""
 
     def __init__(self, files: list[_File], cache_bytes: int = CACHE_BYTES) -> None:
-        self.groups = [(f.path, g, f.image) for f in files for g in range(len(f.rows))]
+        self.groups = [(f, g) for f in files for g in range(len(f.rows))]
         self.starts = np.cumsum([0] + [rows for f in files for rows in f.rows])
         self.cache_bytes = cache_bytes
-        self._cache: OrderedDict[int, pa.Array] = OrderedDict()
+        self._cache: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -49,12 +64,14 @@ class ParquetImages(StoredImages):
         if not 0 <= index < len(self):
             raise IndexError(index)
         group = int(np.searchsorted(self.starts, index, "right")) - 1
-        value = self._read(group)[int(index - self.starts[group])].as_py()
-        if not isinstance(value, dict):
-            return value or b""
-        if value.get("bytes") is not None:
-            return value["bytes"]
-        return self.groups[group][0].parent / (value.get("path") or "image without bytes and path")
+        row = int(index - self.starts[group])
+        value = self._read(group)[row].as_py()
+        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        if isinstance(data, str):
+            data, path = None, data
+        if data is None and path:
+            return _beside(self.groups[group][0].path, row, path)
+        return data or b""
 
     def shuffled(self, random: np.random.Generator) -> Indices:
         """Row groups in random order, and images at random within as many groups as the cache holds."""
@@ -65,18 +82,32 @@ class ParquetImages(StoredImages):
         return np.concatenate([random.permutation(pool) for pool in pools])
 
     def identity(self) -> bytes:
-        return json.dumps([(path.name, group) for path, group, _ in self.groups]).encode() + self.starts.tobytes()
+        return json.dumps([(file.path.name, group) for file, group in self.groups]).encode() + self.starts.tobytes()
 
-    def _read(self, group: int) -> pa.Array:
+    def _read(self, group: int) -> pa.ChunkedArray:
         if group in self._cache:
             self._cache.move_to_end(group)
             return self._cache[group]
-        path, number, column = self.groups[group]
+        file, number = self.groups[group]
+        declared = file.bytes[number]
+        if declared > PARQUET_GROUP_BYTES:
+            raise DataError(
+                f"{file.path}: row group {number} holds {declared:,} bytes, over the limit of {PARQUET_GROUP_BYTES:,}; "
+                "write it again with smaller row groups (row_group_size=100)"
+            )
+        chunks, size = [], 0
         try:
-            with pq.ParquetFile(path) as file:
-                images = file.read_row_group(number, columns=[column], use_threads=False)[column].combine_chunks()
+            with _opened(file.path) as stored:
+                rows = max(1, min(1024, _BATCH_BYTES // max(1, declared)))
+                for batch in stored.iter_batches(rows, row_groups=[number], columns=[file.image], use_threads=False):
+                    chunks.append(batch[file.image])
+                    size += chunks[-1].nbytes
+                    if size > declared + PARQUET_SPARE_BYTES:  # equal rows, which were stored once
+                        held = f"more than the {declared:,} bytes that it declares"
+                        raise DataError(f"{file.path}: row group {number} holds {held}; leave the file out")
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: cannot be read any more ({_line(error)}); fetch the file again") from None
+            raise DataError(f"{file.path}: cannot be read any more ({_line(error)}); fetch the file again") from None
+        images = pa.chunked_array(chunks)
         while self._cache and images.nbytes + sum(a.nbytes for a in self._cache.values()) > self.cache_bytes:
             self._cache.popitem(last=False)
         self._cache[group] = images
@@ -94,38 +125,86 @@ def read_parquet(paths: list[Path]) -> dict[str, Examples]:
     for file in files:
         if (file.names, file.label) != (files[0].names, files[0].label):
             raise DataError(f"{file.path}: its classes are not those of {files[0].path.name}; {ONE_DATA_SET}")
-    values = {name: _labels(split) for name, split in splits.items()}
-    classes = files[0].names or _names(values)
+    if not any(rows for file in files for rows in file.rows):
+        raise DataError(f"{paths[0]}: no images found; the file has no rows")
+    classes, labels = number_classes({name: _stated(split) for name, split in splits.items()}, files[0].names)
     found = {}
     for name, split in splits.items():
-        raw = values[name]
-        if raw is not None and raw.dtype.kind not in "iu":
-            raw = np.searchsorted(np.array(classes), raw.astype(str))
-        if raw is not None and len(raw) and (raw == -1).all():  # how the hub marks a test set whose labels are secret
-            raw = None
-        labels = None if raw is None else raw.astype(np.int64)
         where = str(split[0].path) if len(split) == 1 else f"{split[0].path.parent} ({name})"
-        found[name] = Examples(where, ParquetImages(split), labels, classes)
-    if not any(len(examples) for examples in found.values()):
-        raise DataError(f"{paths[0]}: no images found; the file has no rows")
+        found[name] = Examples(where, ParquetImages(split), labels[name], classes)
     return found
+
+
+def _opened(path: Path, **options: Any) -> pq.ParquetFile:
+    with open_regular(path):  # raises for a pipe or a device, which Arrow would wait for
+        return pq.ParquetFile(path, **options)
 
 
 def _open(path: Path) -> _File:
     try:
-        with pq.ParquetFile(path) as file:
+        with _opened(path) as file:
             schema, meta = file.schema_arrow, file.metadata
-            rows = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read ({_line(error)})") from None
-    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features: dict[str, Any] = (described.get("info") or {}).get("features") or {}
+    features = _features(schema.metadata or {})
     image = _column(schema, features, "Image", ("image", "img"))
     label = _column(schema, features, "ClassLabel", ("label", "labels"))
     if image is None:
-        raise DataError(f"{path}: has no `image` column, only {', '.join(schema.names)}")
-    names = features.get(label or "", {}).get("names")
-    return _File(path, rows, image, label, tuple(names) if names else None)
+        raise DataError(f"{path}: has no `image` column, only {', '.join(map(printable, schema.names))}")
+    if not _holds_images(kind := schema.field(image).type):
+        raise DataError(
+            f"{path}: column {printable(image)} holds {_line(kind)}, not images; "
+            "store the bytes of image files (JPEG, PNG), as datasets.Image does"
+        )
+    groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+    rows = tuple(group.num_rows for group in groups)
+    most = min(PARQUET_ROWS, max(PARQUET_FEW_ROWS, path.stat().st_size))
+    if any(count < 0 for count in rows) or sum(rows) > most:
+        raise DataError(f"{path}: declares {sum(rows):,} rows, over the limit of {most:,} for a file of its size")
+    sizes = tuple(_declared(group, image) for group in groups)
+    if label is not None and not _is_label(kind := schema.field(label).type):
+        raise DataError(f"{path}: column {printable(label)} holds {_line(kind)}; a label is a number or a name")
+    if label is not None and (told := sum(_declared(group, label) for group in groups)) > PARQUET_GROUP_BYTES:
+        raise DataError(f"{path}: has labels of {told:,} bytes, over the limit of {PARQUET_GROUP_BYTES:,}")
+    names = described.get("names") if isinstance(described := features.get(label or ""), dict) else None
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return _File(path, rows, sizes, image, label, tuple(names) if listed else ())
+
+
+def _declared(group: Any, column: str) -> int:
+    """Bytes of a column in a row group, decompressed, as the file says."""
+    parts = [group.column(i) for i in range(group.num_columns)]
+    mine = [part for part in parts if part.path_in_schema.split(".")[0] == column.split(".")[0]]
+    return sum(max(0, part.total_uncompressed_size) for part in mine)
+
+
+def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """What the `datasets` library says of the columns; nothing where that is missing or no such description."""
+    try:
+        described = json.loads(metadata.get(b"huggingface", b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    for name in ("info", "features"):
+        described = described.get(name) if isinstance(described, dict) else None
+    return described if isinstance(described, dict) else {}
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    """Whether values are bytes of files, names of files, or a struct of both."""
+    types = pa.types
+    if types.is_struct(kind):
+        fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+        known = {name: field for name, field in fields.items() if name in ("bytes", "path")}
+        return bool(known) and all(_holds_images(f) and not types.is_struct(f) for f in known.values())
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_string(kind) or types.is_large_string(kind)
+
+
+def _is_label(kind: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    number = types.is_integer(kind) or types.is_floating(kind)
+    return number or types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
 
 
 def _column(schema: pa.Schema, features: dict[str, Any], kind: str, usual: tuple[str, ...]) -> str | None:
@@ -133,26 +212,48 @@ def _column(schema: pa.Schema, features: dict[str, Any], kind: str, usual: tuple
     return next((name for name in (*usual, *told) if name in schema.names), None)
 
 
-def _labels(files: list[_File]) -> Any:
-    """The label column of all files as it is stored: numbers or names; None where there is none."""
+def _beside(file: Path, row: int, name: str) -> Path:
+    """The file that a row names, which lies in the folder of the Parquet file. Raises `DataError` for any other."""
+    parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in parts:
+        raise DataError(
+            f"{file}: row {row} names {printable(name[:200])}, which is outside the folder of the data set; "
+            "store the bytes of the images"
+        )
+    return file.parent / name
+
+
+def _stated(files: list[_File]) -> Stated | None:
+    """The label column of all files; None where there is none."""
     if files[0].label is None:
         return None
-    columns = [pq.read_table(f.path, columns=[f.label], use_threads=False)[f.label] for f in files]
-    if any(column.null_count for column in columns):
-        raise DataError(f"{files[0].path}: some images have no label; leave them out of the file")
-    return np.concatenate([column.to_numpy() for column in columns])
+    parts = [_labels(file.path, file.label or "") for file in files]
+    return parts[0] if len(parts) == 1 else join(parts, str(files[0].path.parent))
 
 
-def _names(values: dict[str, Any]) -> tuple[str, ...]:
-    """Class names where the schema has none: the names in the label column, or the numbers 0 to the largest."""
-    known = [v for v in values.values() if v is not None and len(v)]
-    if not known:
-        return ()
-    labels = np.concatenate(known)
-    if labels.dtype.kind in "iu":
-        return tuple(str(i) for i in range(int(labels.max()) + 1))
-    return tuple(sorted(set(labels.astype(str).tolist())))
+def _labels(path: Path, label: str) -> Stated:
+    try:
+        with _opened(path) as file:
+            text = [label] if pa.types.is_string(file.schema_arrow.field(label).type) else []
+        with _opened(path, read_dictionary=text) as file:  # a name that is there a million times is read once
+            column = file.read(columns=[label], use_threads=False)[label]
+        if pa.types.is_floating(column.type):  # as pandas stores whole numbers in a column that had gaps
+            column = column.cast(pa.int64())
+        number = pa.types.is_integer(column.type)
+        if column.null_count:
+            raise DataError(f"{path}: some images have no label; leave them out of the file")
+        encoded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        whole = encoded.combine_chunks()
+        whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+        distinct = whole.dictionary[: CLASSES + 1]
+        longest = 0 if number else pc.max(pc.binary_length(distinct.cast(pa.large_string()))).as_py() or 0
+        if longest > 4 * CLASS_NAME:
+            raise DataError(f"{path}: a label has {longest:,} bytes, over the limit of {CLASS_NAME:,} characters")
+        names = tuple(map(tidy, distinct.cast(pa.string()).to_pylist()))
+        return Stated(whole.indices.to_numpy().astype(np.int64), names, str(path), "number" if number else "either")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: column {printable(label)} cannot be read ({_line(error)})") from None
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _line(text: object) -> str:
+    return printable(" ".join(str(text).split())[:200])

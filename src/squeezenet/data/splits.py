@@ -1,4 +1,4 @@
-"""Which split of a data set a file holds, as its name tells.
+"""Which split of a data set a file or a folder holds, as its name tells.
 
 >>> split_of(Path("flowers-val-00000.parquet"))
 'validation'
@@ -11,7 +11,14 @@ from squeezenet.errors import DataError
 
 ONE_DATA_SET = "name one data set, as in 'flowers-*.parquet'"
 
-_SPLIT = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)(?:[-_.]|$)", re.IGNORECASE)
+_KINDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation", "holdout"),
+    "test": ("test", "testing"),
+}
+_WORDS = "|".join(sorted((word for words in _KINDS.values() for word in words), key=len, reverse=True))
+_IN_FILE = re.compile(rf"(?:^|[-_.])({_WORDS})(?:[-_.]|$)", re.IGNORECASE)
+_FOLDER = re.compile(rf"({_WORDS})(?:[-_ ]?(?:set|data|images))?", re.IGNORECASE)
 
 
 def by_split(paths: list[Path]) -> dict[str, list[Path]]:
@@ -34,6 +41,15 @@ def by_split(paths: list[Path]) -> dict[str, list[Path]]:
 
 def split_of(path: Path) -> str:
     """ "train", "validation", "test", or "all" where neither file nor folder tells."""
-    match = _SPLIT.search(path.stem) or _SPLIT.fullmatch(path.parent.name)
-    name = match.group(1).lower() if match else "all"
-    return "validation" if name in ("val", "valid", "dev") else name
+    match = _IN_FILE.search(path.stem)
+    return _kind(match[1]) if match else split_of_folder(path.parent.name)
+
+
+def split_of_folder(name: str) -> str:
+    """ "train", "validation", "test", or "all" where a folder's name, such as "training_set", does not tell."""
+    match = _FOLDER.fullmatch(name)
+    return _kind(match[1]) if match else "all"
+
+
+def _kind(word: str) -> str:
+    return next(kind for kind, words in _KINDS.items() if word.lower() in words)
