@@ -631,7 +631,7 @@ def test_data_that_is_missing_or_of_other_classes(refused, tiny, tmp_path):
         picture(tmp_path / name / "a.png")
     code, line = refused("evaluate", tiny, "--data", tmp_path)
     assert code == 1
-    assert "2 classes, but the model has 10" in line
+    assert "the model's 10 classes do not include 'cat', 'dog'" in line
     out = tmp_path / "x.sqz"
     assert refused("compress", tiny, "--data", tmp_path / "none", "--out", out)[0] == 1
 
