@@ -65,6 +65,12 @@ def configure(parser: ArgumentParser) -> None:
         help="; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
         + "; or several, as in svd+deep-compression (default squeeze, or deep-compression where its options are given)",
     )
+    asked.add_argument(
+        "--thorough",
+        action="store_true",
+        default=None,
+        help="squeeze: round on twice the images and move the scales of activations, in several times the time",
+    )
     asked.add_argument("--seed", type=seed, default=0, help="which images are held out, and all other chance (0)")
     images = parser.add_argument_group("images")
     add_data(images, required=False)

@@ -30,6 +30,7 @@ NEEDS = {
     "step_lr": ("squeeze",),
     "features": ("squeeze",),
     "teacher": ("squeeze",),
+    "thorough": ("squeeze",),
     "report": ("squeeze",),
     "rank": ("svd",),
     "factor_epochs": ("svd",),
@@ -97,7 +98,7 @@ def squeezing_of(args: Namespace, model: Model) -> Squeezing:
         ),
     )  # fmt: skip
     asked = Squeezing(args.max_bytes, args.max_loss, args.objective, learning, _augmentation(args), args.seed)
-    return replace(asked, teacher=_teacher(args, model))
+    return replace(asked, teacher=_teacher(args, model), thorough=bool(args.thorough))
 
 
 def parse_method(text: str) -> set[str]:

@@ -23,6 +23,10 @@ from squeezenet.models.network import Network
 
 BATCH = 8
 POSITIONS = 200  # of an image that moments are taken over
+SURE = 96
+"""Images with which directions are believed that vary as much as the mean one; with more of them, those that vary less.
+At 338 kB, with 256 images, the authors' network diverges on photographs by 0.058 nats with 1 and by 0.051 with 0.3
+(one seed)."""
 RARE = 0.05
 """The share of places that an output is taken to be above 0 at, where it hardly ever is."""
 
@@ -89,7 +93,8 @@ def _adapted(op: Layer, weight: Tensor, exact: Sequence[Tensor], changed: Sequen
     for block, (crossed, covariance, count) in zip(blocks, _moments(op, exact, changed, blocks), strict=True):
         mean = np.trace(covariance, axis1=1, axis2=2) / covariance.shape[1]
         # Directions in which inputs vary less than on average are hardly believed; none is when samples are few.
-        damping = mean * max(1.0, covariance.shape[1] / count) + 1e-12
+        images = sum(len(batch) for batch in exact)
+        damping = mean * max(min(1.0, SURE / images), covariance.shape[1] / count) + 1e-12
         damped = covariance + damping[:, None, None] * np.eye(covariance.shape[1])
         adapted[..., block] += rows[..., block] @ np.linalg.solve(damped, crossed.swapaxes(1, 2)).swapaxes(1, 2)
     return torch.from_numpy(adapted).float().reshape(weight.shape)

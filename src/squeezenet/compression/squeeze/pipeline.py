@@ -21,7 +21,8 @@ from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Objective
 from squeezenet.compression.squeeze.course import Course
 from squeezenet.compression.squeeze.learning import Learning
-from squeezenet.compression.squeeze.network import from_integer_model
+from squeezenet.compression.squeeze.moves import move_scales
+from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.to_size import (
     Prepared,
     learn_to_size,
@@ -67,6 +68,7 @@ class Squeezing:
     augmentation: Augmentation | None = None
     seed: int = 0
     teacher: Callable[[Tensor], Tensor] | None = None
+    thorough: bool = False  # round on more images, and move the scales of activations; takes several times as long
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def squeeze(
     learning = replace(settings.learning, seed=settings.seed)
     learns = pixels is not None and learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if settings.max_loss is not None else 1)
-    known = prepare(model, pixels, settings.seed, course.prepared)
+    known = prepare(model, pixels, settings.seed, course.prepared, settings.thorough)
     least = least_bytes(model, known)
     if settings.max_loss is not None:
         if judge is None:
@@ -120,7 +122,7 @@ def squeeze(
     goal = settings.max_bytes or model.float32_bytes // USUAL_RATIO
     if goal <= least:
         raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
-    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1), course.rounded)
+    network, trade = _rounded(model, known, goal * (HEADROOM if learns else 1), settings, course)
     if learns:
         assert pixels is not None
         teaching = _teaching(model, known, pixels, settings)
@@ -129,6 +131,16 @@ def squeeze(
     if (least := len(sqz.encode(squeezed))) > goal:
         raise UsageError(f"{goal:,} bytes: a file without a single weight has {least:,}; allow more with --max-bytes")
     return squeezed
+
+
+def _rounded(
+    model: Model, known: Prepared, max_bytes: float, settings: Squeezing, course: Course
+) -> tuple[IntegerNetwork, float]:
+    """As `round_to_size`."""
+    network, trade = round_to_size(model, known, max_bytes, course.rounded)
+    if settings.thorough:
+        move_scales(model, network, known.network, known.images, max_bytes, course.rounded)
+    return network, trade
 
 
 def _teaching(model: Model, known: Prepared, pixels: Pixels, settings: Squeezing) -> finetune.Teaching:
@@ -154,13 +166,13 @@ def _to_loss(
     wanted = judge(model) - settings.max_loss
     learning = replace(settings.learning, epochs=settings.learning.epochs / STAGES, seed=settings.seed)
     learns = pixels is not None and learning.epochs > 0
-    kept = work / f"rounded-{_fingerprint(model, pixels, settings.seed)}" if work else None
+    kept = work / f"rounded-{_fingerprint(model, pixels, settings)}" if work else None
 
     def rounded(size: int) -> Model:
         path = kept / f"{size}.sqz" if kept else None
         if path and path.exists():
             return sqz.read(path)
-        found = trimmed(model, round_to_size(model, known, size, course.rounded)[0], size)
+        found = trimmed(model, _rounded(model, known, size, settings, course)[0], size)
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             sqz.write(found, path)
@@ -172,7 +184,7 @@ def _to_loss(
     if learns:
         assert pixels is not None
         teaching = _teaching(model, known, pixels, settings)
-        network, trade = round_to_size(model, known, size, course.rounded)
+        network, trade = _rounded(model, known, size, settings, course)
     best: Model | None = None
     factor, failures = STAGE, 0
     for stage in range(2 * STAGES):
@@ -204,9 +216,9 @@ def _to_loss(
     return best
 
 
-def _fingerprint(model: Model, pixels: Pixels | None, seed: int) -> str:
+def _fingerprint(model: Model, pixels: Pixels | None, settings: Squeezing) -> str:
     """Of what rounding depends on besides the size, so that nothing is taken from another run's work folder."""
-    digest = sha256(f"{__version__} {seed}".encode() + sqz.encode(model))
+    digest = sha256(f"{__version__} {settings.seed} {settings.thorough}".encode() + sqz.encode(model))
     if pixels is not None:
         digest.update(np.ascontiguousarray(pixels.images))
     return digest.hexdigest()[:16]

@@ -37,6 +37,7 @@ from squeezenet.version import __version__
 
 CALIBRATION_IMAGES = 96
 CURVATURE_IMAGES = 128
+THOROUGH_IMAGES = 256  # for both, where more time is given
 
 STEEPNESS = 4
 """The power of the size by which the trade grows, to begin with; learning steers it."""
@@ -73,18 +74,19 @@ class Prepared:
     growth: float  # share of the size that making up for errors adds
 
 
-def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet) -> Prepared:
+def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, thorough: bool = False) -> Prepared:
     """Calibrate on some of `pixels`, or on made-up images. Raises `BadGraph` for what has no integer form.
 
-    `tick` gets the share of the work that was just done.
+    `tick` gets the share of the work that was just done. To be `thorough` is to look at more images.
     """
+    calibrating, count = (THOROUGH_IMAGES,) * 2 if thorough else (CALIBRATION_IMAGES, CURVATURE_IMAGES)
     check_operations(model.graph)
     network = from_model(model).eval()
     if pixels is None:
-        images, damping, growth = made_up(CURVATURE_IMAGES, model.preparation, seed), MADE_UP, GROWTH_MADE_UP
+        images, damping, growth = made_up(count, model.preparation, seed), MADE_UP, GROWTH_MADE_UP
     else:
-        images, damping, growth = finetune.some(pixels, model.preparation, CURVATURE_IMAGES), REAL, GROWTH
-    first = images[:CALIBRATION_IMAGES]
+        images, damping, growth = finetune.some(pixels, model.preparation, count), REAL, GROWTH
+    first = images[:calibrating]
     curvature = curvature_of(network, images, damping, seed, tick)
     scales = deepened(model.graph, calibrate(network, first, made_up=pixels is None), curvature)
     return Prepared(network, first, scales, curvature, growth)
