@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -385,13 +386,21 @@ def test_another_pull_that_hangs_is_not_waited_for(monkeypatch):
         assert fetch(entry).fetched
 
 
-def test_a_cache_that_may_not_be_written_to(monkeypatch):
-    def refuse(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr("squeezenet.zoo.pull.append_regular", refuse)
+def test_a_cache_that_cannot_be_written_to(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SQUEEZENET_CACHE", str(tmp_path / "file" / "cache"))
     with serving() as (_, entry):
         assert "set SQUEEZENET_CACHE" in failed(entry)
+
+
+def test_without_a_home_folder_one_line_says_what_to_set(monkeypatch, capsys):
+    monkeypatch.delenv("SQUEEZENET_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user whom nobody knows
+    assert main(["pull", "alexnet"]) == 1
+    assert "SQUEEZENET_CACHE" in capsys.readouterr().err
+    assert main(["models"]) == 0
+    assert zoo.find("alexnet") == Path("alexnet")
 
 
 def test_a_servers_words_cannot_move_the_cursor(monkeypatch, capsys):

@@ -67,9 +67,9 @@ def render(result: dict[str, Any]) -> str:
     else:
         lines.append("weights are read and written in Python, slowly: reinstall where there is a C compiler")
     if not result["libraries"]["numpy"]:
-        lines.append("classify works; for inspect: pip install 'squeezenet[numpy]'")
+        lines.append("classify works; for inspect: pip install 'sqznet[numpy]'")
     if not result["can_train"]:
-        lines.append("for training, squeezing and evaluating: pip install 'squeezenet[train]'")
+        lines.append("for training, squeezing and evaluating: pip install 'sqznet[train]'")
     return "\n".join(lines)
 
 

@@ -82,9 +82,9 @@ def pull(
             raise DownloadError(
                 f"{path.parent}: the disk is full; make room, or set SQUEEZENET_CACHE to another folder, and pull again"
             ) from None
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise DownloadError(
-                f"{path.parent}: may not be written to; set SQUEEZENET_CACHE to another folder, and pull again"
+                f"{path.parent}: cannot be written to; set SQUEEZENET_CACHE to another folder, and pull again"
             ) from None
         raise
 
