@@ -402,7 +402,7 @@ def unreadable(tmp_path):
 def test_one_image_that_cannot_be_read_is_an_error(refused, tiny, tmp_path):
     for image in unreadable(tmp_path):
         code, line = refused("classify", "--model", tiny, image)
-        assert code == 1
+        assert code == (2 if "missing" in image else 1)
         assert image in line
 
 
@@ -543,8 +543,9 @@ def test_models_that_are_none(refused, verb, tmp_path):
     text.write_text("once upon a time")
     foreign = tmp_path / "model.h5"
     foreign.write_bytes(b"\x89HDF")
-    assert run(tmp_path / "missing.sqz")[0] == 1
-    assert run(tmp_path / "missing.pth")[0] == 1
+    assert run(tmp_path / "missing.sqz")[0] == 2
+    assert run(tmp_path / "missing.pth")[0] == 2
+    assert run("digit") == (2, f"squeezenet {verb}: digit: no such file, run folder or model; did you mean digits?")
     assert run(text) == (1, run(text)[1])
     assert run(foreign)[0] == 2
     assert run(tmp_path)[0] == 1
@@ -624,7 +625,7 @@ def test_options_that_do_not_go_with_the_method(refused, tiny, tmp_path, method,
 
 
 def test_data_that_is_missing_or_of_other_classes(refused, tiny, tmp_path):
-    assert refused("evaluate", tiny, "--data", tmp_path / "none")[0] == 1
+    assert refused("evaluate", tiny, "--data", tmp_path / "none")[0] == 2
     assert refused("evaluate", tiny, "--data", tmp_path)[0] == 1
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
@@ -633,7 +634,7 @@ def test_data_that_is_missing_or_of_other_classes(refused, tiny, tmp_path):
     assert code == 1
     assert "the model's 10 classes do not include 'cat', 'dog'" in line
     out = tmp_path / "x.sqz"
-    assert refused("compress", tiny, "--data", tmp_path / "none", "--out", out)[0] == 1
+    assert refused("compress", tiny, "--data", tmp_path / "none", "--out", out)[0] == 2
 
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"\xff\xfe\xfa\n" * 10, None], ids=["too few", "not text", "missing"])

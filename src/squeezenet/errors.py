@@ -32,6 +32,18 @@ class ModelError(SqueezeNetError):
     """A model cannot be found, loaded or built."""
 
 
+class NoSuchImage(ImageError, UsageError):
+    """No file lies where an argument says that an image does."""
+
+
+class NoSuchData(DataError, UsageError):
+    """What an argument names as data is no data set: nothing is there, or a file of another kind."""
+
+
+class NoSuchModel(ModelError, UsageError):
+    """No model has the name that an argument gives, and no file lies there."""
+
+
 class DownloadError(SqueezeNetError):
     """A published file cannot be fetched, or what came is not that file."""
 

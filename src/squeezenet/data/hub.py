@@ -14,7 +14,7 @@ import numpy as np
 
 from squeezenet.data.classes import Stated, number_classes, state
 from squeezenet.data.examples import Examples, ImageSource, Indices, StoredImages
-from squeezenet.errors import DataError
+from squeezenet.errors import DataError, NoSuchData
 from squeezenet.printable import printable
 
 
@@ -54,7 +54,7 @@ def read_hub(source: str) -> dict[str, Examples]:
         with _quiet():
             splits = load_dataset(source)
     except Exception as error:  # whatever the library or the network raises, the user needs one line
-        raise DataError(
+        raise NoSuchData(
             f"{source}: no such file or folder, and the hub does not give a data set of that name "
             f"({' '.join(str(error).split())[:200]})"
         ) from None

@@ -20,7 +20,7 @@ from squeezenet.data.imagenet import is_imagenet, read_imagenet
 from squeezenet.data.splits import split_of
 from squeezenet.data.suffixes import is_litter
 from squeezenet.data.webdataset import expand, read_webdataset
-from squeezenet.errors import DataError
+from squeezenet.errors import NoSuchData
 
 ACCEPTED = (
     "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
@@ -63,7 +63,7 @@ def load_splits(source: str) -> dict[str, Examples]:
     if path.is_file():
         if found := _stored([path]):
             return found
-        raise DataError(f"{source}: is one file; accepted are {ACCEPTED}")
+        raise NoSuchData(f"{source}: is one file; accepted are {ACCEPTED}")
     named = sorted(Path(p) for p in glob.glob(source, recursive=True))
     if found := _stored(named or (expand(source) if "{" in source else [])):
         return found
@@ -75,7 +75,7 @@ def load_splits(source: str) -> dict[str, Examples]:
     beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     near = get_close_matches(path.name, [*beside, "digits"], n=1)
     hint = f"did you mean {near[0]}?" if near else f"accepted are {ACCEPTED}"
-    raise DataError(f"{source}: no such file or folder; {hint}")
+    raise NoSuchData(f"{source}: no such file or folder; {hint}")
 
 
 def _files(folder: Path) -> list[Path]:

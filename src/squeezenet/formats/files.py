@@ -11,7 +11,7 @@ from typing import Any
 
 from squeezenet import sqz, zoo
 from squeezenet.architectures import ARCHITECTURES
-from squeezenet.errors import ModelError, UsageError
+from squeezenet.errors import ModelError, NoSuchModel, UsageError
 from squeezenet.files import open_regular
 from squeezenet.formats import pickles
 from squeezenet.formats.about import NOTHING, About, said_twice
@@ -137,7 +137,11 @@ def _not_found(where: str | Path) -> ModelError:
         return ModelError(f"{where} is without weights here; fetch them with: squeezenet pull {where}")
     if str(where) in ARCHITECTURES:
         return ModelError(f"{where} is a network without weights here; train it, or pass --random-weights SEED")
-    return ModelError(f"{where}: no such file or run folder")
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(where), [*zoo.SHIPPED, *zoo.PUBLISHED], 1)
+    hint = f"did you mean {near[0]}?" if near else "`squeezenet models` lists names"
+    return NoSuchModel(f"{where}: no such file, run folder or model; {hint}")
 
 
 def _known() -> str:

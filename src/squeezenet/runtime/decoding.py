@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image
 
-from squeezenet.errors import ImageError
+from squeezenet.errors import ImageError, NoSuchImage
 from squeezenet.files import open_regular
 from squeezenet.limits import IMAGE_FILE, IMAGE_PIXELS
 from squeezenet.runtime.budget import loaded, rawmode
@@ -266,7 +266,7 @@ def _readable_errors(name: str) -> Iterator[None]:
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
+        raise NoSuchImage(f"{name}: no such file") from None
     except IsADirectoryError:
         raise ImageError(f"{name}: is a folder, not an image") from None
     except PermissionError:

@@ -6,7 +6,7 @@
 
 from pathlib import Path
 
-from squeezenet.errors import BadStream, ModelError
+from squeezenet.errors import BadStream, ModelError, NoSuchModel
 from squeezenet.files import read_regular
 from squeezenet.sqz.cursor import Cursor
 
@@ -20,7 +20,8 @@ def read_bytes(path: str | Path) -> bytes:
     try:
         return read_regular(path, MAX_FILE)
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from None
+        kind = NoSuchModel if isinstance(error, FileNotFoundError) else ModelError
+        raise kind(f"{path}: {error.strerror}") from None
 
 
 def strings(text: bytes, layers: int, classes: int) -> tuple[list[str], tuple[str, ...], dict[str, str]]:
