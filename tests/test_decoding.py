@@ -17,6 +17,7 @@ from squeezenet.errors import ImageError
 from squeezenet.preparation import Preparation
 from squeezenet.runtime import decoding, upright
 from squeezenet.runtime.image import SUFFIXES, cut, open_image, prepare
+from squeezenet.runtime.metadata import Spliced
 from test_image import encoded, picture
 
 UNWRITABLE = b"Exif\0\0II*\0" + struct.pack(
@@ -88,12 +89,87 @@ def test_damaged_pixels_stay_damaged():
         open_image(inserted(file[:-40], chunk(b"zTXt", b"Comment\0\0" + BOMB)))
 
 
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", 2 + len(data)) + data
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        [segment(0xE1, b"Exif\0\0" + bytes(60_000))] * 9,
+        [segment(0xE1, UNWRITABLE), *[segment(0xE5, bytes(60_000))] * 9],
+        [b"\xff" * 5, segment(0xE1, UNWRITABLE), *[segment(0xED, bytes(60_000)), b"junk\xff\0"] * 9],
+    ],
+    ids=["EXIF", "applications", "junk"],
+)
+def test_large_metadata_of_a_jpeg_is_left_out(large):
+    image = picture(40, 30)
+    file = encoded(image, "JPEG")
+    upright = open_image(file)
+    turned = UNWRITABLE in b"".join(large)
+    expected = upright.transpose(Image.Transpose.ROTATE_270) if turned else upright
+    assert np.array_equal(open_image(file[:2] + b"".join(large) + file[2:]), expected)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"iCCP", b"teST", b"eXIf"])
+def test_large_metadata_of_a_png_is_left_out(kind):
+    file = encoded(picture(40, 30), "PNG", exif=UNWRITABLE) if kind != b"eXIf" else encoded(picture(30, 40), "PNG")
+    with_it = inserted(file, chunk(kind, b"a\0\0" + bytes(300_000)))
+    assert np.array_equal(open_image(with_it), open_image(file))
+    assert open_image(with_it).size == (30, 40)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_spliced_file_is_its_ranges(seed):
+    random = np.random.default_rng(seed)
+    data = random.bytes(400)
+    cuts = np.sort(random.choice(400, 8, replace=False)).tolist()
+    ranges = [(start, end) for start, end in zip(cuts[::2], cuts[1::2], strict=True)]
+    whole, spliced = io.BytesIO(b"".join(data[a:b] for a, b in ranges)), Spliced(io.BytesIO(data), ranges)
+    for _ in range(200):
+        size, whence = int(random.integers(-1, 60)), int(random.integers(0, 3))
+        offset = int(random.integers(0, 300)) if whence == 0 else int(random.integers(-20, 20))
+        if whence == 2 or whole.tell() + offset >= 0:
+            assert spliced.seek(offset, whence) == whole.seek(offset, whence)
+        assert spliced.read(size) == whole.read(size)
+        assert spliced.tell() == whole.tell()
+
+
+@pytest.mark.parametrize("value", [(4, 1, 7), (5, 1, 8), (12, 1, 8), (1, 3, 7)])
+def test_tags_of_the_wrong_type_leave_the_pixels(value):
+    kind, count, held = value
+    file = tiff_file({700: (kind, count, held)}, bytes(16))
+    assert open_image(file).size == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {282: (5, 300_000, 8)}, {258: (3, 300_000, 8)}, {273: (4, 300_000, 8), 279: (4, 300_000, 8)},
+        {50_000 + i: (7, 2_000_000, 8) for i in range(40)},
+    ],
+    ids=["fractions", "bits", "offsets", "blobs"],
+)  # fmt: skip
+def test_tags_that_would_take_memory_are_refused(tags):
+    with pytest.raises(ImageError, match="tags of more than"):
+        open_image(tiff_file(tags, bytes(2_000_000)))
+
+
+def tiff_file(tags: dict[int, tuple[int, int, int]], data: bytes) -> bytes:
+    """Grey, 4 x 4, uncompressed; `data` lies at byte 8, and the pixels in it."""
+    usual = {256: (4, 1, 4), 257: (4, 1, 4), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8)}
+    usual |= {277: (3, 1, 1), 278: (4, 1, 4), 279: (4, 1, 16)}
+    entries = b"".join(struct.pack("<HHII", tag, *value) for tag, value in sorted((usual | tags).items()))
+    return (
+        b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(usual | tags)) + entries + bytes(4)
+    )
+
+
 @pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xED])
 @pytest.mark.parametrize("data", [b"Exif\0\0II*\0", b"MPF\0II*\0\x08\0\0\0\xff\xff", b"Photoshop 3.0\0008BIM\4"])
 def test_damaged_segments_leave_the_pixels(marker, data):
     file = encoded(picture(40, 30), "JPEG")
-    segment = bytes([0xFF, marker]) + struct.pack(">H", 2 + len(data)) + data
-    assert np.array_equal(open_image(file[:2] + segment + file[2:]), open_image(file))
+    assert np.array_equal(open_image(file[:2] + segment(marker, data) + file[2:]), open_image(file))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -244,9 +320,11 @@ HEADS = {
     "RGBA": (png(20_000, 5_000, 8, 6, b"\0"), "280 MB"),
     "a column": (png(1, 149_000_000, 8, 0, b"\0\1"), "280 MB"),
     "WebP": (encoded(Image.new("RGB", (4500, 4500)), "WEBP", lossless=True, method=0), "280 MB"),
-    "scans": (scanned(1000, 6000), "scans"),
-    "RLE": (bmp_rle(150_000, 900, b"\0\0" * 900), "10,000,000"),
+    "scans": (scanned(1000, 1500), "scans"),
+    "RLE": (bmp_rle(150_000, 900, b"\0\0" * 900), "5,000,000"),
     "a tile": (tiff(10, 10, (322, 1 << 16), (323, 1 << 15)), "280 MB"),
+    "junk": (b"\xff\xd8" + b"\xff" * 300_000, "damaged"),
+    "pieces": (b"\xff\xd8" + b"\xff\xe5\0\2" * 200_001, "pieces"),
     "tiles": (tiff(10_000, 10_000, (322, 1), (323, 1)), "strips or tiles"),
     "strips": (tiff(1, 1_000_000, (278, 1)), "strips or tiles"),
 }

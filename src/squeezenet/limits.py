@@ -16,12 +16,16 @@ IMAGE_SIDE = 32_768
 """Pixels of a side that resizing works on; longer ones are averaged down to this first."""
 IMAGE_AREA = 16_777_216
 """Pixels of an image between its two passes of resizing, which is as wide as the result and as high as the image."""
-JPEG_SCANS = 5_000_000_000
-"""Pixels of a JPEG times its scans: a second of work, and 100 times what a progressive photograph has."""
-PYTHON_PIXELS = 10_000_000
+IMAGE_METADATA = 250_000
+"""Bytes of an image's metadata; larger ones are left out, since they can be packed a thousand times smaller."""
+JPEG_SCANS = 1_200_000_000
+"""Pixels of a JPEG times its scans: a second of work. A progressive photograph has ten scans."""
+PYTHON_PIXELS = 5_000_000
 """Pixels of images that Pillow decodes in Python: run-length coded BMP, PPM of other than 8 bits or as text."""
 TIFF_PIECES = 200_000
 """Strips or tiles of a TIFF, each of which takes its own work."""
+TIFF_TAGS = 64_000_000
+"""Bytes of all tags of a TIFF: layers and previews of other programs among them."""
 
 # Data sets ------------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from squeezenet.errors import ImageError, NoSuchImage
 from squeezenet.files import open_regular
-from squeezenet.limits import IMAGE_FILE, IMAGE_PIXELS
+from squeezenet.limits import IMAGE_FILE, IMAGE_MEMORY, IMAGE_METADATA, IMAGE_PIXELS
 from squeezenet.runtime.budget import loaded, rawmode
 from squeezenet.runtime.upright import upright
 
@@ -62,6 +62,9 @@ READERS = {
     "AVIF": ("Avif", "Avif"),
 }
 """Pillow's module and class of each format: only that of the file is loaded, and nothing looks into other metadata."""
+
+COPIES = 4
+"""Times that the file of an AVIF or WebP lies in memory as it is."""
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -128,10 +131,12 @@ def _opened(source: Any) -> IO[bytes]:
 def _read(file: Any) -> bytes:
     if callable(seekable := getattr(file, "seekable", None)) and seekable():
         file.seek(0)
-    data = file.read(IMAGE_FILE + 1)
-    if not isinstance(data, bytes):
-        raise ImageError("the open file gives text; open it in binary mode: open(path, 'rb')")
-    return data
+    data = bytearray()
+    while len(data) <= IMAGE_FILE and (piece := file.read(IMAGE_FILE + 1 - len(data))):
+        if not isinstance(piece, bytes):
+            raise ImageError("the open file gives text; open it in binary mode: open(path, 'rb')")
+        data += piece
+    return bytes(data)
 
 
 def _too_large(size: int) -> ImageError:
@@ -183,47 +188,39 @@ def _identified(file: IO[bytes]) -> Any:
     kind = _kind(file.read(16))
     if kind is None:
         raise ImageError(f"not an image that can be read ({', '.join(FORMATS)})")
+    size = file.seek(0, os.SEEK_END)
+    if kind in ("WEBP", "AVIF") and COPIES * size > IMAGE_MEMORY:
+        raise ImageError(f"a {kind} of {size:,} bytes is over the limit of {IMAGE_MEMORY // COPIES:,}; save it smaller")
+    if kind == "AVIF":
+        file = _without_exif(file)
+    elif size > IMAGE_METADATA:
+        from squeezenet.runtime.metadata import is_large, without
+
+        file = (without(file, kind) if is_large(file, kind) else None) or file
     file.seek(0)
     module, name = READERS[kind]
     reader = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{name}ImageFile")
     if kind == "JPEG":  # dots per inch are not looked for in EXIF, which takes longer than all else
         reader = type(name, (reader,), {"_read_dpi_from_exif": lambda _: None})
-    return reader(file)
+    image = reader(file)
+    if kind == "TIFF":
+        from squeezenet.runtime.metadata import forget
+
+        forget(image)
+    return image
+
+
+def _without_exif(file: IO[bytes]) -> IO[bytes]:
+    """An AVIF whose EXIF is called something else: it says nothing of the orientation, and Pillow would rewrite it."""
+    file.seek(0)
+    return io.BytesIO(file.read().replace(b"Exif", b"none"))
 
 
 def _without_metadata(file: IO[bytes]) -> IO[bytes] | None:
-    """A PNG or JPEG whose metadata is left out, which can be damaged or large where the pixels are good; else None."""
+    from squeezenet.runtime.metadata import without
+
     file.seek(0)
-    kind = _kind(file.read(16))
-    if kind not in ("PNG", "JPEG"):
-        return None
-    file.seek(0)
-    data = file.read()
-    kept = b"".join(_pixel_chunks(data) if kind == "PNG" else _pixel_segments(data))
-    return io.BytesIO(kept) if len(kept) < len(data) else None
-
-
-def _pixel_chunks(data: bytes) -> Iterator[bytes]:
-    """What of a PNG its pixels depend on, and the orientation."""
-    yield data[:8]
-    at = 8
-    while at + 8 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"):
-            yield data[at:end]
-        at = end
-
-
-def _pixel_segments(data: bytes) -> Iterator[bytes]:
-    """What of a JPEG its pixels depend on (of its application segments: Adobe's, on colours), and the orientation."""
-    yield data[:2]
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if not 0xE2 <= data[at + 1] <= 0xEF or data[at + 1] == 0xEE:
-            yield data[at:end]
-        at = end
-    yield data[at:]
+    return without(file, _kind(file.read(16)))
 
 
 # Errors

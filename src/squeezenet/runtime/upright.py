@@ -7,7 +7,7 @@ Of all metadata only the orientation in EXIF or XMP is read, and nothing is writ
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -91,18 +91,26 @@ def _eight_bit(image: Image.Image, key: Key) -> Image.Image:
         grey = image.convert("I").point(lambda value: value / 256).convert("L")
         if isinstance(key, int) and mode != "I":
             data = image.tobytes()
-            order = (1, 0) if mode == "I;16B" else (0, 1)
-            halves = [Image.frombytes("L", image.size, data[at::2]) for at in order]
-            return _whitened(grey, halves, (key & 255, key >> 8))
+            low, high = (1, 0) if mode == "I;16B" else (0, 1)
+            same = [
+                Image.frombytes("L", image.size, data[at::2]).point([255 * (level == byte) for level in range(256)])
+                for at, byte in ((low, key & 255), (high, key >> 8))
+            ]
+            grey.paste(255, mask=Image.composite(same[0], same[1], same[1]))
         return grey
     if mode == "F":
         raise ImageError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
-    if mode in ("1", "L") or (mode == "RGB" and isinstance(key, tuple)):
-        image = image.convert("L") if mode == "1" else image
-        keys = (key,) if isinstance(key, int) else key if isinstance(key, tuple) else None
-        return image if keys is None else _whitened(image.copy(), image.split(), keys)
+    if mode in ("1", "L"):
+        grey = image.convert("L") if mode == "1" else image
+        return grey.point([255 if level == key else level for level in range(256)]) if isinstance(key, int) else grey
     if mode == "RGB":
-        return image
+        if not isinstance(key, tuple):
+            return image
+        keyed = image.copy()
+        keyed.info["transparency"] = key
+        return Image.composite(
+            image, Image.new("RGB", image.size, (255, 255, 255)), keyed.convert("RGBA").getchannel("A")
+        )
     if mode == "La":
         image = image.convert("LA")
     if not image.has_transparency_data:
@@ -128,16 +136,6 @@ def _palette_on_white(image: Image.Image) -> Image.Image:
     return image
 
 
-def _whitened(image: Image.Image, bands: Sequence[Image.Image], values: Sequence[int]) -> Image.Image:
-    """`image` with white where all `bands` have their value."""
-    mask = Image.new("L", image.size, 255)
-    for band, value in zip(bands, values, strict=True):
-        same = band.point([255 if level == value else 0 for level in range(256)])
-        mask = Image.composite(same, mask, mask)
-    image.paste((255,) * len(image.getbands()) if image.mode == "RGB" else 255, mask=mask)
-    return image
-
-
 def orientation(info: Mapping[Any, Any]) -> int:
     """The orientation of EXIF, or of XMP where EXIF has none; 1 is upright."""
     exif = info.get("exif")
@@ -149,14 +147,15 @@ def orientation(info: Mapping[Any, Any]) -> int:
 
 
 def _of_exif(data: bytes) -> int | None:
-    while data.startswith(b"Exif\0\0"):
-        data = data[6:]
-    order: Any = {b"II": "little", b"MM": "big"}.get(data[:2])
+    start = 0
+    while data.startswith(b"Exif\0\0", start):
+        start += 6
+    order: Any = {b"II": "little", b"MM": "big"}.get(data[start : start + 2])
     if order is None:
         return None
-    at = int.from_bytes(data[4:8], order)
-    for start in range(at + 2, at + 2 + 12 * int.from_bytes(data[at : at + 2], order), 12):
-        entry = data[start : start + 12]
+    at = start + int.from_bytes(data[start + 4 : start + 8], order)
+    for first in range(at + 2, at + 2 + 12 * int.from_bytes(data[at : at + 2], order), 12):
+        entry = data[first : first + 12]
         if len(entry) < 12:
             return None
         tag, kind, count = (int.from_bytes(entry[i:j], order) for i, j in ((0, 2), (2, 4), (4, 8)))

@@ -1,0 +1,180 @@
+"""Files of images seen without their metadata, which may be damaged, or larger than what it says is worth.
+
+>>> file = io.BytesIO(b"\\x89PNG\\r\\n\\x1a\\n" + b"\\0\\0\\0\\1tEXt?....")
+>>> without(file, "PNG").read()
+b'\\x89PNG\\r\\n\\x1a\\n'
+"""
+
+import io
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import IO, Any, NamedTuple, cast
+
+from squeezenet.errors import ImageError
+from squeezenet.limits import IMAGE_METADATA, TIFF_PIECES, TIFF_TAGS
+
+PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+"""What of a PNG its pixels depend on."""
+EXIF_BYTES = 1 << 17
+"""What of EXIF is kept, for the orientation: two segments of a JPEG."""
+PARTS = 200_000
+"""Most chunks of a PNG, or segments of a JPEG, that are looked at one by one."""
+JUNK = 65_536
+"""Most bytes between the segments of a JPEG, which Pillow looks at one by one."""
+BELOW = (34665, 34853, 40965)
+"""Tags that lead to other tags: EXIF, places, interoperability."""
+PACKED = (1, 2, 7)
+"""Types of a TIFF's tags that are bytes; all others become a number of Python each."""
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of a value, by the types of a TIFF's tags."""
+
+
+class Part(NamedTuple):
+    """Where a chunk or segment lies, and whether it is EXIF or other metadata."""
+
+    start: int
+    end: int
+    exif: bool
+    other: bool
+
+
+def is_large(file: IO[bytes], kind: str) -> bool:
+    """Whether the metadata of a PNG or JPEG is more than is worth reading. Raises `ImageError` for a TIFF's."""
+    if kind == "TIFF":
+        _check_tags(file)
+    return kind in ("PNG", "JPEG") and sum(p.end - p.start for p in _parts(file, kind) if p.other or p.exif) > (
+        IMAGE_METADATA
+    )
+
+
+def without(file: IO[bytes], kind: str | None) -> IO[bytes] | None:
+    """A PNG or JPEG without its metadata, but for the EXIF that tells the orientation; None if nothing is left out."""
+    if kind not in ("PNG", "JPEG"):
+        return None
+    ranges, exif, left_out = [(0, 8 if kind == "PNG" else 2)], 0, False
+    for part in _parts(file, kind):
+        exif += part.exif * (part.end - part.start)
+        if part.other or (part.exif and exif > EXIF_BYTES):
+            left_out = True
+        elif ranges[-1][1] == part.start:
+            ranges[-1] = ranges[-1][0], part.end
+        else:
+            ranges.append((part.start, part.end))
+    return cast("IO[bytes]", Spliced(file, ranges)) if left_out else None
+
+
+def _parts(file: IO[bytes], kind: str) -> Iterator[Part]:
+    for count, part in enumerate(_chunks(file) if kind == "PNG" else _segments(file)):
+        if count == PARTS:
+            raise ImageError(f"the file is cut into more than {PARTS:,} pieces; save the image again")
+        yield part
+
+
+def _chunks(file: IO[bytes]) -> Iterator[Part]:
+    at, size = 8, file.seek(0, os.SEEK_END)
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        end = min(size, at + 12 + int.from_bytes(head[:4], "big"))
+        exif = head[4:] == b"eXIf"
+        yield Part(at, end, exif, not exif and head[4:] not in PIXEL_CHUNKS)
+        at = end
+
+
+def _segments(file: IO[bytes]) -> Iterator[Part]:
+    """Segments up to the first scan, then all that follows; what lies between segments belongs to the next one."""
+    at, size = 2, file.seek(0, os.SEEK_END)
+    start, junk = at, 0
+    while at + 4 <= size:
+        file.seek(at)
+        head = file.read(4)
+        if head[0] != 0xFF or head[1] in (0x00, 0x01, 0xFF) or 0xD0 <= head[1] <= 0xD8:  # no segment begins here
+            at += 1 if head[0] != 0xFF or head[1] == 0xFF else 2
+            junk += 1
+            if junk > JUNK:
+                raise ImageError(f"damaged image (more than {JUNK:,} bytes between its segments)")
+            continue
+        if head[1] in (0xD9, 0xDA):
+            break
+        at = min(size, at + 2 + max(2, int.from_bytes(head[2:], "big")))
+        exif = head[1] == 0xE1
+        adobe = head[1] == 0xEE  # which tells what the colours are
+        yield Part(start, at, exif, not exif and not adobe and (0xE0 <= head[1] <= 0xEF or head[1] == 0xFE))
+        start = at
+    yield Part(start, size, False, False)
+
+
+def _check_tags(file: IO[bytes]) -> None:
+    """Raise `ImageError` if Pillow would make too much of the tags of a TIFF."""
+    file.seek(0)
+    head = file.read(16)
+    order = "little" if head[:2] == b"II" else "big"
+    big = 43 in head[2:4]
+    width, entry = (8, 20) if big else (4, 12)
+    file.seek(int.from_bytes(head[8:16] if big else head[4:8], order))  # type: ignore[arg-type]
+    count = int.from_bytes(file.read(8 if big else 2), order)  # type: ignore[arg-type]
+    total = 0
+    for _ in range(count):
+        if len(tag := file.read(entry)) < entry:
+            return
+        kind = int.from_bytes(tag[2:4], order)  # type: ignore[arg-type]
+        values = int.from_bytes(tag[4 : 4 + width], order)  # type: ignore[arg-type]
+        total += values * SIZES.get(kind, 0)
+        if count > 1 << 16 or total > TIFF_TAGS or (values > TIFF_PIECES and kind not in PACKED):
+            raise ImageError(f"tags of more than {TIFF_TAGS:,} bytes or {TIFF_PIECES:,} values; save the image again")
+
+
+def forget(tiff: Any) -> None:
+    """Have Pillow look only for the orientation in a TIFF that is not decoded yet, and not at the EXIF below it."""
+    with suppress(Exception):  # of XMP that is a number
+        tiff.getexif()
+    exif = tiff.getexif()
+    for tag in BELOW:
+        if tag in exif:
+            del exif[tag]
+    if not isinstance(tiff.info.get("xmp", b""), bytes | str):
+        del tiff.info["xmp"]
+
+
+class Spliced(io.RawIOBase):
+    """Ranges of a file, one after the other, as a file."""
+
+    def __init__(self, file: IO[bytes], ranges: list[tuple[int, int]]) -> None:
+        self._file, self._ranges, self._at = file, ranges, 0
+        self._starts = [0]
+        for start, end in ranges:
+            self._starts.append(self._starts[-1] + end - start)
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As many bytes as asked for, or all that are left: unlike a raw file, never less."""
+        left = self._starts[-1] - self._at
+        left = left if size is None or size < 0 else min(size, left)
+        pieces = []
+        while left > 0:
+            index = bisect_right(self._starts, self._at) - 1
+            start, end = self._ranges[index]
+            into = self._at - self._starts[index]
+            self._file.seek(start + into)
+            piece = self._file.read(min(left, end - start - into))
+            if not piece:
+                break
+            pieces.append(piece)
+            self._at += len(piece)
+            left -= len(piece)
+        return b"".join(pieces)
