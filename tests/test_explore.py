@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from exploring import QUICK, TINY, memory, stub
-from squeezenet.cli import train
+from squeezenet.cli import train_run
 from squeezenet.cli.live import Live
 from squeezenet.cli.main import _explain, main
 from squeezenet.data import load_data
@@ -63,9 +63,9 @@ def test_the_command_of_a_point_trains_that_network(trial):
     for recipe in (odd, iterations):
         point = replace(trial, network=replace(TINY, stem="32 late", bypass="simple", sr=0.75), recipe=recipe)
         parser = ArgumentParser()
-        train.configure(parser)
+        train_run.configure(parser)
         words = shlex.split(train_command(point, "photos"))
-        job = train.settings(parser.parse_args(words[2:]))
+        job = train_run.settings(parser.parse_args(words[2:]))
         assert (job.max_images, job.judge_by) == (120, 40)
         assert job.split_seed == (0 if recipe.seed else None)
         assert replace(job.recipe, name=recipe.name) == recipe

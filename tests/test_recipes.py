@@ -95,7 +95,7 @@ def test_the_papers_protocol_is_the_papers():
     ("text", "said"),
     [
         ("modle = 'x'", "'modle' means nothing here"),
-        ("like = 'x'", "known are paper, modern"),
+        ("like = 'x'", "known are finetune, modern, paper"),
         ("[training]\nlr = 'fast'", "lr = 'fast': must be a number"),
         ("[training]\nbatch_size = 1.5", "must be a whole number"),
         ("[training]\noptimizer = 'lion'", "must be one of sgd, adamw, muon"),

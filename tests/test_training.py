@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from squeezenet.cli import train as verb
+from squeezenet.cli import train_run
 from squeezenet.cli.main import main
 from squeezenet.data import Data, Examples, load_data, load_pixels
 from squeezenet.data.augment import Augmentation
@@ -351,7 +352,7 @@ def arguments(*settings, model="squeezenet_32"):
 
     parser = argparse.ArgumentParser()
     verb.configure(parser)
-    return parser.parse_args(["--model", model, "--data", "digits", "--out", "run", *settings])
+    return parser.parse_args(["--model", model, "--data", "digits", "--out", "run", "--recipe", "modern", *settings])
 
 
 def test_settings_reach_network_recipe_and_augmentation():
@@ -367,13 +368,12 @@ def test_settings_reach_network_recipe_and_augmentation():
         "--lr",
         "0.1",
     ]
-    job = verb.settings(arguments(*given, "--epochs", "3", "--recipe", "modern"))
+    job = train_run.settings(arguments(*given, "--epochs", "3", "--recipe", "modern"))
     recipe = job.recipe
     assert job.network == {"base_e": 32, "bypass": "simple"}
     assert (recipe.nesterov, recipe.lr, recipe.epochs, recipe.augmentation.zoom) == (True, 0.1, 3.0, 0.2)
     assert recipe.augmentation.mirror is False  # digits
-    assert verb.settings(arguments()).recipe.name == "paper"
-    assert verb.settings(arguments("--set", "iterations=7", "--recipe", "modern")).recipe.steps(50) == 7
+    assert train_run.settings(arguments("--set", "iterations=7", "--recipe", "modern")).recipe.steps(50) == 7
 
 
 @pytest.mark.parametrize(
@@ -386,13 +386,14 @@ def test_settings_reach_network_recipe_and_augmentation():
 )  # fmt: skip
 def test_unknown_settings_are_refused(setting, said):
     with pytest.raises(UsageError, match=said):
-        verb.settings(arguments("--set", setting))
+        train_run.settings(arguments("--set", setting))
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1"])
-def test_no_epochs_at_all_are_refused(epochs):
-    with pytest.raises(UsageError, match="must be more than 0"):
-        verb.settings(arguments("--epochs", epochs))
+def test_no_epochs_at_all_are_refused(epochs, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--data", "digits", "--out", "run", "--epochs", epochs])
+    assert "must be more than 0" in capsys.readouterr().err
 
 
 TINY = ["--model", "squeezenet_32", "--recipe", "modern", "--set", "base_e=8", "--set", "incr_e=8", "--set", "fires=3"]
@@ -434,7 +435,7 @@ def test_alexnet_gets_the_images_it_can_read(tmp_path, monkeypatch):
         seen.update(shape=preparation.shape, classes=model.classifier[-1].out_features)
         raise Stop
 
-    monkeypatch.setattr(verb, "train", instead)
+    monkeypatch.setattr(train_run, "train", instead)
     with pytest.raises(Stop):
         verb.run(arguments(model="alexnet_32"))
     assert seen == {"shape": (1, 32, 32), "classes": 10}

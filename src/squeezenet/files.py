@@ -86,10 +86,14 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed left half written in `folder`. Only where no other process is writing."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove what a killed process left half written of the files `names` (or patterns like `step-*`) in `folder`.
+
+    Only where no other process is writing. Anybody else's files stay.
+    """
+    for name in names:
+        for path in folder.glob(f".{name}.????????.tmp"):  # as `atomic_file` calls them
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

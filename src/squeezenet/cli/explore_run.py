@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet.architectures import ARCHITECTURES, Metaparameters, find_architecture
-from squeezenet.cli import train
+from squeezenet.cli import train_run
 from squeezenet.cli.explore import VARIES
 from squeezenet.cli.live import Live, work_of
 from squeezenet.data import Data, default_preparation, load_data
@@ -132,7 +132,7 @@ def base_of(args: Namespace, data: Data) -> Trial:
     side = preparation.crop
     usual = "squeezenet_32" if side <= SMALL else "squeezenet_64" if side <= MIDDLE else "squeezenet1_0"
     args.model = args.model or read_job(args.recipe).model or usual
-    job = train.settings(args)
+    job = train_run.settings(args)
     if job.recipe.teacher or job.recipe.weights:
         raise UsageError(f"{args.recipe}: names a teacher or weights by their file, which is no content; leave it out")
     architecture = find_architecture(args.model)

@@ -5,13 +5,14 @@
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from squeezenet.data.examples import Examples
+from squeezenet.data.examples import Examples, Indices
 from squeezenet.data.pixels import Pixels, chunks, decode, fitting, load_pixels
-from squeezenet.data.score import Score, hits, score
+from squeezenet.data.score import Score, hits, ranks, score
 from squeezenet.errors import DataError, ModelError
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
@@ -39,11 +40,54 @@ def count_hits(
     answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
 ) -> tuple[int, int, int]:
     """Images whose label comes first, is among the first five, and all that can be read. Raises as `evaluate` does."""
+    first = among = images = 0
+    for part, logits in _answered(answer, data, preparation, batch_size, progress):
+        assert part.labels is not None
+        correct = hits(logits, part.labels)
+        first, among, images = first + correct[0], among + correct[1], images + len(part)
+    return first, among, images
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What was answered to each image that can be read; all arrays are (N,)."""
+
+    indices: Indices  # of the images in the examples
+    labels: Indices  # the truth
+    predicted: Indices  # the class with the highest logit
+    probability: NDArray[np.float32]  # of that class, by softmax
+    among: NDArray[np.bool_]  # whether the label is among the first five
+
+    @property
+    def score(self) -> Score:
+        """Top-1 and top-5. Raises `DataError` if there are no images."""
+        return score(int((self.predicted == self.labels).sum()), int(self.among.sum()), len(self.labels))
+
+
+def answers(
+    answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
+) -> Answers:
+    """What `answer` says to every image, for a report. Raises as `evaluate` does."""
+    rows = []
+    for part, logits in _answered(answer, data, preparation, batch_size, progress):
+        assert part.labels is not None
+        predicted = logits.argmax(1)
+        likely = np.exp(logits - logits.max(1, keepdims=True))
+        among = ranks(logits, part.labels) < 5
+        rows.append((part.indices, part.labels, predicted, likely.max(1) / likely.sum(1), among))
+    if not rows and isinstance(data, Examples):
+        load_pixels(data, preparation, limit=1, progress=False)  # which says why the first cannot be read
+    return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def _answered(
+    answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int, progress: bool
+) -> Iterator[tuple[Pixels, NDArray[np.float32]]]:
+    """Images, a batch at a time, and their logits."""
     from tqdm import tqdm
 
     if data.labels is None:
         raise DataError("accuracy needs labels; give folders named after classes, or a `label` column")
-    first = among = images = 0
     with tqdm(total=len(data), desc="evaluate", unit="img", leave=False, disable=None if progress else True) as bar:
         for part in _parts(data, preparation, batch_size):
             bar.update(len(part) + part.skipped)
@@ -52,10 +96,7 @@ def count_hits(
             logits = answer(normalise(part.images, preparation))
             if not np.isfinite(logits).all():
                 raise ModelError("the network gives values that are not numbers; its weights are of no use")
-            assert part.labels is not None
-            correct = hits(logits, part.labels)
-            first, among, images = first + correct[0], among + correct[1], images + len(part)
-    return first, among, images
+            yield part, logits
 
 
 def _parts(data: Examples | Pixels, preparation: Preparation, batch_size: int) -> Iterator[Pixels]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from squeezenet.data.decoder import training_pixels
 from squeezenet.data.examples import Examples, ImageSource, Indices, Picked, concurrent
@@ -190,19 +191,10 @@ def default_preparation(examples: Examples, image_size: int | None = None, photo
     deviation of these images. Others are prepared as in the paper: stretched, cut to `image_size` or `photo_size`, BGR,
     ImageNet's mean. Images without colour stay without. Raises `DataError` if no image can be read.
     """
-    seen = []
-    for index in range(min(len(examples), 64)):
-        try:
-            seen.append(image.open_image(examples.images[index]))
-        except ImageError:
-            continue
-        if len(seen) == 16:
-            break
-    if not seen:
-        raise DataError(f"{examples.name}: no image can be read among the first {min(len(examples), 64)}")
+    seen = _first_images(examples)
     grey = all(i.mode == "L" for i in seen)
-    size = seen[0].width
-    if any(i.size != (size, size) for i in seen) or size > SMALL:
+    size = _common_side(seen)
+    if size is None:
         crop = image_size or photo_size
         resize = round(crop * 256 / 227)
         if grey:
@@ -215,6 +207,34 @@ def default_preparation(examples: Examples, image_size: int | None = None, photo
     return Preparation(
         side, side, "stretch", bare.channels, tuple(np.round(mean, 2).tolist()), tuple(np.round(std, 2).tolist())
     )
+
+
+def common_side(examples: Examples) -> int | None:
+    """The side of square images that are all of one size, of at most `SMALL` pixels; None for other images.
+
+    Judged by the first few. Raises `DataError` if no image can be read.
+    """
+    return _common_side(_first_images(examples))
+
+
+def _common_side(seen: Sequence[Image.Image]) -> int | None:
+    side = seen[0].width
+    return side if side <= SMALL and all(i.size == (side, side) for i in seen) else None
+
+
+def _first_images(examples: Examples) -> list[Image.Image]:
+    """Up to 16 of the first 64 images. Raises `DataError` if none can be read."""
+    seen = []
+    for index in range(min(len(examples), 64)):
+        try:
+            seen.append(image.open_image(examples.images[index]))
+        except ImageError:
+            continue
+        if len(seen) == 16:
+            break
+    if not seen:
+        raise DataError(f"{examples.name}: no image can be read among the first {min(len(examples), 64)}")
+    return seen
 
 
 def _bar(count: int, progress: bool):  # type: ignore[no-untyped-def]

@@ -2,8 +2,11 @@
 
 >>> hits(np.array([[0.1, 0.9, 0.0], [0.5, 0.5, 0.5]]), np.array([1, 2]))
 (1, 2)
+>>> round(score(27, 30, 30).error, 1)
+11.1
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +23,27 @@ class Score:
     top1: float
     top5: float
 
+    @property
+    def error(self) -> float:
+        """Points by which top-1 may be off: half of the 95% confidence interval (Wilson's) of so few images."""
+        n, share, z = self.images, self.top1 / 100, 1.96
+        return 100 * z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+
 
 def hits(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int = 5) -> tuple[int, int]:
-    """How many of (N, classes) `logits` put the label first, and among the first `k`.
+    """How many of (N, classes) `logits` put the label first, and among the first `k`."""
+    rank = ranks(logits, labels)
+    return int((rank == 0).sum()), int((rank < k).sum())
+
+
+def ranks(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """(N, classes) logits -> (N,): how many classes come before the label.
 
     Equal logits count in the order of their classes, as argmax does: a network that says nothing is not right.
     """
     mine = np.take_along_axis(logits, labels[:, None], 1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
-    rank = ((logits > mine) | ((logits == mine) & earlier)).sum(1)
-    return int((rank == 0).sum()), int((rank < k).sum())
+    return ((logits > mine) | ((logits == mine) & earlier)).sum(1)
 
 
 def score(first: int, among: int, images: int) -> Score:

@@ -36,6 +36,9 @@ NETWORK = "squeezenet_32"
 TUNING_IMAGES = 2000
 """Images that squeezing may look at: it calibrates on fewer, and compensates on fewer still."""
 
+LATER = ("body_lr", "frozen")
+"""Settings of a recipe that came after the first trials: part of a name only where they differ from the paper's."""
+
 LOOKED_AT = 16  # images of a split whose bytes are part of its fingerprint
 
 
@@ -91,6 +94,9 @@ class Trial:
         """What JSON can hold; `from_dict` gives an equal trial back. The recipe's title is not part of it."""
         told = asdict(self)
         del told["recipe"]["name"]
+        for name in LATER:  # so that a trial keeps the name it had before there was this setting
+            if told["recipe"][name] == getattr(PAPER, name):
+                del told["recipe"][name]
         return told
 
     @staticmethod

@@ -133,4 +133,6 @@ def _trained(state: Keys, described: dict[str, Any]) -> Model:
     architecture = described["architecture"]
     module = build(architecture, state)
     preparation = Preparation.from_dict(described["preparation"])
-    return from_module(module, preparation, tuple(map(str, described["labels"])), {"name": architecture["name"]})
+    provenance = {str(key): str(value) for key, value in described.get("provenance", {}).items()}
+    labels = tuple(map(str, described["labels"]))
+    return from_module(module, preparation, labels, {"name": architecture["name"], **provenance})

@@ -99,6 +99,22 @@ class Network(nn.Module):
                 return x.flatten(1)
 
 
+class DenseWeight(nn.Module):
+    """A weight of its own values, all of which may change."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values.detach().clone())
+
+    def forward(self) -> Tensor:
+        """The weight."""
+        return self.values
+
+    def tensor(self) -> Plain:
+        """The weight as it is shipped."""
+        return Plain(self.values.detach().cpu().contiguous().numpy().copy())
+
+
 class FreeWeight(nn.Module):
     """A weight of its own values, zero wherever `mask` is zero: pruned weights stay pruned (Han et al. 2015)."""
 
@@ -156,6 +172,13 @@ def from_model(model: Model) -> Network:
             values = torch.from_numpy(held.weight.values())
             weights[name] = FreeWeight(values, values != 0)
     return Network(model.graph, weights, {n: torch.from_numpy(w.bias) for n, w in model.weights.items()})
+
+
+def dense(model: Model) -> Network:
+    """A network that can learn anew: levels and codebooks become float32 values, and pruned weights may grow back."""
+    model = model.dequantised()
+    weights = {name: DenseWeight(torch.from_numpy(held.weight.values())) for name, held in model.weights.items()}
+    return Network(model.graph, weights, {name: torch.from_numpy(held.bias) for name, held in model.weights.items()})
 
 
 def to_weights(network: Network) -> dict[str, Weights]:

@@ -4,12 +4,15 @@
 """
 
 import io
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # a page without figures does not wait for it
+    from matplotlib.figure import Figure
 
 from squeezenet.files import write_atomically
 
@@ -38,6 +41,13 @@ summary { cursor: pointer; }
 details > div { padding: .2rem 0 .6rem 1rem; scroll-margin-top: 4rem; }
 details > div:target { background: #fff8e6; }
 svg a { cursor: pointer; }
+.matrix { width: auto; }
+.matrix th span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 12rem; overflow: hidden; }
+.matrix th, .matrix td { padding: .15rem .4rem; text-align: center; border: 1px solid var(--line); }
+.matrix tr > th:first-child { text-align: right; max-width: 14rem; overflow: hidden; text-overflow: ellipsis; }
+.gallery { display: flex; flex-wrap: wrap; gap: .8rem; }
+.gallery figure { margin: 0; width: 9rem; font-size: .8rem; overflow-wrap: anywhere; }
+.gallery img { width: 9rem; height: 9rem; object-fit: contain; background: #f2f4f7; border-radius: 4px; }
 footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; }
 @media print { .wide { overflow: visible; } table { font-size: .6rem; } th, td { padding-right: .35rem; } }
 @media print { details::details-content { content-visibility: visible; display: block; } }
@@ -71,7 +81,7 @@ class Table:
 class Picture:
     """A matplotlib figure, and what it shows in words."""
 
-    figure: Figure
+    figure: "Figure"
     description: str
 
 
@@ -80,6 +90,30 @@ class Code:
     """Something to copy, such as a command."""
 
     text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Counts (rows, columns) as a square of shaded cells, darker for a larger share of its row; the same names label
+    rows and columns. What lies on the diagonal is blue, the rest red."""
+
+    names: Sequence[str]
+    counts: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG image and the lines below it."""
+
+    jpeg: bytes
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Thumbnails beside and below each other."""
+
+    thumbnails: Sequence[Thumbnail]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +132,7 @@ class Beside:
     pictures: Sequence[Picture]
 
 
-Part = Heading | Text | Table | Picture | Code | Folded | Beside
+Part = Heading | Text | Table | Picture | Code | Folded | Beside | Matrix | Gallery
 
 
 def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "", reload: int = 0) -> None:
@@ -126,6 +160,10 @@ def _html(part: Part) -> str:
             return f'<div role="img" aria-label="{escape(part.description)}">{_svg(part.figure)}</div>'
         case Beside():
             return f'<div class="beside">{"".join(_html(picture) for picture in part.pictures)}</div>'
+        case Matrix():
+            return _matrix(part)
+        case Gallery():
+            return f'<div class="gallery">{"".join(_thumbnail(t) for t in part.thumbnails)}</div>'
         case Code():
             return f"<pre><code>{escape(part.text)}</code></pre>"
         case Folded():
@@ -141,7 +179,24 @@ def _row(cells: Sequence[str], tag: str) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
 
 
-def _svg(figure: Figure) -> str:
+def _matrix(matrix: Matrix) -> str:
+    rows = ["<tr><th></th>" + "".join(f"<th><span>{escape(name)}</span></th>" for name in matrix.names) + "</tr>"]
+    for index, (name, row) in enumerate(zip(matrix.names, matrix.counts, strict=True)):
+        cells = [f"<th>{escape(name)}</th>"]
+        for column, count in enumerate(row):
+            colour = "37, 99, 235" if column == index else "220, 38, 38"
+            shade = f' style="background: rgba({colour}, {0.75 * count / max(sum(row), 1):.2f})"' if count else ""
+            cells.append(f"<td{shade}>{count or ''}</td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<div class="wide"><table class="matrix">{"".join(rows)}</table></div>'
+
+
+def _thumbnail(thumbnail: Thumbnail) -> str:
+    image = f'<img alt="" src="data:image/jpeg;base64,{b64encode(thumbnail.jpeg).decode()}">'
+    return f"<figure>{image}<figcaption>{'<br>'.join(map(escape, thumbnail.lines))}</figcaption></figure>"
+
+
+def _svg(figure: "Figure") -> str:
     """The figure as SVG, the same bytes for the same figure; text stays text."""
     import matplotlib
 

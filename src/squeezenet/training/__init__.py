@@ -6,8 +6,19 @@
 
 from squeezenet.training.evaluate import evaluate
 from squeezenet.training.loop import train
-from squeezenet.training.recipe import MODERN, PAPER, RECIPES, Recipe
+from squeezenet.training.recipe import FINETUNE, MODERN, PAPER, RECIPES, Recipe
 from squeezenet.training.run import Setup, TrainResult
 from squeezenet.training.start import fresh_model
 
-__all__ = ["MODERN", "PAPER", "RECIPES", "Recipe", "Setup", "TrainResult", "evaluate", "fresh_model", "train"]
+__all__ = [
+    "FINETUNE",
+    "MODERN",
+    "PAPER",
+    "RECIPES",
+    "Recipe",
+    "Setup",
+    "TrainResult",
+    "evaluate",
+    "fresh_model",
+    "train",
+]

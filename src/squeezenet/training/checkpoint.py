@@ -35,6 +35,11 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Its files' name, without a suffix."""
+        return _tensors_path(Path(), self.step).stem
+
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write one checkpoint and remove all but the newest `KEEP`. Raises `CheckpointError` if the disk refuses."""

@@ -10,6 +10,8 @@ Everything random depends on (seed, step) or (seed, epoch) alone. On a CPU, a ru
 ends with the same bits as one that never stopped. Under `torchrun` every process makes the same call.
 """
 
+import logging
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -20,6 +22,7 @@ import torch
 from torch import nn
 
 from squeezenet.data.examples import Data, Examples
+from squeezenet.data.judged import remember
 from squeezenet.errors import DataError, UsageError
 from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
@@ -29,6 +32,8 @@ from squeezenet.training.recipe import Recipe
 from squeezenet.training.run import Run, Setup, TrainResult
 from squeezenet.training.surroundings import computing_threads
 from squeezenet.training.teacher import load_teacher
+
+_log = logging.getLogger(__name__)
 
 ONE_THREAD = 10**10
 """Work in a step (parameters x pixels x images) below which one thread computes, so that the bits do not depend on the
@@ -44,14 +49,18 @@ def train(
     setup: Setup | None = None,
     *,
     architecture: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
     job: Job | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    say: Callable[[str], None] = _log.info,
 ) -> TrainResult:
     """Train `model` in place and write the run folder `out`; a folder that holds this very run is taken up again.
 
-    `architecture` is what `models.describe` gives, so that the weights can be used without this call. `job` is saved,
-    with the recipe as it was resolved, so that the run can be repeated. `on_epoch` gets each row of metrics.jsonl. In a
-    group, rank 0 alone writes, and alone needs to see `out`.
+    `architecture` is what `models.describe` gives, so that the weights can be used without this call; a
+    `models.network.Network` needs none. `origin` is what `start.begin` says of a model that training starts from, saved
+    and held against a run that goes on. `job` is saved, with the recipe as it was resolved, so that the run can be
+    repeated. `on_epoch` gets each row of metrics.jsonl, `say` a line for a person. In a group, rank 0 alone writes, and
+    alone needs to see `out`.
 
     Raises `DataError`, `CheckpointError`, and `TrainingError` for a loss that is not a number or a network that does
     not begin to learn. Ctrl-C and SIGTERM write a checkpoint, then raise `KeyboardInterrupt`.
@@ -70,8 +79,10 @@ def train(
         "parameters": parameters,
         "preparation": preparation.to_dict(),
         "labels": list(data.train.classes),
+        "start": dict(origin) if origin else None,
         "recipe": recipe.to_dict(),
         "data": {"train": _described(data.train), "validation": _described(data.validation)},
+        "held_out": data.held_out.to_dict() if data.held_out else None,
         "versions": run_folder.versions(),
         "processes": group.size,
     }
@@ -80,6 +91,10 @@ def train(
         saved = config["result"]
         if group.first:
             run_folder.load_weights(out / "model.safetensors", model)
+            say(
+                f"{out}: is finished ({saved['epochs']:g} epochs, top-1 {saved['top1']:.2f}%) and was left as it is; "
+                f"use another --out to train anew, and --model {shlex.quote(str(out))} to go on from it"
+            )
         return TrainResult(**{**saved, "empty_classes": tuple(saved["empty_classes"]), "out": str(out)})
     if job and group.first:
         write_atomically(out / "recipe.toml", to_toml(replace(job, recipe=recipe)).encode())
@@ -88,12 +103,14 @@ def train(
         group.on_first(lambda: stack.enter_context(run_folder.locked(out)))
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
         stack.enter_context(computing_threads(setup.threads or (1 if tiny else None)))
-        run = Run(model, data, preparation, recipe, out, replace(setup, device=device), teacher)
+        run = Run(model, data, preparation, recipe, out, replace(setup, device=device), teacher, say)
         run.to_the_end(on_epoch)
         result = run.result()
         model.load_state_dict(run.state.shipped.state_dict())
         if group.first:
-            run_folder.save_model(out / "model.safetensors", model, architecture, preparation, data.train.classes)
+            provenance = {**(origin or {}).get("provenance", {}), **remember(data.held_out)}
+            described = (architecture, preparation, data.train.classes, provenance)
+            run_folder.save_model(out / "model.safetensors", model, *described)
             run_folder.write_config(out, {**config, "result": asdict(result)})
     return result
 

@@ -1,14 +1,17 @@
-"""How a network is trained: one value that is saved beside the weights, and two that work.
+"""How a network is trained: one value that is saved beside the weights, and three that work.
 
     >>> PAPER.rate(0, 170_000), PAPER.rate(85_000, 170_000)
     (0.04, 0.02)
+    >>> FINETUNE.for_images(270).epochs, FINETUNE.for_images(50_000).epochs
+    (12.0, 2.0)
 
 `PAPER` is the released solver file: SGD with momentum 0.9, rate 0.04 falling linearly to 0, 170,000 iterations of 512
 images (32 x 16 accumulated), weight decay 2e-4, random crop and mirror. `MODERN` is what became usual since.
+`FINETUNE` goes on from a trained model (transfer learning).
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -16,11 +19,15 @@ from torch import nn
 
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
+from squeezenet.training.layers import by_layer
 from squeezenet.training.muon import Muon
 
 MUON_OTHERS = 0.02
 """Highest rate of what Muon cannot train: biases, scales, the last layer. At 0.2 the last layer runs away at first:
 after an epoch of CIFAR-10 a wide SqueezeNet had 23.1% top-1 (loss 3.2), at 0.02 76.6%."""
+
+EPOCHS_OF_270 = 12.0
+"""Epochs of fine-tuning on 270 images, 5 classes of 54."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Recipe:
     micro_batch: int = 32  # images in memory at once; their gradients are summed up. 0: all that a process has
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = 0.04
+    body_lr: float = 1.0  # learning rate of all layers but the last, as a share of `lr`
+    frozen: float = 0.0  # share of the layers, counted from the input, that keep the weights they start with
     schedule: Literal["linear", "cosine"] = "linear"  # from `lr` down to 0
     warmup: float = 0.0  # share of the steps over which the rate first climbs; 0.3 makes either a one-cycle schedule
     momentum: float = 0.9
@@ -71,6 +80,8 @@ class Recipe:
             "batch_size": self.batch_size > 0,
             "micro_batch": self.micro_batch >= 0,
             "lr": 0 < self.lr < math.inf,
+            "body_lr": 0 < self.body_lr <= 1,
+            "frozen": 0 <= self.frozen < 1,
             "warmup": 0 <= self.warmup < 1,
             "momentum": 0 <= self.momentum < 1,
             "weight_decay": self.weight_decay >= 0,
@@ -108,19 +119,39 @@ class Recipe:
         done = (step - climb) / (steps - climb)
         return self.lr * (1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
 
+    def for_images(self, images: int) -> "Recipe":
+        """The same recipe with as many epochs as suit `images` training images: `12 * sqrt(270 / images)`.
+
+        So the number of images shown, epochs times images, grows with the square root of `images`: 790 for 18 images,
+        3,240 for 270, 13,200 for 4,500. At least 2 epochs, at most 60.
+        """
+        epochs = EPOCHS_OF_270 * math.sqrt(270 / max(images, 1))
+        return replace(self, epochs=round(min(max(epochs, 2.0), 60.0), 1))
+
     def optimisers(self, model: nn.Module) -> list[torch.optim.Optimizer]:
-        """Fresh ones; the loop sets the rate of every step. Muon leaves the last layer and all vectors to SGD."""
+        """Fresh ones; the loop sets the rate of every step. Muon leaves the last layer and all vectors to SGD.
+
+        Layers that `frozen` names no longer ask for gradients afterwards.
+        """
+        layers = by_layer(model)
+        for parameter in (p for layer in layers[: round(self.frozen * len(layers))] for p in layer):
+            parameter.requires_grad_(False)
         learned = [p for p in model.parameters() if p.requires_grad]
-        matrices = [p for p in learned if p.ndim > 1]
         if self.optimizer == "muon":
-            inner = matrices[:-1]
+            inner = [p for p in learned if p.ndim > 1][:-1]
             mine = {id(p) for p in inner}
             others = self._groups([p for p in learned if id(p) not in mine])
             return [Muon(inner, self.lr, self.momentum), torch.optim.SGD(others, MUON_OTHERS, 0.9, nesterov=True)]
+        groups = self._groups(learned)
+        if self.body_lr != 1:
+            last = {id(p) for p in layers[-1]}
+            body = self._groups([p for p in learned if id(p) not in last])
+            groups = [{**group, "lr": self.lr * self.body_lr} for group in body]
+            groups += self._groups([p for p in learned if id(p) in last])
         if self.optimizer == "adamw":
-            return [torch.optim.AdamW(self._groups(learned), self.lr, (self.momentum, 0.999), fused=True)]
+            return [torch.optim.AdamW(groups, self.lr, (self.momentum, 0.999), fused=True)]
         nesterov = self.nesterov and self.momentum > 0
-        return [torch.optim.SGD(self._groups(learned), self.lr, self.momentum, nesterov=nesterov)]
+        return [torch.optim.SGD(groups, self.lr, self.momentum, nesterov=nesterov)]
 
     def _groups(self, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
         decayed = [p for p in parameters if p.ndim > 1 or self.decay_bias]
@@ -161,4 +192,25 @@ MODERN = Recipe(
     start="scaled",
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PAPER, MODERN)}
+# Chosen on 9 draws of 5 classes x 60 images of Tiny ImageNet: docs/RESULTS.md, "From photographs to a model".
+FINETUNE = Recipe(
+    name="finetune",
+    epochs=EPOCHS_OF_270,
+    batch_size=16,
+    micro_batch=0,
+    optimizer="adamw",
+    lr=0.001,
+    body_lr=0.1,
+    frozen=0.4,  # in SqueezeNet v1.0 conv1 to fire4: half of the multiply-accumulates
+    schedule="cosine",
+    warmup=0.1,
+    weight_decay=0.01,
+    decay_bias=False,
+    label_smoothing=0.1,
+    clip=1.0,
+    precision="auto",
+    first_resolution=0.56,  # 128 of 227 pixels: quicker, and better than full size throughout
+    augmentation=Augmentation(area=0.5),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (FINETUNE, MODERN, PAPER)}

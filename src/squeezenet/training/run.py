@@ -1,6 +1,6 @@
 """One run from its beginning, or its last checkpoint, to its end: what `loop.train` carries out.
 
->>> run = Run(model, data, preparation, recipe, out, Setup(), teacher=None)          # doctest: +SKIP
+>>> run = Run(model, data, preparation, recipe, out, Setup(), None, print)          # doctest: +SKIP
 >>> run.to_the_end(print)                                                           # doctest: +SKIP
 >>> run.result().top1                                                               # doctest: +SKIP
 99.17
@@ -65,6 +65,7 @@ class TrainResult:
     skipped_images: int  # training and validation images that cannot be read
     empty_classes: tuple[str, ...]  # classes without an image to train on
     out: str
+    images: int = 0  # that accuracies are of: the validation images that can be read
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Run:
         out: Path,
         setup: Setup,
         teacher: Teacher | None,
+        say: Callable[[str], None],
     ) -> None:
         self.group, self.recipe, self.out, self.setup = setup.group, recipe, out, setup
         self.preparation = preparation
@@ -116,6 +118,11 @@ class Run:
         self.checkpoints = out / "checkpoints"
         if checkpoint := self.group.on_first(lambda: load_newest(self.checkpoints)):
             self.state.restore(checkpoint.step, checkpoint.tensors, checkpoint.state)
+            say(
+                f"{out}: goes on after step {checkpoint.step:,} of {self.steps:,} (epoch "
+                f"{checkpoint.step / self.per_epoch:.1f} of {self.steps / self.per_epoch:.1f}), from checkpoint "
+                f"{checkpoint.name}"
+            )
         if self.source.held:
             self.state.unreadable = dict(self.source.held.unreadable)
         self.watch = Watch(self.steps, data.train.require_labels(), len(data.train.classes))
@@ -128,8 +135,9 @@ class Run:
         state, first = self.state, self.group.first
         if first:
             run_folder.cut_metrics(self.out / "metrics.jsonl", state.step)
-        clock = saved_at = time.perf_counter()
+        clock = saved_at = began = time.perf_counter()
         save_cost = 0.0
+        costs = np.cumsum([state.side(step) ** 2.0 for step in range(state.step, self.steps)])  # in any unit
         unseen: list[Step] = []
         with (
             interrupts() as interrupted,
@@ -155,6 +163,9 @@ class Run:
                     state.settle()
                 if ends:
                     row = self._end_epoch(lr)
+                if row:
+                    done = costs[len(costs) - 1 - (self.steps - state.step)]
+                    row["seconds_left"] = round((time.perf_counter() - began) * (costs[-1] / done - 1), 1)
                 if row and board:
                     run_folder.add_metrics(self.out / "metrics.jsonl", row)
                     for name in ("loss", "train_top1", "top1", "top5", "lr", "images_per_second"):
@@ -192,7 +203,7 @@ class Run:
         speed = round(state.images / max(state.seconds, 1e-9), 1)
         return TrainResult(
             self.score.top1, self.score.top5, parameters, round(self.steps / self.per_epoch, 3), self.steps, speed,
-            skipped, self.empty, str(self.out),
+            skipped, self.empty, str(self.out), self.score.images,
         )  # fmt: skip
 
     def _orders(self) -> Iterator[Indices]:

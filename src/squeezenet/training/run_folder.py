@@ -9,6 +9,7 @@
 import fcntl
 import json
 import logging
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,16 +22,29 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from squeezenet.errors import CheckpointError
-from squeezenet.files import remove_leftovers, write_atomically
+from squeezenet import formats
+from squeezenet.errors import CheckpointError, SqueezeNetError
+from squeezenet.files import read_regular, remove_leftovers, write_atomically
+from squeezenet.limits import MAX_MODEL_FILE
+from squeezenet.model import Model
+from squeezenet.models.network import Network, dense, to_weights
 from squeezenet.preparation import Preparation
 from squeezenet.version import __version__
 
 _log = logging.getLogger(__name__)
 
-LOCK = ".lock"
+LOCK, CHECKPOINTS = ".lock", "checkpoints"
 
-COMPARED = ("architecture", "parameters", "preparation", "labels", "recipe", "data")
+WRITTEN = ("config.json", "model.safetensors", "metrics.jsonl", "recipe.toml", "report.html", "skipped.txt")
+"""Files of a run folder that are replaced whole."""
+
+OURS = (*WRITTEN, LOCK, CHECKPOINTS, "tensorboard")
+"""Names in a run folder. None of them may be a symbolic link: what it points at is somebody else's."""
+
+MAX_CONFIG = 1 << 26
+"""Bytes of config.json that are read: 64 MiB, of which class names are the most."""
+
+COMPARED = ("architecture", "parameters", "preparation", "labels", "start", "recipe", "data")
 """Parts of the configuration that must be the same for a run to go on."""
 
 
@@ -40,9 +54,19 @@ def save_model(
     architecture: Mapping[str, Any] | None,
     preparation: Preparation,
     labels: tuple[str, ...],
+    provenance: Mapping[str, str],
 ) -> None:
-    """Write weights under the module's own names, with all that is needed to use them in the metadata."""
-    about = {"architecture": architecture, "preparation": preparation.to_dict(), "labels": list(labels)}
+    """Write weights under the module's own names, with all that is needed to use them in the metadata.
+
+    A `Network` is written as `formats.save_model` writes models: its graph takes the place of an architecture.
+    """
+    if isinstance(model, Network):
+        formats.save_model(Model(model.graph, to_weights(model), preparation, labels, provenance), path)
+        return
+    about = {
+        "architecture": architecture, "preparation": preparation.to_dict(), "labels": list(labels),
+        "provenance": dict(provenance),
+    }  # fmt: skip
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(path, safetensors.torch.save(tensors, {"squeezenet": json.dumps(about)}))
 
@@ -50,11 +74,16 @@ def save_model(
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load what `save_model` wrote into the same network. Raises `CheckpointError` if the file is damaged."""
     try:
-        model.load_state_dict(safetensors.torch.load(path.read_bytes()))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        state = dense(formats.load_model(path)).state_dict() if isinstance(model, Network) else _tensors(path)
+        model.load_state_dict(state)
+    except (OSError, RuntimeError, ValueError, SafetensorError, SqueezeNetError) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({' '.join(str(error).split())[:100]}); start again with another --out"
         ) from None
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load(read_regular(path, MAX_MODEL_FILE))
 
 
 @contextmanager
@@ -63,7 +92,11 @@ def locked(out: Path) -> Iterator[None]:
 
     Raises `CheckpointError` if another one is at work there.
     """
-    with (out / LOCK).open("wb") as file:
+    try:
+        handle = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        raise CheckpointError(f"{out / LOCK}: cannot be opened ({error.strerror}); use another --out") from None
+    with os.fdopen(handle, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -72,8 +105,8 @@ def locked(out: Path) -> Iterator[None]:
             ) from None
         except OSError:
             _log.debug("%s: this file system has no locks", out)
-        remove_leftovers(out)
-        remove_leftovers(out / "checkpoints")
+        remove_leftovers(out, WRITTEN)
+        remove_leftovers(out / CHECKPOINTS, ("step-*",))
         yield
 
 
@@ -91,6 +124,9 @@ def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:
     Raises `CheckpointError` if something else is there, or a run of another configuration.
     """
     path = out / "config.json"
+    for name in OURS:
+        if (out / name).is_symlink():
+            raise CheckpointError(f"{out / name}: is a symbolic link; remove it, or use another --out")
     if path.exists():
         saved = read_config(out)
         differences = [d for part in COMPARED for d in _differences(part, saved.get(part), _plain(config[part]))]
@@ -114,7 +150,7 @@ def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:
 def read_config(out: Path) -> dict[str, Any]:
     """The configuration of a run. Raises `CheckpointError` if it is damaged."""
     try:
-        config = json.loads((out / "config.json").read_bytes())
+        config = json.loads(read_regular(out / "config.json", MAX_CONFIG))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{out}/config.json: damaged ({error}); start again with another --out") from None
     if not isinstance(config, dict):

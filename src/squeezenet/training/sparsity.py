@@ -33,9 +33,8 @@ def density_at(recipe: Recipe, done: float) -> float:
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights of convolutions and linear layers; the first layer, small and next to the image, stays whole."""
-    names = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    parameters = dict(model.named_parameters())
-    return {name: parameters[name] for name in names[1:]}
+    weights = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    return dict(list(weights.items())[1:])
 
 
 def lamp_scores(weight: Tensor) -> Tensor:

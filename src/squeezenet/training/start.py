@@ -1,5 +1,8 @@
-"""Fresh networks, and a start that lets one without batch normalisation learn at once.
+"""What training starts from: a trained model, or a fresh network.
 
+>>> start = begin(job, data, load_model("imagenet"))                                     # doctest: +SKIP
+>>> start.told                                                                           # doctest: +SKIP
+'starts from imagenet; its last layer, classifier.1, is replaced: 5 classes instead of 1,000'
 >>> model = fresh_model("squeezenet_32", data, preparation, MODERN, base_e=32)          # doctest: +SKIP
 
 `start="scaled"` is layer-sequential unit variance (Mishkin and Matas, arXiv 1511.06422): each layer's weights are
@@ -8,6 +11,8 @@ divided by the standard deviation of what it gives for real images. The paper's 
 one seed); signals fade from layer to layer.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +21,92 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from squeezenet import zoo
+from squeezenet.data import default_preparation
 from squeezenet.data.examples import Data
+from squeezenet.data.judged import KEY
 from squeezenet.data.pixels import load_pixels
-from squeezenet.errors import ModelError
-from squeezenet.models import create_seeded
+from squeezenet.errors import ModelError, UsageError
+from squeezenet.model import Model
+from squeezenet.models import create_seeded, describe, find_architecture
+from squeezenet.models.network import dense
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
+from squeezenet.training.job import Job
 from squeezenet.training.recipe import Recipe
+from squeezenet.training.transfer import fitted, last_layer
 
 IMAGES = 128  # enough to know a standard deviation
 LAST_SCALE = 0.3  # small logits at first, so that no class is already ruled out
 LAST_BIAS = 1.0  # the same for all classes changes no probability, but keeps the ReLU behind conv10 open for each
+
+PHOTOGRAPHS = 200
+"""Networks for images of at least so many pixels see small images enlarged; others see them as they are."""
+
+DROPPED = (KEY, "method", "made by")
+"""What is not true of a model any more once it was trained further."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A network before its first step, and how its images are prepared.
+
+    `architecture` is None where the graph came with a model; `origin` says which (for `train`), None for fresh weights.
+    """
+
+    model: nn.Module
+    preparation: Preparation
+    architecture: Mapping[str, Any] | None
+    origin: Mapping[str, Any] | None
+    told: str
+
+
+def begin(job: Job, data: Data, model: Model | None) -> Start:
+    """Start from `model`, or where it is None from scratch with the network that `job` names.
+
+    Images are prepared as the model wants them, or at the size that the network is made for; `job.image_size` changes
+    it. Raises `UsageError`, `ModelError` or `DataError`.
+    """
+    assert job.model is not None
+    if model is not None:
+        return _trained(job, data, model)
+    architecture = find_architecture(job.model)
+    side = architecture.input_size if architecture.meta is None else None  # AlexNet's fc6 knows its image's size
+    if side and job.image_size not in (None, side):
+        raise UsageError(f"{job.model} reads images of {side} pixels only; leave --image-size out")
+    side = side or job.image_size or (architecture.input_size if architecture.input_size >= PHOTOGRAPHS else None)
+    preparation = default_preparation(data.train, side, architecture.input_size)
+    if side is None and preparation.crop > architecture.input_size:
+        preparation = default_preparation(data.train, architecture.input_size)
+    network = fresh_model(job.model, data, preparation, job.recipe, **job.network)
+    fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
+    about = describe(job.model, {**job.network, **fitting})
+    weights = f"the weights of {job.recipe.weights}" if job.recipe.weights else "random weights"
+    told = f"trains {job.model} from {weights}, at {preparation.crop} x {preparation.crop} pixels"
+    return Start(network, preparation, about, None, told)
+
+
+def _trained(job: Job, data: Data, model: Model) -> Start:
+    assert job.model is not None
+    if job.recipe.weights:
+        raise UsageError(f"--weights {job.recipe.weights}: --model {job.model} has weights already; leave one out")
+    start = fitted(model, data.train, job.image_size)
+    name = job.model if job.model in zoo.SHIPPED else Path(job.model).name
+    replaced = None if start.labels == model.labels else last_layer(start.graph).name
+    kept = {key: text for key, text in model.provenance.items() if key not in DROPPED}
+    file = zoo.find(job.model)
+    file = file / zoo.RUN[1] if file.is_dir() else file
+    origin = {
+        "model": name,
+        "sha256": zoo.sha256(file),
+        "replaced": replaced,
+        "provenance": {**kept, "trained from": name},
+    }
+    told = f"starts from {name}, at {start.preparation.crop} x {start.preparation.crop} pixels"
+    if replaced:
+        classes = f"{start.graph.classes:,} classes instead of {model.graph.classes:,}"
+        told += f"; its last layer, {replaced}, is replaced: {classes}"
+    return Start(dense(start), start.preparation, None, origin, told)
 
 
 def fresh_model(name: str, data: Data, preparation: Preparation, recipe: Recipe, **overrides: Any) -> nn.Module:

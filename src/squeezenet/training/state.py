@@ -110,7 +110,7 @@ class State:
         how, crop = self.recipe.augmentation, self.preparation.crop
         labels = labels.to(self.device, non_blocking=True)
         x = network_input(images.to(self.device, non_blocking=True), how, self.preparation, draws)
-        side = self._side()
+        side = self.side(self.step)
         if side < crop:
             x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
         x = mixed.images(x).contiguous(memory_format=torch.channels_last)
@@ -128,10 +128,10 @@ class State:
     def _labels_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
-    def _side(self) -> int:
-        """Side of the images at this step: in steps of 4 pixels from the first resolution to the full one."""
+    def side(self, step: int) -> int:
+        """Side of the images at `step`: in steps of 4 pixels from the first resolution to the full one."""
         recipe, crop = self.recipe, self.preparation.crop
-        done = self.step / self.steps
+        done = step / self.steps
         if recipe.first_resolution == 1 or done >= recipe.full_resolution:
             return crop
         share = recipe.first_resolution + (1 - recipe.first_resolution) * done / recipe.full_resolution
@@ -179,6 +179,7 @@ class State:
         loss, correct, seen = self.group.add(float(self.loss), int(self.correct), self.seen)
         row = {
             "step": self.step,
+            "steps": self.steps,
             "epoch": round(self.step / per_epoch, 3),
             "loss": round(loss / max(seen, 1), 6),
             "train_top1": round(100 * correct / max(seen, 1), 3),

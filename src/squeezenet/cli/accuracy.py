@@ -1,0 +1,34 @@
+"""How an accuracy is told: with the number of images it was measured on, and its error.
+
+>>> described({"top1": 90.0, "top1_error": 11.1, "top5": None, "images": 30, "judged": "held-out"})
+'top-1 90.0% ± 11.1 (30 images held out from training; one image is 3.3 points)'
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+JUDGED = {
+    "held-out": "held out from training",
+    "validation": "of the validation split",
+    "val": "of --val",
+    "all": "of the data, all of them",
+}
+"""Which images an accuracy is of; the keys stand in JSON as `judged`."""
+
+POINT = 100
+"""Images below which one image is more than a point of accuracy."""
+
+
+def described(result: Mapping[str, Any]) -> str:
+    """Top-1 with its error, top-5 where it says something, the images both are of, and a warning where they are few."""
+    digits = 1 if result["top1_error"] >= 1 else 2
+    top5 = "" if result["top5"] is None else f", top-5 {result['top5']:.{digits}f}%"
+    images = result["images"]
+    told = f"top-1 {result['top1']:.{digits}f}% ± {result['top1_error']:.{digits}f}{top5} "
+    told += f"({images:,} images {JUDGED[result['judged']]}"
+    return told + (f"; one image is {100 / images:.1f} points)" if images < POINT else ")")
+
+
+def significance(top5: float, classes: int) -> float | None:
+    """Top-5 where there are more than five classes; else it is 100% whatever the model answers, and None."""
+    return round(top5, 4) if classes > 5 else None

@@ -1,0 +1,240 @@
+"""What `squeezenet train` does: from options and a recipe to a run.
+
+>>> settings(args).recipe.name                                              # doctest: +SKIP
+'finetune'
+"""
+
+import argparse
+import shlex
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from squeezenet import zoo
+from squeezenet.cli.accuracy import JUDGED, significance
+from squeezenet.data import Data
+from squeezenet.data.augment import Augmentation
+from squeezenet.data.evaluate import answers
+from squeezenet.data.examples import some
+from squeezenet.data.judged import load_for
+from squeezenet.data.pixels import common_side
+from squeezenet.data.score import Score
+from squeezenet.errors import UsageError
+from squeezenet.formats import load_model
+from squeezenet.model import Model
+from squeezenet.models import ARCHITECTURES, Metaparameters, find_architecture
+from squeezenet.printable import printable
+from squeezenet.report.accuracy import write_report
+from squeezenet.training import FINETUNE, MODERN, RECIPES, Recipe, Setup, TrainResult, train
+from squeezenet.training.distributed import join
+from squeezenet.training.job import Job, read_job, settings_of
+from squeezenet.training.progress import EpochLines
+from squeezenet.training.start import Start, begin
+
+FILES = ("teacher", "weights")
+PLACE = ("model", "data", "val", "image_size", "max_images", "judge_by", "split_seed")
+OPTIONS = ("epochs", "batch_size", "micro_batch", "lr", "seed")
+
+SMALL_NETWORK, PHOTO_NETWORK = "squeezenet_32", "squeezenet1_1"
+"""What is trained from scratch where no network is named."""
+
+REPORTED = 10_000
+"""Validation images that RUN/report.html is made of, evenly taken where there are more."""
+
+TINY = 48
+"""Pixels of square images up to which they are not enlarged for ImageNet's network, which wants 227."""
+
+
+def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
+    """Train; the JSON object of the verb."""
+    with join() as group:
+        say = _say if group.first else _silent
+        model = _model_named(args)
+        data = _load(args, {} if model is None else model.provenance)
+        if args.recipe is None:
+            choose(args, data)
+        job = settings(args)
+        assert job.model is not None
+        if args.recipe == FINETUNE.name and args.epochs is None and job.recipe.epochs == FINETUNE.epochs:
+            job = replace(job, recipe=job.recipe.for_images(len(data.train)))
+        if model is None and job.model not in ARCHITECTURES:
+            model = load_model(job.model)
+        start = begin(job, data, model)
+        say(f"{start.told}; recipe {job.recipe.name}, {len(data.train):,} images, {len(data.validation):,} to judge by")
+        setup = Setup(
+            group=group,
+            gradients=args.gradients,
+            compiled=args.compile,
+            workers=args.workers,
+            checkpoint_seconds=args.checkpoint_every,
+        )
+        result = train(
+            start.model, data, start.preparation, job.recipe, args.out, setup,
+            architecture=start.architecture, origin=start.origin, job=job, say=say,
+            on_epoch=None if sys.stderr.isatty() else EpochLines(say),
+        )  # fmt: skip
+        judged = "held-out" if data.held_out else "val" if job.val else "validation"
+        if group.first:
+            _report(args.out, start, data, JUDGED[judged])
+    return {**_told(str(args.out), job, start, result, len(data.train.classes)), "judged": judged, "rank": group.rank}
+
+
+def _model_named(args: argparse.Namespace) -> Model | None:
+    """The model that training starts from, where one is named; None for a network, or where none is named.
+
+    Without a recipe, a name means the model that was pulled under it, if there is one; `args.model` becomes its file.
+    """
+    name = args.model or (read_job(args.recipe).model if args.recipe else None)
+    pulled = zoo.PUBLISHED.get(name or "")
+    if args.recipe is None and not args.from_scratch and pulled and zoo.cached(pulled).is_file():
+        name = args.model = str(zoo.cached(pulled))
+    if name is None or name in ARCHITECTURES:
+        return None
+    if args.from_scratch:
+        raise UsageError(f"--from-scratch: {name} is a model, not a network; give one of {', '.join(ARCHITECTURES)}")
+    if not zoo.find(name).exists() and Path(name).name == name and not Path(name).suffix:
+        find_architecture(name)  # which knows what was meant
+    return load_model(name)
+
+
+def choose(args: argparse.Namespace, data: Data) -> None:
+    """Set `args.recipe`, and `args.model` where it was left out: what suits the images and was not asked otherwise.
+
+    Photographs start from the model that ships; images of up to `TINY` pixels start from scratch.
+    """
+    if args.model is None:
+        side = common_side(data.train)
+        tiny = side is not None and side <= TINY
+        fresh = SMALL_NETWORK if tiny else PHOTO_NETWORK
+        args.model = fresh if tiny or args.from_scratch else zoo.DEFAULT
+    args.recipe = MODERN.name if args.model in ARCHITECTURES else FINETUNE.name
+
+
+def settings(args: argparse.Namespace) -> Job:
+    """The recipe's job with what the user changed; `choose` has seen to it that there is one. Raises `UsageError`."""
+    job = read_job(args.recipe)
+    told = {name: getattr(args, name) for name in PLACE if getattr(args, name) is not None}
+    job = replace(job, **told)
+    if job.model is None and args.recipe == FINETUNE.name:
+        job = replace(job, model=zoo.DEFAULT)
+    missing = [f"--{name}" for name in ("model", "data") if getattr(job, name) is None]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)} missing: neither given nor in the recipe {args.recipe}")
+    assert job.model is not None
+    if args.epochs is not None and args.epochs <= 0:  # 0 in a recipe means that iterations count
+        raise UsageError(f"--epochs {args.epochs:g}: must be more than 0")
+    recipe = job.recipe
+    fresh = job.model in ARCHITECTURES and find_architecture(job.model).meta is not None
+    network = settings_of(Metaparameters) if fresh else {}
+    if job.network and not fresh:
+        raise UsageError(f"{job.model}: its network is what it is; leave {', '.join(job.network)} out")
+    training, images = settings_of(Recipe), settings_of(Augmentation)
+    training = {name: kind for name, kind in training.items() if name not in ("name", *FILES, *OPTIONS)}
+    chosen = _parse(args.settings, {**network, **training, **images})
+    options = {name: getattr(args, name) for name in (*OPTIONS, *FILES) if getattr(args, name) is not None}
+    changes = {name: value for name, value in chosen.items() if name in training} | options
+    if "iterations" in changes and "epochs" not in changes:
+        changes["epochs"] = 0.0
+    looks = {name: value for name, value in chosen.items() if name in images}
+    if args.recipe in RECIPES and job.data == "digits":
+        looks = {
+            "mirror": False,
+            "pad": min(recipe.augmentation.pad, 1),
+            **looks,
+        }  # 16 pixels; a mirrored 2 is no digit
+    recipe = replace(recipe, augmentation=replace(recipe.augmentation, **looks), **changes)
+    own = {name: value for name, value in chosen.items() if name in network}
+    return replace(job, recipe=recipe, network={**job.network, **own})
+
+
+def _load(args: argparse.Namespace, provenance: Mapping[str, str]) -> Data:
+    """The images of the run, split as they were for a model of this provenance. Raises `UsageError`, `DataError`."""
+    job = Job(FINETUNE) if args.recipe is None else read_job(args.recipe)
+    source = args.data or job.data
+    if source is None:
+        raise UsageError("--data missing: neither given nor in a recipe; name a folder with a folder for each class")
+
+    def first(*values: Any) -> Any:
+        return next((value for value in values if value is not None), None)
+
+    seed = first(args.split_seed, job.split_seed, args.seed, job.recipe.seed)
+    data = load_for(provenance, source, first(args.val, job.val), seed)
+    judges = some(data.validation, first(args.judge_by, job.judge_by))
+    return Data(some(data.train, first(args.max_images, job.max_images)), judges, data.held_out)
+
+
+def _report(out: Path, start: Start, data: Data, about: str) -> None:
+    """RUN/report.html. The weights in `start.model` are those that were saved."""
+    examples = some(data.validation, REPORTED)
+    if len(examples) < len(data.validation):
+        about = f"{len(examples):,} {about}"
+    network = start.model.eval()
+    device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return network(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+    given = answers(answer, examples, start.preparation, batch_size=16)
+    write_report(out / "report.html", out.name, given, examples, data.train.classes, about)
+
+
+def _told(out: str, job: Job, start: Start, result: TrainResult, classes: int) -> dict[str, Any]:
+    """What the run came to, what it started from, where everything lies, and what to do next."""
+    origin = start.origin or {}
+    command = ["squeezenet", "compress", out, "--data", str(job.data), "--max-bytes", "300kB", "--out", f"{out}.sqz"]
+    score = Score(result.images, result.top1, result.top5)
+    return {
+        **asdict(result),
+        "top1_error": round(score.error, 4),
+        "top5": significance(result.top5, classes),
+        "model": job.model,
+        "start": origin.get("model"),
+        "replaced": origin.get("replaced"),
+        "recipe": job.recipe.name,
+        "files": [f"{out}/{name}" for name in ("model.safetensors", "report.html", "metrics.jsonl")],
+        "tensorboard": f"{out}/tensorboard",
+        "next": shlex.join(command),
+    }
+
+
+def _say(text: str) -> None:
+    print(f"squeezenet: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _parse(texts: Sequence[str], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in kinds:
+            raise UsageError(f"--set {text}: known are {', '.join(sorted(kinds))}; write KEY=VALUE")
+        chosen[name] = _convert(name, value, kinds[name])
+    return chosen
+
+
+def _convert(name: str, value: str, hint: Any) -> Any:
+    if typing.get_origin(hint) is types.UnionType:  # "float | None"
+        hint = typing.get_args(hint)[0]
+    allowed = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    if hint is bool:
+        allowed = ("true", "false")
+    if allowed and value not in allowed:
+        raise UsageError(f"--set {name}={value}: must be one of {', '.join(allowed)}")
+    if allowed:
+        return value == "true" if hint is bool else value
+    try:
+        return hint(value)
+    except ValueError:
+        raise UsageError(f"--set {name}={value}: must be {'a whole number' if hint is int else 'a number'}") from None
