@@ -269,12 +269,13 @@ def _stopped_by_sigterm() -> Iterator[None]:
 
 def _images(args: Namespace, model: "Model") -> "tuple[Pixels | None, Pixels | None]":
     """Images to tune on and images to judge by."""
-    from squeezenet.data import Data, load_data, load_pixels
+    from squeezenet.data import Data, load_pixels
     from squeezenet.data.classes import match_classes
+    from squeezenet.data.judged import load_for
 
     if args.data is None:
         return None, None
-    data = load_data(args.data, args.val, args.seed)
+    data = load_for(model.provenance, args.data, args.val, args.seed)
     matched = Data(*(match_classes(part, model.labels, model.graph.classes) for part in (data.train, data.validation)))
     return load_pixels(matched.train, model.preparation, args.limit), load_pixels(matched.validation, model.preparation)
 

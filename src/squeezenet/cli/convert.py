@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from squeezenet.cli.arguments import add_model, count, number
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.errors import UsageError
-from squeezenet.printable import printable
 
 if TYPE_CHECKING:
     from squeezenet.formats import About
@@ -72,7 +71,10 @@ def run(args: Namespace) -> dict[str, Any]:
     if args.like == TORCHVISION and model.graph.classes == len(imagenet_labels()):
         model = replace(model, labels=imagenet_labels())
     if args.labels:
-        model = replace(model, labels=_labels(args.labels, model.graph.classes))
+        labels = _lines(args.labels)
+        if len(labels) != model.graph.classes:
+            raise UsageError(f"{args.labels}: {len(labels)} lines for {model.graph.classes} classes")
+        model = replace(model, labels=labels)
     save_model(model, args.out)
     size = Path(args.out).stat().st_size
     return {
@@ -131,14 +133,8 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in text.split(","))
 
 
-def _labels(path: str, classes: int) -> tuple[str, ...]:
-    """The names in a text file, one for each class."""
-    from squeezenet.formats.label_file import read_labels
-
-    labels = read_labels(path)
-    for row, label in enumerate(labels, 1):
-        if not label.isprintable():
-            raise UsageError(f"{path}: line {row} is {printable(label)}, which has characters that cannot be shown")
-    if len(labels) != classes:
-        raise UsageError(f"{path}: {len(labels):,} names for {classes:,} classes")
-    return labels
+def _lines(path: str) -> tuple[str, ...]:
+    try:
+        return tuple(Path(path).read_text(encoding="utf-8-sig").splitlines())
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text file in UTF-8; write the name of one class per line") from None

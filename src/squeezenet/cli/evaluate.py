@@ -3,51 +3,87 @@
 import os
 import time
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
-from squeezenet import sqz
-from squeezenet.cli.arguments import add_data, add_model, model_path
-from squeezenet.data import load_evaluation
-from squeezenet.data.classes import match_classes
-from squeezenet.data.evaluate import evaluate
-from squeezenet.data.examples import some
-from squeezenet.formats import load_model
-from squeezenet.runtime.run import runner
+from squeezenet.cli.accuracy import JUDGED, described, significance
+from squeezenet.cli.arguments import add_data, add_model, count, model_path
+from squeezenet.errors import UsageError
+
+EXAMPLES = """
+# the images that were held out when `run` was trained
+squeezenet evaluate run --data photos/
+# the file that was made of it, with a page of its mistakes
+squeezenet evaluate birds.sqz --data photos/ --report mistakes.html
+# every image, also those that it has learned from
+squeezenet evaluate birds.sqz --data photos/ --split all
+"""
 
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
-    add_model(parser)
-    add_data(parser)
-    parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images, taken evenly over the data")
+    what = parser.add_argument_group("the model, and the images that it is judged by")
+    add_model(what)
+    add_data(what)
+    what.add_argument(
+        "--split", choices=("held-out", "all"),
+        help="held-out: the images that were held out of training, and an error where that is not known; all: every "
+        "image (default: the validation split of DATA; else the held-out images, where DATA is what the model was "
+        "trained on; else all)",
+    )  # fmt: skip
+    what.add_argument("--limit", type=count, metavar="N", help="evaluate N images, taken evenly over the data")
+    parser.add_argument_group("results").add_argument(
+        "--report", type=Path, metavar="F.html",
+        help="write a page: accuracy of each class, confusion matrix, the most confident mistakes",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """Score a model with the runtime that ships it."""
+    if args.report is not None and not args.report.parent.is_dir():
+        raise UsageError(f"{args.report.parent}: no such folder to write a report into")
+    from squeezenet import sqz
+    from squeezenet.data.classes import match_classes
+    from squeezenet.data.evaluate import answers
+    from squeezenet.data.examples import some
+    from squeezenet.data.judged import load_judged
+    from squeezenet.formats import load_model
+    from squeezenet.runtime.run import runner
+
     model = load_model(args.model, args.random_weights)
-    examples = match_classes(load_evaluation(args.data), model.labels, model.graph.classes)
+    found, judged = load_judged(args.data, model.provenance, args.split)
+    examples = some(match_classes(found, model.labels, model.graph.classes), args.limit)
     examples.require_labels()
-    examples = some(examples, args.limit)
     start = time.perf_counter()
     path = model_path(args)
     data = sqz.read_bytes(path) if path.suffix == ".sqz" and path.is_file() else b""
-    score = evaluate(runner(model, os.cpu_count() or 1, data=data), examples, model.preparation)
+    given = answers(runner(model, os.cpu_count() or 1, data=data), examples, model.preparation)
+    score = given.score
+    if args.report is not None:
+        from squeezenet.report.accuracy import write_report
+
+        names = model.labels or examples.classes
+        write_report(args.report, Path(args.model).name, given, examples, names, JUDGED[judged])
     return {
         "model": args.model,
         "data": args.data,
         "images": score.images,
+        "judged": judged,
         "top1": round(score.top1, 4),
-        "top5": round(score.top5, 4),
+        "top1_error": round(score.error, 4),
+        "top5": significance(score.top5, model.graph.classes),
         "bytes": path.stat().st_size if path.is_file() else model.float32_bytes,
         "skipped": len(examples) - score.images,
+        "report": None if args.report is None else str(args.report),
         "seconds": round(time.perf_counter() - start, 2),
     }
 
 
 def render(result: dict[str, Any]) -> str:
     """For people."""
-    skipped = f" ({result['skipped']} unreadable images left out)" if result["skipped"] else ""
-    return (
-        f"{result['images']:,} images{skipped}: top-1 {result['top1']:.2f}%, top-5 {result['top5']:.2f}%, "
-        f"{result['bytes']:,} bytes"
-    )
+    lines = [f"{described(result)}, {result['bytes']:,} bytes"]
+    if result["skipped"]:
+        lines.append(f"{result['skipped']:,} images cannot be read and were left out")
+    if result["report"]:
+        lines.append(f"report: {result['report']}")
+    return "\n".join(lines)

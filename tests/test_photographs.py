@@ -1,0 +1,403 @@
+"""From photographs to a model: training starts from a trained one, and is judged by images it has not learned from."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from squeezenet import sqz
+from squeezenet.cli import train_run
+from squeezenet.cli.main import main
+from squeezenet.compression.squeeze import Squeezing, squeeze
+from squeezenet.data import Examples, HeldOut, Pixels, load_evaluation, split
+from squeezenet.data.evaluate import answers
+from squeezenet.data.judged import load_for, load_judged, recall, remember
+from squeezenet.data.score import score
+from squeezenet.errors import CheckpointError, DataError, UsageError
+from squeezenet.files import remove_leftovers
+from squeezenet.formats import load_model, save_model
+from squeezenet.formats.state_dict import from_module
+from squeezenet.models import create_seeded
+from squeezenet.models.network import dense
+from squeezenet.preparation import Preparation
+from squeezenet.report.accuracy import write_report
+from squeezenet.training import FINETUNE, MODERN
+from squeezenet.training.layers import by_layer
+from squeezenet.training.run_folder import OURS, locked, open_run
+from squeezenet.training.transfer import fitted
+
+SMALL = {"base_e": 8, "incr_e": 8, "sr": 0.5, "fires": 3, "dropout": 0.0}
+PREPARATION = Preparation(36, 32, "shorter", "BGR", (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
+COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 70), "red": (200, 50, 40)}
+
+
+def photograph(folder, colour, number):
+    """An image that is mostly of one colour, of its own size and noise."""
+    random = np.random.default_rng(number)
+    noise = random.integers(-40, 40, (40 + number % 7, 48, 3))
+    Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for index, (name, colour) in enumerate(COLOURS.items()):
+        (folder / name).mkdir()
+        for number in range(20):
+            photograph(folder / name, colour, 100 * index + number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start():
+    """A network for other classes; random weights see colours well enough."""
+    module = create_seeded("squeezenet_32", 1, classes=7, in_channels=3, **SMALL)
+    labels = tuple(f"old {i}" for i in range(7))
+    return from_module(module, PREPARATION, labels, {"name": "old", "license": "MIT", "held_out": "other data"})
+
+
+@pytest.fixture(scope="module")
+def run(photos, start, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    save_model(start, folder / "old.sqz")
+    out = folder / "run"
+    command = ["train", "--data", str(photos), "--model", str(folder / "old.sqz"), "--seed", "3", "--out", str(out)]
+    assert main([*command, "--epochs", "3", "--json"]) == 0
+    return out
+
+
+def test_a_run_starts_from_a_model_and_says_so(photos, start, tmp_path, capsys):
+    save_model(start, tmp_path / "old.sqz")
+    faster = ["--epochs", "12", "--lr", "0.02", "--set", "body_lr=1", "--set", "frozen=0"]  # as it starts from chance
+    command = ["train", "--data", str(photos), "--model", str(tmp_path / "old.sqz"), *faster, "--json"]
+    assert main([*command, "--out", str(tmp_path / "my run")]) == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    assert (
+        "starts from old.sqz, at 32 x 32 pixels; its last layer, classifier.1, is replaced: 3 classes instead of 7"
+        in (told.err)
+    )
+    assert told.err.count("images/s") == 12  # a line an epoch, as stderr is no terminal
+    assert " left\n" in told.err
+    assert (result["start"], result["replaced"], result["recipe"]) == ("old.sqz", "classifier.1", "finetune")
+    assert (result["images"], result["judged"], result["top5"]) == (6, "held-out", None)
+    assert result["top1"] >= 80
+    assert result["next"] == (
+        f"squeezenet compress '{tmp_path}/my run' --data {photos} --max-bytes 300kB --out '{tmp_path}/my run.sqz'"
+    )
+    assert all(os.path.exists(path) for path in [*result["files"], result["tensorboard"]])
+    trained = load_model(tmp_path / "my run")
+    assert trained.preparation == PREPARATION
+    assert trained.labels == tuple(COLOURS)
+    assert trained.provenance["license"] == "MIT"
+    assert trained.provenance["trained from"] == "old.sqz"
+    assert recall(trained.provenance).images == 60
+    assert main([*command, "--out", str(tmp_path / "my run")]) == 0
+    assert "is finished (12 epochs, top-1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [".sqz", ".pth", ".safetensors", "integers", "run"])
+def test_any_model_is_a_start(photos, start, run, tmp_path, kind, capsys):
+    path = tmp_path / f"start{kind if kind.startswith('.') else '.sqz'}"
+    if kind == "run":
+        path = run
+    elif kind == "integers":
+        images = np.random.default_rng(0).integers(0, 255, (8, 3, 32, 32)).astype(np.uint8)
+        save_model(squeeze(start, Pixels(images, None, np.arange(8)), Squeezing(max_bytes=6000)), path)
+    else:
+        save_model(start, path)
+    command = ["train", "--data", str(photos), "--model", str(path), "--epochs", "1", "--json"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    assert json.loads(capsys.readouterr().out)["replaced"] == (None if kind == "run" else "classifier.1")
+    assert load_model(tmp_path / "run").preparation == PREPARATION
+
+
+def test_the_new_last_layer_answers_as_the_old_one_did_for_images_of_the_class(photos, start):
+    train = load_evaluation(str(photos))
+    new = fitted(start, train)
+    assert new.graph.classes == 3
+    assert new.labels == train.classes
+    body = [name for name in new.weights if name != "classifier.1"]
+    assert all(np.array_equal(new.weights[n].weight.values(), start.weights[n].weight.values()) for n in body)
+    rows = new.weights["classifier.1"].weight.values()
+    assert np.allclose(rows.sum(0), 0, atol=1e-5)  # what classes have in common is left out
+    assert np.abs(rows).max() > 0
+    assert fitted(new, train) is new or fitted(new, train).weights is new.weights
+    assert fitted(start, train, 48).preparation == replace(PREPARATION, resize=54, crop=48)
+    with pytest.raises(UsageError, match="--image-size 2: the model cannot read such images"):
+        fitted(start, train, 2)
+
+
+def test_epochs_follow_the_number_of_images():
+    shown = {images: FINETUNE.for_images(images).epochs * images for images in (18, 270, 4500)}
+    assert shown[270] == 3240
+    assert list(shown.values()) == sorted(shown.values())
+    assert FINETUNE.for_images(10**6).epochs == 2
+    assert FINETUNE.for_images(1).epochs == 60
+
+
+def test_frozen_layers_stay_and_the_body_learns_slowly(start):
+    network = dense(start)
+    layers = by_layer(network)
+    assert len(layers) == 11
+    (optimiser,) = FINETUNE.optimisers(network)
+    assert [all(p.requires_grad for p in layer) for layer in layers] == [False] * 4 + [True] * 7
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert {rates[id(p)] for layer in layers[4:-1] for p in layer} == {FINETUNE.lr * FINETUNE.body_lr}
+    assert {rates[id(p)] for p in layers[-1]} == {FINETUNE.lr}
+    assert not {id(p) for layer in layers[:4] for p in layer} & rates.keys()
+    module = create_seeded("squeezenet_32", 0, norm="batch", **SMALL)
+    assert len(by_layer(module)[0]) == 3  # a weight, and scale and shift of the normalisation
+    assert sum(p.numel() for layer in by_layer(module) for p in layer) == sum(p.numel() for p in module.parameters())
+
+
+def test_a_stopped_run_from_a_model_goes_on_and_says_where(photos, start, tmp_path, capsys, monkeypatch):
+    save_model(start, tmp_path / "old.sqz")
+    command = ["train", "--data", str(photos), "--model", str(tmp_path / "old.sqz"), "--epochs", "3", "--json"]
+    assert main([*command, "--out", str(tmp_path / "straight")]) == 0
+    stop = {"after": 1}
+
+    def lines(say):
+        def line(row):
+            if row["epoch"] >= stop["after"]:
+                raise KeyboardInterrupt
+
+        return line
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_run, "EpochLines", lines)
+        assert main([*command, "--out", str(tmp_path / "run"), "--checkpoint-every", "0"]) == 130
+    capsys.readouterr()
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    assert "goes on after step 4 of 12 (epoch 1.0 of 3.0), from checkpoint step-000000004" in capsys.readouterr().err
+    straight, resumed = (load_model(tmp_path / name) for name in ("straight", "run"))
+    for name, held in straight.weights.items():
+        assert np.array_equal(held.weight.values(), resumed.weights[name].weight.values())
+    other = [*command[:-3], "--epochs", "3", "--seed", "1", "--json"]
+    assert main([*other, "--out", str(tmp_path / "run")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "recipe"),
+    [
+        ([], "imagenet", "finetune"),
+        (["--from-scratch"], "squeezenet1_1", "modern"),
+        (["--model", "squeezenet_64"], "squeezenet_64", "modern"),
+        (["--model", "cifar10"], "cifar10", "finetune"),
+        (["--data", "digits"], "squeezenet_32", "modern"),
+        (["--data", "digits", "--from-scratch"], "squeezenet_32", "modern"),
+        (["--recipe", "paper", "--model", "squeezenet1_0"], "squeezenet1_0", "paper"),
+        (["--recipe", "finetune"], "imagenet", "finetune"),
+    ],
+)
+def test_what_is_trained_where_it_is_not_said(photos, options, model, recipe):
+    args = parsed(["--data", str(photos), "--out", "run", *options])
+    data = train_run._load(args, {})
+    if args.recipe is None:
+        train_run.choose(args, data)
+    job = train_run.settings(args)
+    assert (job.model, job.recipe.name) == (model, recipe)
+
+
+def parsed(options):
+    import argparse
+
+    from squeezenet.cli import train
+
+    parser = argparse.ArgumentParser()
+    train.configure(parser)
+    return parser.parse_args(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model", "squeeznet_32"], "did you mean squeezenet_32"),
+        (["--model", "nowhere/x.sqz"], "no such file"),
+        (["--model", "cifar10", "--from-scratch"], "is a model, not a network"),
+        (["--model", "cifar10", "--set", "base_e=8"], "known are"),
+        (["--recipe", "modern"], "--model missing"),
+        (["--split-seed", "-1"], "at least 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(photos, tmp_path, capsys, options, said):
+    command = ["train", "--data", str(photos), "--out", str(tmp_path / "run"), *options]
+    try:
+        code = main(command)
+    except SystemExit as left:
+        code = left.code
+    assert code in (1, 2)
+    assert said in capsys.readouterr().err
+
+
+def test_one_class_is_refused_before_any_work(photos, tmp_path, capsys):
+    shutil.copytree(photos / "red", tmp_path / "one" / "red")
+    assert main(["train", "--data", str(tmp_path / "one"), "--out", str(tmp_path / "run")]) == 1
+    assert "one class teaches nothing" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_accuracy_is_of_images_that_were_not_learned_from(photos, run, tmp_path, capsys):
+    saved = json.loads((run / "config.json").read_text())
+    examples = load_evaluation(str(photos))
+    held = HeldOut.from_dict(saved["held_out"])
+    assert held.seed == 3
+    names = {path.name for path in held.apply(examples).images}
+    learned = {path.name for path in split(examples, held.every, held.seed).train.images}
+    assert len(names) == 6
+    assert not names & learned
+
+    def evaluate(*words):
+        capsys.readouterr()
+        assert main(["evaluate", *map(str, words), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    result = evaluate(run, "--data", photos, "--report", tmp_path / "report.html")
+    assert (result["images"], result["judged"]) == (6, "held-out")
+    assert result["top1"] == saved["result"]["top1"]
+    assert result["top1_error"] > 15
+    assert result["top5"] is None
+    assert "<img" not in (tmp_path / "report.html").read_text() or result["top1"] < 100
+    assert evaluate(run, "--data", photos, "--split", "all")["images"] == 60
+    out = tmp_path / "birds.sqz"
+    assert main(["compress", str(run), "--data", str(photos), "--max-bytes", "6000", "--out", str(out), "--json"]) == 0
+    compressed = json.loads(capsys.readouterr().out)
+    assert compressed["images"] == 6
+    assert compressed["top1_before"] == saved["result"]["top1"]
+    assert recall(sqz.read(out).provenance) == held
+    assert evaluate(out, "--data", photos)["judged"] == "held-out"
+
+
+def test_another_data_set_is_judged_whole_and_a_changed_one_is_told_of(photos, run, tmp_path, capsys, caplog):
+    changed = tmp_path / "changed"
+    shutil.copytree(photos, changed)
+    photograph(changed / "red", COLOURS["red"], 999)
+    assert main(["evaluate", str(run), "--data", str(changed), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["judged"] == "all"
+    assert "too high if the model has learned from some of them" in caplog.text
+    assert main(["evaluate", str(run), "--data", str(changed), "--split", "held-out"]) == 1
+    assert "is not the data set that was split" in capsys.readouterr().err
+    assert main(["evaluate", "cifar10", "--data", str(changed), "--split", "held-out"]) == 1
+    assert "does not say what was held out" in capsys.readouterr().err
+
+
+def test_a_second_training_holds_the_same_images_out(photos, run):
+    held = recall(load_model(run).provenance)
+    again = load_for(load_model(run).provenance, str(photos), seed=8)
+    assert again.held_out == held
+    assert load_for({}, str(photos), seed=8).held_out.seed == 8
+    assert load_judged("digits", load_model(run).provenance)[1] == "validation"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"every":0,"seed":0,"images":1,"fingerprint":"x"}', "[" * 100_000])
+def test_a_record_that_is_none_is_passed_over(text):
+    assert recall({"held_out": text}) is None
+    assert recall({}) is None
+    assert remember(None) == {}
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("there", [True, False], ids=["file", "dangling"])
+def test_a_run_folder_with_links_is_refused(tmp_path, name, there):
+    precious = tmp_path / "precious"
+    if there:
+        precious.write_text("years of work")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{}")
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    (tmp_path / "run" / name).symlink_to(precious)
+    with pytest.raises(CheckpointError, match=f"{name}: is a symbolic link"):
+        open_run(tmp_path / "run", {})
+    if name == ".lock":
+        with pytest.raises(CheckpointError, match="cannot be opened"), locked(tmp_path / "run"):
+            pass
+    assert precious.exists() == there
+    if there:
+        assert precious.read_text() == "years of work"
+
+
+def test_the_lock_leaves_what_is_in_it(tmp_path):
+    (tmp_path / ".lock").write_text("a note")
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "a note"
+
+
+def test_only_our_leftovers_are_removed(tmp_path):
+    for name in (".notes.tmp", ".config.json.tmp", ".thesis.tex.abcdefgh.tmp", ".config.json.abcdefgh.tmp"):
+        (tmp_path / name).write_text("x")
+    remove_leftovers(tmp_path, ("config.json",))
+    assert {p.name for p in tmp_path.iterdir()} == {".notes.tmp", ".config.json.tmp", ".thesis.tex.abcdefgh.tmp"}
+
+
+def test_the_error_of_an_accuracy_is_wilsons():
+    assert score(27, 30, 30).error == pytest.approx(11.1, abs=0.1)
+    assert score(0, 0, 30).error > 5  # none right is no certainty
+    assert score(5000, 5000, 10_000).error == pytest.approx(0.98, abs=0.01)
+
+
+def test_a_report_escapes_every_text_and_shows_the_worst(tmp_path):
+    names = ("<script>alert(1)</script>", "$x$ & \x1b[2K", "plain")
+    folder = tmp_path / "<b>"
+    folder.mkdir()
+    images = []
+    for number in range(6):
+        photograph(folder, (200, 10, 10), number)
+        images.append(folder / f"{number}.png")
+    examples = Examples("e", images, np.array([0, 1, 2, 0, 1, 2]), names)
+    logits = np.array([[9, 0, 0], [0, 2, 0], [5, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0.5, 0]], np.float32)
+    given = answers(lambda batch: logits[: len(batch)], examples, Preparation(16, 16), batch_size=6, progress=False)
+    assert given.predicted.tolist() == [0, 1, 0, 0, 1, 1]
+    assert given.score.top1 == pytest.approx(100 * 4 / 6)
+    write_report(tmp_path / "report.html", "<i>model", given, examples, names, "held out")
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;b&gt;/2.png" in page
+    assert page.count("<figure>") == 2
+    assert page.index("&lt;b&gt;/2.png") < page.index("&lt;b&gt;/5.png")  # the more confident mistake first
+    assert "src=" in page
+    assert 'src="http' not in page
+    write_report(tmp_path / "none.html", "m", take(given, [0, 1]), examples, names, "held out")
+    assert "There are none." in (tmp_path / "none.html").read_text()
+
+
+def take(given, rows):
+    return type(given)(*(getattr(given, name)[rows] for name in given.__dataclass_fields__))
+
+
+def test_many_classes_are_listed_by_their_confusions(tmp_path):
+    names = tuple(f"class {i}" for i in range(40))
+    examples = Examples("e", [Image.new("RGB", (16, 16))] * 40, np.arange(40), names)
+    logits = np.roll(np.eye(40, dtype=np.float32), 1, 1)
+    given = answers(lambda batch: logits[: len(batch)], examples, Preparation(16, 16), batch_size=40, progress=False)
+    write_report(tmp_path / "report.html", "m", given, examples, names, "all")
+    page = (tmp_path / "report.html").read_text()
+    assert "Most frequent confusions" in page
+    assert "among the first five" in page
+
+
+def test_split_all_of_a_source_with_its_own_validation_is_refused():
+    with pytest.raises(DataError, match="has a validation split of its own"):
+        load_judged("digits", {}, "all")
+
+
+def test_the_weights_of_a_network_that_is_frozen_do_not_move(photos, start, tmp_path):
+    save_model(start, tmp_path / "old.sqz")
+    command = ["train", "--data", str(photos), "--model", str(tmp_path / "old.sqz"), "--epochs", "1", "--json"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    trained = load_model(tmp_path / "run")
+    same = [
+        np.array_equal(held.weight.values(), start.weights[name].weight.values())
+        for name, held in trained.weights.items()
+        if name != "classifier.1"
+    ]
+    assert same == [True] * 4 + [False] * 6
+    assert MODERN.frozen == 0
+    assert torch.isfinite(torch.tensor(trained.weights["classifier.1"].bias)).all()
