@@ -9,9 +9,12 @@ from torch.nn import functional as F
 from squeezenet.compression.squeeze import compensation, rounding
 from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Block, curvature_of, inputs_of
 from squeezenet.compression.squeeze.ranges import calibrate
+from squeezenet.compression.squeeze.to_size import prepare
+from squeezenet.data import Pixels
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Conv
-from squeezenet.models.network import Network, from_model
+from squeezenet.model import Model
+from squeezenet.models.network import Network, from_model, to_weights
 from squeezenet.preparation import Preparation
 
 COSTS = np.array([0.1, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 1.0])
@@ -70,9 +73,9 @@ def network() -> Network:
     return from_model(from_module(module, preparation, tuple("abcdef"), {})).eval()
 
 
-def images(seed: int) -> torch.Tensor:
+def images(seed: int, count: int = 48) -> torch.Tensor:
     """Smooth noise, so that neighbours say much about each other."""
-    return F.avg_pool2d(torch.randn(48, 3, 18, 18, generator=torch.Generator().manual_seed(seed)), 5, 1) * 5
+    return F.avg_pool2d(torch.randn(count, 3, 18, 18, generator=torch.Generator().manual_seed(seed)), 5, 1) * 5
 
 
 def test_layers_make_up_for_the_layers_before_them(network: Network) -> None:
@@ -87,6 +90,31 @@ def test_layers_make_up_for_the_layers_before_them(network: Network) -> None:
     alone = error()
     compensation.compensate(whole, network, seen, curvature, trade)
     assert error() < 0.7 * alone
+
+
+def test_more_images_are_believed_more(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, unseen, trade = images(1, 300), images(2, 300), 3e-5
+    curvature, scales = curvature_of(network, seen), calibrate(network, seen)
+
+    def error() -> float:
+        whole = rounding.round_network(network, scales, curvature, trade)
+        compensation.compensate(whole, network, seen, curvature, trade)
+        with torch.no_grad():
+            return float((whole(unseen) - network(unseen)).square().mean())
+
+    as_it_is = error()
+    monkeypatch.setattr(compensation, "SURE", 10**6)
+    assert as_it_is < error()
+
+
+def test_to_be_thorough_is_to_look_at_more_images(network: Network) -> None:
+    preparation = Preparation(14, 14, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    many = np.random.default_rng(0).integers(0, 255, (300, 3, 14, 14), np.uint8)
+    pixels = Pixels(many, None, np.arange(300))
+    model = Model(network.graph, to_weights(network), preparation, tuple("abcdef"), {})
+    plain, thorough = (prepare(model, pixels, thorough=how) for how in (False, True))
+    assert (len(plain.images), len(thorough.images)) == (96, 256)
+    assert plain.curvature["body.0"].importance != thorough.curvature["body.0"].importance
 
 
 def test_means_are_kept_also_behind_the_last_relu() -> None:

@@ -5,18 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from integer_networks import NETWORKS, coloured_noise, little_model, prepared
-from squeezenet import sqz
-from squeezenet.compression.squeeze import Squeezing, ranges, squeeze
-from squeezenet.compression.squeeze.moves import MOST, move_scales
+from squeezenet.compression.squeeze import ranges
 from squeezenet.compression.squeeze.ranges import SHARE, calibrate
 from squeezenet.compression.squeeze.synthetic import made_up
-from squeezenet.compression.squeeze.to_size import as_model, prepare, round_to_size
 from squeezenet.formats.state_dict import from_module
-from squeezenet.model import Model
 from squeezenet.models.network import Network, from_model
 from squeezenet.preparation import Preparation
-from squeezenet.runtime.run import runner
 
 COLOUR = Preparation(32, 32, "stretch", "RGB", (120.0, 110.0, 100.0), (60.0, 60.0, 62.0))
 GREY = Preparation(28, 28, "stretch", "L", (30.0,), (70.0,))
@@ -99,45 +93,3 @@ def test_what_the_logits_are_means_of_may_go_beyond_made_up_images(
 def test_scales_do_not_depend_on_the_order_of_memory(network: Network) -> None:
     images = made_up(16, COLOUR, seed=2)
     assert calibrate(network, images) == calibrate(network, images.contiguous())
-
-
-COARSER = 16  # eighths: four times as coarse
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_scales_move_to_where_the_answers_are_nearest(name: str) -> None:
-    """Not the image's, none by more than is allowed, and not where the file would outgrow its bytes."""
-    pixels = coloured_noise()
-    model = little_model(name, pixels)
-    known = prepare(model, pixels)
-    network, _ = round_to_size(model, known, 500 + model.float32_bytes / 4)
-    with torch.no_grad():
-        network.growth[network.groups[0]] += COARSER
-    start = network.growth.clone()
-    before, image = divergence(model, as_model(model, network)), network.scales[0]
-    move_scales(model, network, known.network, known.images, max_bytes=0)
-    assert torch.equal(network.growth, start)  # nothing fits into no bytes
-
-    move_scales(model, network, known.network, known.images, max_bytes=10**6)
-    after = as_model(model, network)
-    assert divergence(model, after) < before
-    assert 0 < (network.growth - start).abs().max() <= MOST
-    assert network.scales[0] == image
-    assert network.growth.requires_grad is False
-    sqz.decode(sqz.encode(after))
-
-
-def test_to_be_thorough_is_another_network_of_the_same_size() -> None:
-    pixels = coloured_noise()
-    model = little_model("squeezenet", pixels)
-    goal = 500 + model.float32_bytes // 8
-    plain, thorough = (squeeze(model, pixels, Squeezing(max_bytes=goal, thorough=how)) for how in (False, True))
-    assert len(sqz.encode(thorough)) <= goal
-    assert divergence(model, thorough) < divergence(model, plain)
-
-
-def divergence(model: Model, squeezed: Model) -> float:
-    """Nats an image, of the images it was made with."""
-    images = prepared(coloured_noise())
-    exact, found = (torch.from_numpy(runner(m)(images)).log_softmax(1) for m in (model, squeezed))
-    return float((exact.exp() * (exact - found)).sum(1).mean())

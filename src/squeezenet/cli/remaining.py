@@ -14,6 +14,9 @@ from typing import Any, Self
 EVERY_TERMINAL, EVERY_LINE = 0.2, 30.0
 """Seconds between two messages, on a terminal and elsewhere."""
 
+WIDTH = 80
+"""Columns of a terminal that does not say how many it has."""
+
 
 class Remaining:
     """`update(done, expected)` in any unit of work; the time that is left follows from the time that was taken."""
@@ -62,8 +65,8 @@ class Remaining:
         if not self._terminal:
             print(text, file=sys.stderr, flush=True)
             return
-        width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr is sys.__stderr__ else 80
-        print(f"\r{text[: max(width - 1, 1)]}\033[K", end="", file=sys.stderr, flush=True)
+        width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr is sys.__stderr__ else 0
+        print(f"\r{text[: (width or WIDTH) - 1]}\033[K", end="", file=sys.stderr, flush=True)
         self._drawn = True
 
     def _clear(self) -> None:

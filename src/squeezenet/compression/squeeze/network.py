@@ -152,11 +152,6 @@ class IntegerNetwork(Network):
         self._reach = _reach(graph, scales)
 
     @property
-    def groups(self) -> list[int]:
-        """The elements of `growth` that some scale follows."""
-        return sorted(set(self._group.values()))
-
-    @property
     def scales(self) -> tuple[Scale, ...]:
         """Of the image, and of what each operation gives, as they are now."""
         return tuple(self._scale(value) for value in range(len(self._first)))

@@ -21,8 +21,7 @@ from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Objective
 from squeezenet.compression.squeeze.course import Course
 from squeezenet.compression.squeeze.learning import Learning
-from squeezenet.compression.squeeze.moves import move_scales
-from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
+from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import (
     Prepared,
     learn_to_size,
@@ -68,7 +67,7 @@ class Squeezing:
     augmentation: Augmentation | None = None
     seed: int = 0
     teacher: Callable[[Tensor], Tensor] | None = None
-    thorough: bool = False  # round on more images, and move the scales of activations; takes several times as long
+    thorough: bool = False  # round on twice the images, in twice the time
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +121,7 @@ def squeeze(
     goal = settings.max_bytes or model.float32_bytes // USUAL_RATIO
     if goal <= least:
         raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
-    network, trade = _rounded(model, known, goal * (HEADROOM if learns else 1), settings, course)
+    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1), course.rounded)
     if learns:
         assert pixels is not None
         teaching = _teaching(model, known, pixels, settings)
@@ -131,16 +130,6 @@ def squeeze(
     if (least := len(sqz.encode(squeezed))) > goal:
         raise UsageError(f"{goal:,} bytes: a file without a single weight has {least:,}; allow more with --max-bytes")
     return squeezed
-
-
-def _rounded(
-    model: Model, known: Prepared, max_bytes: float, settings: Squeezing, course: Course
-) -> tuple[IntegerNetwork, float]:
-    """As `round_to_size`."""
-    network, trade = round_to_size(model, known, max_bytes, course.rounded)
-    if settings.thorough:
-        move_scales(model, network, known.network, known.images, max_bytes, course.rounded)
-    return network, trade
 
 
 def _teaching(model: Model, known: Prepared, pixels: Pixels, settings: Squeezing) -> finetune.Teaching:
@@ -172,7 +161,7 @@ def _to_loss(
         path = kept / f"{size}.sqz" if kept else None
         if path and path.exists():
             return sqz.read(path)
-        found = trimmed(model, _rounded(model, known, size, settings, course)[0], size)
+        found = trimmed(model, round_to_size(model, known, size, course.rounded)[0], size)
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             sqz.write(found, path)
@@ -184,7 +173,7 @@ def _to_loss(
     if learns:
         assert pixels is not None
         teaching = _teaching(model, known, pixels, settings)
-        network, trade = _rounded(model, known, size, settings, course)
+        network, trade = round_to_size(model, known, size, course.rounded)
     best: Model | None = None
     factor, failures = STAGE, 0
     for stage in range(2 * STAGES):
