@@ -1,11 +1,11 @@
 /* The file as a whole: header, checksum, sections (docs/FORMAT.md, "File"). */
 #include "graph.h"
 #include "kernels.h"
+#include "budget.h"
 #include "plan.h"
 #include "text.h"
 
 enum { HEADER = 24, CHECKED = 16, INTEGER = 1 };
-#define LARGEST_FILE (UINT32_C(1) << 30)
 
 typedef struct {
     sqz_cursor graph, text, weights;
@@ -34,14 +34,25 @@ static uint32_t crc32(const uint8_t *bytes, size_t size)
     return ~crc;
 }
 
-static int find_sections(const uint8_t *file, size_t bytes, sections *found)
+static int check_header(const uint8_t *file, size_t bytes)
 {
     static const uint8_t magic[4] = {0x89, 'S', 'Q', 'Z'};
-    if (bytes < sizeof magic || memcmp(file, magic, sizeof magic) != 0) return SQZ_NOT_SQZ;
+    if (bytes == 0 || memcmp(file, magic, bytes < sizeof magic ? bytes : sizeof magic) != 0) return SQZ_NOT_SQZ;
     if (bytes < HEADER) return SQZ_TRUNCATED;
-    if (bytes > LARGEST_FILE) return SQZ_LIMIT;
+    if (bytes > SQZ_MAX_MODEL_FILE) return SQZ_LIMIT;
     if (file[4] != 1 || (file[5] & ~INTEGER) != 0 || file[6] != 0 || file[7] != 0) return SQZ_VERSION;
     if (sqz_little(file + 8) != bytes) return sqz_little(file + 8) > bytes ? SQZ_TRUNCATED : SQZ_TRAILING;
+    return SQZ_OK;
+}
+
+static int check_sum(const uint8_t *file, size_t bytes)
+{
+    return crc32(file + CHECKED, bytes - CHECKED) == sqz_little(file + 12) ? SQZ_OK : SQZ_CHECKSUM;
+}
+
+/* Of a file whose header was checked. */
+static int find_sections(const uint8_t *file, size_t bytes, sections *found)
+{
     const size_t graph = sqz_little(file + 16), text = sqz_little(file + 20), left = bytes - HEADER;
     if (graph > left || text > left - graph) return SQZ_TRUNCATED;
     const sqz_cursor first = {file + HEADER, file + HEADER + graph, SQZ_OK};
@@ -83,18 +94,23 @@ int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory)
     sections found;
     uint32_t ops, reads;
     sqz_network *network;
-    int status = find_sections(file, bytes, &found);
+    int status = check_header(file, bytes);
+    if (status != SQZ_OK) return status;
+    status = find_sections(file, bytes, &found);
     if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
-    if (status == SQZ_OK) *memory = lay_out(NULL, ops, reads, &network) + SQZ_ALIGNMENT;
-    return status;
+    /* sqz_open sums up the bytes; here that is only done to say what is wrong with a file that was damaged. */
+    if (status != SQZ_OK) return check_sum(file, bytes) == SQZ_OK ? status : SQZ_CHECKSUM;
+    *memory = lay_out(NULL, ops, reads, &network) + SQZ_ALIGNMENT;
+    return SQZ_OK;
 }
 
 int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network)
 {
     sections found;
     uint32_t ops, reads;
-    int status = find_sections(file, bytes, &found);
-    if (status == SQZ_OK && crc32(file + CHECKED, bytes - CHECKED) != sqz_little(file + 12)) status = SQZ_CHECKSUM;
+    int status = check_header(file, bytes);
+    if (status == SQZ_OK) status = check_sum(file, bytes);
+    if (status == SQZ_OK) status = find_sections(file, bytes, &found);
     if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
     if (status != SQZ_OK) return status;
     lay_out(sqz_align(memory), ops, reads, network);
@@ -136,7 +152,8 @@ const sqz_preparation *sqz_preparation_of(const sqz_network *network)
 int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length)
 {
     sections found;
-    const int status = find_sections(file, bytes, &found);
+    int status = check_header(file, bytes);
+    if (status == SQZ_OK) status = find_sections(file, bytes, &found);
     if (status == SQZ_OK) *length = sqz_text_length(&found.text);
     return status == SQZ_OK ? found.text.status : status;
 }
@@ -144,7 +161,8 @@ int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length)
 int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text)
 {
     sections found;
-    const int status = find_sections(file, bytes, &found);
+    int status = check_header(file, bytes);
+    if (status == SQZ_OK) status = find_sections(file, bytes, &found);
     return status == SQZ_OK ? sqz_text_unpack(found.text, text) : status;
 }
 

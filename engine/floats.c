@@ -24,25 +24,6 @@ static const float *look(const sqz_op *op, grid in, size_t y, size_t x, size_t a
     return v < in.value->height && h < in.value->width ? pixel(in, v, h) : NULL; /* what is negative wrapped around */
 }
 
-/* (inputs, kernel) of each output, as in the file. */
-static void layer(const sqz_network *network, const sqz_op *op, grid in, size_t y, size_t x, float *out)
-{
-    const size_t inputs = in.value->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
-    const float *weights = (const float *)(const void *)(network->weights + op->weights);
-    const float *biases = (const float *)(const void *)(network->weights + op->factors);
-    for (size_t o = 0; o < op->out; o++) {
-        const float *w = weights + o * inputs * area;
-        float sum = biases[o];
-        for (size_t tap = 0; tap < area; tap++) {
-            const float *from = look(op, in, y, x, tap / op->kernel[1], tap % op->kernel[1]);
-            if (from == NULL) continue;
-            from += o / (op->out / op->groups) * inputs;
-            for (size_t i = 0; i < inputs; i++) sum += from[i] * w[i * area + tap];
-        }
-        sqz_put_floats(op, out + o, &sum, 1);
-    }
-}
-
 static void relu(const sqz_op *op, const float *x, float *out, size_t n)
 {
     const float cap = op->cap > 0 ? op->cap : INFINITY;
@@ -50,6 +31,26 @@ static void relu(const sqz_op *op, const float *x, float *out, size_t n)
         const float positive = x[i] > 0 ? x[i] : 0;
         out[i] = positive < cap ? positive : cap;
     }
+}
+
+/* (inputs, kernel) of each output, as in the file. A place of the window is looked up once for all outputs. */
+static void layer(const sqz_network *network, const sqz_op *op, grid in, size_t y, size_t x, float *out)
+{
+    const size_t inputs = in.value->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
+    const size_t outputs = op->out / op->groups;
+    memcpy(out, network->weights + op->factors, op->out * sizeof *out); /* biases */
+    for (size_t tap = 0; tap < area; tap++) {
+        const float *from = look(op, in, y, x, tap / op->kernel[1], tap % op->kernel[1]);
+        const float *w = (const float *)(const void *)(network->weights + op->weights) + tap;
+        if (from == NULL) continue;
+        for (size_t group = 0; group < op->groups; group++, from += inputs)
+            for (size_t o = group * outputs; o < (group + 1) * outputs; o++, w += inputs * area) {
+                float sum = out[o];
+                for (size_t i = 0; i < inputs; i++) sum += from[i] * w[i * area];
+                out[o] = sum;
+            }
+    }
+    if (op->relu) relu(op, out, out, op->out);
 }
 
 static void total(float *restrict out, const float *restrict x, size_t n)

@@ -2,17 +2,9 @@
 #include "graph.h"
 
 #include "fixed_point.h"
+#include "budget.h"
 
 #define LARGEST UINT64_C(0x7FFFFFFF) /* of a varint */
-#define MOST_OPS 4096u
-#define MOST_SIDE 8192u
-#define MOST_ELEMENTS (UINT64_C(1) << 31) /* of one value */
-#define MOST_LIVE (UINT64_C(1) << 26)
-#define MOST_WINDOWS (UINT64_C(1) << 28)
-#define MOST_WEIGHTS (UINT64_C(1) << 28)
-#define FREE_WEIGHTS (UINT64_C(1) << 16)
-#define MOST_WEIGHTS_A_BYTE 128u
-#define MOST_WORK (UINT64_C(1) << 37)
 #define MOST_EXPONENT 255
 #define MOST_STORED_EXPONENT 4096u
 #define WIDE 256u /* in place of a zero */
@@ -48,13 +40,14 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
     memset(&op, 0, sizeof op);
     op.kind = (uint8_t)sqz_take_byte(c);
     op.groups = op.kernel[0] = op.kernel[1] = op.stride[0] = op.stride[1] = 1;
-    op.inputs = op.kind == SQZ_CONCAT ? sqz_take_varint(c, MOST_OPS) : op.kind == SQZ_ADD ? 2 : 1;
-    if (op.inputs == 0) sqz_fail(c, SQZ_BAD_GRAPH);
+    op.inputs = op.kind == SQZ_CONCAT ? sqz_take_varint(c, SQZ_MAX_OPERATIONS) : op.kind == SQZ_ADD ? 2 : 1;
+    int itself = op.inputs == 0;
     for (uint32_t i = 0; i < op.inputs && c->status == SQZ_OK; i++) {
-        uint32_t back = sqz_take_varint(c, value);
-        if (back == 0) sqz_fail(c, SQZ_BAD_GRAPH);
+        const uint32_t back = sqz_take_varint(c, value);
+        itself |= back == 0;
         if (inputs != NULL) inputs[i] = value - back;
     }
+    if (itself) sqz_fail(c, SQZ_BAD_GRAPH);
     switch (op.kind) {
     case SQZ_CONVOLUTION:
         op.out = sqz_take_varint(c, LARGEST);
@@ -99,19 +92,18 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
 static uint32_t take_start(sqz_cursor *c, sqz_preparation *p)
 {
     memset(p, 0, sizeof *p);
-    p->resize = sqz_take_varint(c, MOST_SIDE);
-    p->crop = sqz_take_varint(c, MOST_SIDE);
+    p->resize = sqz_take_varint(c, SQZ_MAX_SIDE);
+    p->crop = sqz_take_varint(c, SQZ_MAX_SIDE);
     p->shorter = sqz_take_varint(c, 1) == 1;
     p->channels = (sqz_channels)sqz_take_varint(c, SQZ_L);
     const uint32_t channels = sqz_channel_count(p);
     for (uint32_t i = 0; i < channels; i++) p->mean[i] = sqz_take_float(c);
-    for (uint32_t i = 0; i < channels; i++) {
-        p->std[i] = sqz_take_float(c);
+    for (uint32_t i = 0; i < channels; i++) p->std[i] = sqz_take_float(c);
+    for (uint32_t i = 0; i < channels; i++)
         if (!(p->std[i] > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
-    }
     if (p->crop < 1 || p->crop > p->resize) sqz_fail(c, SQZ_BAD_GRAPH);
     uint32_t count = sqz_take_varint(c, LARGEST);
-    if (count > MOST_OPS) sqz_fail(c, SQZ_LIMIT);
+    if (count > SQZ_MAX_OPERATIONS) sqz_fail(c, SQZ_LIMIT);
     if (count == 0) sqz_fail(c, SQZ_BAD_GRAPH);
     return count;
 }
@@ -169,7 +161,7 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
             if (v->flat || v->height != x->height || v->width != x->width) return SQZ_BAD_GRAPH;
             channels += v->channels;
         }
-        if (channels > MOST_ELEMENTS) return SQZ_BAD_GRAPH;
+        if (channels > SQZ_MAX_ELEMENTS) return SQZ_BAD_GRAPH;
         result->channels = (uint32_t)channels;
         break;
     case SQZ_ADD:
@@ -191,7 +183,7 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
         result->height = window(x->height, op, 0);
         result->width = window(x->width, op, 1);
     }
-    return elements(result) < 1 || elements(result) > MOST_ELEMENTS ? SQZ_BAD_GRAPH : SQZ_OK;
+    return elements(result) < 1 || elements(result) > SQZ_MAX_ELEMENTS ? SQZ_BAD_GRAPH : SQZ_OK;
 }
 
 /* How often, and at what time last, every value is read: time i + 1 for operation i. Values nobody reads are kept. */
@@ -209,32 +201,69 @@ static void count_reads(sqz_network *network)
         }
 }
 
-static int limits(const sqz_network *network, size_t file_bytes)
+static uint64_t whole(uint64_t count, uint64_t size)
 {
-    uint64_t weights = 0, live = elements(network->values), work = 0;
-    for (uint32_t i = 0; i < network->count; i++) {
-        const sqz_op *op = network->ops + i;
-        const sqz_value *x = sqz_source(network, op), *y = network->values + i + 1;
-        const uint64_t area = times(op->kernel[0], op->kernel[1]);
-        live += elements(y);
-        if (live > MOST_LIVE) return SQZ_LIMIT;
-        for (uint32_t v = 0; v <= i; v++)
-            if (network->values[v].last == i + 1) live -= elements(network->values + v);
-        if (area > 1 || op->padding[0] > 0 || op->padding[1] > 0 || op->kind == SQZ_CONVOLUTION) {
-            const uint64_t padded = times3(x->channels, (uint64_t)x->height + 2 * (uint64_t)op->padding[0],
-                                           (uint64_t)x->width + 2 * (uint64_t)op->padding[1]);
-            if (padded > MOST_WINDOWS || times3(times(x->channels, area), y->height, y->width) > MOST_WINDOWS)
-                return SQZ_LIMIT;
-        }
-        if (sqz_is_layer(op)) {
-            const uint64_t each = times3(op->out, x->channels / op->groups, area);
-            weights += each;
-            work += times3(each, y->height, y->width) + elements(y);
-        } else
-            work += times(elements(y), op->kind == SQZ_NORMALISATION ? op->size : area);
+    return (count + size - 1) / size * size;
+}
+
+/* What a graph asks for, added up operation by operation: see docs/FORMAT.md, and squeezenet/sqz/costs.py, which does
+ * the same with the same names. */
+typedef struct {
+    uint64_t weights, stored; /* as an engine lays them out */
+    uint64_t live, most_live; /* elements of values now, and at most */
+    uint64_t lines, windows;  /* at most, of one operation */
+    uint64_t work;
+} costs;
+
+static void count_operation(costs *k, const sqz_network *network, const sqz_op *op)
+{
+    enum { ELEMENT = 256, SLOW = 128, FEW_OUTPUTS = 8, LANES = 16, DEPTH = 4 };
+    const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
+    const uint64_t area = times(op->kernel[0], op->kernel[1]), window = times(elements(y), area);
+    uint64_t read = 0;
+    for (uint32_t i = 0; i < op->inputs; i++) read += elements(network->values + network->inputs[op->from + i]);
+    if (area > 1 || op->padding[0] > 0 || op->padding[1] > 0 || op->kind == SQZ_CONVOLUTION) {
+        const uint64_t wide = (uint64_t)x->width + 2 * (uint64_t)op->padding[1];
+        const uint64_t padded = times3(x->channels, (uint64_t)x->height + 2 * (uint64_t)op->padding[0], wide);
+        const uint64_t patches = times3(times(x->channels, area), y->height, y->width);
+        const uint64_t lines = times3(x->channels, op->kernel[0], wide);
+        if (padded > k->windows) k->windows = padded;
+        if (patches > k->windows) k->windows = patches;
+        if (op->kind == SQZ_CONVOLUTION) read = padded;
+        if (op->kind == SQZ_CONVOLUTION && lines > k->lines) k->lines = lines;
     }
-    if (weights > MOST_WEIGHTS || work > MOST_WORK) return SQZ_LIMIT;
-    return weights > FREE_WEIGHTS && weights > MOST_WEIGHTS_A_BYTE * (uint64_t)file_bytes ? SQZ_LIMIT : SQZ_OK;
+    k->work += times(ELEMENT, read) + times(ELEMENT, elements(y));
+    if (sqz_is_layer(op)) {
+        const uint64_t inputs = x->channels / op->groups, outputs = op->out / op->groups;
+        const uint64_t each = times3(op->out, inputs, area), macs = times3(each, y->height, y->width);
+        const uint64_t sums = times(op->kernel[0], whole(times(inputs, op->kernel[1]), DEPTH));
+        k->weights += each;
+        k->stored += times3(op->groups, whole(outputs, LANES), sums);
+        k->work += outputs < FEW_OUTPUTS ? times(SLOW, macs) + times(ELEMENT, window) : macs;
+    } else if (op->kind == SQZ_NORMALISATION)
+        k->work += times3(ELEMENT, elements(y), op->size);
+    else if (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL || op->kind == SQZ_AVERAGE_POOL)
+        k->work += times(ELEMENT, window);
+}
+
+static int limits(const sqz_network *network, uint64_t file_bytes)
+{
+    const uint64_t side = network->preparation.resize, image = elements(network->values);
+    costs k = {0, 0, image, image, 0, 0, 0};
+    for (uint32_t i = 0; i < network->count; i++) {
+        count_operation(&k, network, network->ops + i);
+        k.live += elements(network->values + i + 1);
+        if (k.live > k.most_live) k.most_live = k.live;
+        for (uint32_t v = 0; v <= i; v++)
+            if (network->values[v].last == i + 1) k.live -= elements(network->values + v);
+    }
+    const uint64_t memory = 4 * (side * side + image + k.most_live + k.lines + 2 * k.stored);
+    return k.most_live > SQZ_MAX_LIVE || k.windows > SQZ_MAX_WINDOWS || k.weights > SQZ_MAX_WEIGHTS ||
+                   (k.weights > SQZ_FREE_WEIGHTS && k.weights > SQZ_WEIGHTS_A_BYTE * file_bytes) ||
+                   memory > SQZ_FREE_MEMORY + SQZ_MEMORY_A_BYTE * file_bytes ||
+                   k.work > SQZ_FREE_WORK + SQZ_WORK_A_BYTE * file_bytes
+               ? SQZ_LIMIT
+               : SQZ_OK;
 }
 
 int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
@@ -307,11 +336,13 @@ int sqz_graph_scales(sqz_cursor *c, sqz_network *network)
                 scale->wide = 1;
             }
         }
-        if (op != NULL && !scales_fit(network, op, scale)) return SQZ_BAD_GRAPH;
     }
     const sqz_scale *image = &network->values[0].scale;
-    for (uint32_t v = 0; v <= network->count; v++) network->values[v].channels <<= network->values[v].scale.deep;
-    if (image->wide || image->deep || network->values[network->count].scale.deep || image->exponent < -MOST_EXPONENT || image->exponent > MOST_EXPONENT)
+    if (image->wide || image->deep || network->values[network->count].scale.deep || image->exponent < -MOST_EXPONENT ||
+        image->exponent > MOST_EXPONENT)
         sqz_fail(c, SQZ_BAD_GRAPH);
+    for (uint32_t v = 1; v <= network->count; v++)
+        if (!scales_fit(network, network->ops + v - 1, &network->values[v].scale)) sqz_fail(c, SQZ_BAD_GRAPH);
+    for (uint32_t v = 0; v <= network->count; v++) network->values[v].channels <<= network->values[v].scale.deep;
     return c->status;
 }

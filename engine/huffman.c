@@ -5,7 +5,7 @@ enum { MOST_ZEROS = 4 }; /* before the first one of a coded difference: lengths 
 
 static uint32_t take_bit(sqz_cursor *c, sqz_symbols *s)
 {
-    if (s->at >= s->bits) return (uint32_t)sqz_fail(c, SQZ_TRUNCATED);
+    if (s->at >= s->bits) return (uint32_t)sqz_fail(c, SQZ_BAD_STREAM);
     const uint32_t bit = s->bytes[s->at / 8] >> (7 - s->at % 8) & 1;
     s->at++;
     return bit;
@@ -52,7 +52,7 @@ void sqz_symbols_open(sqz_cursor *c, sqz_symbols *s, uint64_t count, uint32_t al
         if (count > 0 || size > 0 || bytes > 0) sqz_fail(c, SQZ_BAD_STREAM);
         return;
     }
-    if (size > s->bits) sqz_fail(c, SQZ_TRUNCATED); /* every length takes a bit at least */
+    if (size > s->bits) sqz_fail(c, SQZ_BAD_STREAM); /* every length takes a bit at least */
     for (uint32_t symbol = 0; symbol < size && c->status == SQZ_OK; symbol++) {
         length += take_difference(c, s);
         if (length < 0 || length > SQZ_LONGEST_CODE) sqz_fail(c, SQZ_BAD_STREAM);
@@ -60,7 +60,7 @@ void sqz_symbols_open(sqz_cursor *c, sqz_symbols *s, uint64_t count, uint32_t al
     }
     if (c->status == SQZ_OK && length == 0) sqz_fail(c, SQZ_BAD_STREAM);
     if (c->status == SQZ_OK) make_code(c, s, lengths, size);
-    if (c->status == SQZ_OK && !s->single && count > s->bits - s->at) sqz_fail(c, SQZ_TRUNCATED);
+    if (c->status == SQZ_OK && !s->single && count > s->bits - s->at) sqz_fail(c, SQZ_BAD_STREAM);
 }
 
 uint32_t sqz_symbol(sqz_cursor *c, sqz_symbols *s)

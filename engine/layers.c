@@ -24,9 +24,7 @@ static void take_stream(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *m
 {
     const size_t size = sqz_take_varint(c, INT32_MAX);
     const uint8_t *bytes = sqz_take(c, size);
-    if (bytes == NULL) return;
-    const int status = sqz_levels_decode(bytes, size, levels, shape, memory);
-    if (status != SQZ_OK) sqz_fail(c, status);
+    if (bytes != NULL && sqz_levels_decode(bytes, size, levels, shape, memory) != SQZ_OK) sqz_fail(c, SQZ_BAD_STREAM);
 }
 
 static layer take_layer(sqz_cursor *c, const sqz_network *network, const sqz_op *op, uint8_t *memory)

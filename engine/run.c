@@ -6,6 +6,7 @@
 #include "fixed_point.h"
 #include "floats.h"
 #include "reference.h"
+#include "subnormal.h"
 
 enum { CHUNK = 512 }; /* pixels of a channel that are entered at once */
 #define MOST_SUM ((uint64_t)INT32_MAX / 255) /* bytes whose sum fits 32 bits */
@@ -101,12 +102,21 @@ static void compute(const void *data, unsigned part)
         sqz_reference(task->network, task->op, task->values, from, to);
 }
 
+/* A part of the work on floats. */
+static void work_on_floats(const void *data, unsigned part)
+{
+    const sqz_task *task = data;
+    const uint64_t before = sqz_flush_subnormal();
+    (task->op == NULL ? enter : compute)(data, part);
+    sqz_restore_subnormal(before);
+}
+
 void sqz_run(const sqz_network *network, const float *image, float *logits, void *running, const sqz_team *team)
 {
     sqz_task task = {network, NULL, image, sqz_align(running), NULL, team != NULL ? team->parts : 1};
     task.scratch = task.values + network->values_bytes;
     for (uint32_t i = 0; i <= network->count; i++) {
-        void (*work)(const void *, unsigned) = i > 0 ? compute : enter;
+        void (*work)(const void *, unsigned) = network->floats || i == 0 ? work_on_floats : compute;
         task.op = i > 0 ? network->ops + i - 1 : NULL;
         if (i > 0 && task.op->skip) continue;
         if (task.parts > 1)

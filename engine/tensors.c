@@ -55,8 +55,7 @@ static void take_levels(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *m
 {
     const size_t size = sqz_take_varint(c, INT32_MAX);
     const uint8_t *bytes = sqz_take(c, size);
-    const int status = bytes != NULL ? sqz_levels_decode(bytes, size, levels, shape, model) : c->status;
-    if (status != SQZ_OK) sqz_fail(c, status);
+    if (bytes != NULL && sqz_levels_decode(bytes, size, levels, shape, model) != SQZ_OK) sqz_fail(c, SQZ_BAD_STREAM);
 }
 
 /* Numbers of `width` bits in a row, most significant first, padded to a whole byte with zeros. */
@@ -142,11 +141,12 @@ static void take_exponents(sqz_cursor *c, float *values, size_t count, const roo
     int32_t *levels = (int32_t *)(void *)values;
     if (largest > 254) sqz_fail(c, SQZ_BAD_STREAM);
     take_levels(c, levels, list, r->model);
+    for (size_t i = 0; i < count && c->status == SQZ_OK; i++)
+        if (levels[i] == 0 || levels[i] > largest + 1 || levels[i] < -largest - 1) sqz_fail(c, SQZ_BAD_STREAM);
     packed p = open_packed(c, (uint64_t)count * FRACTION);
     for (size_t i = 0; i < count && c->status == SQZ_OK; i++) {
         const int32_t exponent = largest + 1 - (levels[i] < 0 ? -levels[i] : levels[i]);
         const uint32_t sign = levels[i] < 0 ? UINT32_C(1) << 31 : 0;
-        if (levels[i] == 0 || exponent < 0) sqz_fail(c, SQZ_BAD_STREAM);
         settle(c, values + i, sign | (uint32_t)exponent << FRACTION | take_packed(&p, FRACTION));
     }
 }

@@ -2,22 +2,23 @@
 #include "text.h"
 
 #include "huffman.h"
+#include "budget.h"
 
 enum { BYTES = 256, LEAST = 4, MOST = 67, TOKENS = BYTES + MOST - LEAST + 1 };
-enum { LONGEST_TEXT = 1 << 24, MOST_BYTES_A_BYTE = 1024 };
 
 size_t sqz_text_length(sqz_cursor *c)
 {
-    const size_t left = (size_t)(c->end - c->at), most = LONGEST_TEXT / MOST_BYTES_A_BYTE;
-    return sqz_take_varint(c, left < most ? (uint32_t)left * MOST_BYTES_A_BYTE : LONGEST_TEXT);
+    const uint64_t most = SQZ_FREE_TEXT + SQZ_TEXT_A_BYTE * (uint64_t)(c->end - c->at);
+    return sqz_take_varint(c, most < SQZ_MAX_TEXT ? (uint32_t)most : SQZ_MAX_TEXT);
 }
 
-static uint32_t count_matches(sqz_cursor *c, sqz_symbols tokens, uint32_t count)
+/* Read a whole stream to check it. Returns how many of its symbols are not below `least`. */
+static uint32_t count_symbols(sqz_cursor *c, sqz_symbols stream, uint32_t count, uint32_t least)
 {
-    uint32_t matches = 0;
-    for (uint32_t i = 0; i < count && c->status == SQZ_OK; i++) matches += sqz_symbol(c, &tokens) >= BYTES;
-    sqz_symbols_close(c, &tokens);
-    return matches;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count && c->status == SQZ_OK; i++) found += sqz_symbol(c, &stream) >= least;
+    sqz_symbols_close(c, &stream);
+    return found;
 }
 
 /* Append a match to the `at` bytes that were written, of `length`; returns its size. */
@@ -38,9 +39,11 @@ int sqz_text_unpack(sqz_cursor c, uint8_t *text)
     const uint32_t count = sqz_take_varint(&c, (uint32_t)length);
     size_t at = 0;
     sqz_symbols_open(&c, &tokens, count, TOKENS, lengths);
-    const uint32_t matches = c.status == SQZ_OK ? count_matches(&c, tokens, count) : 0;
+    const uint32_t matches = c.status == SQZ_OK ? count_symbols(&c, tokens, count, BYTES) : 0;
     sqz_symbols_open(&c, &low, matches, BYTES, lengths);
+    if (c.status == SQZ_OK) count_symbols(&c, low, matches, 0);
     sqz_symbols_open(&c, &high, matches, BYTES, lengths);
+    if (c.status == SQZ_OK) count_symbols(&c, high, matches, 0);
     for (uint32_t i = 0; i < count && c.status == SQZ_OK; i++) {
         const uint32_t token = sqz_symbol(&c, &tokens);
         if (token >= BYTES) {
@@ -51,8 +54,6 @@ int sqz_text_unpack(sqz_cursor c, uint8_t *text)
         else
             sqz_fail(&c, SQZ_BAD_STREAM);
     }
-    sqz_symbols_close(&c, &low);
-    sqz_symbols_close(&c, &high);
     if (at != length) sqz_fail(&c, SQZ_BAD_STREAM);
     if (c.at != c.end) sqz_fail(&c, SQZ_TRAILING);
     return c.status;

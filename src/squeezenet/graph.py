@@ -15,12 +15,10 @@ from functools import cached_property
 from math import prod
 
 from squeezenet.errors import BadGraph
+from squeezenet.limits import MAX_ELEMENTS
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
-
-MAX_ELEMENTS = 1 << 31
-"""Elements of one value that any machine could index. A stranger's graph may join values to numbers of any length."""
 
 
 @dataclass(frozen=True)

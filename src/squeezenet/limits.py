@@ -71,6 +71,54 @@ where a single one is larger."""
 MAX_MODEL_FILE = 1 << 30
 """Bytes of a file that holds a model, of any kind."""
 
+# Of a `.sqz` file: docs/FORMAT.md, "What a reader refuses". `engine/budget.h` has the same numbers by the same names.
+
+MAX_OPERATIONS = 4096
+"""Operations of a graph."""
+
+MAX_SIDE = 8192
+"""Pixels of a side to which an image is resized."""
+
+MAX_ELEMENTS = 1 << 31
+"""Elements of one value of a graph."""
+
+MAX_LIVE = 1 << 26
+"""Elements of all values of a graph that are needed at the same time."""
+
+MAX_WINDOWS = 1 << 28
+"""Elements that all windows of one operation read, and elements of its padded input."""
+
+MAX_WEIGHTS = 1 << 28
+"""Weights of a network."""
+
+FREE_WEIGHTS = 1 << 16
+WEIGHTS_A_BYTE = 128
+"""Weights that any file may declare, or if that is more, for each of its bytes."""
+
+FREE_MEMORY = 3 << 26
+MEMORY_A_BYTE = 256
+"""Bytes of memory (`sqz.costs.memory`) that any file may ask for, and how many more for each of its bytes."""
+
+FREE_WORK = 1 << 35
+WORK_A_BYTE = 1 << 15
+"""Work for one image (`sqz.costs.work`) that any file may ask for, and how much more for each of its bytes. 2^35 is
+about a second of one core."""
+
+MAX_TEXT = 1 << 24
+"""Bytes of the names of layers, labels and provenance."""
+
+FREE_TEXT = 1 << 16
+TEXT_A_BYTE = 64
+"""Bytes of text that any file may unpack to, and how many more for each byte of its section."""
+
+MAX_LABELS = 1 << 20
+"""Labels."""
+
+MAX_PAIRS = 256
+"""Keys of the provenance."""
+
+# Of other people's files.
+
 MAX_DESCRIPTION = 1 << 22
 """Bytes of the JSON in which a `.pth` or `.safetensors` file of ours describes its network."""
 

@@ -105,7 +105,7 @@ class Grid:
     @property
     def bits(self) -> int:
         """Bits of a level without entropy coding."""
-        return int(2 * np.abs(self.levels.astype(np.int64)).max(initial=0)).bit_length()
+        return (2 * _largest(self.levels)).bit_length()
 
     def values(self) -> FloatArray:
         """float32 weights."""
@@ -122,6 +122,26 @@ class Weights:
 
     weight: Tensor
     bias: FloatArray
+
+
+def check_integers(name: str, held: Weights, source: Scale, target: Scale) -> None:
+    """Raise `ModelError` unless these weights can be a layer of an integer network, between values of these scales."""
+    weight = held.weight
+    if not isinstance(weight, Grid) or _largest(weight.levels) > MAX_LEVEL:
+        raise ModelError(f"{name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
+    drops = target.exponent - source.exponent - weight.exponents.astype(np.int64)
+    if weight.exponents.shape != held.bias.shape or drops.min() < MIN_DROP or drops.max() > MAX_DROP:
+        raise ModelError(f"{name}: the scales of input, weight and output are too far apart")
+    if not np.array_equal(held.bias, np.rint(held.bias)) or np.abs(held.bias).max() >= MAX_BIAS:
+        raise ModelError(f"{name}: the biases of an integer network are whole numbers below 2 ** 22")
+    most = int(np.abs(weight.levels).reshape(held.bias.size, -1).sum(1, dtype=np.int64).max())
+    if source.span * most >= 1 << 31:
+        raise ModelError(f"{name}: a sum could need more than 32 bits")
+
+
+def _largest(levels: LevelArray) -> int:
+    """The largest magnitude, without a copy of them all."""
+    return max(int(levels.max(initial=0)), -int(levels.min(initial=0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,28 +175,11 @@ class Model:
             raise ModelError(f"{len(self.labels)} labels for {self.graph.classes} outputs")
         if self.scales:
             check_scales(self.graph, self.scales)
-            self._check_integers()
+            for index, op in enumerate(self.graph.ops):
+                if isinstance(op, Layer):
+                    check_integers(op.name, self.weights[op.name], self.scales[op.inputs[0]], self.scales[index + 1])
         elif any(isinstance(held.weight, Grid) for held in self.weights.values()):
             raise ModelError("levels on a grid belong to an integer network; it needs the scales of its values")
-
-    def _check_integers(self) -> None:
-        for index, op in enumerate(self.graph.ops):
-            if not isinstance(op, Layer):
-                continue
-            held, drop = self.weights[op.name], self.scales[index + 1].exponent - self.scales[op.inputs[0]].exponent
-            if (
-                not isinstance(held.weight, Grid)
-                or np.abs(held.weight.levels.astype(np.int64)).max(initial=0) > MAX_LEVEL
-            ):
-                raise ModelError(f"{op.name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
-            drops = drop - held.weight.exponents.astype(np.int64)
-            if held.weight.exponents.shape != held.bias.shape or drops.min() < MIN_DROP or drops.max() > MAX_DROP:
-                raise ModelError(f"{op.name}: the scales of input, weight and output are too far apart")
-            if not np.array_equal(held.bias, np.rint(held.bias)) or np.abs(held.bias).max() >= MAX_BIAS:
-                raise ModelError(f"{op.name}: the biases of an integer network are whole numbers below 2 ** 22")
-            most = np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max()
-            if self.scales[op.inputs[0]].span * most >= 1 << 31:
-                raise ModelError(f"{op.name}: a sum could need more than 32 bits")
 
     def dequantised(self) -> "Model":
         """The same network with float32 weights and biases; its values are not rounded any more."""

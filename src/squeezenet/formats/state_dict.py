@@ -31,7 +31,7 @@ from squeezenet.formats.foreign import Keys, build, from_module, from_weights
 from squeezenet.limits import MAX_DESCRIPTION, MAX_MODEL_FILE, MAX_TENSOR_HEADER
 from squeezenet.model import Model
 from squeezenet.preparation import Preparation
-from squeezenet.sqz import graphs
+from squeezenet.sqz import costs
 
 __all__ = ["from_module", "read", "write"]
 
@@ -47,7 +47,7 @@ def read(path: Path, about: About = NOTHING) -> Model:
     if text is not None and about != NOTHING:
         raise said_twice(path)
     model = from_weights(state, path, about) if text is None else _described(state, text, path)
-    graphs.check_limits(model.graph)
+    costs.check_limits(model.graph, model.preparation.resize, path.stat().st_size)
     return model
 
 

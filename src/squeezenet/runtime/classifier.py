@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 from PIL.Image import Image
 
 from squeezenet import sqz, zoo
-from squeezenet.errors import FormatError, MissingDependency, ModelError, UsageError
+from squeezenet.errors import MissingDependency, ModelError, UsageError
 from squeezenet.runtime.image import Framing, open_image
 from squeezenet.runtime.native import PATHS, NativeNetwork
 
@@ -145,10 +145,8 @@ def load(path: str | os.PathLike[str], threads: int = 1) -> Classifier:
     name = os.fsdecode(path)
     found = zoo.find(name)
     data = sqz.read_bytes(found)
-    try:
+    with sqz.named(found):
         return Classifier(data, threads, name)
-    except FormatError as error:
-        raise type(error)(f"{found}: {error}") from None
 
 
 def softmax(logits: Sequence[float]) -> list[float]:

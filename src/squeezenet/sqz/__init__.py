@@ -9,12 +9,24 @@ What holds weights needs NumPy and is loaded when it is used: `sqz.light` is wha
 
 from typing import TYPE_CHECKING, Any
 
-from squeezenet.sqz.light import read_bytes
+from squeezenet.sqz.light import named, read_bytes
 
 if TYPE_CHECKING:
-    from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, read, sections, write
+    from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, examine, read, sections, write
 
-__all__ = ["MAGIC", "VERSION", "Section", "decode", "encode", "read", "read_bytes", "sections", "write"]
+__all__ = [
+    "MAGIC",
+    "VERSION",
+    "Section",
+    "decode",
+    "encode",
+    "examine",
+    "named",
+    "read",
+    "read_bytes",
+    "sections",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

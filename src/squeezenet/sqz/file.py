@@ -4,10 +4,11 @@
 True
 """
 
+import contextlib
 import struct
 from binascii import crc32
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 from squeezenet.errors import (
@@ -15,7 +16,6 @@ from squeezenet.errors import (
     ChecksumMismatch,
     EmptyModel,
     FormatError,
-    LimitExceeded,
     ModelError,
     NotSqz,
     TrailingBytes,
@@ -24,22 +24,18 @@ from squeezenet.errors import (
 )
 from squeezenet.files import write_atomically
 from squeezenet.fixed_point import Scale
-from squeezenet.graph import Graph
+from squeezenet.graph import Graph, Layer
 from squeezenet.integer_graph import check_scales
-from squeezenet.model import Model, Weights
-from squeezenet.sqz import floats, graphs, integers, tensors, text
+from squeezenet.limits import MAX_MODEL_FILE
+from squeezenet.model import Model, Weights, check_integers
+from squeezenet.sqz import costs, floats, graphs, integers, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
-from squeezenet.sqz.light import MAX_FILE, read_bytes, strings
+from squeezenet.sqz.light import named, read_bytes, strings
 
 MAGIC = b"\x89SQZ"
 VERSION = 1
 INTEGER = 1  # the flag of an integer network
 _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length, crc32, graph bytes, text bytes
-
-MAX_TEXT = 1 << 24
-FREE_WEIGHTS = 1 << 16
-MAX_WEIGHTS_PER_BYTE = 128
-"""Weights a file may declare for each of its bytes: a stranger's kilobyte cannot ask for gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,14 @@ def write(model: Model, path: str | Path) -> int:
 
 def read(path: str | Path) -> Model:
     """Read a file. Raises a subclass of `FormatError` for each kind of damage, `ModelError` if there is none."""
-    try:
-        return decode(read_bytes(path))
-    except FormatError as error:
-        raise type(error)(f"{path}: {error}") from None
+    return examine(path)[0]
+
+
+def examine(path: str | Path) -> tuple[Model, list[Section]]:
+    """Read a file, and where its bytes go: sections that add up to its size. Raises as `read` does."""
+    data = read_bytes(path)
+    with named(path):
+        return _decode(data)
 
 
 def encode(model: Model) -> bytes:
@@ -83,12 +83,14 @@ def encode(model: Model) -> bytes:
             tensors.put_weight(body, weights.weight)
             body += floats.shortest(weights.bias)
     total = _HEADER.size + len(body)
-    if _weight_count(model.graph) > most_weights(total):
+    if total < (least := costs.least_bytes(model.graph, model.preparation.resize)):
         raise EmptyModel(
-            f"{_weight_count(model.graph):,} weights would be {total:,} bytes; a network this empty is not one to ship"
+            f"{costs.weight_count(model.graph):,} weights would be {total:,} bytes; the format asks for {least:,}, "
+            "and a network this empty is not one to ship"
         )
-    if total > MAX_FILE:
-        raise ModelError(f"the file would be larger than {MAX_FILE >> 20} MiB")
+    if total > MAX_MODEL_FILE:
+        raise ModelError(f"the file would be larger than {MAX_MODEL_FILE >> 20} MiB")
+    costs.check_limits(model.graph, model.preparation.resize, total)
     tail = struct.pack("<II", len(graph), len(strings)) + body
     return _HEADER.pack(
         MAGIC, VERSION, INTEGER if model.scales else 0, 0, total, crc32(tail), len(graph), len(strings)
@@ -103,37 +105,52 @@ def decode(data: bytes) -> Model:
 
 def sections(path: str | Path) -> list[Section]:
     """Where a file's bytes go; they add up to its size."""
-    _, found = _decode(read_bytes(path))
-    return found
+    return examine(path)[1]
 
 
 def _decode(data: bytes) -> tuple[Model, list[Section]]:
+    """Everything is read and checked in the order in which the engine does it, so that both name the same damage."""
     body, flags, graph_bytes, text_bytes = _open(data)
     graph, preparation = graphs.unpack(Cursor(body.take(graph_bytes), "graph"))
-    if _weight_count(graph) > most_weights(len(data)):
-        raise LimitExceeded(f"{len(data)} bytes cannot hold the {_weight_count(graph):,} weights that are declared")
-    graph, labels, provenance = _read_text(Cursor(body.take(text_bytes), "text"), graph)
-    found = [Section("header", _HEADER.size), Section("graph", graph_bytes), Section("text", text_bytes)]
+    costs.check_limits(graph, preparation.resize, len(data))
+    packed_text = Cursor(body.take(text_bytes), "text")
     scales: tuple[Scale, ...] = ()
     if flags & INTEGER:
-        start, body.what = body.at, "scales"
+        body.what = "scales"
         scales = integers.take_scales(body, graph)
         check_scales(graph, scales)
-        found.append(Section("scales", body.at - start))
-    weights = {}
-    shapes = graph.weight_shapes()
-    for op in graph.layers:
-        start, body.what = body.at, op.name
+    ends, weights, shapes = [body.at], [], graph.weight_shapes()
+    for index, op in enumerate(graph.ops):
+        if not isinstance(op, Layer):
+            continue
+        body.what = op.name
         if flags & INTEGER:
-            weights[op.name] = integers.take_layer(body, shapes[op.name])
+            held = integers.take_layer(body, shapes[op.name])
+            with _as_damage():
+                check_integers(op.name, held, scales[op.inputs[0]], scales[index + 1])
         else:
             weight = tensors.take_weight(body, shapes[op.name])
-            weights[op.name] = Weights(weight, floats.take(body, op.out))
-        found.append(Section(op.name, body.at - start))
+            held = Weights(weight, floats.take(body, op.out))
+        weights.append(held)
+        ends.append(body.at)
     body.what = "weights"
     body.finish()
+    graph, labels, provenance = _read_text(packed_text, graph)
+    found = [Section("header", _HEADER.size), Section("graph", graph_bytes), Section("text", text_bytes)]
+    found += [Section("scales", ends[0] - graph_bytes - text_bytes)] if scales else []
+    names = [op.name for op in graph.layers]
+    found += [Section(name, end - start) for name, start, end in zip(names, ends, ends[1:], strict=False)]
+    with _as_damage():
+        return Model(graph, dict(zip(names, weights, strict=True)), preparation, labels, provenance, scales), found
+
+
+@contextlib.contextmanager
+def _as_damage() -> Iterator[None]:
+    """A model that cannot be is a damaged stream in a file."""
     try:
-        return Model(graph, weights, preparation, labels, provenance, scales), found
+        yield
+    except FormatError:
+        raise
     except ModelError as error:
         raise BadStream(str(error)) from None
 
@@ -161,15 +178,6 @@ def _open(data: bytes) -> tuple[Cursor, int, int, int]:
     return body, flags, graph_bytes, text_bytes
 
 
-def most_weights(size: int) -> int:
-    """Weights that a file of `size` bytes may declare; small networks may be as empty as they like."""
-    return max(FREE_WEIGHTS, MAX_WEIGHTS_PER_BYTE * size)
-
-
-def _weight_count(graph: Graph) -> int:
-    return sum(prod(shape) for shape in graph.weight_shapes().values())
-
-
 def _text(model: Model) -> bytes:
     """Layer names, labels, and provenance as key and value in turn; every string ends with a zero byte."""
     out = bytearray()
@@ -188,7 +196,7 @@ def _text(model: Model) -> bytes:
 
 
 def _read_text(cursor: Cursor, graph: Graph) -> tuple[Graph, tuple[str, ...], dict[str, str]]:
-    unpacked = text.unpack(cursor, MAX_TEXT)
+    unpacked = text.unpack(cursor)
     cursor.finish()
     names, labels, provenance = strings(unpacked, len(graph.layers), graph.classes)
     return graph.renamed(names), labels, provenance

@@ -8,6 +8,8 @@ Signs and exponents repeat and are coded; most fractions are noise and are store
 its numbers cheaper still. A list is as long as the graph says, so a length is never stored.
 """
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,14 +71,14 @@ def take(cursor: Cursor, count: int) -> FloatArray:
         return _take_gaps(cursor, count) if modes == _GAPS else _take_exponents(cursor, count)
     found = np.zeros((count, 4), np.uint8)
     for i in range(4):
-        mode = modes >> 2 * i & 3
+        mode, place = modes >> 2 * i & 3, 3 - i if sys.byteorder == "little" else i
         if mode == _RAW:
-            found[:, i] = np.frombuffer(cursor.take(count), np.uint8)
+            found[:, place] = np.frombuffer(cursor.take(count), np.uint8)
         elif mode == _CODED:
-            found[:, i] = huffman.decode(cursor, count, 256)
+            found[:, place] = huffman.decode(cursor, count, 256)
         elif mode != _ZERO:
             raise BadStream(f"{cursor.what}: unknown coding of a byte plane")
-    return _finite(cursor, found.view(">f4").astype(np.float32).ravel())
+    return _finite(cursor, found.view(np.float32).reshape(-1))
 
 
 def keys(values: FloatArray) -> Keys:
@@ -117,9 +119,11 @@ def _exponents(values: FloatArray) -> bytes:
 
 def _take_exponents(cursor: Cursor, count: int) -> FloatArray:
     largest = cursor.byte()
+    if largest > 254:
+        raise BadStream(f"{cursor.what}: the exponent of a number is not one")
     levels = take_levels(cursor, (count,)).astype(np.int64)
     exponents = largest + 1 - abs(levels)
-    if largest > 254 or (levels == 0).any() or (exponents < 0).any():
+    if (levels == 0).any() or (exponents < 0).any():
         raise BadStream(f"{cursor.what}: the exponent of a number is not one")
     fractions = _unpack(cursor, np.full(count, _FRACTION))
     bits = (levels < 0).astype(np.int64) << 31 | exponents << _FRACTION | fractions

@@ -5,8 +5,6 @@
 Layer names are not here: a microcontroller can do without them, so they stand in the text.
 """
 
-from math import prod
-
 from squeezenet.errors import BadGraph, LimitExceeded
 from squeezenet.graph import (
     LRN,
@@ -23,15 +21,9 @@ from squeezenet.graph import (
     Pair,
     ReLU,
 )
+from squeezenet.limits import MAX_OPERATIONS, MAX_SIDE
 from squeezenet.preparation import Channels, Fit, Preparation
 from squeezenet.sqz.cursor import Cursor, put_float32, put_varint
-
-MAX_OPS = 4096
-MAX_SIDE = 8192  # pixels of an image's side
-MAX_LIVE = 1 << 26  # elements of all values that are needed at once: 256 MiB as float32
-MAX_PATCHES = 1 << 28  # elements that the windows of one operation read, and of its padded input: 1 GiB
-MAX_WORK = 1 << 37  # multiply-accumulates and window reads for one image
-MAX_WEIGHTS = 1 << 28
 
 # The number of each operation in the file. Numbers are for ever.
 _CONV, _LINEAR, _RELU, _CAPPED, _MAXPOOL, _MAXPOOL_CEIL, _AVGPOOL, _GLOBAL, _LRN, _CONCAT, _ADD, _FLATTEN = range(1, 13)
@@ -58,7 +50,10 @@ def pack(graph: Graph, preparation: Preparation) -> bytes:
 
 
 def unpack(cursor: Cursor) -> tuple[Graph, Preparation]:
-    """Read graph and preparation; layers are named by their position. Raises a subclass of `FormatError`."""
+    """Read graph and preparation; layers are named by their position. Raises a subclass of `FormatError`.
+
+    What the graph may ask for is not checked here: that depends on the size of the file (`costs.check_limits`).
+    """
     resize, crop = cursor.varint(MAX_SIDE), cursor.varint(MAX_SIDE)
     fit, channels = _FITS[cursor.varint(len(_FITS) - 1)], _CHANNELS[cursor.varint(len(_CHANNELS) - 1)]
     mean = tuple(cursor.float32() for _ in channels)
@@ -68,45 +63,13 @@ def unpack(cursor: Cursor) -> tuple[Graph, Preparation]:
     except ValueError as error:
         raise BadGraph(str(error)) from None
     count = cursor.varint()
-    if count > MAX_OPS:
-        raise LimitExceeded(f"{count:,} operations; the limit is {MAX_OPS:,}")
+    if count > MAX_OPERATIONS:
+        raise LimitExceeded(f"{count:,} operations; the limit is {MAX_OPERATIONS:,}")
+    if count == 0:
+        raise BadGraph("a graph needs at least one operation")
     ops = tuple(_take_op(cursor, value) for value in range(1, count + 1))
     cursor.finish()
-    graph = Graph(preparation.shape, ops)
-    check_limits(graph)
-    return graph, preparation
-
-
-def check_limits(graph: Graph) -> None:
-    """Refuse a graph that would take unreasonable memory or time to run. Raises `LimitExceeded`."""
-    if sum(prod(shape) for shape in graph.weight_shapes().values()) > MAX_WEIGHTS:
-        raise LimitExceeded(f"the network has more than {MAX_WEIGHTS:,} weights")
-    shapes, last_use = graph.shapes(), graph.last_use()
-    live, work = prod(shapes[0]), sum(graph.macs())
-    for index, (op, shape) in enumerate(zip(graph.ops, shapes[1:], strict=True)):
-        live += prod(shape)
-        if live > MAX_LIVE:
-            raise LimitExceeded(f"intermediate results of more than {MAX_LIVE:,} elements are needed at once")
-        live -= sum(prod(shapes[i]) for i in set(op.inputs) if last_use[i] == index)
-        if isinstance(op, Conv | MaxPool | AvgPool):
-            channels, height, width = shapes[op.inputs[0]]
-            padded = channels * (height + 2 * op.padding[0]) * (width + 2 * op.padding[1])
-            if max(padded, channels * prod(shape[1:]) * prod(op.kernel)) > MAX_PATCHES:
-                raise LimitExceeded(f"the windows of one operation hold more than {MAX_PATCHES:,} elements")
-        work += prod(shape) * _reads(op)
-    if work > MAX_WORK:
-        raise LimitExceeded(f"one image would take more than {MAX_WORK:,} operations")
-
-
-def _reads(op: Op) -> int:
-    """Elements that one element of an operation without weights is made of."""
-    match op:
-        case MaxPool() | AvgPool():
-            return prod(op.kernel)
-        case LRN():
-            return op.size
-        case _:
-            return 1
+    return Graph(preparation.shape, ops), preparation
 
 
 def _put_op(out: bytearray, op: Op, value: int) -> None:
@@ -150,8 +113,10 @@ def _put_op(out: bytearray, op: Op, value: int) -> None:
 
 def _take_op(cursor: Cursor, value: int) -> Op:
     kind = cursor.byte()
-    operands = {_CONCAT: 0, _ADD: 2}.get(kind, 1) or cursor.varint(MAX_OPS)
+    operands = {_CONCAT: 0, _ADD: 2}.get(kind, 1) or cursor.varint(MAX_OPERATIONS)
     inputs = tuple(value - cursor.varint(value) for _ in range(operands))
+    if not inputs or value in inputs:
+        raise BadGraph("an operation reads nothing, or its own result")
 
     def pair() -> Pair:
         return cursor.varint(), cursor.varint()

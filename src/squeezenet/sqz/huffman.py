@@ -14,7 +14,7 @@ A stream of one repeated symbol has no codes at all.
 import numpy as np
 from numpy.typing import NDArray
 
-from squeezenet.errors import BadStream, Truncated
+from squeezenet.errors import BadStream
 from squeezenet.sqz.cursor import Cursor, put_varint
 
 MAX_LENGTH = 15
@@ -22,8 +22,8 @@ MAX_LENGTH = 15
 
 MAX_ALPHABET = 65536
 
-Symbols = NDArray[np.int64]
-_CHUNK = 1 << 17  # bytes decoded, or symbols encoded, at once: bounds the working memory
+Symbols = NDArray[np.uint16]
+_CHUNK = 1 << 15  # bytes decoded, or symbols encoded, at once: bounds the working memory
 
 
 def code_lengths(counts: NDArray[np.int64], limit: int = MAX_LENGTH) -> NDArray[np.int64]:
@@ -107,25 +107,28 @@ def encode(symbols: NDArray[np.integer]) -> bytes:
 
 
 def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET) -> Symbols:
-    """Read a stream of `count` symbols below `alphabet`. Raises `BadStream` or `Truncated`."""
+    """Read a stream of `count` symbols below `alphabet`.
+
+    Raises `BadStream`; `Truncated` if the stream is longer than what is left to read.
+    """
     size = cursor.varint(min(alphabet, MAX_ALPHABET))
     payload = cursor.take(cursor.varint())
     if count == 0 or size == 0:
         if count or size or len(payload):
             raise BadStream(f"{cursor.what}: an empty stream with contents, or the other way round")
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.uint16)
     if size > 8 * len(payload):  # every length takes a bit at least
-        raise Truncated(f"{cursor.what}: a code table is longer than its stream")
+        raise BadStream(f"{cursor.what}: a code table is longer than its stream")
     lengths, at = _read_lengths(payload, size)
     if lengths[-1] == 0:
         raise BadStream(f"{cursor.what}: a code table is longer than it needs to be")
     codes = canonical_codes(lengths)
     used = np.flatnonzero(lengths)
     if used.size == 1:
-        symbols = np.full(count, used[0], np.int64)
+        symbols = np.full(count, used[0], np.uint16)
     else:
         if count > 8 * len(payload) - at:  # every code takes a bit at least
-            raise Truncated(f"{cursor.what}: {count} symbols do not fit into a stream of {len(payload)} bytes")
+            raise BadStream(f"{cursor.what}: {count} symbols do not fit into a stream of {len(payload)} bytes")
         symbols, at = _read_codes(payload, at, count, codes, lengths)
     tail = payload[at // 8 :]
     if len(tail) > 1 or (len(tail) == 1 and (at % 8 == 0 or tail[0] & (0xFF >> at % 8))):
@@ -148,7 +151,7 @@ def _read_lengths(payload: memoryview, size: int) -> tuple[NDArray[np.int64], in
     for i in range(size):
         end = 2 * bits.find("1", at) - at + 1
         if end <= at or end > len(bits):
-            raise Truncated("a code table ends too early")
+            raise BadStream("a code table ends too early")
         value = int(bits[at:end], 2)
         previous += value >> 1 if value % 2 == 0 else -(value >> 1)
         if not 0 <= previous <= MAX_LENGTH:
@@ -180,18 +183,18 @@ def _read_codes(
     The chain is the only part that runs in Python itself, a few instructions a symbol.
     """
     longest = int(lengths.max())
-    table = np.zeros(1 << longest, np.int64)
+    table = np.zeros(1 << longest, np.uint16)
     for symbol in np.flatnonzero(lengths):
         spread = longest - int(lengths[symbol])
         first = int(codes[symbol]) << spread
         table[first : first + (1 << spread)] = symbol
     padded = np.frombuffer(bytes(payload) + b"\0\0\0", np.uint8)
     total = 8 * len(payload)
-    symbols = np.empty(count, np.int64)
+    symbols = np.empty(count, np.uint16)
     done = 0
     while done < count:
         if at >= total:
-            raise Truncated("a stream ends before its last symbol")
+            raise BadStream("a stream ends before its last symbol")
         first_byte = at // 8
         block = padded[first_byte : first_byte + _CHUNK + 2].astype(np.int64)
         window = (block[:-2] << 16) | (block[1:-1] << 8) | block[2:]
@@ -209,5 +212,5 @@ def _read_codes(
         done += len(positions)
         at = 8 * first_byte + position
     if at > total:
-        raise Truncated("a stream ends inside its last symbol")
+        raise BadStream("a stream ends inside its last symbol")
     return symbols, at

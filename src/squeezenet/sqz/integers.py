@@ -62,10 +62,13 @@ def take_layer(cursor: Cursor, shape: Shape) -> Weights:
     exponents = np.cumsum(take_levels(cursor, shape[:1]), dtype=np.int64)
     levels = take_levels(cursor, shape)
     bias = take_levels(cursor, shape[:1])
-    if np.abs(exponents).max(initial=0) > MAX_EXPONENT or np.abs(levels).max(initial=0) > MAX_LEVEL:
-        raise BadStream(f"{cursor.what}: a level or an exponent is over its limit")
-    if np.abs(bias).max(initial=0) >= MAX_BIAS:
-        raise BadStream(f"{cursor.what}: a bias is over its limit")
+    for name, found, most in (
+        ("exponent", exponents, MAX_EXPONENT),
+        ("level", levels, MAX_LEVEL),
+        ("bias", bias, MAX_BIAS - 1),
+    ):
+        if found.max() > most or found.min() < -most:
+            raise BadStream(f"{cursor.what}: one {name} is over its limit")
     weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
     return Weights(weight, bias.astype(np.float32))
 

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from squeezenet.errors import BadStream, ModelError, Truncated
+from squeezenet.errors import BadStream, ModelError
 from squeezenet.graph import Shape
 from squeezenet.sqz import levels_reference
 from squeezenet.sqz.cursor import Cursor, put_varint
@@ -49,17 +49,17 @@ def levels_size(levels: NDArray[np.integer]) -> int:
 
 
 def take_levels(cursor: Cursor, shape: Shape) -> Levels:
-    """Read levels of `shape`. Raises `BadStream` or `Truncated`."""
+    """Read levels of `shape`. Raises `BadStream`; `Truncated` if the stream is longer than what is left."""
     data = cursor.take(cursor.varint())
     if not HAS_ENGINE:
         found = np.array(levels_reference.decode(data, _dimensions(shape)), np.int32)
         return found.reshape(shape)
     levels = np.empty(shape, np.int32)
-    status = _engine.levels_decode(data, levels, _dimensions(shape))
-    if status == _engine.TRUNCATED:
-        raise Truncated(f"{cursor.what}: a stream of levels ends before its last level")
-    if status:
-        raise BadStream(f"{cursor.what}: a stream of levels goes on after its last level")
+    if status := _engine.levels_decode(data, levels, _dimensions(shape)):
+        early = status == _engine.TRUNCATED
+        raise BadStream(
+            f"{cursor.what}: a stream of levels {'ends before' if early else 'goes on after'} its last level"
+        )
     return levels
 
 

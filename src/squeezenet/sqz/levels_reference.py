@@ -13,7 +13,7 @@ for the sign a linear forecast from the signs already seen, whose factors are le
 from collections.abc import Sequence
 from typing import Protocol
 
-from squeezenet.errors import BadStream, Truncated
+from squeezenet.errors import BadStream
 
 LARGEST = (1 << 21) - 1
 """Largest magnitude of a level."""
@@ -119,7 +119,7 @@ class _Reader:
     def _shift(self) -> None:
         """Take the next byte; after the last, three zeros."""
         if self.at >= len(self.data) + 3:
-            raise Truncated("a stream of levels ends before its last level")
+            raise BadStream("a stream of levels ends before its last level")
         self.code = (self.code << 8 | (self.data[self.at] if self.at < len(self.data) else 0)) & 0xFFFFFFFF
         self.at += 1
 
@@ -178,7 +178,7 @@ def encode(levels: Sequence[int], shape: Dimensions) -> bytes:
 
 
 def decode(data: bytes | memoryview, shape: Dimensions) -> list[int]:
-    """The levels in a whole stream. Raises `Truncated` or `BadStream`."""
+    """The levels in a whole stream. Raises `BadStream`."""
     outputs, inputs, height, width = shape
     levels = [0] * (outputs * inputs * height * width)
     if data:

@@ -4,24 +4,32 @@
 (['conv1'], ('cat', 'dog'), {})
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from squeezenet.errors import BadStream, ModelError, NoSuchModel
+from squeezenet.errors import BadGraph, BadStream, FormatError, ModelError, NoSuchModel
 from squeezenet.files import read_regular
+from squeezenet.limits import MAX_LABELS, MAX_MODEL_FILE, MAX_PAIRS
 from squeezenet.sqz.cursor import Cursor
-
-MAX_FILE = 1 << 30
-MAX_LABELS = 1 << 20
-MAX_PAIRS = 256
 
 
 def read_bytes(path: str | Path) -> bytes:
     """The bytes of a file, unless they are too many. Raises `ModelError`."""
     try:
-        return read_regular(path, MAX_FILE)
+        return read_regular(path, MAX_MODEL_FILE)
     except OSError as error:
         kind = NoSuchModel if isinstance(error, FileNotFoundError) else ModelError
         raise kind(f"{path}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Whatever `FormatError` is raised inside says which file is damaged."""
+    try:
+        yield
+    except FormatError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def strings(text: bytes, layers: int, classes: int) -> tuple[list[str], tuple[str, ...], dict[str, str]]:
@@ -30,13 +38,16 @@ def strings(text: bytes, layers: int, classes: int) -> tuple[list[str], tuple[st
     label_count, pair_count = raw.varint(MAX_LABELS), raw.varint(MAX_PAIRS)
     if label_count not in (0, classes):
         raise BadStream(f"{label_count} labels for {classes} outputs")
+    # Counted before they are made: a string takes fifty bytes more than its letters.
+    if text.count(0, raw.at) != layers + label_count + 2 * pair_count or (raw.left and text[-1]):
+        raise BadStream("text: more or fewer strings than were promised")
     try:
-        found = bytes(raw.take(raw.left)).decode().split("\0")
+        found = str(raw.take(raw.left), "utf-8").split("\0")[:-1]
     except UnicodeDecodeError:
         raise BadStream("text: not UTF-8") from None
-    if found.pop() or len(found) != layers + label_count + 2 * pair_count:
-        raise BadStream("text: more or fewer strings than were promised")
     names, labels, pairs = found[:layers], found[layers : layers + label_count], found[layers + label_count :]
+    if len(set(names)) != layers:
+        raise BadGraph("two layers share a name")
     keys = pairs[::2]
     if keys != sorted(set(keys)):
         raise BadStream("text: the keys of the provenance are out of order")

@@ -29,9 +29,9 @@ def to_symbols(positions: Integers, longest: int) -> Integers:
     return symbols
 
 
-def to_positions(symbols: Integers, longest: int) -> Integers:
+def to_positions(symbols: NDArray[np.integer], longest: int) -> Integers:
     """The positions that `to_symbols` was given."""
-    advance = np.where(symbols == longest, longest, symbols + 1)
+    advance = np.where(symbols == longest, longest, symbols.astype(np.int64) + 1)
     ends = np.cumsum(advance) - 1
     kept: Integers = ends[symbols != longest]
     return kept

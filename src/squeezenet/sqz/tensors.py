@@ -30,6 +30,8 @@ MAX_CODEBOOK = 4096
 """Centroids a layer may have: 12 bits, far past the point where sharing saves anything."""
 
 _Number = TypeVar("_Number", bound=np.generic)
+Kept = NDArray[np.bool_]
+_CHUNK = 1 << 14  # weights that are handled at once where that takes more memory than what comes of it
 
 
 def put_weight(out: bytearray, weight: Tensor) -> None:
@@ -51,15 +53,15 @@ def take_weight(cursor: Cursor, shape: Shape) -> Tensor:
     if kind & ~(SPARSE | SHARED):
         raise BadStream(f"{cursor.what}: unknown coding {kind}")
     size = prod(shape)
-    where = _take_positions(cursor, size) if kind & SPARSE else None
-    count = size if where is None else where.size
+    kept, count = _take_positions(cursor, size) if kind & SPARSE else (None, size)
     if not kind & SHARED:
         values = floats.take(cursor, count)
-        return Plain(_scatter(values, where, size).reshape(shape))
+        return Plain(_spread(values, kept).reshape(shape))
     codebook = floats.take(cursor, cursor.varint(MAX_CODEBOOK))
-    codes = huffman.decode(cursor, count, codebook.size + (where is None))
-    indices = (codes if where is None else codes + 1).astype(np.uint16)
-    return Shared(_scatter(indices, where, size).reshape(shape), codebook)
+    codes = huffman.decode(cursor, count, codebook.size + (kept is None))
+    if kept is not None:
+        codes += np.uint16(1)
+    return Shared(_spread(codes, kept).reshape(shape), codebook)
 
 
 def canonical(weight: Shared) -> Shared:
@@ -121,8 +123,13 @@ def _take_by_levels(cursor: Cursor, shape: Shape) -> Shared:
     levels = take_levels(cursor, shape)
     if int(levels.min()) < -negative or int(levels.max()) > codebook.size - negative:
         raise BadStream(f"{cursor.what}: a level past the end of the codebook")
-    indices = np.where(levels == 0, 0, levels + (negative + (levels < 0)))
-    return Shared(indices.astype(np.uint16), codebook)
+    ranks = np.arange(codebook.size + 1, dtype=np.uint16)  # of levels from the lowest, which count from 1 below 0
+    ranks[:negative] += 1
+    ranks[negative] = 0
+    indices = np.empty(levels.size, np.uint16)
+    for start in range(0, levels.size, _CHUNK):
+        indices[start : start + _CHUNK] = ranks[levels.reshape(-1)[start : start + _CHUNK] + negative]
+    return Shared(indices.reshape(shape), codebook)
 
 
 def _negative(codebook: FloatArray) -> int:
@@ -130,22 +137,30 @@ def _negative(codebook: FloatArray) -> int:
     return int(np.count_nonzero(np.signbit(codebook)))
 
 
-def _take_positions(cursor: Cursor, size: int) -> positions.Integers:
+def _take_positions(cursor: Cursor, size: int) -> tuple[Kept, int]:
+    """Which weights are kept, and how many."""
     count = cursor.varint(size)
     longest = cursor.varint(huffman.MAX_ALPHABET - 1)
     if longest < 1:
         raise BadStream(f"{cursor.what}: gaps of no length")
     # No more symbols than weights: every symbol moves on by at least one.
     symbols = huffman.decode(cursor, cursor.varint(size), longest + 1)
-    where = positions.to_positions(symbols, longest)
-    if where.size != count or (count and where[-1] >= size) or (symbols.size and symbols[-1] == longest):
+    kept, at, found = np.zeros(size, bool), 0, 0
+    for start in range(0, symbols.size, _CHUNK):
+        some = symbols[start : start + _CHUNK]
+        where = at + positions.to_positions(some, longest)
+        at, found = at + int(some.sum()) + where.size, found + where.size
+        if at > size:
+            break
+        kept[where] = True
+    if found != count or at > size or (symbols.size and symbols[-1] == longest):
         raise BadStream(f"{cursor.what}: the positions of the weights do not fit their number")
-    return where
+    return kept, count
 
 
-def _scatter(values: NDArray[_Number], where: positions.Integers | None, size: int) -> NDArray[_Number]:
-    if where is None:
+def _spread(values: NDArray[_Number], kept: Kept | None) -> NDArray[_Number]:
+    if kept is None:
         return values
-    full = np.zeros(size, values.dtype)
-    full[where] = values
+    full = np.zeros(kept.size, values.dtype)
+    full[kept] = values
     return full

@@ -1,6 +1,6 @@
 """Text in the file: Lempel-Ziv matches over the format's own Huffman streams.
 
-    >>> unpack(Cursor(pack(b"tabby cat, tiger cat")), limit=100)
+    >>> unpack(Cursor(pack(b"tabby cat, tiger cat")))
     b'tabby cat, tiger cat'
 
 As small as deflate on label lists, and it needs nothing that a reader does not already have; two zlib builds may write
@@ -13,14 +13,13 @@ of the high bytes. Token t < 256 is a byte, t >= 256 copies t - 256 + 4 bytes fr
 import numpy as np
 
 from squeezenet.errors import BadStream
+from squeezenet.limits import FREE_TEXT, MAX_TEXT, TEXT_A_BYTE
 from squeezenet.sqz import huffman
 from squeezenet.sqz.cursor import Cursor, put_varint
 
 MIN_MATCH = 4
 MAX_MATCH = 67
 WINDOW = 65536
-MAX_BYTES_PER_BYTE = 1024
-"""Text a byte may stand for. Matches give 8 x 67 at most, but a stream of one symbol would be free."""
 _TRIES = 64  # candidates looked at per position; the newest first
 
 
@@ -36,21 +35,22 @@ def pack(text: bytes) -> bytes:
     return bytes(out)
 
 
-def unpack(cursor: Cursor, limit: int) -> bytes:
-    """Read a text of at most `limit` bytes. Raises `BadStream` or `Truncated`."""
-    length = cursor.varint(min(limit, MAX_BYTES_PER_BYTE * cursor.left))
+def unpack(cursor: Cursor) -> bytes:
+    """Read a text. Raises `BadStream` or `Truncated`."""
+    length = cursor.varint(min(MAX_TEXT, FREE_TEXT + TEXT_A_BYTE * cursor.left))
     tokens = huffman.decode(cursor, cursor.varint(length), 256 + MAX_MATCH - MIN_MATCH + 1)
     matches = int(np.count_nonzero(tokens >= 256))
     low = huffman.decode(cursor, matches, 256)
     high = huffman.decode(cursor, matches, WINDOW // 256)
-    distances = iter((low + 256 * high + 1).tolist())
+    distances = zip(low.data, high.data, strict=True)
     text = bytearray()
-    for token in tokens.tolist():
+    for token in tokens.data:  # which makes one number after the other; a list would be all of them
         if token < 256:
             text.append(token)
             continue
-        size, distance = token - 256 + MIN_MATCH, next(distances)
-        start = len(text) - distance
+        size = token - 256 + MIN_MATCH
+        near, far = next(distances)
+        start = len(text) - (near + 256 * far + 1)
         if start < 0 or len(text) + size > length:
             raise BadStream(f"{cursor.what}: a match reaches outside the text")
         piece = text[start : start + size]

@@ -32,7 +32,7 @@ from squeezenet.graph import Layer
 from squeezenet.integer_graph import check_operations
 from squeezenet.model import Grid, Model
 from squeezenet.models.network import Network, from_model
-from squeezenet.sqz.file import MAX_WEIGHTS_PER_BYTE
+from squeezenet.sqz.costs import least_bytes as least_bytes_of
 from squeezenet.version import __version__
 
 CALIBRATION_IMAGES = 96
@@ -251,4 +251,4 @@ def _bytes(shipped: Model) -> int:
     try:
         return len(sqz.encode(shipped))
     except EmptyModel:
-        return shipped.parameters // MAX_WEIGHTS_PER_BYTE
+        return least_bytes_of(shipped.graph, shipped.preparation.resize)

@@ -1,0 +1,141 @@
+"""What a graph costs whoever runs it, as the format counts it (docs/FORMAT.md, "What a reader refuses").
+
+    >>> graph = Graph((1, 8, 8), (Conv((0,), "conv1", 16, (3, 3)), GlobalAvgPool((1,)), Flatten((2,))))
+    >>> memory(graph, resize=8), work(graph)
+    (9120, 329600)
+
+Both are rules of thumb that every reader computes in the same way: an engine needs about that much and rarely more.
+"""
+
+from math import prod
+
+from squeezenet.errors import LimitExceeded
+from squeezenet.graph import LRN, AvgPool, Conv, Graph, Linear, MaxPool, Op, Shape
+from squeezenet.limits import (
+    FREE_MEMORY,
+    FREE_WEIGHTS,
+    FREE_WORK,
+    MAX_LIVE,
+    MAX_WEIGHTS,
+    MAX_WINDOWS,
+    MEMORY_A_BYTE,
+    WEIGHTS_A_BYTE,
+    WORK_A_BYTE,
+)
+
+FEW_OUTPUTS = 8
+"""A layer with fewer outputs in a group has no vectors of outputs to compute at once."""
+LANES, DEPTH = 16, 4
+"""Outputs of a vector, and products that are added up at once: weights are stored in whole ones."""
+
+_ELEMENT = 256  # work of reading or writing one element outside a layer's inner loop
+_SLOW = 128  # work of a multiply-accumulate that is computed alone
+
+
+def check_limits(graph: Graph, resize: int, size: int) -> None:
+    """Refuse a graph that asks for more than a file of `size` bytes may. Raises `LimitExceeded`."""
+    if live(graph) > MAX_LIVE:
+        raise LimitExceeded(f"intermediate results of more than {MAX_LIVE:,} elements are needed at once")
+    shapes = graph.shapes()
+    for op, shape in zip(graph.ops, shapes[1:], strict=True):
+        if isinstance(op, Conv | MaxPool | AvgPool):
+            source = shapes[op.inputs[0]]
+            if max(padded(op, source), source[0] * prod(shape[1:]) * prod(op.kernel)) > MAX_WINDOWS:
+                raise LimitExceeded(f"the windows of one operation hold more than {MAX_WINDOWS:,} elements")
+    if (weights := weight_count(graph)) > MAX_WEIGHTS:
+        raise LimitExceeded(f"the network has more than {MAX_WEIGHTS:,} weights")
+    if (asked := work(graph)) > (most := FREE_WORK + WORK_A_BYTE * size):
+        raise LimitExceeded(f"one image takes {asked:,} steps; with a file of {size:,} bytes it may take {most:,}")
+    if weights > max(FREE_WEIGHTS, WEIGHTS_A_BYTE * size):
+        raise LimitExceeded(f"{size:,} bytes cannot hold the {weights:,} weights that are declared")
+    if (asked := memory(graph, resize)) > (most := FREE_MEMORY + MEMORY_A_BYTE * size):
+        raise LimitExceeded(f"the network takes {asked:,} bytes of memory; a file of {size:,} bytes may take {most:,}")
+
+
+def least_bytes(graph: Graph, resize: int) -> int:
+    """Bytes that a file has to have, so that `check_limits` lets it ask for what this graph asks for."""
+    weights, needed, steps = weight_count(graph), memory(graph, resize), work(graph)
+    return max(
+        0 if weights <= FREE_WEIGHTS else -(-weights // WEIGHTS_A_BYTE),
+        -(-(needed - FREE_MEMORY) // MEMORY_A_BYTE),
+        -(-(steps - FREE_WORK) // WORK_A_BYTE),
+    )
+
+
+def weight_count(graph: Graph) -> int:
+    """Weights of all layers, without biases."""
+    return sum(prod(shape) for shape in graph.weight_shapes().values())
+
+
+def memory(graph: Graph, resize: int) -> int:
+    """Bytes that one image takes: resized to `resize` x `resize`, prepared, all values at their peak, weights twice."""
+    shapes = graph.shapes()
+    lines = max((_lines(op, shapes[op.inputs[0]]) for op in graph.ops if isinstance(op, Conv)), default=0)
+    weights = sum(_stored(op, shapes[op.inputs[0]]) for op in graph.layers)
+    return 4 * (resize**2 + prod(shapes[0]) + live(graph) + lines + 2 * weights)
+
+
+def live(graph: Graph) -> int:
+    """The most elements of all values that are needed at the same time; a value nobody reads stays to the end."""
+    sizes, last = [prod(shape) for shape in graph.shapes()], graph.last_use()
+    alive = most = sizes[0]
+    for index, op in enumerate(graph.ops):
+        alive += sizes[index + 1]
+        most = max(most, alive)
+        alive -= sum(sizes[i] for i in set(op.inputs) if last[i] == index)
+    return most
+
+
+def work(graph: Graph) -> int:
+    """Work for one image; a multiply-accumulate of a large layer is 1, about a thirtieth of a nanosecond of a core."""
+    shapes, macs = graph.shapes(), graph.macs()
+    return sum(
+        _work(op, [shapes[i] for i in op.inputs], shape, mac)
+        for op, shape, mac in zip(graph.ops, shapes[1:], macs, strict=True)
+    )
+
+
+def padded(op: Conv | MaxPool | AvgPool, shape: Shape) -> int:
+    """Elements of what an operation reads, with its padding."""
+    channels, height, width = shape
+    return channels * (height + 2 * op.padding[0]) * (width + 2 * op.padding[1])
+
+
+def _work(op: Op, sources: list[Shape], shape: Shape, macs: int) -> int:
+    read = padded(op, sources[0]) if isinstance(op, Conv) else sum(map(prod, sources))
+    moved = _ELEMENT * (read + prod(shape))
+    match op:
+        case Conv() | Linear() if op.out // _groups(op) < FEW_OUTPUTS:
+            return moved + _SLOW * macs + _ELEMENT * prod(shape) * _area(op)
+        case Conv() | Linear():
+            return moved + macs
+        case MaxPool() | AvgPool():
+            return moved + _ELEMENT * prod(shape) * prod(op.kernel)
+        case LRN():
+            return moved + _ELEMENT * prod(shape) * op.size
+        case _:
+            return moved
+
+
+def _lines(op: Conv, shape: Shape) -> int:
+    """Elements of the padded rows that one row of windows reads."""
+    return shape[0] * op.kernel[0] * (shape[2] + 2 * op.padding[1])
+
+
+def _stored(op: Conv | Linear, shape: Shape) -> int:
+    """Weights as an engine lays them out: outputs in whole vectors, the inputs of a line in whole sums."""
+    groups = _groups(op)
+    height, width = op.kernel if isinstance(op, Conv) else (1, 1)
+    return groups * _whole(op.out // groups, LANES) * height * _whole(shape[0] // groups * width, DEPTH)
+
+
+def _whole(count: int, size: int) -> int:
+    return -(-count // size) * size
+
+
+def _groups(op: Conv | Linear) -> int:
+    return op.groups if isinstance(op, Conv) else 1
+
+
+def _area(op: Conv | Linear) -> int:
+    return prod(op.kernel) if isinstance(op, Conv) else 1
