@@ -52,8 +52,9 @@ def run(args: Namespace) -> dict[str, Any]:
     threads = min(available_cores(), USUAL_THREADS) if args.threads is None else min(args.threads, MOST_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
     classifier = load(zoo.default_model() if args.model is None else args.model, threads)
-    if len(args.images) == 1 and not args.csv and not os.path.isdir(args.images[0]):
-        return {"model": model, **_classify(classifier, args.images[0], args.top)}
+    if len(args.images) == 1 and not os.path.isdir(args.images[0]):
+        answer = _classify(classifier, args.images[0], args.top)
+        return {"model": model, "results": [answer], "as": "csv"} if args.csv else {"model": model, **answer}
     results = [_tried(classifier, image, args.top) for image in _images(args.images)]
     if len(args.images) == len(results) == 1 and "error" in results[0]:
         raise ImageError(results[0]["error"])

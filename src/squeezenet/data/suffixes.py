@@ -1,4 +1,4 @@
-"""What of the files in a folder or an archive is an image, and what was left there beside images.
+"""Files in a folder or an archive: which are images (`runtime.folders` says), and what was left there beside them.
 
 >>> is_image("IMG_0001.JPG"), is_image("notes.txt"), is_litter("Thumbs.db")
 (True, False, True)
@@ -9,32 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 from squeezenet.printable import printable
-from squeezenet.runtime.image import SUFFIXES
+from squeezenet.runtime.folders import UNREADABLE, is_image, is_litter
 
-UNREADABLE = (
-    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpf", ".jxr", ".tga", ".ico", ".psd", ".svg", ".eps", ".exr",
-    ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
-)  # fmt: skip
-"""Images of kinds that cannot be read: examples like others, so that every verb tells how many it left out, and why."""
+__all__ = ["UNREADABLE", "is_image", "is_litter", "tell"]
 
 _NO_IMAGES = (".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".log", ".py")
 
-_LITTER = {
-    "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
-    "lost+found", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
-}  # fmt: skip
-
 _log = logging.getLogger(__name__)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is an image by its name, of a kind that can be read or not."""
-    return name.lower().endswith((*SUFFIXES, *UNREADABLE))
-
-
-def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that operating systems and storage devices leave beside pictures."""
-    return name.startswith(".") or name.lower() in _LITTER
 
 
 def tell(where: str | Path, suffixes: Counter[str]) -> None:
