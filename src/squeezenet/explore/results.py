@@ -6,6 +6,7 @@
 """
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ def read_results(where: Path) -> list[Row]:
         if all(isinstance(row["trial"]["network"], dict) and "macs" in row for row in rows):
             return rows
     except FileNotFoundError:
-        raise UsageError(f"{path}: no results there; `squeezenet explore --out {where}` makes some") from None
+        raise UsageError(
+            f"{path}: no results there; `squeezenet explore --out {shlex.quote(str(where))}` makes some"
+        ) from None
     except (ValueError, KeyError, TypeError):
         pass
     raise UsageError(f"{path}: not the results of `squeezenet explore`; give its --out folder, or that file")

@@ -11,6 +11,7 @@ What costs no training is known before: parameters, multiply-accumulates, and th
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -183,9 +184,9 @@ def train_command(trial: Trial, data: str = "DATA") -> str:
             told = name in ("name", "augmentation", "seed", "epochs", "batch_size", "micro_batch", "lr")
             if not told and value != getattr(paper, name):
                 changed.append(f"{name}={_word(value)}")
-    words = ["squeezenet", "train", "--model", NETWORK, "--data", data, "--recipe", "paper"]
+    words = ["squeezenet", "train", "--model", NETWORK, "--data", shlex.quote(data), "--recipe", "paper"]
     words += [f"{name} {value}" for name, value in options]
-    words += [f"--set '{word}'" if " " in word else f"--set {word}" for word in changed]
+    words += [f"--set {shlex.quote(word)}" for word in changed]
     return " ".join([*words, "--out RUN"])
 
 
