@@ -4,12 +4,15 @@ import os
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squeezenet import load, zoo
+from squeezenet.cli.arguments import count
 from squeezenet.cli.cores import available_cores
 from squeezenet.errors import ImageError, UsageError
-from squeezenet.runtime import Classifier
+
+if TYPE_CHECKING:
+    from squeezenet.runtime import Classifier
 
 EXAMPLES = """
 # label a photograph
@@ -35,18 +38,14 @@ def configure(parser: ArgumentParser) -> None:
     what = f"what labels them: a .sqz file, or any model that `squeezenet convert` reads (default {zoo.DEFAULT})"
     parser.add_argument("--model", metavar="MODEL", help=what)
     threads = f"threads that compute (default: the cores, at most {USUAL_THREADS})"
-    parser.add_argument("--threads", type=int, metavar="N", help=threads)
+    parser.add_argument("--threads", type=count, metavar="N", help=threads)
     group = parser.add_argument_group("the answer")
-    group.add_argument("--top", type=int, default=5, metavar="N", help="labels to give for each image (default 5)")
+    group.add_argument("--top", type=count, default=5, metavar="N", help="labels to give for each image (default 5)")
     group.add_argument("--csv", action="store_true", help="a table, with a row for each image and label")
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """One image gives one answer; several, or a folder, give a list, in which an unreadable image has an `error`."""
-    if args.top < 1:
-        raise UsageError("--top must be at least 1")
-    if args.threads is not None and args.threads < 1:
-        raise UsageError("--threads must be at least 1")
     if args.csv and args.json:
         raise UsageError("--csv and --json exclude each other")
     threads = min(available_cores(), USUAL_THREADS) if args.threads is None else min(args.threads, MOST_THREADS)
@@ -89,7 +88,7 @@ def _images(given: list[str]) -> Iterator[str]:
             yield path
 
 
-def _tried(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
+def _tried(classifier: "Classifier", image: str, top: int) -> dict[str, Any]:
     if os.path.isdir(image):
         return {"image": image, "error": f"{image}: no images in this folder, or it may not be read"}
     try:
@@ -98,7 +97,7 @@ def _tried(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
         return {"image": image, "error": str(error)}
 
 
-def _classify(classifier: Classifier, image: str, top: int) -> dict[str, Any]:
+def _classify(classifier: "Classifier", image: str, top: int) -> dict[str, Any]:
     start = time.perf_counter()
     predictions = classifier.classify(image, top)
     milliseconds = 1000 * (time.perf_counter() - start)

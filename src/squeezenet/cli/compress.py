@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from squeezenet.model import Model
 
 EXAMPLES = """
-# the best network in 100 kB, rounded on a few of the photographs it was trained on
+# the best network in 100 kB, rounded on some of the photographs
 squeezenet compress run --data photos/ --max-bytes 100kB --out birds.sqz
-# the smallest file that loses at most half a point of top-1, and a page that shows what each layer costs
-squeezenet compress run --data photos/ --max-loss 0.5 --report birds.html --out birds.sqz
+# the smallest file that loses at most half a point, and a page that shows how
+squeezenet compress run --data photos/ --max-loss 0.5 --report birds.html \\
+    --out birds.sqz
 # without any images
 squeezenet compress squeezenet1_1.pth --max-bytes 420kB --out v11.sqz
 # the paper's way: prune, share weights, code them
-squeezenet compress run --data photos/ --method deep-compression --density 0.3 --bits 6 --out birds.sqz
+squeezenet compress run --data photos/ --method deep-compression \\
+    --density 0.3 --bits 6 --out birds.sqz
 """
 
 METHODS = {

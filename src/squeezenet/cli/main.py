@@ -73,8 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(name: str, verb: ModuleType) -> Parser:
     summary = VERBS[name]
-    lines = getattr(verb, "EXAMPLES", "").strip().splitlines()
-    examples = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
+    examples = "\n".join(["examples:", *(f"  {line}" for line in verb.EXAMPLES.strip().splitlines())])
     parser = Parser(f"squeezenet {name}", description=f"{summary[0].upper()}{summary[1:]}.", epilog=examples)
     verb.configure(parser)
     common = parser.add_argument_group("of every verb")
