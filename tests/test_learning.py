@@ -11,14 +11,17 @@ from torch import nn
 
 from integer_networks import NETWORKS, PREPARATION, coloured_noise, little_model, prepared, vgg
 from squeezenet import sqz
-from squeezenet.compression.finetune import NO_AUGMENTATION, Teaching, teacher_of
+from squeezenet.compression.finetune import NO_AUGMENTATION, Teaching, answers_of, loss_of, teacher_of
+from squeezenet.compression.finetune import prepared as prepared_batch
 from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
 from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.learning import learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.rate import rate_gradient
 from squeezenet.compression.squeeze.rounding import round_network
 from squeezenet.compression.squeeze.to_size import Prepared, as_model, prepare, round_to_size
 from squeezenet.data import Pixels
+from squeezenet.data.augment import Augmentation
 from squeezenet.fixed_point import Scale, step
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, Conv, Flatten, Graph, Linear, ReLU
@@ -160,13 +163,44 @@ def test_another_teacher_is_imitated(pixels: Pixels) -> None:
 
         def teacher(x: torch.Tensor, wanted: int = wanted, asked: list[int] = asked) -> torch.Tensor:
             asked.append(len(x))
-            return 9 * torch.eye(5)[wanted].expand(len(x), -1)
+            return 9 * torch.eye(5, device=x.device)[wanted].expand(len(x), -1)
 
         squeezed = squeeze(model, pixels, Squeezing(model.float32_bytes // 3, learning=learning, teacher=teacher))
         assert sum(asked) == 4 * len(pixels)
         preferred.append(runner(squeezed)(prepared(pixels)).mean(0))
     assert preferred[0][1] > preferred[1][1]
     assert preferred[0][3] < preferred[1][3]
+
+
+def test_a_step_of_learning_stays_on_its_device(model: Model, pixels: Pixels) -> None:
+    """Tensors without memory stand for those of a GPU: an operation that also got one of the CPU is refused."""
+    known, device = prepare(model, pixels), torch.device("meta")
+    network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    network.growth.requires_grad_(True)
+    scales = network.scales  # known from here on: there is nothing to read on the device
+    network.on(device)
+    assert network.dtype == torch.float32
+    how = Augmentation(pad=2, rotate=3, light=0.1, erase=3)
+    teaching = Teaching(pixels, PREPARATION, "both", teacher_of(known.network).to(device), how, device)
+    optimizer = torch.optim.Adam(network.parameters())
+    chosen = torch.arange(4)
+    images = prepared_batch(teaching, chosen, torch.Generator().manual_seed(0))
+    seen: dict[str, torch.Tensor] = {}
+    loss_of(network(images, seen), teaching, chosen, answers_of(teaching, images)).backward()
+    for op in network.graph.layers:
+        steps = network.weight(op.name).steps()
+        steps.backward(0.1 * rate_gradient(steps.detach(), torch.empty(128, device=device)))
+        assert seen[op.name].device == device
+    assert network.scales == scales
+    optimizer.step()
+    assert all(p.device == device and p.grad is not None for p in network.parameters())
+
+
+def test_squeezing_learns_on_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Squeezing().device == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Squeezing().device == torch.device("cuda")
 
 
 @pytest.mark.parametrize("how", [{}, {"step_lr": 0.02}, {"features": 1.0}], ids=["answers", "steps", "features"])

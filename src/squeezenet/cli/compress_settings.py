@@ -98,7 +98,7 @@ def squeezing_of(args: Namespace, model: Model) -> Squeezing:
         ),
     )  # fmt: skip
     asked = Squeezing(args.max_bytes, args.max_loss, args.objective, learning, _augmentation(args), args.seed)
-    return replace(asked, teacher=_teacher(args, model), thorough=bool(args.thorough))
+    return replace(asked, teacher=_teacher(args, model, asked.device), thorough=bool(args.thorough))
 
 
 def parse_method(text: str) -> set[str]:
@@ -133,7 +133,7 @@ def _augmentation(args: Namespace) -> Augmentation | None:
     return Augmentation(mirror=args.mirror is not False, pad=args.pad or 0)
 
 
-def _teacher(args: Namespace, model: Model) -> Callable[[Tensor], Tensor] | None:
+def _teacher(args: Namespace, model: Model, device: torch.device) -> Callable[[Tensor], Tensor] | None:
     if args.teacher is None:
         return None
-    return load_teacher(args.teacher, model.preparation, model.graph.classes, torch.device("cpu")).answer
+    return load_teacher(args.teacher, model.preparation, model.graph.classes, device).answer

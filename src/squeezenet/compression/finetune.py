@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from squeezenet.data import Pixels
-from squeezenet.data.augment import Augmentation, augment, draw
+from squeezenet.data.augment import Augmentation, augment, draw, normalised
 from squeezenet.errors import DataError, TrainingError
 from squeezenet.model import Model
 from squeezenet.models.network import Network
 from squeezenet.preparation import Preparation
-from squeezenet.runtime.image import normalise
+from squeezenet.training.surroundings import CPU
 
 Objective = Literal["labels", "distill", "both"]
 
@@ -38,13 +38,17 @@ IMAGES_PER_CLASS = 50
 
 @dataclass(frozen=True, eq=False)
 class Teaching:
-    """What to fine-tune on: prepared images, and their labels or what to answer as: (N, C, H, W) -> (N, classes)."""
+    """What to fine-tune on: prepared images, and their labels or what to answer as: (N, C, H, W) -> (N, classes).
+
+    Networks learn on `device`; a `teacher` is already there.
+    """
 
     pixels: Pixels
     preparation: Preparation
     objective: Objective
     teacher: Callable[..., Tensor] | None = None
     augmentation: Augmentation = NO_AUGMENTATION
+    device: torch.device = CPU
 
     def __post_init__(self) -> None:
         if self.objective != "distill" and self.pixels.labels is None:
@@ -79,19 +83,20 @@ def teaching_for(
     augmentation: Augmentation | None,
     features: bool = False,
     teacher: Callable[..., Tensor] | None = None,
+    device: torch.device = CPU,
 ) -> Teaching:
     """What `network` learns from `pixels`: labels where there are enough of them, else what it answers now.
 
-    A `teacher` is asked in its stead, and beside labels, too. With `features`, one is asked in any case. Without an
-    `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
+    A `teacher` (on `device`) is asked in its stead, and beside labels, too. With `features`, one is asked in any case.
+    Without an `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
     """
     if objective == "auto":
         objective = choose_objective(pixels, model.graph.classes)
         objective = "both" if teacher and objective == "labels" else objective
     if teacher is None and (features or objective != "labels"):
-        teacher = teacher_of(network)
+        teacher = teacher_of(network).to(device)
     mirror = objective != "labels" and model.preparation.channels != "L"
-    return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror))
+    return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror), device)
 
 
 def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
@@ -106,12 +111,14 @@ def fine_tune(
 ) -> None:
     """Train what the network's weights and biases are made of. `tick(loss)` is called after every step.
 
-    Raises `TrainingError` when the loss is not a number.
+    The network learns on the device of `teaching`, and is where it was afterwards. Raises `TrainingError` when the loss
+    is not a number.
     """
     count = len(teaching.pixels)
     batch_size = min(tuning.batch_size, count)
     steps = steps_of(tuning.epochs, batch_size, count)
-    optimizer = torch.optim.Adam(network.parameters(), lr=tuning.lr)
+    home = next(network.parameters()).device
+    optimizer = torch.optim.Adam(network.to(teaching.device).parameters(), lr=tuning.lr)
     random = torch.Generator().manual_seed(tuning.seed)
     network.train()
     order = torch.empty(0, dtype=torch.long)
@@ -130,7 +137,7 @@ def fine_tune(
         nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
         optimizer.step()
         tick(float(loss.detach()))
-    network.eval()
+    network.eval().to(home)
 
 
 def steps_of(epochs: float, batch_size: int, images: int) -> int:
@@ -139,13 +146,11 @@ def steps_of(epochs: float, batch_size: int, images: int) -> int:
 
 
 def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None = None) -> Tensor:
-    """A batch of network inputs (N, C, H, W), augmented where `random` is given."""
-    images = torch.from_numpy(teaching.pixels.images[chosen.numpy()])
+    """A batch of network inputs (N, C, H, W) on the teaching's device, augmented where `random` is given."""
+    images = torch.from_numpy(teaching.pixels.images[chosen.numpy()]).to(teaching.device)
     if random is not None:
         images = augment(images, teaching.augmentation, images.shape[-1], draw(len(images), random))  # (N, C, H, W)
-    return torch.from_numpy(normalise(images.numpy(), teaching.preparation)).contiguous(
-        memory_format=torch.channels_last
-    )
+    return normalised(images, teaching.preparation)
 
 
 def answers_of(teaching: Teaching, images: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor | None:
@@ -165,7 +170,8 @@ def loss_of(logits: Tensor, teaching: Teaching, chosen: Tensor, answers: Tensor 
     losses = []
     if teaching.objective != "distill":
         assert teaching.pixels.labels is not None
-        losses.append(F.cross_entropy(logits, torch.from_numpy(teaching.pixels.labels[chosen.numpy()])))
+        labels = torch.from_numpy(teaching.pixels.labels[chosen.numpy()]).to(logits.device)
+        losses.append(F.cross_entropy(logits, labels))
     if teaching.objective != "labels":
         assert answers is not None
         target = F.log_softmax(answers, 1)

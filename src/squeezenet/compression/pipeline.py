@@ -27,6 +27,7 @@ from squeezenet.factors import joined
 from squeezenet.graph import Graph, Linear, fire_modules
 from squeezenet.model import Model
 from squeezenet.models.network import Network, SharedWeight, from_model, to_weights
+from squeezenet.training.surroundings import usual_device
 from squeezenet.version import __version__
 
 OnStage = Callable[[str, Model], object]
@@ -70,6 +71,7 @@ class Settings:
     augmentation: Augmentation | None = None
     float_bits: int = 20
     seed: int = 0
+    device: torch.device = field(default_factory=usual_device)  # that retraining is done on
 
 
 DENSITY_WORDS = (
@@ -91,7 +93,9 @@ def compress(
     network = from_model(model).eval()
     teaching = None
     if pixels is not None:
-        teaching = finetune.teaching_for(model, network, pixels, settings.objective, settings.augmentation)
+        teaching = finetune.teaching_for(
+            model, network, pixels, settings.objective, settings.augmentation, device=settings.device
+        )
     if settings.rank is not None:
         model, network = _factor(model, network, teaching, settings)
         on_stage("factored", _snapshot(model, network, settings))

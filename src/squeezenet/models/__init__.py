@@ -15,11 +15,11 @@ from squeezenet.architectures import ARCHITECTURES, Architecture, Metaparameters
 from squeezenet.errors import UsageError
 from squeezenet.models.alexnet import AlexNet, AlexNetOneTower
 from squeezenet.models.squeezenet import Fire, SqueezeNet
-from squeezenet.models.vgg import Vgg
+from squeezenet.models.vgg import Vgg, VggBypass
 
 __all__ = [
     "ARCHITECTURES", "AlexNet", "AlexNetOneTower", "Architecture", "Fire", "Metaparameters", "SqueezeNet", "Vgg",
-    "create_model", "find_architecture",
+    "VggBypass", "create_model", "find_architecture",
 ]  # fmt: skip
 
 Overrides = Mapping[str, Any]
@@ -39,6 +39,10 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             return Vgg(**overrides)
         if name == "vgg_32_192":
             return Vgg(width=192, **overrides)
+        if name == "vgg_32_bypass":
+            return VggBypass(**overrides)
+        if name == "vgg_32_bypass_wide":
+            return VggBypass(widths=(128, 384, 512), **overrides)
         if architecture.meta is None:
             return AlexNet(input_size=architecture.input_size, **overrides)
         return SqueezeNet(replace(architecture.meta, **overrides))

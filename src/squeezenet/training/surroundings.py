@@ -1,4 +1,4 @@
-"""What a run borrows from its process and gives back: signals, and the number of threads.
+"""What a run borrows from its process and gives back: signals, threads, and the device that it computes on.
 
 >>> with interrupts() as asked:
 ...     asked.is_set()
@@ -12,6 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+CPU = torch.device("cpu")
+
+
+def usual_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda") if torch.cuda.is_available() else CPU
 
 
 @contextmanager

@@ -3,8 +3,9 @@
     >>> network = IntegerNetwork(graph, scales, weights, biases)           # doctest: +SKIP
 
 Everything is counted in steps: activations are whole numbers up to 255, weights whole levels. Both are exact in
-bfloat16, so on hardware that multiplies it training is as fast as any; deep values, up to 510, stay in
-float32. Gradients pass rounding unchanged (straight through: Bengio et al. 2013), and stop where a value is cut off.
+bfloat16, so on a CPU that multiplies it training is as fast as any; deep values, up to 510, stay in float32. A GPU
+holds all in float32: its TF32 products are exact for whole numbers up to 2,048. Gradients pass rounding unchanged
+(straight through: Bengio et al. 2013), and stop where a value is cut off.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from squeezenet.integer_graph import MAX_EXPONENT
 from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
 from squeezenet.models.network import Network
 from squeezenet.runtime.integers import cap_level
+from squeezenet.training.surroundings import CPU
 
 DEAD = 0.6
 """In steps: half the width of the cell of level 0."""
@@ -76,7 +78,7 @@ class GridWeight(nn.Module):
 
     def tensor(self) -> Grid:
         """The weight as it is shipped."""
-        return Grid(self.levels().to(torch.int16).numpy(), self.exponents.to(torch.int16).numpy())
+        return Grid(self.levels().to(torch.int16).cpu().numpy(), self.exponents.to(torch.int16).cpu().numpy())
 
 
 class _Requantise(torch.autograd.Function):
@@ -139,7 +141,7 @@ class IntegerNetwork(Network):
         self, graph: Graph, scales: Sequence[Scale], weights: Mapping[str, GridWeight], biases: Mapping[str, Tensor]
     ) -> None:
         super().__init__(graph, weights, biases)
-        self.dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+        self.dtype = _dtype(CPU)
         self._index = {id(op): index for index, op in enumerate(graph.ops)}
         self._first = tuple(scales)
         groups = shared_scales(graph, {i for i, scale in enumerate(scales) if scale.wide})
@@ -150,6 +152,13 @@ class IntegerNetwork(Network):
         # By how many eighths the scale of each group has grown since. The image's, and that of logits, stay.
         self.growth = nn.Parameter(torch.zeros(len(groups)), requires_grad=False)
         self._reach = _reach(graph, scales)
+        self._known_growth: tuple[int, tuple[int, ...]] = (-1, ())  # version of `growth`, its whole eighths
+
+    def on(self, device: torch.device) -> "IntegerNetwork":
+        """This network, moved to `device` with the type that its whole numbers are held in there."""
+        if self.growth.device.type != device.type:
+            self.dtype = _dtype(device)
+        return self.to(device)
 
     @property
     def scales(self) -> tuple[Scale, ...]:
@@ -161,7 +170,15 @@ class IntegerNetwork(Network):
         first = self._first[value]
         if value not in self._group:
             return first
-        return replace(first, exponent=first.exponent + int(self.growth[self._group[value]].round()))
+        return replace(first, exponent=first.exponent + self._whole_growth()[self._group[value]])
+
+    def _whole_growth(self) -> tuple[int, ...]:
+        """`growth` in whole eighths, read once for each change: to read a GPU's memory is to wait for all its work."""
+        version, known = self._known_growth
+        if version != self.growth._version:
+            known = tuple(int(eighths) for eighths in self.growth.detach().round().tolist())
+            self._known_growth = (self.growth._version, known)
+        return known
 
     def _growth_of(self, value: int) -> Tensor:
         return self.growth[self._group[value]] if value in self._group else self.growth.new_zeros(())
@@ -250,7 +267,7 @@ class IntegerNetwork(Network):
         held = {}
         for op in self.graph.layers:
             bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round()
-            held[op.name] = Weights(self.weight(op.name).tensor(), bias.numpy().astype(np.float32))
+            held[op.name] = Weights(self.weight(op.name).tensor(), bias.cpu().numpy().astype(np.float32))
         return held
 
 
@@ -263,6 +280,11 @@ def from_integer_model(model: Model) -> IntegerNetwork:
         weights[name] = GridWeight(torch.from_numpy(held.weight.levels.astype(np.float32)), exponents)
         biases[name] = torch.from_numpy(held.bias) / (1 << BIAS_BITS)
     return IntegerNetwork(model.graph, model.scales, weights, biases)
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    able = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if able else torch.float32
 
 
 def _reach(graph: Graph, scales: Sequence[Scale]) -> int:

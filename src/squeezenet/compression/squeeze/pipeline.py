@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from squeezenet import sqz
@@ -35,6 +36,7 @@ from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
 from squeezenet.model import Model
+from squeezenet.training.surroundings import usual_device
 from squeezenet.version import __version__
 
 HEADROOM = 1.02
@@ -57,7 +59,7 @@ class Squeezing:
     """What is asked for: the best network in `max_bytes`, or the smallest that loses at most `max_loss` points.
 
     Without either, a twelfth of the network's size in float32. What learns is taught by the network as it was, or by
-    `teacher`: prepared images (N, C, H, W) -> logits (N, classes).
+    `teacher`: prepared images (N, C, H, W) -> logits (N, classes), both on `device`, where all learning is done.
     """
 
     max_bytes: int | None = None
@@ -68,6 +70,7 @@ class Squeezing:
     seed: int = 0
     teacher: Callable[[Tensor], Tensor] | None = None
     thorough: bool = False  # round on twice the images, in twice the time
+    device: torch.device = field(default_factory=usual_device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,14 @@ def squeeze(
 def _teaching(model: Model, known: Prepared, pixels: Pixels, settings: Squeezing) -> finetune.Teaching:
     features = settings.learning.features > 0
     return finetune.teaching_for(
-        model, known.network, pixels, settings.objective, settings.augmentation, features, settings.teacher
+        model,
+        known.network,
+        pixels,
+        settings.objective,
+        settings.augmentation,
+        features,
+        settings.teacher,
+        settings.device,
     )
 
 

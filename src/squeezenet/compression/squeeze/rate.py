@@ -18,7 +18,7 @@ PRIOR = 0.5  # the share by which each magnitude is rarer than the one before, w
 def level_bits(levels: Tensor) -> Tensor:
     """Bits of a level by its magnitude, 0 to `MAX_LEVEL`, sign included."""
     counts = torch.bincount(levels.abs().long().flatten(), minlength=MAX_LEVEL + 1).double()
-    counts = counts + PRIOR ** torch.arange(1, MAX_LEVEL + 2, dtype=torch.double)
+    counts = counts + PRIOR ** torch.arange(1, MAX_LEVEL + 2, dtype=torch.double, device=levels.device)
     bits = -torch.log2(counts / counts.sum())
     bits[1:] += 1
     return bits.float()
