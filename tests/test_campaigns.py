@@ -65,33 +65,57 @@ def test_squeezenet_against_alexnet(pictures, tmp_path):
 
 @pytest.mark.slow
 def test_the_zoo(pictures, tmp_path):
-    shutil.copy(zoo.find("cifar10"), tmp_path / "cifar10.sqz")  # to squeeze two million weights takes minutes
+    recipe = imported("zoo")
+    for student in recipe.STUDENTS:
+        for size in recipe.SIZES:  # to squeeze two million weights takes minutes
+            name = student.stem.removeprefix("cifar10_")
+            shutil.copy(zoo.find("cifar10"), tmp_path / f"{name}-{size}.sqz")
     table = campaign("zoo.py", "--cifar10", pictures, "--out", tmp_path, "--epochs", 1)
-    assert "| cifar10.sqz |" in table.strip().splitlines()[-1]
-    assert f"{(tmp_path / 'cifar10.sqz').stat().st_size:,}" in table
-    assert "| dense, 1 epochs |" in table
-    assert "| pruned, 1 epochs |" in table
+    assert table.count(f" {(tmp_path / f'pruned-{recipe.SIZES[0]}.sqz').stat().st_size:,} ") >= len(recipe.SIZES)
+    for name in ("teacher", *(student.stem.removeprefix("cifar10_") for student in recipe.STUDENTS)):
+        assert f"| {name}, 1 epochs" in table
+    assert table == (tmp_path / "table.md").read_text() + "\n"
 
 
-def test_the_zoo_squeezes_by_a_command_that_there_is(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(RECIPES)
-    recipe = importlib.import_module("zoo")
+def imported(name):
+    sys.path.insert(0, str(RECIPES))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(RECIPES))
+
+
+def test_the_zoo_squeezes_by_commands_that_there_are(monkeypatch, tmp_path):
+    recipe = imported("zoo")
     asked = []
 
-    def call(*command):
-        asked.append(command)
-        return {"epochs": 1, "parameters": 1, "top1": 1, "top5": 1, "bytes": 1}
+    def together(commands):
+        asked.extend(commands)
+        return [{"epochs": 1, "parameters": 1, "top1": 1, "top5": 1, "bytes": 1, "images_per_second": 1}] * len(
+            commands
+        )
 
-    monkeypatch.setattr(recipe, "call", call)
-    monkeypatch.setattr(sys, "argv", ["zoo.py", "--cifar10", "images", "--out", str(tmp_path), "--epochs", "200"])
+    monkeypatch.setattr(recipe, "together", together)
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "--cifar10", "images", "--out", str(tmp_path)])
     recipe.main()
-    (told,) = [list(command[1:]) for command in asked if command[0] == "compress"]
-    arguments = _parser("compress", compress).parse_args(told)
-    compress.settings_of(argparse.Namespace(**{**vars(arguments), "method": compress.usual_method(arguments)}))
-    squeezing = compress.squeezing_of(arguments)
-    assert squeezing.max_bytes <= 100_000
-    assert 0 < squeezing.learning.epochs < 200  # learning runs on the CPU
-    assert arguments.teacher == str(tmp_path / "dense")
+    told = [command[1:] for command in asked if command[0] == "compress"]
+    assert len(told) == len(recipe.STUDENTS) * len(recipe.SIZES)
+    for command in told:
+        arguments = _parser("compress", compress).parse_args(command)
+        compress.settings_of(argparse.Namespace(**{**vars(arguments), "method": compress.usual_method(arguments)}))
+        squeezing = compress.squeezing_of(arguments)
+        assert squeezing.max_bytes <= 100_000
+        assert squeezing.learning.epochs == recipe.SQUEEZE_EPOCHS
+        assert arguments.teacher == str(tmp_path / "teacher")
+
+
+def test_what_runs_together_says_what_each_verb_prints_or_ends_the_campaign(pictures, tmp_path):
+    recipe = imported("zoo")
+    command = ["evaluate", "cifar10", "--data", str(pictures)]
+    first, second = recipe.together([command, [*command, "--limit", "10"]])
+    assert (first["images"], second["images"]) == (30, 10)
+    with pytest.raises(SystemExit, match="1"):
+        recipe.together([["evaluate", str(tmp_path / "none.sqz"), "--data", str(pictures)], command])
 
 
 @pytest.mark.parametrize("option", ["step_lr", "features"])
