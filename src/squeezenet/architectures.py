@@ -87,6 +87,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "alexnet_64": Architecture("AlexNet for images of 64 x 64", 64, None, 32_626_024, 204_345_344),
     "vgg_32": Architecture("a small VGG for images of 32 x 32", 32, None, 1_972_010, 146_942_464),
     "vgg_32_192": Architecture("the same, 192 wide instead of 256", 32, None, 1_160_106, 100_345_728),
+    "vgg_32_bypass": Architecture("a layer a stage deeper, with a bypass", 32, None, 3_189_098, 203_565_568),
+    "vgg_32_bypass_wide": Architecture("that, twice as wide, to teach others", 32, None, 9_916_074, 576_336_896),
 }
 
 
