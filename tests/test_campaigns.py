@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from squeezenet import zoo
-from squeezenet.cli import compress, explore
+from squeezenet.architectures import ARCHITECTURES
+from squeezenet.cli import compress, explore, train
 from squeezenet.cli.main import _parser
 from squeezenet.errors import UsageError
 
@@ -63,20 +64,6 @@ def test_squeezenet_against_alexnet(pictures, tmp_path):
     assert {p: p.stat().st_mtime for p in tmp_path.glob("*/model.safetensors")} == times  # nothing was trained again
 
 
-@pytest.mark.slow
-def test_the_zoo(pictures, tmp_path):
-    recipe = imported("zoo")
-    for student in recipe.STUDENTS:
-        for size in recipe.SIZES:  # to squeeze two million weights takes minutes
-            name = student.stem.removeprefix("cifar10_")
-            shutil.copy(zoo.find("cifar10"), tmp_path / f"{name}-{size}.sqz")
-    table = campaign("zoo.py", "--cifar10", pictures, "--out", tmp_path, "--epochs", 1)
-    assert table.count(f" {(tmp_path / f'pruned-{recipe.SIZES[0]}.sqz').stat().st_size:,} ") >= len(recipe.SIZES)
-    for name in ("teacher", *(student.stem.removeprefix("cifar10_") for student in recipe.STUDENTS)):
-        assert f"| {name}, 1 epochs" in table
-    assert table == (tmp_path / "table.md").read_text() + "\n"
-
-
 def imported(name):
     sys.path.insert(0, str(RECIPES))
     try:
@@ -85,9 +72,22 @@ def imported(name):
         sys.path.remove(str(RECIPES))
 
 
-def test_the_zoo_squeezes_by_commands_that_there_are(monkeypatch, tmp_path):
-    recipe = imported("zoo")
-    asked = []
+@pytest.mark.slow
+def test_the_zoo(pictures, tmp_path):
+    plan = imported("zoo").PLANS["shipped"]
+    for name in plan.students:
+        for size in plan.sizes:  # to squeeze two million weights takes minutes
+            shutil.copy(zoo.find("cifar10"), tmp_path / f"{name}-{size}.sqz")
+    table = campaign("zoo.py", "--cifar10", pictures, "--out", tmp_path, "--epochs", 1)
+    assert f"| {zoo.find('cifar10').stat().st_size:,} |" in table.strip().splitlines()[-1]
+    for name in (plan.teacher, *plan.students):
+        assert f"| {name}, 1 epochs |" in table
+    assert table == (tmp_path / "table.md").read_text() + "\n"
+
+
+@pytest.mark.parametrize("name", imported("zoo").PLANS)
+def test_the_zoo_trains_and_squeezes_by_commands_that_there_are(name, monkeypatch, tmp_path):
+    recipe, asked = imported("zoo"), []
 
     def together(commands):
         asked.extend(commands)
@@ -96,17 +96,22 @@ def test_the_zoo_squeezes_by_commands_that_there_are(monkeypatch, tmp_path):
         )
 
     monkeypatch.setattr(recipe, "together", together)
-    monkeypatch.setattr(sys, "argv", ["zoo.py", "--cifar10", "images", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "--cifar10", "images", "--out", str(tmp_path), "--plan", name])
     recipe.main()
-    told = [command[1:] for command in asked if command[0] == "compress"]
-    assert len(told) == len(recipe.STUDENTS) * len(recipe.SIZES)
-    for command in told:
+    plan = recipe.PLANS[name]
+    for command in (command[1:] for command in asked if command[0] == "train"):
+        job = train.settings(_parser("train", train).parse_args(command))
+        assert job.model in ARCHITECTURES
+        assert job.recipe.epochs > 0
+    squeezed = [command[1:] for command in asked if command[0] == "compress"]
+    assert len(squeezed) == len(plan.students) * len(plan.sizes)
+    for command in squeezed:
         arguments = _parser("compress", compress).parse_args(command)
         compress.settings_of(argparse.Namespace(**{**vars(arguments), "method": compress.usual_method(arguments)}))
         squeezing = compress.squeezing_of(arguments)
         assert squeezing.max_bytes <= 100_000
-        assert squeezing.learning.epochs == recipe.SQUEEZE_EPOCHS
-        assert arguments.teacher == str(tmp_path / "teacher")
+        assert squeezing.learning.epochs == plan.epochs
+        assert arguments.teacher == str(tmp_path / plan.teacher)
 
 
 def test_what_runs_together_says_what_each_verb_prints_or_ends_the_campaign(pictures, tmp_path):

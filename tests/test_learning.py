@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from integer_networks import NETWORKS, PREPARATION, coloured_noise, little_model, prepared, vgg
 from squeezenet import sqz
@@ -194,6 +195,28 @@ def test_a_step_of_learning_stays_on_its_device(model: Model, pixels: Pixels) ->
     assert network.scales == scales
     optimizer.step()
     assert all(p.device == device and p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_sums_are_exact_on_every_device(model: Model, pixels: Pixels, device: str) -> None:
+    known = prepare(model, pixels)
+    network = round_network(known.network, known.scales, known.curvature, trade=1e-9).on(torch.device(device))
+    largest = 0.0
+    network.dtype = torch.float32
+    values = [network.enter(known.images.to(device))]
+    with torch.no_grad():
+        for op in network.graph.ops:
+            operands = [values[i] for i in op.inputs]
+            if isinstance(op, Conv | Linear):
+                x, weight = operands[0].double().cpu(), network.weight(op.name)().double().cpu()
+                if isinstance(op, Linear):
+                    wanted = F.linear(x, weight)
+                else:
+                    wanted = F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups)
+                assert torch.equal(network.sums(op, operands[0]).double().cpu(), wanted)
+                largest = max(largest, float(wanted.abs().max()))
+            values.append(network.apply_op(op, operands))
+    assert largest > 2048  # more than TF32 and bfloat16 can hold
 
 
 def test_squeezing_learns_on_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
