@@ -9,6 +9,7 @@ import time
 from argparse import ArgumentParser
 
 import pytest
+import torch
 
 from squeezenet import sqz
 from squeezenet.cli import compress, remaining
@@ -16,6 +17,7 @@ from squeezenet.cli.main import main
 from squeezenet.cli.work_folder import MARK, work_folder
 from squeezenet.compression.low_rank import RANK_WORDS
 from squeezenet.compression.pipeline import DENSITY_WORDS
+from squeezenet.data import load_data, load_pixels
 from squeezenet.errors import UsageError
 
 TO_LOSS = ["--method", "squeeze", "--max-loss", "60", "--data", "digits", "--limit", "64"]
@@ -220,3 +222,22 @@ print(sorted((WORKSHOP | {"numpy"}) & set(sys.modules)))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+# Another device
+
+
+def test_floats_are_judged_on_the_device_that_there_is(tiny, monkeypatch):
+    model, asked = sqz.read(tiny), []
+    data = load_data("digits", None, 0)
+    pixels = load_pixels(data.validation, model.preparation, 100)
+    found = compress._top1_of_floats(model, pixels)
+
+    def another():
+        asked.append(1)
+        return torch.device("cpu", 0)  # which is no `torch.device("cpu")`
+
+    monkeypatch.setattr("squeezenet.training.surroundings.usual_device", another)
+    assert compress._top1_of_floats(model, pixels) == found
+    assert asked == [1]
+    assert compress._top1_of_floats(model, None) is None
