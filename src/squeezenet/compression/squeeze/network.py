@@ -152,7 +152,7 @@ class IntegerNetwork(Network):
         # By how many eighths the scale of each group has grown since. The image's, and that of logits, stay.
         self.growth = nn.Parameter(torch.zeros(len(groups)), requires_grad=False)
         self._reach = _reach(graph, scales)
-        self._known_growth: tuple[int, tuple[int, ...]] = (-1, ())  # version of `growth`, its whole eighths
+        self._known: tuple[tuple[int, int], list[int]] = ((0, 0), [])  # which `growth`, and its whole eighths
 
     def on(self, device: torch.device) -> "IntegerNetwork":
         """This network, moved to `device` with the type that its whole numbers are held in there."""
@@ -172,13 +172,12 @@ class IntegerNetwork(Network):
             return first
         return replace(first, exponent=first.exponent + self._whole_growth()[self._group[value]])
 
-    def _whole_growth(self) -> tuple[int, ...]:
-        """`growth` in whole eighths, read once for each change: to read a GPU's memory is to wait for all its work."""
-        version, known = self._known_growth
-        if version != self.growth._version:
-            known = tuple(int(eighths) for eighths in self.growth.detach().round().tolist())
-            self._known_growth = (self.growth._version, known)
-        return known
+    def _whole_growth(self) -> list[int]:
+        """`growth` in whole eighths. To read a GPU's memory is to wait for all its work: only after a change."""
+        which = (id(self.growth), self.growth._version)
+        if self.growth.device.type == "cpu" or self._known[0] != which:
+            self._known = (which, self.growth.detach().round().long().tolist())
+        return self._known[1]
 
     def _growth_of(self, value: int) -> Tensor:
         return self.growth[self._group[value]] if value in self._group else self.growth.new_zeros(())
