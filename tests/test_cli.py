@@ -267,7 +267,7 @@ def test_from_weights_to_labels(said, tiny, tmp_path):
     out = tmp_path / "small.sqz"
     squeezed = said("compress", tiny, "--data", "digits", "--out", out, "--bits", 4, "--density", 0.3, "--limit", 64,
                     "--prune-epochs", 1, "--share-epochs", 1)  # fmt: skip
-    assert {"bytes", "parameters", "density", "ratio", "top1_before", "top1_after"} <= set(squeezed)
+    assert {"bytes", "parameters", "density", "ratio", "top1_before", "top1_after", "top1_error"} <= set(squeezed)
     assert squeezed["bytes"] == out.stat().st_size
     assert squeezed["density"] == pytest.approx(0.3, abs=0.02)
     inspected = said("inspect", out)

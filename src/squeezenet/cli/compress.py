@@ -184,6 +184,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "ratio": round(written.float32_bytes / written_bytes, 2),
         "top1_before": before,
         "top1_after": after,
+        "top1_error": _error(after, held_out),
         "images": len(held_out) if held_out is not None and before is not None else 0,
         "skipped": pixels.skipped if pixels is not None else 0,
         "seconds": round(time.perf_counter() - start, 1),
@@ -198,9 +199,9 @@ def render(result: dict[str, Any]) -> str:
     )
     if result["top1_before"] is None:
         return text + "; accuracy not measured (no labelled images)"
+    after = f"{result['top1_after']:.2f}% ± {result['top1_error']:.1f} after"
     return text + (
-        f"\ntop-1 {result['top1_before']:.2f}% before, {result['top1_after']:.2f}% after, "
-        f"on {result['images']:,} images that were not tuned on"
+        f"\ntop-1 {result['top1_before']:.2f}% before, {after}, on {result['images']:,} images that were not tuned on"
     )
 
 
@@ -302,6 +303,13 @@ def _top1(model: "Model", pixels: "Pixels | None", progress: bool = True) -> flo
         return None
     answer = runner(model, os.cpu_count() or 1)
     return round(evaluate(answer, pixels, model.preparation, progress=progress).top1, 4)
+
+
+def _error(top1: float | None, pixels: "Pixels | None") -> float | None:
+    """Points by which a top-1 of so few images may be off."""
+    from squeezenet.data.score import Score
+
+    return None if top1 is None or pixels is None else round(Score(len(pixels), top1, 100.0).error, 4)
 
 
 def _warn_of_few(pixels: "Pixels | None", max_loss: float) -> None:
