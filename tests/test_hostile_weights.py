@@ -11,7 +11,9 @@ import zipfile
 from io import BytesIO
 
 import pytest
+import safetensors.torch
 import torch
+from safetensors import safe_open
 
 from squeezenet.cli.main import main
 from squeezenet.errors import ModelError, SqueezeNetError
@@ -140,6 +142,64 @@ def test_an_archive_in_which_two_entries_are_the_same_bytes_is_refused(tmp_path)
     (tmp_path / "overlap.pth").write_bytes(data)
     with pytest.raises(ModelError, match="more than the file has bytes"):
         load_model(tmp_path / "overlap.pth")
+
+
+def described(path):
+    """Tensors and description of a `.safetensors` of ours."""
+    with safe_open(path, "pt") as file:
+        return safetensors.torch.load_file(path), json.loads(file.metadata()["squeezenet"])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("cifar10-small", lambda about: about.update(scales="AAAA")),
+        ("cifar10-small", lambda about: about.update(scales=about["scales"][4:])),
+        ("cifar10-small", lambda about: about.update(scales=7)),
+        ("cifar10-small", lambda about: about.pop("scales")),
+        ("cifar10-small", lambda about: about.pop("codes")),
+        ("cifar10-small", lambda about: about.update(codes=[1])),
+        ("cifar10-small", lambda about: first(about).update(exponents=[])),
+        ("cifar10-small", lambda about: first(about).update(exponents=[1 << 40])),
+        ("cifar10-small", lambda about: first(about).update(exponents="x")),
+        ("cifar10-small", lambda about: first(about).update(exponents=[e + 8 for e in first(about)["exponents"]])),
+        ("cifar10-small", lambda about: first(about).update(exponents=[700 for _ in first(about)["exponents"]])),
+        ("cifar10-small", lambda about: first(about).update(exponents=[-700 for _ in first(about)["exponents"]])),
+        ("digits", lambda about: first(about).update(codebook="AAAA")),
+        ("digits", lambda about: first(about).update(codebook="")),
+        ("digits", lambda about: first(about).update(codebook=first(about)["codebook"] * 2000)),
+        ("digits", lambda about: first(about).update(codebook="AADAfwAAwH8=")),
+        ("digits", lambda about: first(about).update(exponents=[1])),
+        ("digits", lambda about: about["layers"].reverse()),
+    ],
+    ids=range(18),
+)
+def test_a_description_of_other_weights_is_refused(name, change, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(load_model(name), path)
+    state, about = described(path)
+    change(about)
+    safetensors.torch.save_file(state, path, {"squeezenet": json.dumps(about)})
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38, 1e-40])
+def test_numbers_that_no_level_stands_for_are_refused(value, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(load_model("cifar10-small"), path)
+    state, about = described(path)
+    for name in state:
+        changed = {**state, name: state[name].clone().fill_(value)}
+        safetensors.torch.save_file(changed, path, {"squeezenet": json.dumps(about)})
+        with pytest.raises(ModelError, match=r"m\.safetensors"):
+            load_model(path)
+
+
+def first(about):
+    return next(iter(about["codes"].values()))
 
 
 @pytest.mark.parametrize("suffix", ["", ".sqz", ".net", ".pth", ".safetensors"])

@@ -119,8 +119,9 @@ def _coded(values: FloatArray, code: Mapping[str, Any] | None) -> Tensor:
         if exponents.shape != values.shape[:1] or np.abs(exponents).max(initial=0) > _FARTHEST:
             raise ModelError("exponents that no weight can have")
         steps = np.array([step(int(e)) for e in exponents], np.float32).reshape(-1, *[1] * (values.ndim - 1))
-        levels = np.rint(np.clip(values / steps, -MAX_LEVEL, MAX_LEVEL))
-        return Grid(np.nan_to_num(levels).astype(np.int16), exponents)
+        with np.errstate(all="ignore"):  # numbers that somebody made up are found by the comparison afterwards
+            levels = np.nan_to_num(np.rint(np.clip(values / steps, -MAX_LEVEL, MAX_LEVEL)))
+        return Grid(levels.astype(np.int16), exponents)
     codebook = np.frombuffer(_bytes(code["codebook"]), "<f4").astype(np.float32)
     if codebook.size > MAX_CODEBOOK:
         raise ModelError(f"a codebook of {codebook.size:,} centroids; the limit is {MAX_CODEBOOK:,}")
@@ -146,7 +147,8 @@ def _with_whole_biases(graph: Graph, weights: dict[str, Weights], scales: tuple[
         for value, op in enumerate(graph.ops, 1)
         if op in graph.layers
     }
-    return {name: replace(held, bias=np.rint(held.bias / units[name])) for name, held in weights.items()}
+    with np.errstate(all="ignore"):
+        return {name: replace(held, bias=np.rint(held.bias / units[name])) for name, held in weights.items()}
 
 
 def _text(data: bytes | bytearray) -> str:
