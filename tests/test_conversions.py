@@ -20,7 +20,7 @@ from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.formats.state_dict import from_module
 from squeezenet.model import Grid, Model, Shared, Weights
 from squeezenet.models import create_seeded, describe
-from squeezenet.models.network import from_model, to_weights
+from squeezenet.models.network import dense, from_model, to_weights
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.run import runner
 from squeezenet.training import run_folder
@@ -39,10 +39,17 @@ def trained(name, preparation, classes=3, **settings):
         module = create_seeded(name, 1, **settings_)
         labels = tuple(f"class {number} \u00e4" for number in range(classes))
         about = describe(name, settings_)
-        run_folder.save_model(folder / "model.safetensors", module, about, preparation, labels)
+        run_folder.save_model(folder / "model.safetensors", module, about, preparation, labels, {"data": "none"})
         return folder
 
     return make
+
+
+def trained_on(folder):
+    """The run folder of a training that started from a model: it has a graph, and no name of a network."""
+    model = load_model("digits")
+    run_folder.save_model(folder / "model.safetensors", dense(model), None, model.preparation, model.labels, {"a": "b"})
+    return folder
 
 
 def authors(folder):
@@ -93,6 +100,7 @@ SOURCES = {
     "normalised run": trained("squeezenet_32", RGB, **SMALL, norm="batch"),
     "depthwise": little("depthwise"),
     "linear layers and local response normalisation": little("alexnet"),
+    "run from a model": trained_on,
     "authors": authors,
     "codebooks": shared_weights,
     "digits": lambda folder: zoo.find("digits"),
@@ -112,7 +120,7 @@ def test_a_conversion_changes_nothing(source, tmp_path, capsys):
         code = main(["convert", str(before), str(path)])
         if suffix == ".net" and source != "authors":
             assert code == 1
-            assert capsys.readouterr().err.startswith(f"squeezenet: {path}: ")
+            assert f": {path}: only SqueezeNet v1.0" in capsys.readouterr().err
             assert not path.exists()
             path = before
             continue

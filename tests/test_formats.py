@@ -125,13 +125,16 @@ def test_what_weights_do_not_tell_is_asked_for(tmp_path):
         load_model(path, about=About(preparation))
     with pytest.raises(ModelError, match="not of squeezenet1_1"):
         load_model(path, about=About(preparation, networks=("squeezenet1_1",)))
-    with pytest.raises(ModelError, match="3 labels for 4"):
+    with pytest.raises(ModelError, match="3 labels for 4 classes; say what they are: --labels"):
         load_model(path, about=About(preparation, ("a", "b", "c"), ("squeezenet1_0",)))
     same_logits(load_model(path, about=About(preparation, networks=("squeezenet1_0_simple",))), simple)
     graph = from_module(simple.eval(), preparation).graph
     model = load_model(path, about=About(preparation, tuple("abcd"), graph=graph))
     assert model.labels == tuple("abcd")
     same_logits(model, simple)
+    other = create_seeded("squeezenet1_0_simple", 0, classes=7)  # trained on, for other classes
+    torch.save(other.state_dict(), path)
+    same_logits(load_model(path, about=About(preparation, graph=graph)), other)
 
 
 def test_who_says_it_twice_is_stopped(tiny_model, tmp_path):
@@ -168,7 +171,7 @@ def test_a_compressed_model_can_leave_as_floats(tiny_model, tmp_path):
 def test_a_run_folder_is_a_model(tmp_path):
     module = create_seeded("squeezenet_32", 1, **SMALL)
     about = describe("squeezenet_32", SMALL)
-    run_folder.save_model(tmp_path / "model.safetensors", module, about, GREY, ("left", "middle", "right"))
+    run_folder.save_model(tmp_path / "model.safetensors", module, about, GREY, ("left", "middle", "right"), {"a": "b"})
     model = load_model(tmp_path)
     assert model.labels == ("left", "middle", "right")
     assert model.preparation == GREY

@@ -192,6 +192,14 @@ class Graph:
         ops = tuple(replace(op, name=next(following)) if isinstance(op, Layer) else op for op in self.ops)
         return Graph(self.input_shape, ops)
 
+    def with_classes(self, classes: int) -> "Graph":
+        """The same operations with a last layer of `classes` outputs. Raises `BadGraph` if they are no logits."""
+        last = self.layers[-1]
+        graph = Graph(self.input_shape, tuple(replace(op, out=classes) if op is last else op for op in self.ops))
+        if graph.classes != classes:
+            raise BadGraph(f"{last.name}: the last layer does not give the logits")
+        return graph
+
     @property
     def classes(self) -> int:
         """Number of logits."""

@@ -7,6 +7,7 @@ classes are called: a wrong guess costs most of the accuracy without a word. So 
 files that torchvision published are known without that, by their SHA-256.
 """
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from squeezenet import zoo
-from squeezenet.errors import ModelError
+from squeezenet.errors import BadGraph, ModelError
 from squeezenet.formats.about import NOTHING, About, of_torchvision
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.graph import Graph
@@ -35,8 +36,9 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
     if all(str(key).startswith(PARALLEL) for key in state):
         state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
     provenance = {"source": path.name}
-    if about.graph is not None and about.preparation is not None and (weights := _fitting(about.graph, state)):
-        return Model(about.graph, weights, about.preparation, about.labels, provenance)
+    if about.graph is not None and about.preparation is not None and (fitting := _fitting(about.graph, state)):
+        graph, weights = fitting
+        return Model(graph, weights, about.preparation, _labels(about, graph.classes, path), provenance)
     found = candidates(state)
     if not found:
         raise ModelError(
@@ -58,7 +60,8 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
         raise ModelError(f"{path}: the tensors fit {' and '.join(found)}; say which with --network")
     ((name, settings),) = found.items()
     module = build({"name": name, **settings}, state)
-    return from_module(module, about.preparation, about.labels, {"name": name, **provenance})
+    labels = _labels(about, settings["classes"], path)
+    return from_module(module, about.preparation, labels, {"name": name, **provenance})
 
 
 def candidates(state: Keys) -> dict[str, dict[str, int]]:
@@ -126,15 +129,27 @@ def _is_published(path: Path) -> bool:
     return any(sha256.startswith(entry.sha256) for entry in zoo.PUBLISHED.values())
 
 
-def _fitting(graph: Graph, state: Keys) -> dict[str, Weights] | None:
-    """`state` as the weights of `graph`, if it has just its tensors."""
+def _labels(about: About, classes: int, path: Path) -> tuple[str, ...]:
+    if len(about.labels) not in (0, classes):
+        raise ModelError(f"{path}: {len(about.labels):,} labels for {classes:,} classes; say what they are: --labels")
+    return about.labels
+
+
+def _fitting(graph: Graph, state: Keys) -> tuple[Graph, dict[str, Weights]] | None:
+    """`state` as the weights of `graph`, if it has just its tensors; the last layer may be for other classes."""
+    last = state.get(f"{graph.layers[-1].name}.bias")
+    if last is None or last.ndim != 1 or not len(last):
+        return None
+    with contextlib.suppress(BadGraph):
+        graph = graph.with_classes(len(last))
     wanted = {}
     for name, shape in graph.weight_shapes().items():
         wanted |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     if wanted != _shapes(state):
         return None
     arrays = {key: value.float().numpy() for key, value in state.items()}
-    return {name: Weights(Plain(arrays[f"{name}.weight"]), arrays[f"{name}.bias"]) for name in graph.weight_shapes()}
+    weights = {name: Weights(Plain(arrays[f"{name}.weight"]), arrays[f"{name}.bias"]) for name in graph.weight_shapes()}
+    return graph, weights
 
 
 def _shapes(state: Keys) -> dict[str, tuple[int, ...]]:

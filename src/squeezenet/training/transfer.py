@@ -42,14 +42,10 @@ def fitted(model: Model, train: Examples, image_size: int | None = None) -> Mode
     if model.labels == train.classes:
         return model
     last = last_layer(model.graph)
-    ops = tuple(replace(op, out=len(train.classes)) if op is last else op for op in model.graph.ops)
     try:
-        graph = Graph(model.graph.input_shape, ops)
-        fits = graph.classes == len(train.classes)
+        graph = model.graph.with_classes(len(train.classes))
     except BadGraph:
-        fits = False
-    if not fits:
-        raise UsageError(f"{last.name}: the layer cannot be replaced by one of {len(train.classes)} classes")
+        raise UsageError(f"{last.name}: the layer cannot be replaced by one of {len(train.classes)} classes") from None
     shares = _answers(model, train)  # (classes, old classes)
     shares -= shares.mean(0)  # what all classes have in common tells none apart, and makes large logits
     old = model.weights[last.name]
