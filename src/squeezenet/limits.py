@@ -53,7 +53,7 @@ IMAGE_FILE_BYTES = 512 * 2**20
 PARQUET_GROUP_BYTES = 2**30
 """Bytes of the images in a row group of a Parquet file, decompressed: they are read together."""
 
-PARQUET_SPARE_BYTES = 64 * 2**20
+PARQUET_SPARE_BYTES = 32 * 2**20
 """Bytes by which a row group may hold more than the file says, as where rows that are equal were stored once."""
 
 PARQUET_ROWS = 20_000_000

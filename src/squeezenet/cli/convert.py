@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from squeezenet.cli.arguments import add_model, count, number
 from squeezenet.cli.outputs import add_force, may_write
-from squeezenet.errors import UsageError
+from squeezenet.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from squeezenet.formats import About
@@ -65,13 +65,17 @@ def run(args: Namespace) -> dict[str, Any]:
     """Convert, and say what was written."""
     from squeezenet.formats import load_model, save_model
     from squeezenet.formats.imagenet import imagenet_labels
+    from squeezenet.formats.label_file import read_labels
 
     may_write(args.out, args.force)
     model = load_model(args.model, args.random_weights, about_of(args))
     if args.like == TORCHVISION and model.graph.classes == len(imagenet_labels()):
         model = replace(model, labels=imagenet_labels())
     if args.labels:
-        labels = _lines(args.labels)
+        try:
+            labels = read_labels(args.labels)
+        except DataError as error:
+            raise UsageError(f"--labels {error}") from None
         if len(labels) != model.graph.classes:
             raise UsageError(f"{args.labels}: {len(labels)} lines for {model.graph.classes} classes")
         model = replace(model, labels=labels)
@@ -131,10 +135,3 @@ def _preparation(args: Namespace) -> "Preparation":
 def _numbers(text: str) -> tuple[float, ...]:
     """A number for each channel."""
     return tuple(number(part) for part in text.split(","))
-
-
-def _lines(path: str) -> tuple[str, ...]:
-    try:
-        return tuple(Path(path).read_text(encoding="utf-8-sig").splitlines())
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not a text file in UTF-8; write the name of one class per line") from None

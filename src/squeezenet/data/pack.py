@@ -32,6 +32,7 @@ from squeezenet.data.shards import PLAN, scan
 from squeezenet.data.webdataset import CLASSES, write_index
 from squeezenet.errors import DataError, ImageError, UsageError
 from squeezenet.files import atomic_file, write_atomically
+from squeezenet.printable import printable
 from squeezenet.runtime.image import open_image
 
 SKIPPED = "skipped.txt"
@@ -114,7 +115,7 @@ def pack(
         for (split, _, part), shard in zip(work, found, strict=True)
         for index in sorted(set(part.tolist()) - {int(key) for key in shard.keys})
     ]
-    write_atomically(out / SKIPPED, "".join(f"{line}\n" for line in skipped).encode())
+    write_atomically(out / SKIPPED, "".join(f"{printable(line)}\n" for line in skipped).encode())
     write_index(out, found)
     return Packed(
         images=sum(len(shard.offsets) for shard in found),
@@ -149,7 +150,7 @@ def _begin(source: str, splits: dict[str, Examples], out: Path, options: Options
     for left in out.glob(".*.tmp"):  # by a run that was killed
         left.unlink(missing_ok=True)
     if classes:
-        write_atomically(out / CLASSES, "".join(f"{' '.join(name.splitlines())}\n" for name in classes).encode())
+        write_atomically(out / CLASSES, "".join(f"{name}\n" for name in classes).encode())
 
 
 def _difference(path: Path, plan: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ from squeezenet.printable import printable
 CACHE_BYTES = 256 * 2**20
 """Image bytes kept in memory: also how far images are shuffled when they are read from disk again and again."""
 
-_BATCH_BYTES = 256 * 2**20  # that rows which are read together may hold, even if each were as large as all of its group
+_BATCH_BYTES = 32 * 2**20  # that rows which are read together may hold, even if each were as large as all of its group
 
 
 @dataclass(frozen=True)
