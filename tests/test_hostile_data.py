@@ -41,7 +41,7 @@ def one_line(call, *arguments):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../secret.png", "a/../../b.png", "C:\\b.png", "..\\b.png", "\\b.png"])
+@pytest.mark.parametrize("name", ["/etc/hostname", "../secret.png", "a/../../b.png", "C:\\b.png", "..\\b.png"])
 @pytest.mark.parametrize("bare", [True, False])
 def test_a_row_names_no_file_outside_its_folder(tmp_path, name, bare):
     images = pa.array([name]) if bare else pa.array([{"bytes": None, "path": name}], STRUCT)

@@ -46,7 +46,7 @@ LONGEST_JPEG = 65_535
 # What begins a file says what it is; names need not.
 _KINDS = {
     b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp", b"GIF8": "gif",
-    b"II*\0": "tif", b"MM\0*": "tif", b"P5": "pgm", b"P6": "ppm",
+    b"II*\0": "tif", b"MM\0*": "tif", b"P4": "pbm", b"P5": "pgm", b"P6": "ppm",
 }  # fmt: skip
 
 
@@ -251,10 +251,17 @@ def convert(source: ImageSource, options: Options) -> tuple[str, bytes]:
             image.resize((width, height), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=options.quality)
             return "jpg", stream.getvalue()
     data = source.read_bytes() if isinstance(source, Path) else source
-    if isinstance(data, bytes) and (kind := next((k for magic, k in _KINDS.items() if data.startswith(magic)), None)):
+    if isinstance(data, bytes) and (kind := _kind(data)):
         return kind, data
     image.save(stream, "PNG")
     return "png", stream.getvalue()
+
+
+def _kind(data: bytes) -> str | None:
+    """The suffix of the images that begin as `data` does."""
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "avif"
+    return next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), None)
 
 
 def _bar(count: int, progress: bool) -> Any:
