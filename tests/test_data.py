@@ -19,6 +19,7 @@ from squeezenet.data.batches import open_source
 from squeezenet.data.evaluate import evaluate
 from squeezenet.data.examples import Picked, shuffled
 from squeezenet.data.parquet import ParquetImages
+from squeezenet.data.pixels import decode
 from squeezenet.data.score import hits
 from squeezenet.errors import DataError
 from squeezenet.files import write_atomically
@@ -461,6 +462,22 @@ def test_large_images_are_decoded_and_answered_one_by_one(tmp_path, monkeypatch)
     assert len(load_pixels(examples, Preparation(40, 40), limit=5)) == 5
     with pytest.raises(DataError, match="take at most 5"):
         load_pixels(examples, Preparation(40, 40))
+
+
+@pytest.mark.parametrize(("limit", "ahead"), [(10**9, 3), (3 * 8 * 8, 3), (3 * 8 * 8 - 1, 1)])
+def test_batches_are_decoded_ahead_unless_an_image_is_large(tmp_path, monkeypatch, limit, ahead):
+    monkeypatch.setattr("squeezenet.data.pixels.BATCH_BYTES", limit)
+    examples = load_evaluation(str(make_folder(tmp_path, (8, 8, 8))))
+    asked = []
+
+    def batches():
+        for start in range(0, 24, 4):
+            asked.append(start)
+            yield np.arange(start, start + 4)
+
+    for number, part in enumerate(decode(examples, batches(), Preparation(8, 8))):
+        assert len(asked) == min(6, number + ahead)
+        assert part.indices.tolist() == list(range(4 * number, 4 * number + 4))
 
 
 def test_evaluation_of_nothing_but_damage_names_an_image(tmp_path):

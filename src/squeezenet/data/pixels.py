@@ -26,7 +26,7 @@ from squeezenet.preparation import Preparation
 from squeezenet.runtime import image
 
 AHEAD = 2
-"""Batches that are decoded while another is used, unless they hold more bytes than so many times `BATCH_BYTES`."""
+"""Batches that are decoded while another is used; none where a single image holds more than `BATCH_BYTES`."""
 SMALL = 96
 """Images up to this size, all equal and square, are shown to the network as they are."""
 SMALLEST = 16
@@ -116,6 +116,7 @@ def decode(
     of `runtime.image`. Raises `DataError` if a store cannot be read any more.
     """
     workers = workers or workers_by_default()
+    most = AHEAD if preparation.bytes <= BATCH_BYTES else 0
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[tuple[Indices, NDArray[np.uint8], list[Future[list[str | None]]]]] = deque()
 
@@ -142,7 +143,7 @@ def decode(
                     room = images[start : start + share]
                     futures.append(pool.submit(_decode, examples.name, part, sources, preparation, training, room))
                 ahead.append((indices, images, futures))
-                while len(ahead) > AHEAD or sum(images.nbytes for _, images, _ in ahead) > AHEAD * BATCH_BYTES:
+                if len(ahead) > most:
                     yield finish()
             while ahead:
                 yield finish()
