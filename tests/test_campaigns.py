@@ -15,7 +15,7 @@ from PIL import Image
 
 from squeezenet import zoo
 from squeezenet.architectures import ARCHITECTURES
-from squeezenet.cli import compress, compress_settings, explore, train
+from squeezenet.cli import compress, compress_settings, explore, train, train_run
 from squeezenet.cli.main import _parser, main
 from squeezenet.errors import UsageError
 from squeezenet.formats import load_model
@@ -101,7 +101,7 @@ def test_the_zoo_trains_and_squeezes_by_commands_that_there_are(name, monkeypatc
     recipe.main()
     plan = recipe.PLANS[name]
     for command in (command[1:] for command in asked if command[0] == "train"):
-        job = train.settings(_parser("train", train).parse_args(command))
+        job = train_run.settings(_parser("train", train).parse_args(command))
         assert job.model in ARCHITECTURES
         assert job.recipe.epochs > 0
     squeezed = [command[1:] for command in asked if command[0] == "compress"]
@@ -128,8 +128,9 @@ def test_what_runs_together_says_what_each_verb_prints_or_ends_the_campaign(pict
     command = ["evaluate", "cifar10", "--data", str(pictures)]
     first, second = recipe.together([command, [*command, "--limit", "10"]])
     assert (first["images"], second["images"]) == (30, 10)
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit) as ended:
         recipe.together([["evaluate", str(tmp_path / "none.sqz"), "--data", str(pictures)], command])
+    assert ended.value.code in (1, 2)
 
 
 @pytest.mark.parametrize("option", ["--step-lr", "--features", "--pad"])
