@@ -362,7 +362,7 @@ def test_the_authors_format_there_and_back(synthetic, tmp_path):
     assert_same(load_model(tmp_path / "ours.net"), synthetic)
 
 
-@pytest.mark.parametrize("damage", ["short", "long", "counts", "gaps"])
+@pytest.mark.parametrize("damage", ["short", "long", "counts", "gaps", "more than all"])
 def test_a_damaged_net_is_refused(synthetic, tmp_path, damage):
     path = tmp_path / "damaged.net"
     save_model(synthetic, path)
@@ -371,6 +371,11 @@ def test_a_damaged_net_is_refused(synthetic, tmp_path, damage):
         del data[-1]
     elif damage == "long":
         data.append(0)
+    elif damage == "more than all":
+        count = struct.unpack_from("<I", data)[0]
+        struct.pack_into("<I", data, 0, count + 20_000)
+        at = 4 * 26 + 1024 + 4 * 96
+        data[at : at + count + (count + 1) // 2] = bytes(count + 20_000 + (count + 20_001) // 2)
     elif damage == "counts":
         data[1] ^= 1
     else:  # gaps of 15 everywhere in a full layer: its last weights would lie outside

@@ -44,6 +44,8 @@ def read(path: Path) -> Model:
         raise ModelError(
             f"{path}: {len(data)} bytes where its own counts make {expected}; only SqueezeNet v1.0 is stored like this"
         )
+    if too_many := [name for n, (name, shape) in zip(stored, shapes.items(), strict=True) if n > prod(shape)]:
+        raise ModelError(f"{path}: {too_many[0]} holds more weights than the layer has")
     weights = {}
     at = header
     for count, (name, shape) in zip(stored, shapes.items(), strict=True):
