@@ -1,5 +1,6 @@
 """Data sets of strangers: what they declare is checked before it is allocated, and what they name stays theirs."""
 
+import contextlib
 import io
 import json
 import os
@@ -10,10 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from squeezenet.data import load_data, load_evaluation, load_pixels
 from squeezenet.data.pack import pack
+from squeezenet.data.parquet_pages import decompressed_bytes
 from squeezenet.data.shards import INDEX, ShardImages, scan
 from squeezenet.data.webdataset import read_index, write_index
 from squeezenet.errors import DataError, ImageError
@@ -112,7 +116,7 @@ def test_equal_rows_that_were_stored_once_do_not_fill_memory(tmp_path, monkeypat
 
 
 def test_what_a_file_declares_is_checked_before_it_is_read(tmp_path, monkeypatch):
-    path = parquet(tmp_path / "x.parquet", pa.array([png(i) for i in range(100)]), [0] * 100)
+    path = parquet(tmp_path / "x.parquet", pa.array([png(i) for i in range(100)]), list(range(100)))
     monkeypatch.setattr("squeezenet.data.parquet.PARQUET_GROUP_BYTES", 20)
     assert "labels of" in one_line(load_evaluation, path)
     monkeypatch.setattr("squeezenet.data.parquet.PARQUET_GROUP_BYTES", 2000)
@@ -256,3 +260,38 @@ def test_names_that_are_not_unicode_are_packed(tmp_path):
     examples = load_evaluation(str(tmp_path / "out"))
     assert examples.classes == load_evaluation(str(tmp_path / "in")).classes == ("caf\\udce9", "dog")
     assert "caf\\udce9.png" in (tmp_path / "out/skipped.txt").read_text()
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_the_headers_of_pages_tell_what_the_summary_does(tmp_path, version, compression, dictionary):
+    images = pa.array([{"bytes": png(i % 200) + bytes(i), "path": f"{i}.png"} for i in range(1000)], STRUCT)
+    options = {
+        "data_page_version": version, "compression": compression, "use_dictionary": dictionary,
+        "data_page_size": 5000, "row_group_size": 400, "write_page_checksum": True,
+    }  # fmt: skip
+    path = parquet(tmp_path / "x.parquet", images, [i % 7 for i in range(1000)], **options)
+    meta = pq.ParquetFile(path).metadata
+    with open(path, "rb") as file:
+        for group in range(meta.num_row_groups):
+            for number in range(3):
+                column = meta.row_group(group).column(number)
+                headers = column.total_uncompressed_size - decompressed_bytes(file, column)
+                assert 0 < headers < 0.2 * column.total_uncompressed_size + 300
+
+
+def test_a_summary_that_lies_does_not_help(tmp_path, monkeypatch):
+    images = pa.array([{"bytes": bytes([i]) * 2**16, "path": None} for i in range(64)], STRUCT)
+    path = parquet(tmp_path / "x.parquet", images, [0] * 64, compression="zstd")
+    monkeypatch.setattr("squeezenet.data.parquet.PARQUET_GROUP_BYTES", 2**20)
+    assert "row group 0 holds 4,19" in one_line(load_pixels, load_evaluation(path), Preparation(8, 8))
+
+
+@given(st.binary(max_size=60), st.integers(0, 400))
+def test_any_page_header_is_read_or_refused(junk, at):
+    class Column:
+        dictionary_page_offset, data_page_offset, total_compressed_size = None, 4, at
+
+    with contextlib.suppress(DataError):
+        assert decompressed_bytes(io.BytesIO(b"PAR1" + junk), Column) >= 0

@@ -8,6 +8,7 @@ Files may be larger than memory: only labels are read at once, images a row grou
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from squeezenet.data.classes import Stated, join, number_classes, tidy
 from squeezenet.data.examples import Examples, ImageSource, Indices, StoredImages
+from squeezenet.data.parquet_pages import decompressed_bytes
 from squeezenet.data.splits import ONE_DATA_SET, by_split
 from squeezenet.errors import DataError
 from squeezenet.files import open_regular
@@ -42,7 +44,6 @@ _BATCH_BYTES = 32 * 2**20  # that rows which are read together may hold, even if
 class _File:
     path: Path
     rows: tuple[int, ...]  # images in each row group
-    bytes: tuple[int, ...]  # of the images in each, as the file says
     image: str  # name of the column
     label: str | None
     names: tuple[str, ...]  # of the classes, where the schema has them
@@ -89,15 +90,15 @@ class ParquetImages(StoredImages):
             self._cache.move_to_end(group)
             return self._cache[group]
         file, number = self.groups[group]
-        declared = file.bytes[number]
-        if declared > PARQUET_GROUP_BYTES:
-            raise DataError(
-                f"{file.path}: row group {number} holds {declared:,} bytes, over the limit of {PARQUET_GROUP_BYTES:,}; "
-                "write it again with smaller row groups (row_group_size=100)"
-            )
         chunks, size = [], 0
         try:
             with _opened(file.path) as stored:
+                declared = _decompressed(file.path, stored.metadata, file.image, [number])
+                if declared > PARQUET_GROUP_BYTES:
+                    raise DataError(
+                        f"{file.path}: row group {number} holds {declared:,} bytes, over the limit of "
+                        f"{PARQUET_GROUP_BYTES:,}; write it again with smaller row groups (row_group_size=100)"
+                    )
                 rows = max(1, min(1024, _BATCH_BYTES // max(1, declared)))
                 for batch in stored.iter_batches(rows, row_groups=[number], columns=[file.image], use_threads=False):
                     chunks.append(batch[file.image])
@@ -161,21 +162,22 @@ def _open(path: Path) -> _File:
     most = min(PARQUET_ROWS, max(PARQUET_FEW_ROWS, path.stat().st_size))
     if any(count < 0 for count in rows) or sum(rows) > most:
         raise DataError(f"{path}: declares {sum(rows):,} rows, over the limit of {most:,} for a file of its size")
-    sizes = tuple(_declared(group, image) for group in groups)
     if label is not None and not _is_label(kind := schema.field(label).type):
         raise DataError(f"{path}: column {printable(label)} holds {_line(kind)}; a label is a number or a name")
-    if label is not None and (told := sum(_declared(group, label) for group in groups)) > PARQUET_GROUP_BYTES:
-        raise DataError(f"{path}: has labels of {told:,} bytes, over the limit of {PARQUET_GROUP_BYTES:,}")
     names = described.get("names") if isinstance(described := features.get(label or ""), dict) else None
     listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return _File(path, rows, sizes, image, label, tuple(names) if listed else ())
+    return _File(path, rows, image, label, tuple(names) if listed else ())
 
 
-def _declared(group: Any, column: str) -> int:
-    """Bytes of a column in a row group, decompressed, as the file says."""
-    parts = [group.column(i) for i in range(group.num_columns)]
-    mine = [part for part in parts if part.path_in_schema.split(".")[0] == column.split(".")[0]]
-    return sum(max(0, part.total_uncompressed_size) for part in mine)
+def _decompressed(path: Path, meta: pq.FileMetaData, column: str, groups: Iterable[int]) -> int:
+    """Bytes of a column in some row groups, decompressed. Raises `DataError` if the file is damaged."""
+    parts = [meta.row_group(group).column(i) for group in groups for i in range(meta.num_columns)]
+    with open_regular(path) as file:
+        try:
+            mine = [part for part in parts if part.path_in_schema.split(".")[0] == column.split(".")[0]]
+            return sum(decompressed_bytes(file, part) for part in mine)
+        except DataError as error:
+            raise DataError(f"{path}: a damaged Parquet file ({error}); fetch it again") from None
 
 
 def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
@@ -235,6 +237,9 @@ def _labels(path: Path, label: str) -> Stated:
     try:
         with _opened(path) as file:
             text = [label] if pa.types.is_string(file.schema_arrow.field(label).type) else []
+            told = _decompressed(path, file.metadata, label, range(file.num_row_groups))
+        if told > PARQUET_GROUP_BYTES:
+            raise DataError(f"{path}: has labels of {told:,} bytes, over the limit of {PARQUET_GROUP_BYTES:,}")
         with _opened(path, read_dictionary=text) as file:  # a name that is there a million times is read once
             column = file.read(columns=[label], use_threads=False)[label]
         if pa.types.is_floating(column.type):  # as pandas stores whole numbers in a column that had gaps
