@@ -94,7 +94,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 def render(result: dict[str, Any]) -> str:
     """For people."""
-    floats = "\nsqueezenet reads the same integer network from it; PyTorch sees its floats, whose answers differ a little"
+    floats = "\nsqueezenet reads the same integer network from it; PyTorch sees floats, whose answers differ a little"
     times = f", {result['ratio']:.1f}x smaller than float32" if result["ratio"] >= 1.05 else ""
     return (
         f"{result['out']}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, "
