@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from squeezenet.cli.arguments import add_model, count, number
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.errors import DataError, UsageError
+from squeezenet.printable import printable
 
 if TYPE_CHECKING:
     from squeezenet.formats import About
@@ -65,20 +66,13 @@ def run(args: Namespace) -> dict[str, Any]:
     """Convert, and say what was written."""
     from squeezenet.formats import load_model, save_model
     from squeezenet.formats.imagenet import imagenet_labels
-    from squeezenet.formats.label_file import read_labels
 
     may_write(args.out, args.force)
     model = load_model(args.model, args.random_weights, about_of(args))
     if args.like == TORCHVISION and model.graph.classes == len(imagenet_labels()):
         model = replace(model, labels=imagenet_labels())
     if args.labels:
-        try:
-            labels = read_labels(args.labels)
-        except DataError as error:
-            raise UsageError(f"--labels {error}") from None
-        if len(labels) != model.graph.classes:
-            raise UsageError(f"{args.labels}: {len(labels)} lines for {model.graph.classes} classes")
-        model = replace(model, labels=labels)
+        model = replace(model, labels=_labels(args.labels, model.graph.classes))
     save_model(model, args.out)
     size = Path(args.out).stat().st_size
     return {
@@ -137,3 +131,19 @@ def _preparation(args: Namespace) -> "Preparation":
 def _numbers(text: str) -> tuple[float, ...]:
     """A number for each channel."""
     return tuple(number(part) for part in text.split(","))
+
+
+def _labels(path: str, classes: int) -> tuple[str, ...]:
+    """The names in a text file, one for each class."""
+    from squeezenet.formats.label_file import read_labels
+
+    try:
+        labels = read_labels(path)
+    except DataError as error:
+        raise UsageError(f"--labels {error}") from None
+    for row, label in enumerate(labels, 1):
+        if not label.isprintable():
+            raise UsageError(f"{path}: line {row} is {printable(label)}, which has characters that cannot be shown")
+    if len(labels) != classes:
+        raise UsageError(f"{path}: {len(labels):,} names for {classes:,} classes")
+    return labels
