@@ -152,6 +152,7 @@ def test_the_command_on_the_card_of_imagenet_is_one_that_runs():
     compress.configure(parser)
     asked = parser.parse_args(command.split()[1:])
     assert asked.max_bytes == 350_000
+    assert asked.thorough
     assert asked.out == "imagenet.sqz"
 
 
