@@ -40,8 +40,7 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 def check_work_folder(path: Path) -> None:
     """Raise `UsageError` if `path` is taken by something else. A symbolic link is something else."""
-    taken = path.is_symlink() or (path.exists() and not (path.is_dir() and (path / MARK).is_file()))
-    if taken and not _empty(path):
+    if path.is_symlink() or (path.exists() and not (path / MARK).is_file()):
         name = printable(str(path))
         raise UsageError(
             f"{name}: is in the way of what is kept while the command runs; move it, or choose another --out"
@@ -51,7 +50,3 @@ def check_work_folder(path: Path) -> None:
 def anything_in(path: Path) -> bool:
     """Whether a stopped command left something there to go on from."""
     return path.is_dir() and any(entry.name != MARK for entry in path.iterdir())
-
-
-def _empty(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
