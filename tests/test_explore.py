@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from exploring import QUICK, TINY, memory, stub
-from squeezenet.cli import train_run
+from squeezenet.cli import train, train_run
 from squeezenet.cli.live import Live
 from squeezenet.cli.main import _explain, main
 from squeezenet.data import load_data
@@ -63,7 +63,7 @@ def test_the_command_of_a_point_trains_that_network(trial):
     for recipe in (odd, iterations):
         point = replace(trial, network=replace(TINY, stem="32 late", bypass="simple", sr=0.75), recipe=recipe)
         parser = ArgumentParser()
-        train_run.configure(parser)
+        train.configure(parser)
         words = shlex.split(train_command(point, "photos"))
         job = train_run.settings(parser.parse_args(words[2:]))
         assert (job.max_images, job.judge_by) == (120, 40)
@@ -121,7 +121,7 @@ def test_the_commands_of_a_trial_make_its_file_again(trial, data, tmp_path, monk
     result = works.measure(trial, data, tmp_path / "trial")
     for command in (train_command(trial, "digits"), squeeze_command(trial, result["parameters"], "digits")):
         assert main(shlex.split(command)[1:]) == 0
-    assert f"top-1 {result['top1']:.2f}%" in capsys.readouterr().out
+    assert f"top-1 {result['top1']:.1f}%" in capsys.readouterr().out
     assert (tmp_path / "squeezed.sqz").read_bytes() == (tmp_path / "trial" / "squeezed.sqz").read_bytes()
 
 

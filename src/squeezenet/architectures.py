@@ -7,13 +7,16 @@ Nothing here needs PyTorch, so that listing the networks takes no time and works
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from squeezenet.errors import UsageError
 
 Stem = Literal["v1.0", "v1.1", "32", "32 v1.1", "32 late", "64", "64 v1.1"]
 Bypass = Literal["none", "simple", "complex"]
 Norm = Literal["none", "batch"]
+
+
+WIDEST_SQUEEZE = 8  # squeeze filters for each expand filter; the paper looks at ratios up to 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,19 @@ class Metaparameters:
     norm: Norm = (
         "none"  # "batch": behind every convolution but conv10. Not in the paper; folded away in a shipped model
     )
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for values that make no network."""
+        kinds = {name: get_args(hint) for name, hint in (("bypass", Bypass), ("stem", Stem), ("norm", Norm))}
+        sound = {
+            "base_e": self.base_e > 1, "incr_e": self.incr_e >= 0, "freq": self.freq > 0, "fires": self.fires > 0,
+            "pct3x3": 0 < self.pct3x3 < 1, "sr": 0 < self.sr <= WIDEST_SQUEEZE, "dropout": 0 <= self.dropout < 1,
+            "classes": self.classes > 0, "in_channels": self.in_channels > 0,
+            **{name: getattr(self, name) in known for name, known in kinds.items()},
+        }  # fmt: skip
+        if bad := [name for name, ok in sound.items() if not ok]:
+            hint = f"; known are {', '.join(kinds[bad[0]])}" if bad[0] in kinds else ""
+            raise UsageError(f"{bad[0]}={getattr(self, bad[0])}: makes no SqueezeNet{hint}")
 
     def fire_widths(self) -> list[tuple[int, int, int]]:
         """(s1x1, e1x1, e3x3) of every Fire module."""

@@ -71,7 +71,7 @@ def configure(parser: ArgumentParser) -> None:
         "--thorough",
         action="store_true",
         default=None,
-        help="squeeze: round on 256 images instead of 128, in twice the time and memory",
+        help="squeeze: round on 256 images instead of 128, in twice the time",
     )
     asked.add_argument("--seed", type=seed, default=0, help="which images are held out, and all other chance (0)")
     images = parser.add_argument_group("images")

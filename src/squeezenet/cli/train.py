@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet.cli.accuracy import described
-from squeezenet.cli.arguments import DATA, count, natural, positive, seed
+from squeezenet.cli.arguments import DATA, count, natural, not_negative, positive, seed
 
 EXAMPLES = """
 # your classes, photos/CLASS/*.jpg, starting from ImageNet's network: minutes
@@ -68,7 +68,7 @@ def configure(parser: ArgumentParser) -> None:
 
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
-        "--checkpoint-every", type=float, metavar="SECONDS", help="default: what costs 2%% of the time"
+        "--checkpoint-every", type=not_negative, metavar="SECONDS", help="default: what costs 2%% of the time"
     )
     machine.add_argument("--workers", type=count, metavar="N", help="threads that decode images")
     machine.add_argument("--compile", action="store_true", help="compile the network (torch.compile)")

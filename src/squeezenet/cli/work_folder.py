@@ -40,7 +40,8 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 def check_work_folder(path: Path) -> None:
     """Raise `UsageError` if `path` is taken by something else. A symbolic link is something else."""
-    if path.is_symlink() or (path.exists() and not (path / MARK).is_file()):
+    taken = path.is_symlink() or (path.exists() and not (path.is_dir() and (path / MARK).is_file()))
+    if taken and not _empty(path):
         name = printable(str(path))
         raise UsageError(
             f"{name}: is in the way of what is kept while the command runs; move it, or choose another --out"
@@ -50,3 +51,7 @@ def check_work_folder(path: Path) -> None:
 def anything_in(path: Path) -> bool:
     """Whether a stopped command left something there to go on from."""
     return path.is_dir() and any(entry.name != MARK for entry in path.iterdir())
+
+
+def _empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())

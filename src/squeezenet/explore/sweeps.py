@@ -12,7 +12,6 @@ from squeezenet.errors import UsageError
 from squeezenet.explore.choices import SWEEPS
 from squeezenet.explore.trial import Trial, costs
 from squeezenet.explore.versions import VERSIONS, stem_of
-from squeezenet.models.squeezenet import STEMS
 
 SIDES = (0.5, 0.75, 1.0, 1.25)
 
@@ -27,13 +26,7 @@ def trials(base: Trial, vary: str, values: Sequence[Any] | None, seeds: int, tol
         raise UsageError(f"--set {vary}=... fixes what --vary {vary} varies; leave one of the two out")
     fixed = {name: value for name, value in SWEEPS[vary].fixed.items() if name not in told}
     base = replace(base, network=replace(base.network, **fixed))
-    made = []
-    for value in values or _usual(base, vary):
-        if vary == "image_size":
-            made.append(replace(base, image_size=value))
-        else:
-            made.append(replace(base, network=replace(base.network, **{vary: value})))
-        _check(made[-1], vary, value)
+    made = [_varied(base, vary, value) for value in values or _usual(base, vary)]
     return [trial.seeded(base.recipe.seed + seed) for seed in range(seeds) for trial in made]
 
 
@@ -53,17 +46,17 @@ def parse_values(vary: str, text: str) -> tuple[Any, ...]:
         raise UsageError(f"--values {text}: must be {kinds[kind]} with commas between, as in 1,2") from None
 
 
-def _check(trial: Trial, vary: str, value: Any) -> None:
-    limits = {
-        "sr": lambda: 0 < value <= 8,
-        "pct3x3": lambda: 0 < value < 1,
-        "bypass": lambda: value in ("none", "simple", "complex"),
-        "stem": lambda: value in STEMS,
-        "base_e": lambda: value > 1,
-        "incr_e": lambda: value >= 0,
-        "freq": lambda: value > 0,
-        "image_size": lambda: value > 0,
-    }
-    if not limits[vary]():
-        raise UsageError(f"--values {value}: cannot work for {vary}; the usual are {_usual(trial, vary)}")
+def _varied(base: Trial, vary: str, value: Any) -> Trial:
+    """`base` with another value. Raises `UsageError` for one that makes no network, or none for such images."""
+    try:
+        if vary != "image_size":
+            trial = replace(base, network=replace(base.network, **{vary: value}))
+        elif value > 0:
+            trial = replace(base, image_size=value)
+        else:
+            raise UsageError("no image has such a side")
+    except UsageError:
+        known = _usual(base, vary)
+        raise UsageError(f"--values {value}: cannot work for {vary}; the usual are {known}") from None
     costs(trial)
+    return trial

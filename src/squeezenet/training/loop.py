@@ -30,6 +30,7 @@ from squeezenet.training import run_folder
 from squeezenet.training.job import Job, to_toml
 from squeezenet.training.recipe import Recipe
 from squeezenet.training.run import Run, Setup, TrainResult
+from squeezenet.training.start import black_answer
 from squeezenet.training.surroundings import computing_threads
 from squeezenet.training.teacher import load_teacher
 
@@ -132,13 +133,7 @@ def _check(model: nn.Module, data: Data, preparation: Preparation) -> int:
         raise DataError(f"{data.train.name}: one class teaches nothing; put images into two class folders or more")
     if not len(data.validation):
         raise DataError(f"{data.validation.name}: no images to judge by; give --val")
-    model.eval()
-    try:
-        with torch.inference_mode():
-            logits = model(torch.zeros(1, *preparation.shape, device=next(model.parameters()).device))
-    except RuntimeError as error:
-        shape = " x ".join(map(str, preparation.shape))
-        raise DataError(f"the network cannot read images of {shape} ({error}); try another --image-size") from None
+    logits = black_answer(model, preparation)
     if logits.shape != (1, classes):
         raise DataError(
             f"the network has {logits.shape[-1]} outputs for {classes} classes; build it with classes={classes}"

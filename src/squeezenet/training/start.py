@@ -26,7 +26,7 @@ from squeezenet.data import default_preparation
 from squeezenet.data.examples import Data
 from squeezenet.data.judged import KEY
 from squeezenet.data.pixels import load_pixels
-from squeezenet.errors import ModelError, UsageError
+from squeezenet.errors import DataError, ModelError, NoSuchModel, UsageError
 from squeezenet.model import Model
 from squeezenet.models import create_seeded, describe, find_architecture
 from squeezenet.models.network import dense
@@ -110,15 +110,33 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
 
 
 def fresh_model(name: str, data: Data, preparation: Preparation, recipe: Recipe, **overrides: Any) -> nn.Module:
-    """Build the network `name` for the classes and channels of the data, with weights that `recipe.seed` decides."""
+    """Build the network `name` for the classes and channels of the data, with weights that `recipe.seed` decides.
+
+    Raises `DataError` if it cannot read images of that size.
+    """
     fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
     model = create_seeded(name, recipe.seed, **{**overrides, **fitting})
+    black_answer(model, preparation)
     if recipe.weights:
         take_weights(model, Path(recipe.weights))
     elif recipe.start == "scaled":
         sample = load_pixels(data.train, preparation, limit=IMAGES, progress=False)
         scale_start(model, torch.from_numpy(normalise(sample.images, preparation)))
     return model
+
+
+def black_answer(model: nn.Module, preparation: Preparation) -> Tensor:
+    """The logits (1, classes) of a black image. Raises `DataError` if the network cannot read images of that size."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return model(torch.zeros(1, *preparation.shape, device=next(model.parameters()).device))
+    except RuntimeError as error:
+        shape = " x ".join(map(str, preparation.shape))
+        raise DataError(f"the network cannot read images of {shape} ({error}); try another --image-size") from None
+    finally:
+        model.train(was_training)
 
 
 def take_weights(model: nn.Module, where: Path) -> None:
@@ -130,7 +148,8 @@ def take_weights(model: nn.Module, where: Path) -> None:
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{where}: no weights to start from ({' '.join(str(error).split())[:100]})") from None
+        kind = NoSuchModel if isinstance(error, FileNotFoundError) else ModelError
+        raise kind(f"{where}: no weights to start from ({' '.join(str(error).split())[:100]})") from None
     wanted = model.state_dict()
     last = [name for name, tensor in wanted.items() if tensor.ndim > 1][-1].rpartition(".")[0]
     other = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
