@@ -26,6 +26,9 @@ from squeezenet.runtime.image import normalise
 BIAS = 1.0
 """Of the new last layer: the same for all classes, so that the ReLU behind SqueezeNet's conv10 is open for each."""
 
+SCALE = 0.5
+"""Of its rows: smaller logits at first, which few images can turn."""
+
 ANSWERED = 512
 """Images that the new last layer is made from, taken evenly; at least `ANSWERED_OF_CLASS` for each class."""
 
@@ -47,7 +50,7 @@ def fitted(model: Model, train: Examples, image_size: int | None = None) -> Mode
     except BadGraph:
         raise UsageError(f"{last.name}: the layer cannot be replaced by one of {len(train.classes)} classes") from None
     shares = _answers(model, train)  # (classes, old classes)
-    shares -= shares.mean(0)  # what all classes have in common tells none apart, and makes large logits
+    shares = SCALE * (shares - shares.mean(0))  # what all classes have in common tells none apart
     old = model.weights[last.name]
     rows = shares @ old.weight.values().reshape(len(old.bias), -1)
     weight = rows.reshape(graph.weight_shapes()[last.name]).astype(np.float32)
