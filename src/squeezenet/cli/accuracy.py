@@ -11,7 +11,7 @@ JUDGED = {
     "held-out": "held out from training",
     "validation": "of the validation split",
     "val": "of --val",
-    "all": "of the data, all of them",
+    "all": "that are all of the data",
 }
 """Which images an accuracy is of; the keys stand in JSON as `judged`."""
 

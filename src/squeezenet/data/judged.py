@@ -21,6 +21,8 @@ KEY = "held_out"
 
 Judged = Literal["held-out", "validation", "all"]
 
+OTHER = "%s: %s. It is not the data set the model was trained on: top-1 is too high if the two have images in common"
+
 _log = logging.getLogger(__name__)
 
 
@@ -57,10 +59,10 @@ def load_judged(source: str, provenance: Mapping[str, str], asked: str | None = 
         raise DataError(f"{source}: the model does not say what was held out of its training; leave --split out")
     try:
         return held_out.apply(examples), "held-out"
-    except DataError as error:
+    except DataError:
         if asked == "held-out":
             raise
-        _log.warning("%s. All images are judged; top-1 is too high if the model has learned from some of them", error)
+        _log.warning(OTHER, source, "judges all of its images")
         return examples, "all"
 
 
@@ -74,5 +76,5 @@ def load_for(provenance: Mapping[str, str], source: str, validation: str | None 
     again = split(examples, held_out.every, held_out.seed)
     if again.held_out == held_out:
         return again
-    _log.warning("%s: not the data set the model was trained on; top-1 is too high if it shares images", source)
+    _log.warning(OTHER, source, "judges one image in ten")
     return data
