@@ -127,7 +127,7 @@ def test_a_stopped_search_keeps_what_it_has_and_goes_on(tiny, tmp_path, capsys, 
 
     def good_at_first(model, *rest, **options):
         judged.append(model)
-        return 30.0 if len(judged) <= 5 else -100.0
+        return 90.0 if len(judged) <= 5 else 10.0
 
     monkeypatch.setattr(compress, "_top1", good_at_first)
     before = [path.read_bytes() for path in kept]
