@@ -8,6 +8,7 @@
 #include "threads.h"
 
 enum { MOST_THREADS = 64 };
+#define MOST_MEMORY ((size_t)3 << 26) /* bytes that threads may take together, beyond what one of them needs */
 
 /* A network that is ready to run. The memory of the last run is kept for the next: fresh memory costs page faults. */
 typedef struct {
@@ -39,6 +40,7 @@ static int open_network(Network *self, const uint8_t *file, size_t bytes, unsign
     if ((self->description = malloc(size)) == NULL) return 1;
     status = sqz_open(file, bytes, self->path, self->description, &self->network);
     if (status != SQZ_OK) return status;
+    while (threads > 1 && sqz_ask(self->network, threads).decoding > 4 * MOST_MEMORY) threads--;
     const sqz_needs needs = sqz_ask(self->network, threads);
     reading r = {self, malloc(needs.decoding), 1};
     self->weights = malloc(needs.weights);
@@ -161,7 +163,8 @@ static PyObject *network_run(PyObject *object, PyObject *args)
     else {
         if (threads > MOST_THREADS) threads = MOST_THREADS;
         b.running = (sqz_ask(self->network, 1).running + 63) / 64 * 64;
-        b.apart = b.count >= threads;
+        b.apart = b.count >= threads && threads * b.running <= MOST_MEMORY;
+        while (!b.apart && threads > 1 && sqz_ask(self->network, threads).running > MOST_MEMORY) threads--;
         size_t bytes = b.apart ? threads * b.running : sqz_ask(self->network, threads).running;
         b.memory = borrow(self, &bytes);
         if (b.memory == NULL)

@@ -23,7 +23,7 @@ typedef struct {
     uint16_t *order;
     uint8_t *lengths;
     float *codebook;
-    float *numbers; /* that are kept, before they are spread */
+    uint8_t *kept; /* a bit for each weight */
     void *model;
 } room;
 
@@ -32,14 +32,19 @@ static size_t weights_of(sqz_shape shape)
     return (size_t)shape.outputs * shape.inputs * shape.height * shape.width;
 }
 
+static size_t bits_of(sqz_shape shape)
+{
+    return sqz_aligned(weights_of(shape) / 8 + 1);
+}
+
 static room cut(uint8_t *memory, sqz_shape shape)
 {
     room r;
     r.order = (uint16_t *)(void *)memory;
     r.lengths = memory + SQZ_ALPHABET * sizeof *r.order;
     r.codebook = (float *)(void *)(r.lengths + SQZ_ALPHABET);
-    r.numbers = r.codebook + MOST_CENTROIDS;
-    r.model = (uint8_t *)r.numbers + sqz_aligned(weights_of(shape) * sizeof *r.numbers);
+    r.kept = (uint8_t *)(r.codebook + MOST_CENTROIDS);
+    r.model = r.kept + bits_of(shape);
     return r;
 }
 
@@ -48,7 +53,7 @@ size_t sqz_tensor_memory(sqz_shape shape)
     const sqz_shape list = {shape.outputs, 1, 1, 1};
     const size_t weight = sqz_levels_memory(shape), bias = sqz_levels_memory(list);
     const size_t fixed = SQZ_ALPHABET * (sizeof(uint16_t) + 1) + MOST_CENTROIDS * sizeof(float);
-    return fixed + sqz_aligned(weights_of(shape) * sizeof(float)) + (weight > bias ? weight : bias);
+    return fixed + bits_of(shape) + (weight > bias ? weight : bias);
 }
 
 static void take_levels(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *model)
@@ -184,8 +189,13 @@ static void take_adaptive(sqz_cursor *c, float *weight, size_t size, sqz_shape s
     }
 }
 
-/* Mark with 1 the weights that are kept; returns how many. */
-static size_t take_positions(sqz_cursor *c, float *weight, size_t size, const room *r)
+static int is_kept(const room *r, size_t i)
+{
+    return r->kept[i / 8] >> i % 8 & 1;
+}
+
+/* Mark the weights that are kept; returns how many. */
+static size_t take_positions(sqz_cursor *c, size_t size, const room *r)
 {
     const uint32_t most = size < INT32_MAX ? (uint32_t)size : INT32_MAX;
     const size_t count = sqz_take_varint(c, most);
@@ -193,7 +203,7 @@ static size_t take_positions(sqz_cursor *c, float *weight, size_t size, const ro
     size_t symbols = sqz_take_varint(c, most), at = 0, kept = 0;
     sqz_symbols s;
     s.order = r->order;
-    memset(weight, 0, size * sizeof *weight);
+    memset(r->kept, 0, size / 8 + 1);
     if (longest < 1) sqz_fail(c, SQZ_BAD_STREAM);
     if (c->status == SQZ_OK) sqz_symbols_open(c, &s, symbols, longest + 1, r->lengths);
     for (; symbols > 0 && c->status == SQZ_OK; symbols--) {
@@ -204,7 +214,8 @@ static size_t take_positions(sqz_cursor *c, float *weight, size_t size, const ro
         } else if (at >= size || kept == count)
             sqz_fail(c, SQZ_BAD_STREAM);
         else {
-            weight[at++] = 1;
+            r->kept[at / 8] |= (uint8_t)(1u << at % 8);
+            at++;
             kept++;
         }
     }
@@ -213,26 +224,25 @@ static size_t take_positions(sqz_cursor *c, float *weight, size_t size, const ro
     return count;
 }
 
-/* What is kept: numbers of their own, or centroids. With `zeros`, index 0 is a pruned weight. */
-static void take_kept(sqz_cursor *c, float *weight, size_t size, size_t count, int shared, int zeros, const room *r)
+/* Indices into a codebook, of the weights that are kept or of all; then index 0 is a pruned weight. */
+static void take_shared(sqz_cursor *c, float *weight, size_t size, size_t count, int sparse, const room *r)
 {
-    const uint32_t centroids = shared ? take_codebook(c, r) : 0;
-    const float *values = r->numbers;
+    const uint32_t centroids = take_codebook(c, r);
     sqz_symbols s;
     s.order = r->order;
-    if (shared)
-        sqz_symbols_open(c, &s, count, centroids + (zeros ? 1 : 0), r->lengths);
-    else
-        take_list(c, r->numbers, count, r);
+    sqz_symbols_open(c, &s, count, centroids + (sparse ? 0 : 1), r->lengths);
     for (size_t i = 0; i < size && c->status == SQZ_OK; i++) {
-        if (weight[i] == 0) continue;
-        if (shared) {
-            const uint32_t index = sqz_symbol(c, &s);
-            weight[i] = zeros ? index == 0 ? 0 : r->codebook[index - 1] : r->codebook[index];
-        } else
-            weight[i] = *values++;
+        const uint32_t index = !sparse ? sqz_symbol(c, &s) : is_kept(r, i) ? sqz_symbol(c, &s) + 1 : 0;
+        weight[i] = index == 0 ? 0 : r->codebook[index - 1];
     }
-    if (shared) sqz_symbols_close(c, &s);
+    sqz_symbols_close(c, &s);
+}
+
+/* Numbers of their own: read in a row, then spread from the last to the first, none of which moves backwards. */
+static void take_sparse(sqz_cursor *c, float *weight, size_t size, size_t count, const room *r)
+{
+    take_list(c, weight, count, r);
+    for (size_t i = size; i-- > 0 && c->status == SQZ_OK;) weight[i] = is_kept(r, i) ? weight[--count] : 0;
 }
 
 void sqz_take_weight(sqz_cursor *c, float *weight, sqz_shape shape, void *memory)
@@ -240,17 +250,22 @@ void sqz_take_weight(sqz_cursor *c, float *weight, sqz_shape shape, void *memory
     const size_t size = weights_of(shape);
     const uint32_t kind = sqz_take_byte(c);
     const room r = cut(memory, shape);
-    if (kind == (ADAPTIVE | SHARED))
+    const int sparse = kind & SPARSE;
+    if (kind == (ADAPTIVE | SHARED)) {
         take_adaptive(c, weight, size, shape, &r);
-    else if (kind > (SPARSE | SHARED))
+        return;
+    }
+    if (kind > (SPARSE | SHARED)) {
         sqz_fail(c, SQZ_BAD_STREAM);
-    else if (kind & SPARSE) {
-        const size_t count = take_positions(c, weight, size, &r);
-        take_kept(c, weight, size, count, kind & SHARED, 0, &r);
-    } else if (kind & SHARED) {
-        for (size_t i = 0; i < size; i++) weight[i] = 1;
-        take_kept(c, weight, size, size, 1, 1, &r);
-    } else
+        return;
+    }
+    const size_t count = sparse ? take_positions(c, size, &r) : size;
+    if (c->status != SQZ_OK) return;
+    if (kind & SHARED)
+        take_shared(c, weight, size, count, sparse, &r);
+    else if (sparse)
+        take_sparse(c, weight, size, count, &r);
+    else
         take_list(c, weight, size, &r);
 }
 

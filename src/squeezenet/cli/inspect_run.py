@@ -20,7 +20,8 @@ def inspect(args: Namespace) -> dict[str, Any]:
     """The JSON object of the verb; a pooling has the number of the layer before it, as in table 1."""
     path = model_path(args)
     if path.suffix == ".sqz":
-        model, coded = sqz.read(path), {section.name: section.bytes for section in sqz.sections(path)}
+        model, sections = sqz.examine(path)
+        coded = {section.name: section.bytes for section in sections}
     else:
         model, coded = _load(args), {}
     try:

@@ -100,7 +100,7 @@ def _answered(
 
 
 def _parts(data: Examples | Pixels, preparation: Preparation, batch_size: int) -> Iterator[Pixels]:
-    batch_size = fitting(batch_size, preparation.bytes)
+    batch_size = fitting(batch_size, 4 * preparation.bytes)  # they become float32
     if isinstance(data, Examples):
         yield from decode(data, chunks(np.arange(len(data)), batch_size), preparation)
         return

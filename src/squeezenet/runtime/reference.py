@@ -38,6 +38,10 @@ Real = NDArray[Any]
 """float32, or float64 where whole numbers need it."""
 
 
+MOST_PATCHES = 1 << 25
+"""Elements: 128 MiB of float32, more than any layer of VGG-16 has."""
+
+
 class Runner:
     """A model with its weights laid out for running; safe to use from several threads.
 
@@ -119,14 +123,20 @@ def run(model: Model, images: FloatArray) -> FloatArray:
 
 
 def convolve(op: Conv, x: Real, weight: Real, out: Pair) -> Real:
-    """A convolution without its bias: a matrix product over patches; `weight` as `Runner._layout` gives it."""
+    """A convolution without its bias: a matrix product over patches; `weight` as `Runner._layout` gives it.
+
+    Of a result whose patches would hold more than `MOST_PATCHES` elements, some rows are computed at a time.
+    """
     if op.kernel == (1, 1) and op.stride == (1, 1) and op.padding == (0, 0):
-        patches = x
-    else:
-        patches = np.stack(list(offsets(x, op, out, 0)), axis=1)  # (in, kernel height x width, height, width)
-    columns = patches.reshape(op.groups, -1, out[0] * out[1])
-    product: Real = weight @ columns
-    return product.reshape(op.out, *out)
+        plain: Real = weight @ x.reshape(op.groups, -1, out[0] * out[1])
+        return plain.reshape(op.out, *out)
+    views = list(offsets(x, op, out, 0))
+    rows = max(1, min(out[0], MOST_PATCHES // (len(views) * x.shape[0] * out[1])))
+    parts = []
+    for row in range(0, out[0], rows):
+        patches = np.stack([view[:, row : row + rows] for view in views], axis=1)  # (in, kernel, rows, width)
+        parts.append((weight @ patches.reshape(op.groups, weight.shape[2], -1)).reshape(op.out, -1, out[1]))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def offsets(x: Real, op: Conv | MaxPool | AvgPool, out: Pair, fill: float) -> Iterator[Real]:
