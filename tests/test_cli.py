@@ -252,7 +252,7 @@ def test_the_command_itself(tiny):
     assert (done.returncode, done.stderr) == (0, "")
     assert "fire2/expand3x3" in done.stdout
     done = subprocess.run([sys.executable, "-m", "squeezenet", "inspect", "no"], capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.count(b"\n") == 1
 
 
