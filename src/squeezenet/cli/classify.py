@@ -67,7 +67,7 @@ def render(result: dict[str, Any]) -> str:
         return _table(result["results"])
     blocks = []
     for one in result.get("results", [result]):
-        lines = [one["image"]] if "error" not in one else [f"{one['error']}"]
+        lines = [one["error"]] if "error" in one else [f"{one['image']}  {one['milliseconds']:.1f} ms"]
         lines += [f"  {100 * p['probability']:5.1f}%  {p['label']}" for p in one.get("predictions", [])]
         blocks.append("\n".join(lines))
     if failed := result.get("failed"):
