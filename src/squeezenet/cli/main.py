@@ -6,6 +6,7 @@ imported, and what needs an extra or time to load is imported in `run`: `--help`
 Strings reach `render` printable: a label, a path or a server's reply cannot move the cursor or add a line.
 """
 
+import gc
 import io
 import os
 import sys
@@ -85,6 +86,8 @@ def _parser(name: str, verb: ModuleType) -> Parser:
 
 def _load(name: str) -> ModuleType:
     _share_cores(name)
+    if name == "classify":  # which is over before collecting what its imports make would pay
+        gc.set_threshold(100_000)
     if name != "classify":  # which logs nothing, and saves the time
         import logging
 

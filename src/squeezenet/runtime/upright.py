@@ -165,7 +165,8 @@ def _of_exif(data: bytes) -> int | None:
 
 
 def _of_xmp(info: Mapping[Any, Any]) -> int:
-    found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', _bytes(info.get("XML:com.adobe.xmp") or info.get("xmp")))
+    text = _bytes(info.get("XML:com.adobe.xmp") or info.get("xmp"))
+    found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', text) if text else None
     return int(found[1]) if found else 1
 
 
