@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors.torch
@@ -54,7 +55,7 @@ def save_model(
     architecture: Mapping[str, Any] | None,
     preparation: Preparation,
     labels: tuple[str, ...],
-    provenance: Mapping[str, str],
+    provenance: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write weights under the module's own names, with all that is needed to use them in the metadata.
 
