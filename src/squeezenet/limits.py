@@ -22,6 +22,8 @@ JPEG_SCANS = 1_200_000_000
 """Pixels of a JPEG times its scans: a second of work. A progressive photograph has ten scans."""
 PYTHON_PIXELS = 5_000_000
 """Pixels of images that Pillow decodes in Python: run-length coded BMP, PPM of other than 8 bits or as text."""
+AVIF_PARTS = 20_000
+"""Items of an AVIF and pieces that they lie in, and units of its AV1 data: each is looked at."""
 TIFF_PIECES = 200_000
 """Strips or tiles of a TIFF, each of which takes its own work."""
 TIFF_TAGS = 64_000_000

@@ -18,6 +18,8 @@ PYTHON_DECODERS = {"bmp_rle": 3.0, "ppm": 9.0, "ppm_plain": 9.0}
 """Pillow's decoders that are written in Python, thus slow, and the bytes a pixel that they take beside the image."""
 DECODER_BYTES = {"WEBP": 12.5, "AVIF": 16.0, **PYTHON_DECODERS}
 """Bytes a pixel that a decoder takes beside the image that it makes; measured, of the largest kind of file."""
+AVIF_FRAME_BYTES = 8
+"""Bytes a pixel of those 16 that are for frames of the declared size; the others are for the pixels in RGBA, twice."""
 ROW_BYTES = 36
 """Bytes a pixel of one row: two rows of 16-bit RGBA in a decoder, and one that is converted."""
 ORIENTATION = 0x0112
@@ -73,11 +75,29 @@ def _held(image: Any, tiles: Any, file: IO[bytes] | None) -> int:
     held: int = ROW_BYTES * width + int(DECODER_BYTES.get(name, DECODER_BYTES.get(image.format, 0)) * width * height)
     if file is not None and image.format in ("WEBP", "AVIF"):
         held += 2 * file.seek(0, os.SEEK_END)  # which are held as they are, too
+    if image.format == "AVIF" and image.fp is not None:
+        held += _of_avif(image)
     if image.format in ("JPEG", "MPO"):
         held += _of_jpeg(image)
     if image.format == "TIFF":
         held += _of_tiff(image, len(tiles))
     return held
+
+
+def _of_avif(image: Any) -> int:
+    """Bytes of the frames of an AVIF, beyond those of the size that the file declares."""
+    from squeezenet.runtime.avif import frame_bytes
+
+    image.fp.seek(0)
+    frames = frame_bytes(image.fp.read())
+    if frames > IMAGE_MEMORY:
+        raise ImageError(
+            f"decoding its frames takes {frames // 1_000_000} MB, over the limit of {IMAGE_MEMORY // 1_000_000} MB; "
+            "save the image smaller"
+        )
+    width, height = image.size
+    beyond: int = max(0, frames - AVIF_FRAME_BYTES * width * height)
+    return beyond
 
 
 def _of_jpeg(image: Any) -> int:

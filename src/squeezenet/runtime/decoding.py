@@ -192,7 +192,10 @@ def _identified(file: IO[bytes]) -> Any:
     if kind in ("WEBP", "AVIF") and COPIES * size > IMAGE_MEMORY:
         raise ImageError(f"a {kind} of {size:,} bytes is over the limit of {IMAGE_MEMORY // COPIES:,}; save it smaller")
     if kind == "AVIF":
-        file = _without_exif(file)
+        from squeezenet.runtime.avif import as_still
+
+        file.seek(0)
+        file = io.BytesIO(as_still(file.read()))
     elif size > IMAGE_METADATA:
         from squeezenet.runtime.metadata import is_large, without
 
@@ -208,12 +211,6 @@ def _identified(file: IO[bytes]) -> Any:
 
         forget(image)
     return image
-
-
-def _without_exif(file: IO[bytes]) -> IO[bytes]:
-    """An AVIF whose EXIF is called something else: it says nothing of the orientation, and Pillow would rewrite it."""
-    file.seek(0)
-    return io.BytesIO(file.read().replace(b"Exif", b"none"))
 
 
 def _without_metadata(file: IO[bytes]) -> IO[bytes] | None:
