@@ -33,7 +33,7 @@ from squeezenet.model import Model
 from squeezenet.preparation import Preparation
 from squeezenet.sqz import costs
 
-__all__ = ["from_module", "read", "write"]
+__all__ = ["from_module", "read", "read_tensors", "write"]
 
 _TEXT = "description"  # in the _metadata of a .pth, which has a dictionary for each module
 
@@ -49,6 +49,14 @@ def read(path: Path, about: About = NOTHING) -> Model:
     model = from_weights(state, path, about) if text is None else _described(state, text, path)
     costs.check_limits(model.graph, model.preparation.resize, path.stat().st_size)
     return model
+
+
+def read_tensors(path: Path) -> Keys:
+    """The tensors of a file by their names, whatever network they are of.
+
+    Raises `ModelError` if the file is damaged or asks for more memory than it has bytes, `OSError` that names it.
+    """
+    return _load(path)[0]
 
 
 def write(model: Model, path: Path) -> None:

@@ -20,13 +20,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from squeezenet import formats
 from squeezenet.errors import CheckpointError, SqueezeNetError
 from squeezenet.files import read_regular, remove_leftovers, write_atomically
-from squeezenet.limits import MAX_MODEL_FILE
+from squeezenet.formats.state_dict import read_tensors
 from squeezenet.model import Model
 from squeezenet.models.network import Network, dense, to_weights
 from squeezenet.preparation import Preparation
@@ -75,16 +74,12 @@ def save_model(
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load what `save_model` wrote into the same network. Raises `CheckpointError` if the file is damaged."""
     try:
-        state = dense(formats.load_model(path)).state_dict() if isinstance(model, Network) else _tensors(path)
+        state = dense(formats.load_model(path)).state_dict() if isinstance(model, Network) else read_tensors(path)
         model.load_state_dict(state)
-    except (OSError, RuntimeError, ValueError, SafetensorError, SqueezeNetError) as error:
+    except (OSError, RuntimeError, SqueezeNetError) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({' '.join(str(error).split())[:100]}); start again with another --out"
         ) from None
-
-
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load(read_regular(path, MAX_MODEL_FILE))
 
 
 @contextmanager

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from squeezenet import zoo
@@ -27,6 +25,7 @@ from squeezenet.data.examples import Data
 from squeezenet.data.judged import KEY
 from squeezenet.data.pixels import load_pixels
 from squeezenet.errors import DataError, ModelError, NoSuchModel, UsageError
+from squeezenet.formats.state_dict import read_tensors
 from squeezenet.model import Model
 from squeezenet.models import create_seeded, describe, find_architecture
 from squeezenet.models.network import dense
@@ -142,14 +141,13 @@ def black_answer(model: nn.Module, preparation: Preparation) -> Tensor:
 def take_weights(model: nn.Module, where: Path) -> None:
     """Load the weights of a run folder or .safetensors file; a last layer for other classes stays fresh.
 
-    Raises `ModelError` if the file cannot be read, or is of another network.
+    Raises `ModelError` if the file is damaged or of another network, `OSError` if it cannot be read.
     """
     path = where / "model.safetensors" if where.is_dir() else where
     try:
-        found = load_file(path)
-    except (OSError, SafetensorError) as error:
-        kind = NoSuchModel if isinstance(error, FileNotFoundError) else ModelError
-        raise kind(f"{where}: no weights to start from ({' '.join(str(error).split())[:100]})") from None
+        found = read_tensors(path)
+    except FileNotFoundError:
+        raise NoSuchModel(f"{path}: no such file; give a run folder or a .safetensors file with weights") from None
     wanted = model.state_dict()
     last = [name for name, tensor in wanted.items() if tensor.ndim > 1][-1].rpartition(".")[0]
     other = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
