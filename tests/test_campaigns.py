@@ -108,7 +108,7 @@ def test_the_zoo_trains_and_squeezes_by_commands_that_there_are(name, monkeypatc
     assert len(squeezed) == len(plan.students) * len(plan.sizes)
     model, teachers = load_model("cifar10"), []
 
-    def teacher(where, preparation, classes, device):
+    def teacher(where, preparation, labels, classes, device):
         teachers.append(where)
         return argparse.Namespace(answer=None)
 

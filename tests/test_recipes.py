@@ -1,5 +1,6 @@
 """Recipe files, and what they can ask of training: Muon, pruning on the way, mixing, growing images, a teacher."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from squeezenet.cli.main import main
 from squeezenet.data.augment import Augmentation, augment, draw
 from squeezenet.data.batches import Batch
 from squeezenet.errors import UsageError
-from squeezenet.formats import load_model
+from squeezenet.formats import load_model, save_model
+from squeezenet.formats.state_dict import from_module
 from squeezenet.models import create_seeded
 from squeezenet.preparation import Preparation
 from squeezenet.training import PAPER, Recipe
@@ -30,6 +32,7 @@ from squeezenet.training.teacher import load_teacher
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 NORMED = {"base_e": 16, "incr_e": 16, "sr": 0.5, "fires": 2, "classes": 4, "norm": "batch", "dropout": 0.0}
+DIGITS = tuple("0123456789")
 PREPARATION = Preparation(16, 16, "stretch", "RGB", (120.0, 110.0, 100.0), (50.0, 60.0, 70.0))
 
 
@@ -245,17 +248,17 @@ def test_the_teacher_sees_what_the_student_sees(tmp_path, capsys):
     assert main([*start, *small, "--out", run]) == 0
     model = load_model(run)
     other = Preparation(16, 16, "stretch", "L", (90.0,), (30.0,))
-    teacher = load_teacher(run, other, 10, torch.device("cpu"))
+    teacher = load_teacher(run, other, DIGITS, 10, torch.device("cpu"))
     pixels = torch.randint(0, 255, (4, 1, 16, 16)).float()
     own = (pixels - model.preparation.mean[0]) / model.preparation.std[0]
     seen = (pixels - 90) / 30
     answer = teacher.network(own)
     assert float(teacher.loss(seen, answer, PAPER)) == pytest.approx(0, abs=1e-5)
     assert float(teacher.loss(seen, answer + torch.randn(4, 10), PAPER)) > 0.001
-    with pytest.raises(UsageError, match="knows 10 classes, the data has 7"):
-        load_teacher(run, other, 7, torch.device("cpu"))
+    with pytest.raises(UsageError, match="knows 10 classes, the student 7"):
+        load_teacher(run, other, DIGITS[:7], 7, torch.device("cpu"))
     with pytest.raises(UsageError, match="prepares images otherwise"):
-        load_teacher(run, Preparation(32, 32), 10, torch.device("cpu"))
+        load_teacher(run, Preparation(32, 32), DIGITS, 10, torch.device("cpu"))
     capsys.readouterr()
     student = str(tmp_path / "student")
     assert main([*start, *small, "--out", student, "--teacher", run]) == 0
@@ -263,6 +266,30 @@ def test_the_teacher_sees_what_the_student_sees(tmp_path, capsys):
     weights = [load_file(f"{folder}/model.safetensors") for folder in (student, str(tmp_path / "alone"))]
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert "no such file" in failing(capsys, [*start, *small, "--out", str(tmp_path / "x"), "--teacher", "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("student", "order"),
+    [
+        (("cat", "ant", "bee"), [1, 2, 0]),  # by name
+        (("0", "1", "2"), [0, 1, 2]),  # by number
+        ((), [0, 1, 2]),
+        (("bee", "cat", "dog"), None),
+    ],
+)
+def test_the_teacher_answers_in_the_order_of_the_students_classes(student, order, tmp_path):
+    preparation = Preparation(32, 32)
+    network = create_seeded("squeezenet_32", 0, base_e=8, incr_e=8, fires=3, classes=3)
+    model = from_module(network, preparation, ("bee", "cat", "ant"))
+    save_model(model, tmp_path / "teacher.sqz")
+    where = str(tmp_path / "teacher.sqz")
+    if order is None:
+        with pytest.raises(UsageError, match="its classes do not include 'dog'"):
+            load_teacher(where, preparation, student, 3, torch.device("cpu"))
+        return
+    teacher = load_teacher(where, preparation, student, 3, torch.device("cpu"))
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(teacher.answer(x), teacher.network(x)[:, order])
 
 
 def failing(capsys, command):
@@ -309,6 +336,10 @@ def test_a_second_stage_starts_where_the_first_ended(tmp_path, capsys):
     assert all(torch.allclose(tensor, again[name], atol=1e-5) for name, tensor in saved.items())
     said = failing(capsys, [*start, "--set", "base_e=16", "--weights", str(first), "--out", str(tmp_path / "x")])
     assert "weights of another network" in said
-    assert "no weights to start from" in failing(
-        capsys, [*start, *small, "--weights", str(tmp_path), "--out", str(tmp_path / "y")]
-    )
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes((1 << 40).to_bytes(8, "little") + b"{")
+    wrong = {"": "no such file", "pipe.safetensors": "is a pipe or a device", "bad.safetensors": "a header of"}
+    for name, why in wrong.items():
+        said = failing(capsys, [*start, *small, "--weights", str(tmp_path / name), "--out", str(tmp_path / "y")])
+        assert why in said
+        assert len(said.splitlines()) <= 1 or said.startswith("squeezenet: ")

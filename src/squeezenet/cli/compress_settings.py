@@ -136,4 +136,4 @@ def _augmentation(args: Namespace) -> Augmentation | None:
 def _teacher(args: Namespace, model: Model, device: torch.device) -> Callable[[Tensor], Tensor] | None:
     if args.teacher is None:
         return None
-    return load_teacher(args.teacher, model.preparation, model.graph.classes, device).answer
+    return load_teacher(args.teacher, model.preparation, model.labels, model.graph.classes, device).answer

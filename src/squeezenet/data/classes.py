@@ -167,8 +167,8 @@ def _same_classes(train: Stated, validation: Stated) -> None:
     kinds = ["numbers" if all(map(_NUMBER.fullmatch, part.names)) else "names" for part in (train, validation)]
     if kinds[0] != kinds[1]:
         raise DataError(
-            f"{validation.where}: calls classes by {kinds[1]} ({_few(unknown)}), training by {kinds[0]} "
-            f"({_few(sorted(train.names))}); label both in the same way"
+            f"{validation.where}: calls classes by {kinds[1]} ({few(unknown)}), training by {kinds[0]} "
+            f"({few(sorted(train.names))}); label both in the same way"
         )
     raise DataError(_unknown_in_validation(validation.where, unknown, train.where, train.names))
 
@@ -176,7 +176,7 @@ def _same_classes(train: Stated, validation: Stated) -> None:
 def _unknown_in_validation(where: str, unknown: Sequence[str], train: str, names: Sequence[str]) -> str:
     """The line that says that validation has classes that training lacks."""
     return (
-        f"{where}: the {len(names)} classes of {train} do not include {_few(unknown, names)}; "
+        f"{where}: the {len(names)} classes of {train} do not include {few(unknown, names)}; "
         "validation needs the classes of training"
     )
 
@@ -190,20 +190,17 @@ def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Ex
     """
     if examples.labels is None or examples.classes == tuple(labels):
         return examples
-    number, unknown = _by_name(examples, labels)
-    if unknown:
-        numbered = _numbered(examples, labels, outputs) if (number < 0).all() else None
-        if numbered is None:
-            if not labels:
-                raise DataError(
-                    f"{examples.name}: has {len(examples.classes)} classes, but the model {outputs} without names; "
-                    "give data of the model's classes, or names to the model (squeezenet convert --labels)"
-                )
+    number = outputs_of(examples.classes, labels, outputs)
+    if unknown := _unknown(examples, number):
+        if not labels:
             raise DataError(
-                f"{examples.name}: the model's {outputs} classes do not include {_few(unknown, labels)}; "
-                f"call them as the model does ({_few(labels)}), or leave their images out"
+                f"{examples.name}: has {len(examples.classes)} classes, but the model {outputs} without names; "
+                "give data of the model's classes, or names to the model (squeezenet convert --labels)"
             )
-        number = numbered
+        raise DataError(
+            f"{examples.name}: the model's {outputs} classes do not include {few(unknown, labels)}; "
+            f"call them as the model does ({few(labels)}), or leave their images out"
+        )
     names = tuple(labels)
     if not names:
         names = examples.classes if len(examples.classes) == outputs else tuple(map(str, range(outputs)))
@@ -214,30 +211,48 @@ def as_in_training(examples: Examples, train: Examples) -> Examples:
     """`examples` with labels counted in the classes of `train`. Raises `DataError` where these lack a class."""
     if examples.labels is None or train.labels is None or examples.classes == train.classes:
         return examples
-    number, unknown = _by_name(examples, train.classes)
-    if unknown:
+    number = _by_name(examples.classes, train.classes)
+    if unknown := _unknown(examples, number):
         raise DataError(_unknown_in_validation(examples.name, unknown, train.name, train.classes))
     return replace(examples, labels=number[examples.labels], classes=train.classes)
 
 
-def _by_name(examples: Examples, labels: Sequence[str]) -> tuple[Indices, list[str]]:
-    """(the number among `labels` of each class, -1 where there is none; names of those with images and without it)."""
+def outputs_of(classes: Sequence[str], labels: Sequence[str], outputs: int) -> Indices:
+    """Which of a model's `outputs`, which it calls `labels`, each of `classes` is; -1 where there is none.
+
+    They are matched by name, or where one side has numbers for names or the model none, by number.
+
+    >>> outputs_of(["cat", "ant"], ["ant", "bee", "cat"], 3).tolist(), outputs_of(["cat", "ant"], [], 2).tolist()
+    ([2, 0], [0, 1])
+    """
+    if tuple(classes) == tuple(labels):  # also where two classes have one name
+        return np.arange(outputs)
+    number = _by_name(classes, labels)
+    numbered = _numbered(classes, labels, outputs) if (number < 0).all() else None
+    return number if numbered is None else numbered
+
+
+def _by_name(classes: Sequence[str], labels: Sequence[str]) -> Indices:
+    """The number among `labels` of each of `classes`, -1 where there is none."""
     place: dict[str, int] = {}
     for index, name in enumerate(map(tidy, labels)):
         place[name] = -1 if name in place else index  # two outputs of one name: it tells neither
-    number = np.array([place.get(tidy(name), -1) for name in examples.classes], np.int64)
+    number = np.array([place.get(tidy(name), -1) for name in classes], np.int64)
     if (number < 0).any():
         theirs = {known: index for index, known in enumerate(imagenet_numbers(labels)) if known is not None}
-        for index, known in enumerate(imagenet_numbers(examples.classes)):
+        for index, known in enumerate(imagenet_numbers(classes)):
             if number[index] < 0 and known is not None:
                 number[index] = theirs.get(known, -1)
-    used = np.unique(examples.require_labels())
-    return number, [examples.classes[i] for i in used.tolist() if number[i] < 0]
+    return number
 
 
-def _numbered(examples: Examples, labels: Sequence[str], outputs: int) -> Indices | None:
+def _unknown(examples: Examples, number: Indices) -> list[str]:
+    """The classes that have images, but no number."""
+    return [examples.classes[i] for i in np.unique(examples.require_labels()).tolist() if number[i] < 0]
+
+
+def _numbered(classes: Sequence[str], labels: Sequence[str], outputs: int) -> Indices | None:
     """The number of each class where data or model have no names for them, else None."""
-    classes = examples.classes
     digits = all(map(_NUMBER.fullmatch, classes))
     if len(classes) == outputs and (not labels or (not digits and all(map(_NUMBER.fullmatch, labels)))):
         return np.arange(outputs)  # classes in their order, as a model is trained
@@ -245,10 +260,10 @@ def _numbered(examples: Examples, labels: Sequence[str], outputs: int) -> Indice
     return np.array(numbers, np.int64) if min(numbers) >= 0 and max(numbers) < outputs else None
 
 
-def _few(names: Sequence[str], near: Sequence[str] = ()) -> str:
+def few(names: Sequence[str], near: Sequence[str] = ()) -> str:
     """The first of `names`, each with what it may have been meant to be, and how many more there are.
 
-    >>> _few(["car"], ["cat", "dog"])
+    >>> few(["car"], ["cat", "dog"])
     "'car' (cat?)"
     """
     told = []

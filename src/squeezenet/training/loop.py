@@ -99,7 +99,9 @@ def train(
         return TrainResult(**{**saved, "empty_classes": tuple(saved["empty_classes"]), "out": str(out)})
     if job and group.first:
         write_atomically(out / "recipe.toml", to_toml(replace(job, recipe=recipe)).encode())
-    teacher = load_teacher(recipe.teacher, preparation, classes, device) if recipe.teacher else None
+    teacher = None
+    if recipe.teacher:
+        teacher = load_teacher(recipe.teacher, preparation, data.train.classes, classes, device)
     with ExitStack() as stack:
         group.on_first(lambda: stack.enter_context(run_folder.locked(out)))
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
