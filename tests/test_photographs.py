@@ -193,15 +193,23 @@ def test_a_stopped_run_from_a_model_goes_on_and_says_where(photos, start, tmp_pa
         (["--data", "digits", "--from-scratch"], "squeezenet_32", "modern"),
         (["--recipe", "paper", "--model", "squeezenet1_0"], "squeezenet1_0", "paper"),
         (["--recipe", "finetune"], "imagenet", "finetune"),
+        (["--recipe", "modern", "--from-scratch"], "squeezenet1_1", "modern"),
     ],
 )
 def test_what_is_trained_where_it_is_not_said(photos, options, model, recipe):
     args = parsed(["--data", str(photos), "--out", "run", *options])
     data = train_run._load(args, {})
-    if args.recipe is None:
-        train_run.choose(args, data)
+    train_run.choose(args, data)
     job = train_run.settings(args)
     assert (job.model, job.recipe.name) == (model, recipe)
+
+
+def test_the_next_command_judges_by_the_images_that_the_run_was_judged_by(photos, run, tmp_path, capsys):
+    out = str(tmp_path / "next")
+    command = ["train", "--data", str(photos), "--val", str(photos), "--model", str(run), "--epochs", "0.1", "--json"]
+    assert main([*command, "--out", out]) == 0
+    told = json.loads(capsys.readouterr().out)["next"]
+    assert told == f"squeezenet compress {out} --data {photos} --val {photos} --max-bytes 300kB --out {out}.sqz"
 
 
 def parsed(options):
@@ -222,6 +230,7 @@ def parsed(options):
         (["--model", "cifar10", "--from-scratch"], "is a model, not a network"),
         (["--model", "cifar10", "--set", "base_e=8"], "known are"),
         (["--recipe", "modern"], "--model missing"),
+        (["--recipe", "finetune", "--from-scratch"], "goes on from a model"),
         (["--split-seed", "-1"], "at least 0"),
     ],
 )

@@ -59,8 +59,7 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
         say = _say if group.first else _silent
         model = _model_named(args)
         data = _load(args, {} if model is None else model.provenance)
-        if args.recipe is None:
-            choose(args, data)
+        choose(args, data)
         job = settings(args)
         assert job.model is not None
         if args.recipe == FINETUNE.name and args.epochs is None and job.recipe.epochs == FINETUNE.epochs:
@@ -92,6 +91,8 @@ def _model_named(args: argparse.Namespace) -> Model | None:
 
     Without a recipe, a name means the model that was pulled under it, if there is one; `args.model` becomes its file.
     """
+    if args.from_scratch and args.recipe == FINETUNE.name:
+        raise UsageError(f"--from-scratch: the recipe {args.recipe} goes on from a model; leave one of the two out")
     name = args.model or (read_job(args.recipe).model if args.recipe else None)
     pulled = zoo.PUBLISHED.get(name or "")
     if args.recipe is None and not args.from_scratch and pulled and zoo.cached(pulled).is_file():
@@ -106,16 +107,18 @@ def _model_named(args: argparse.Namespace) -> Model | None:
 
 
 def choose(args: argparse.Namespace, data: Data) -> None:
-    """Set `args.recipe`, and `args.model` where it was left out: what suits the images and was not asked otherwise.
+    """Set `args.model` and `args.recipe` where both were left out, or the model alone with --from-scratch.
 
     Photographs start from the model that ships; images of up to `TINY` pixels start from scratch.
     """
-    if args.model is None:
+    named = args.model or (args.recipe and read_job(args.recipe).model)
+    if not named and (args.recipe is None or args.from_scratch):
         side = common_side(data.train)
         tiny = side is not None and side <= TINY
         fresh = SMALL_NETWORK if tiny else PHOTO_NETWORK
         args.model = fresh if tiny or args.from_scratch else zoo.DEFAULT
-    args.recipe = MODERN.name if args.model in ARCHITECTURES else FINETUNE.name
+    if args.recipe is None:
+        args.recipe = MODERN.name if args.model in ARCHITECTURES else FINETUNE.name
 
 
 def settings(args: argparse.Namespace) -> Job:
@@ -190,7 +193,8 @@ def _report(out: Path, start: Start, data: Data, about: str) -> None:
 def _told(out: str, job: Job, start: Start, result: TrainResult, classes: int) -> dict[str, Any]:
     """What the run came to, what it started from, where everything lies, and what to do next."""
     origin = start.origin or {}
-    command = ["squeezenet", "compress", out, "--data", str(job.data), "--max-bytes", "300kB", "--out", f"{out}.sqz"]
+    images = ["--data", str(job.data), *(["--val", job.val] if job.val else [])]
+    command = ["squeezenet", "compress", out, *images, "--max-bytes", "300kB", "--out", f"{out}.sqz"]
     score = Score(result.images, result.top1, result.top5)
     return {
         **asdict(result),

@@ -181,7 +181,9 @@ class Run:
                     saved_at = time.perf_counter()
                     save_cost = saved_at - now
                 if stop:
-                    raise KeyboardInterrupt
+                    raise KeyboardInterrupt(
+                        f"interrupted after step {state.step:,} of {self.steps:,}; the same command goes on from there"
+                    )
                 if row and on_epoch and first:
                     on_epoch(row)
                 clock = time.perf_counter()
