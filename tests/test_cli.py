@@ -454,6 +454,32 @@ def test_a_folder_is_all_images_below_it(tiny, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["results"]) == 1
 
 
+def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tiny, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    picture(tmp_path / "photos" / "c.png", "PNG")
+    (tmp_path / "photos" / "a.png").symlink_to("a.png")  # to itself
+    (tmp_path / "photos" / "b.png").symlink_to("not there")
+    (tmp_path / "photos" / "d").symlink_to(tmp_path)
+    assert main(["classify", "--model", tiny, "--json", str(tmp_path / "photos")]) == 1
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [(os.path.basename(one["image"]), "error" in one) for one in results] == [
+        ("a.png", True),
+        ("b.png", True),
+        ("c.png", False),
+    ]
+
+
+def test_folders_may_lie_deeper_than_functions(tmp_path):
+    (tmp_path / ("d/" * 200)).mkdir(parents=True)
+    image = tmp_path / ("d/" * 200) / "a.png"
+    image.touch()
+    code = (
+        "import sys; from squeezenet.runtime.folders import images_below; sys.setrecursionlimit(100)\n"
+        "print(*images_below(sys.argv[1]))"
+    )
+    assert python(code, tmp_path).strip() == str(image)
+
+
 def test_a_folder_without_images_is_an_error(refused, tiny, tmp_path):
     code, line = refused("classify", "--model", tiny, tmp_path)
     assert (code, str(tmp_path) in line) == (1, True)

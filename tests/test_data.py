@@ -271,6 +271,16 @@ def test_unreadable_images_are_left_out_and_counted(tmp_path):
         load_pixels(examples.take(np.array([5, 8])), Preparation(12, 12))
 
 
+def test_links_to_themselves_are_unreadable_images(tmp_path):
+    make_folder(tmp_path, (2, 2, 2))
+    (tmp_path / "ant/000.png").unlink()
+    for link in (tmp_path / "ant/000.png", tmp_path / "beside.png"):
+        link.symlink_to(link.name)
+    examples = load_evaluation(str(tmp_path))
+    pixels = load_pixels(examples, Preparation(12, 12))
+    assert (len(pixels), pixels.skipped) == (5, 1)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_pixels_do_not_depend_on_threads(tmp_path, workers):
     examples = load_evaluation(str(make_parquet(tmp_path / "x.parquet", [0, 1, 2] * 30)))

@@ -16,9 +16,10 @@ import numpy as np
 from squeezenet.data.classes import Stated, number_classes, tidy
 from squeezenet.data.examples import Examples, Indices
 from squeezenet.data.splits import split_of_folder
-from squeezenet.data.suffixes import is_image, is_litter, tell
+from squeezenet.data.suffixes import is_image, tell
 from squeezenet.errors import DataError
 from squeezenet.printable import printable
+from squeezenet.runtime.folders import is_folder, visible
 from squeezenet.runtime.image import SUFFIXES
 
 _log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def read_folder(folder: Path) -> dict[str, Examples]:
 
 def _layout(folder: Path) -> dict[str, Path]:
     """Which folder holds which split: `folder` itself is "all" where its folders are classes."""
-    folders = [entry.name for entry in _visible(folder) if entry.is_dir()]
+    folders = [entry.name for entry in visible(folder) if is_folder(entry)]
     splits: dict[str, list[str]] = {"all": [], "train": [], "validation": [], "test": []}
     for name in folders:
         splits[split_of_folder(name)].append(name)
@@ -97,12 +98,12 @@ def _layout(folder: Path) -> dict[str, Path]:
 
 def _wraps(folder: Path) -> bool:
     """Whether there are folders in `folder`, and no images beside them."""
-    entries = _visible(folder)
-    return any(entry.is_dir() for entry in entries) and not any(is_image(entry.name) for entry in entries)
+    entries = visible(folder)
+    return any(is_folder(entry) for entry in entries) and not any(is_image(entry.name) for entry in entries)
 
 
 def _labelled(folder: Path) -> bool:
-    return any(entry.is_dir() and _has_image(entry.path) for entry in _visible(folder))
+    return any(is_folder(entry) and _has_image(entry.path) for entry in visible(folder))
 
 
 def _has_image(folder: str | Path) -> bool:
@@ -110,28 +111,23 @@ def _has_image(folder: str | Path) -> bool:
 
 
 def _look(folder: Path) -> _Found:
-    entries = _visible(folder)
-    found = _Found(folder, tuple(entry.name for entry in entries if entry.is_dir()))
+    entries = visible(folder)
+    found = _Found(folder, tuple(entry.name for entry in entries if is_folder(entry)))
     found.groups = [list(_images(folder / name, found.other)) for name in found.names]
-    found.loose = [Path(entry.path) for entry in entries if not entry.is_dir() and is_image(entry.name)]
+    found.loose = [Path(entry.path) for entry in entries if not is_folder(entry) and is_image(entry.name)]
     return found
 
 
 def _images(folder: str | Path, other: Counter[str]) -> Iterator[Path]:
     """Images anywhere below `folder`; `other` counts the suffixes of the files that are none."""
-    for entry in _visible(folder):
+    for entry in visible(folder):
         if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
             yield from _images(entry.path, other)
         elif is_image(entry.name):
             yield Path(entry.path)
-        elif not entry.is_dir():
+        elif not is_folder(entry):
             other[os.path.splitext(entry.name)[1].lower() or "without a suffix"] += 1
 
 
 def _shown(*names: str | Path) -> str:
     return ", ".join(printable(str(name)) for name in names)
-
-
-def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)

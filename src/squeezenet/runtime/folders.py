@@ -31,16 +31,33 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
-def images_below(folder: str) -> Iterator[str]:
-    """The paths of all images below `folder`, sorted folder by folder; that of a folder that may not be read, too."""
+def visible(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    """What lies in a folder, without hidden files and litter, by name. Raises `OSError`."""
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a folder or a link to one; a link that nobody can follow, as to itself, is none."""
     try:
-        with os.scandir(folder) as entries:
-            visible = sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)
-    except PermissionError:
-        yield folder
-        return
-    for entry in visible:
-        if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
-            yield from images_below(entry.path)
-        elif is_image(entry.name) and not entry.is_dir():
-            yield entry.path
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def images_below(folder: str) -> Iterator[str]:
+    """The paths of all images below `folder`, sorted folder by folder; that of a folder that cannot be read, too."""
+    waiting = [(folder, True)]  # paths, the next one last, and whether they are folders: these may lie a thousand deep
+    while waiting:
+        path, goes_on = waiting.pop()
+        try:
+            entries = visible(path) if goes_on else None
+        except OSError:
+            entries = None
+        if entries is None:
+            yield path
+            continue
+        for entry in reversed(entries):
+            below = entry.is_dir(follow_symlinks=False)  # a link to a folder above would never end
+            if below or (is_image(entry.name) and not is_folder(entry)):
+                waiting.append((entry.path, below))
