@@ -56,6 +56,16 @@ def test_a_model_without_labels_has_numbers(tiny_model):
         assert Classifier(source).classify(Image.new("L", (9, 9)), 1)[0].label in "0123456789"
 
 
+@pytest.mark.parametrize("source", ["the bytes of a file", "a model"])
+def test_arrays_may_lie_in_memory_in_any_order(source, tiny_model):
+    classifier = Classifier(tiny_model if source == "a model" else sqz.encode(tiny_model))
+    images = np.random.default_rng(0).random((3, *tiny_model.graph.input_shape), np.float32)
+    expected = classifier.logits(images)
+    mirrored = np.ascontiguousarray(images[..., ::-1])[..., ::-1]
+    for same in (np.asfortranarray(images), mirrored):
+        assert np.array_equal(classifier.logits(same), expected)
+
+
 def test_every_type_of_image_gives_the_same(model, tmp_path):
     file = encoded(picture(40, 30), "PNG")
     (tmp_path / "a.png").write_bytes(file)

@@ -113,9 +113,11 @@ class Classifier:
 
         A NumPy array gives a NumPy array; any other buffer gives one that `torch.frombuffer` and `array` read.
         """
-        logits = self._network.logits(images)
         numpy = sys.modules.get("numpy")  # whoever has an array has imported it
-        return numpy.asarray(logits) if numpy and isinstance(images, numpy.ndarray) else logits
+        if numpy is None or not isinstance(images, numpy.ndarray):
+            return self._network.logits(images)
+        logits: FloatArray = numpy.asarray(self._network.logits(numpy.ascontiguousarray(images)))
+        return logits
 
     @property
     def labels(self) -> tuple[str, ...]:
