@@ -175,7 +175,7 @@ def test_an_index_that_is_compressed_or_lies_is_not_read(tmp_path):
 
 def test_a_large_image_file_is_left_out(tmp_path, monkeypatch):
     shard = scan(tar(tmp_path / "x.tar", [("a.png", png())]))
-    monkeypatch.setattr("squeezenet.data.shards.IMAGE_FILE_BYTES", 10)
+    monkeypatch.setattr("squeezenet.data.shards.IMAGE_FILE", 10)
     with pytest.raises(ImageError, match="over the limit of 10"):
         ShardImages([shard])[0]
 

@@ -11,7 +11,7 @@ IMAGE_MEMORY = 280_000_000
 IMAGE_PIXELS = 150_000_000
 """Pixels of an image; Pillow itself refuses those of 179 million."""
 IMAGE_FILE = 256_000_000
-"""Bytes of an image's file."""
+"""Bytes of an image's file, also in a data set."""
 IMAGE_SIDE = 32_768
 """Pixels of a side that resizing works on; longer ones are averaged down to this first."""
 IMAGE_AREA = 16_777_216
@@ -48,9 +48,6 @@ SIDECAR_BYTES = 2**20
 
 LABEL_FILE_BYTES = 16 * 2**20
 """Bytes of a file that lists the names of classes."""
-
-IMAGE_FILE_BYTES = 512 * 2**20
-"""Bytes of one image's file in a data set: more than the largest image that may be decoded has without compression."""
 
 PARQUET_GROUP_BYTES = 2**30
 """Bytes of the images in a row group of a Parquet file, decompressed: they are read together."""

@@ -23,7 +23,7 @@ from squeezenet.data.examples import ImageSource, Indices, StoredImages
 from squeezenet.data.suffixes import UNREADABLE, is_litter, tell
 from squeezenet.errors import DataError, ImageError
 from squeezenet.files import open_regular
-from squeezenet.limits import IMAGE_FILE_BYTES, LABEL_BYTES, SIDECAR_BYTES
+from squeezenet.limits import IMAGE_FILE, LABEL_BYTES, SIDECAR_BYTES
 from squeezenet.printable import printable
 from squeezenet.runtime.image import SUFFIXES
 
@@ -70,8 +70,8 @@ class ShardImages(StoredImages):
             raise IndexError(index)
         path = self.paths[int(np.searchsorted(self.starts, index, "right")) - 1]
         size = int(self.sizes[index])
-        if size > IMAGE_FILE_BYTES:
-            raise ImageError(f"image: has {size:,} bytes, over the limit of {IMAGE_FILE_BYTES:,}")
+        if size > IMAGE_FILE:
+            raise ImageError(f"image: has {size:,} bytes, over the limit of {IMAGE_FILE:,}")
         try:
             with open_regular(path) as file:
                 file.seek(int(self.offsets[index]) - BLOCK)
