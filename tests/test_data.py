@@ -234,6 +234,7 @@ def test_reading_parquet_writes_nothing(tmp_path, monkeypatch):
     ("make", "said"),
     [
         (lambda p: p / "nothing", "no such file or folder"),
+        (lambda p: os.mkfifo(p / "pipe") or p / "pipe", "is a pipe or a device"),
         (lambda p: make_folder(p / "cats", (1, 1, 1)).parent / "cast", "did you mean cats"),
         (lambda p: (p / "empty").mkdir() or p / "empty", "no images found"),
         (lambda p: make_folder(p / "c", (0, 0, 0)), "no images found"),

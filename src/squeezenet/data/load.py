@@ -64,6 +64,8 @@ def load_splits(source: str) -> dict[str, Examples]:
         if found := _stored([path]):
             return found
         raise NoSuchData(f"{source}: is one file; accepted are {ACCEPTED}")
+    if path.exists():
+        raise NoSuchData(f"{source}: is a pipe or a device, not a file; save its contents to a file first")
     named = sorted(Path(p) for p in glob.glob(source, recursive=True))
     if found := _stored(named or (expand(source) if "{" in source else [])):
         return found
