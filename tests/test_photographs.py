@@ -14,7 +14,7 @@ from squeezenet import sqz
 from squeezenet.cli import train_run
 from squeezenet.cli.main import main
 from squeezenet.compression.squeeze import Squeezing, squeeze
-from squeezenet.data import Examples, HeldOut, Pixels, load_evaluation, split
+from squeezenet.data import Data, Examples, HeldOut, Pixels, load_evaluation, split
 from squeezenet.data.evaluate import answers
 from squeezenet.data.judged import load_for, load_judged, recall, remember
 from squeezenet.data.score import score
@@ -210,6 +210,7 @@ def test_the_next_command_judges_by_the_images_that_the_run_was_judged_by(photos
     assert main([*command, "--out", out]) == 0
     told = json.loads(capsys.readouterr().out)["next"]
     assert told == f"squeezenet compress {out} --data {photos} --val {photos} --max-bytes 300kB --out {out}.sqz"
+    assert load_model(out).provenance.keys() == {"name", "license", "trained from", "learned_from"}
 
 
 def parsed(options):
@@ -307,7 +308,22 @@ def test_a_second_training_holds_the_same_images_out(photos, run):
 def test_a_record_that_is_none_is_passed_over(text):
     assert recall({"held_out": text}) is None
     assert recall({}) is None
-    assert remember(None) == {}
+
+
+def test_who_judges_by_images_that_were_learned_from_is_warned(photos, caplog):
+    """Where nothing was held out, as with --val."""
+    folder = load_evaluation(str(photos))
+    provenance = remember(Data(folder, load_evaluation("digits")))
+    assert recall(provenance) is None
+    assert load_judged(str(photos), provenance)[1] == "all"
+    assert load_for(provenance, str(photos)).held_out is not None
+    assert caplog.text.count("has learned from these images") == 2
+    caplog.clear()
+    load_judged(str(photos / "red"), provenance)
+    load_judged("digits", provenance)
+    load_judged(str(photos), {})
+    load_for(provenance, str(photos), validation=str(photos))
+    assert "has learned" not in caplog.text
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -181,12 +181,15 @@ class HeldOut:
         return cls(**saved)
 
 
-def _fingerprint(examples: Examples, held: Indices) -> str:
-    """16 hexadecimal digits; they depend on classes, labels, order and files, not on the folder where these lie."""
+def fingerprint(examples: Examples, held: Sequence[int] | Indices = ()) -> str:
+    """16 hexadecimal digits; they depend on classes, labels, order and files, not on the folder where these lie.
+
+    Also on `held`, the images that were set aside.
+    """
     digest = hashlib.sha256(json.dumps([len(examples), examples.classes]).encode())
     digest.update(b"" if examples.labels is None else examples.labels.astype("<i8").tobytes())
     digest.update(identity(examples.images))
-    digest.update(held.astype("<i8").tobytes())
+    digest.update(np.asarray(held, "<i8").tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -212,5 +215,5 @@ def split(examples: Examples, every: int, seed: int) -> Data:
     if examples.labels is not None:  # class after class, so that every class gives its share, rounded up or down
         order = order[np.argsort(examples.labels[order], kind="stable")]
     held = np.sort(order[random.integers(min(every, len(order))) :: every])
-    how = HeldOut(every, seed, len(examples), _fingerprint(examples, held))
+    how = HeldOut(every, seed, len(examples), fingerprint(examples, held))
     return Data(examples.take(np.setdiff1d(order, held)), examples.take(held), how)

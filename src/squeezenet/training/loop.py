@@ -111,7 +111,7 @@ def train(
         result = run.result()
         model.load_state_dict(run.state.shipped.state_dict())
         if group.first:
-            provenance = {**(origin or {}).get("provenance", {}), **remember(data.held_out)}
+            provenance = {**(origin or {}).get("provenance", {}), **remember(data)}
             described = (architecture, preparation, data.train.classes, provenance)
             run_folder.save_model(out / "model.safetensors", model, *described)
             run_folder.write_config(out, {**config, "result": asdict(result)})

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from squeezenet import zoo
 from squeezenet.data import default_preparation
 from squeezenet.data.examples import Data
-from squeezenet.data.judged import KEY
+from squeezenet.data.judged import KEY, LEARNED
 from squeezenet.data.pixels import load_pixels
 from squeezenet.errors import DataError, ModelError, NoSuchModel, UsageError
 from squeezenet.formats.state_dict import read_tensors
@@ -42,7 +42,7 @@ LAST_BIAS = 1.0  # the same for all classes changes no probability, but keeps th
 PHOTOGRAPHS = 200
 """Networks for images of at least so many pixels see small images enlarged; others see them as they are."""
 
-DROPPED = (KEY, "method", "made by")
+DROPPED = (KEY, LEARNED, "method", "made by")
 """What is not true of a model any more once it was trained further."""
 
 
