@@ -57,6 +57,15 @@ def test_a_model_without_labels_has_numbers(tiny_model):
 
 
 @pytest.mark.parametrize("source", ["the bytes of a file", "a model"])
+def test_any_number_of_threads_gives_the_same(source, tiny_model):
+    given = tiny_model if source == "a model" else sqz.encode(tiny_model)
+    image = picture(40, 30)
+    assert Classifier(given, 10**12).classify(image) == Classifier(given, 1).classify(image)
+    with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
+        Classifier(given, 0)
+
+
+@pytest.mark.parametrize("source", ["the bytes of a file", "a model"])
 def test_arrays_may_lie_in_memory_in_any_order(source, tiny_model):
     classifier = Classifier(tiny_model if source == "a model" else sqz.encode(tiny_model))
     images = np.random.default_rng(0).random((3, *tiny_model.graph.input_shape), np.float32)
@@ -85,7 +94,10 @@ def test_every_type_of_image_gives_the_same(model, tmp_path):
     assert model.classify([]) == []
 
 
-@pytest.mark.parametrize("source", [7, None, object(), [7], np.zeros((8, 8, 3)), np.zeros((2, 8, 8, 3)), {1: 2}])
+@pytest.mark.parametrize(
+    "source",
+    [7, None, object(), [7], np.zeros((8, 8, 3)), np.zeros((2, 8, 8, 3)), {1: 2}, Image.new("RGB", (0, 4))],
+)
 def test_what_is_no_image_is_refused_in_one_sentence(model, source):
     with pytest.raises(ImageError) as caught:
         model.classify(source)

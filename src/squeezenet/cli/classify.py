@@ -25,8 +25,6 @@ squeezenet classify photo.jpg --json
 
 USUAL_THREADS = 4
 """At most, unless told: reading a file and one image gain little from more."""
-MOST_THREADS = 64
-"""What the engine takes."""
 COLUMNS = ("image", "rank", "label", "index", "probability", "error")
 """Of `--csv`."""
 
@@ -48,7 +46,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """One image gives one answer; several, or a folder, give a list, in which an unreadable image has an `error`."""
     if args.csv and args.json:
         raise UsageError("--csv and --json exclude each other")
-    threads = min(available_cores(), USUAL_THREADS) if args.threads is None else min(args.threads, MOST_THREADS)
+    threads = args.threads or min(available_cores(), USUAL_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
     classifier = load(zoo.default_model() if args.model is None else args.model, threads)
     if len(args.images) == 1 and not os.path.isdir(args.images[0]):

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from squeezenet.runtime.decoding import ImageSource
 
 
+MOST_THREADS = 64
+"""Threads that the C engine takes; more are no mistake, and not used."""
+
+
 class Prediction(NamedTuple):
     """One class a model believes in: its name, its number, and how probable it is, from 0 to 1."""
 
@@ -69,12 +73,15 @@ class Classifier:
     def __init__(self, source: "bytes | Model", threads: int = 1, name: str = "") -> None:
         """`source`: the bytes of a `.sqz` file, or a model. Raises `FormatError` naming the damage.
 
-        `threads` of the C engine share out reading the file and each call; answers do not depend on how many.
+        `threads`, of which the C engine takes `MOST_THREADS`, share out reading the file and each call; answers do not
+        depend on how many.
         """
+        if threads < 1:
+            raise UsageError(f"threads must be at least 1, not {threads}")
         self.name = name
         self._source = source
-        self._threads = threads
-        self._network = _network(source, threads)
+        self._threads = min(threads, MOST_THREADS)
+        self._network = _network(source, self._threads)
 
     @overload
     def classify(self, image: "ImageSource", top: int = 5) -> Predictions: ...  # type: ignore[overload-overlap]

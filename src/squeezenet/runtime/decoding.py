@@ -99,6 +99,8 @@ def _decoded(file: IO[bytes]) -> Image.Image:
 
 
 def _pixels(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
+    if 0 in image.size:
+        raise ImageError(f"an image of {image.width} x {image.height} has no pixels")
     how = rawmode(image)
     return upright(loaded(image, file), how)
 
