@@ -199,9 +199,12 @@ def _identified(file: IO[bytes]) -> Any:
         file.seek(0)
         file = io.BytesIO(as_still(file.read()))
     elif size > IMAGE_METADATA:
-        from squeezenet.runtime.metadata import is_large, without
+        from squeezenet.runtime.metadata import check_tags, is_large, without
 
-        file = (without(file, kind) if is_large(file, kind) else None) or file
+        if kind == "TIFF":
+            check_tags(file)
+        elif is_large(file, kind):
+            file = without(file, kind) or file
     file.seek(0)
     module, name = READERS[kind]
     reader = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{name}ImageFile")

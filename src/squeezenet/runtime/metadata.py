@@ -1,4 +1,4 @@
-"""Files of images seen without their metadata, which may be damaged, or larger than what it says is worth.
+"""Image files without their metadata, for where it is damaged, or so large that reading it would cost too much.
 
 >>> file = io.BytesIO(b"\\x89PNG\\r\\n\\x1a\\n" + b"\\0\\0\\0\\1tEXt?....")
 >>> without(file, "PNG").read()
@@ -10,15 +10,15 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 from squeezenet.errors import ImageError
 from squeezenet.limits import IMAGE_METADATA, TIFF_PIECES, TIFF_TAGS
 
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-"""What of a PNG its pixels depend on."""
+"""Chunks of a PNG that its pixels depend on."""
 EXIF_BYTES = 1 << 17
-"""What of EXIF is kept, for the orientation: two segments of a JPEG."""
+"""Bytes of EXIF that are kept, since it tells the orientation: two segments of a JPEG."""
 PARTS = 200_000
 """Most chunks of a PNG, or segments of a JPEG, that are looked at one by one."""
 JUNK = 65_536
@@ -41,12 +41,10 @@ class Part(NamedTuple):
 
 
 def is_large(file: IO[bytes], kind: str) -> bool:
-    """Whether the metadata of a PNG or JPEG is more than is worth reading. Raises `ImageError` for a TIFF's."""
-    if kind == "TIFF":
-        _check_tags(file)
-    return kind in ("PNG", "JPEG") and sum(p.end - p.start for p in _parts(file, kind) if p.other or p.exif) > (
-        IMAGE_METADATA
-    )
+    """Whether a PNG or JPEG has more than `IMAGE_METADATA` bytes of metadata."""
+    if kind not in ("PNG", "JPEG"):
+        return False
+    return sum(part.end - part.start for part in _parts(file, kind) if part.other or part.exif) > IMAGE_METADATA
 
 
 def without(file: IO[bytes], kind: str | None) -> IO[bytes] | None:
@@ -106,21 +104,21 @@ def _segments(file: IO[bytes]) -> Iterator[Part]:
     yield Part(start, size, False, False)
 
 
-def _check_tags(file: IO[bytes]) -> None:
-    """Raise `ImageError` if Pillow would make too much of the tags of a TIFF."""
+def check_tags(file: IO[bytes]) -> None:
+    """Raise `ImageError` if the tags of a TIFF would take too much memory in Pillow, which reads them all."""
     file.seek(0)
     head = file.read(16)
-    order = "little" if head[:2] == b"II" else "big"
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
     big = 43 in head[2:4]
     width, entry = (8, 20) if big else (4, 12)
-    file.seek(int.from_bytes(head[8:16] if big else head[4:8], order))  # type: ignore[arg-type]
-    count = int.from_bytes(file.read(8 if big else 2), order)  # type: ignore[arg-type]
+    file.seek(int.from_bytes(head[8:16] if big else head[4:8], order))
+    count = int.from_bytes(file.read(8 if big else 2), order)
     total = 0
     for _ in range(count):
         if len(tag := file.read(entry)) < entry:
             return
-        kind = int.from_bytes(tag[2:4], order)  # type: ignore[arg-type]
-        values = int.from_bytes(tag[4 : 4 + width], order)  # type: ignore[arg-type]
+        kind = int.from_bytes(tag[2:4], order)
+        values = int.from_bytes(tag[4 : 4 + width], order)
         total += values * SIZES.get(kind, 0)
         if count > 1 << 16 or total > TIFF_TAGS or (values > TIFF_PIECES and kind not in PACKED):
             raise ImageError(f"tags of more than {TIFF_TAGS:,} bytes or {TIFF_PIECES:,} values; save the image again")

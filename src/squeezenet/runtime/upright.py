@@ -66,7 +66,7 @@ def upright(image: Image.Image, rawmode: str = "") -> Image.Image:
 
 
 def _corner(turn: Image.Transpose | None, above: int, below: int) -> tuple[int, int]:
-    """Where a band of rows comes to lie that has so many rows `above` and `below` it."""
+    """(left, top) of a band of rows in the turned image. `above`, `below`: rows of the image before and after it."""
     first = above if turn in (None, TURNED[2], TURNED[5], TURNED[8]) else below
     return (first, 0) if turn in SIDEWAYS else (0, first)
 
