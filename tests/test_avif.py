@@ -126,6 +126,13 @@ def test_ordinary_files_have_the_pixels_that_pillow_reads(kind):
     assert frame_bytes(file) >= 4 * image.width * image.height
 
 
+@pytest.mark.parametrize("after", [b"trailing text", bytes(9), box(b"meta", bytes(4)), b"\0\0\0\0mdat"])
+def test_what_follows_the_image_does_not_matter(after):
+    file = encoded(picture(48, 36), "AVIF")
+    assert np.array_equal(open_image(file + after), open_image(file))
+    assert frame_bytes(file + after) == frame_bytes(file)
+
+
 @pytest.mark.parametrize(("across", "down"), [(1, 2), (3, 2)])
 def test_a_grid_is_put_together(across, down):
     file = grid(across, down, 64)

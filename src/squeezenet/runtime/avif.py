@@ -1,11 +1,13 @@
-"""What an AVIF file asks of its decoder, told from its boxes and from the headers of its AV1 data.
+"""How much memory the decoder of an AVIF file takes, told from the file's boxes and the headers of its AV1 data.
 
 >>> frame_bytes(open("photo.avif", "rb").read())                # doctest: +SKIP
 7200000
 
-An AVIF file declares the size of its image in a box (`ispe`), but a decoder makes frames of the sizes that stand in the
-AV1 data, before it compares the two. Layout of boxes: ISO/IEC 14496-12 and 23008-12; of AV1: "AV1 Bitstream & Decoding
-Process Specification", 5.3 (OBU) and 5.5 (sequence header).
+An AVIF file declares the size of its image in a box (`ispe`). The frames in its AV1 data can be of any other size: the
+decoder decodes them as they are, then scales them to the declared size.
+
+Layout of boxes: ISO/IEC 14496-12 and 23008-12; of AV1 data: "AV1 Bitstream & Decoding Process Specification", 5.3 (OBU)
+and 5.5 (sequence header).
 """
 
 from collections.abc import Iterator
@@ -16,12 +18,13 @@ from squeezenet.errors import ImageError
 from squeezenet.limits import AVIF_PARTS
 
 FRAME_BYTES = (4, 8, 8)
-"""Most bytes that a pixel of a frame takes while the frame is decoded, by the profile of AV1: 4:2:0 of 10 bits, 4:4:4
-of 10, 4:4:4 of 12. The samples are three quarters of that."""
+"""Most bytes that decoding takes for each pixel of a frame, by the profile of AV1: 4:2:0 of 10 bits, 4:4:4 of 10 bits,
+4:4:4 of 12 bits. Three quarters of them hold the pixels."""
 SEQUENCE_HEADER_BYTES = 1_000
 """Most bytes of a sequence header up to the size of frames: it may describe 32 operating points before that."""
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
-"""Types of OBUs ("open bitstream units") that say how large frames are, or that begin one."""
+"""Types of OBUs ("open bitstream units", the pieces of AV1 data): the first gives the size of frames, the others begin
+a frame."""
 
 
 class Box(NamedTuple):
@@ -33,16 +36,16 @@ class Box(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An item of the file: "av01" (an AV1 image), "grid" (one that is put together from others), or any other kind."""
+    """An item of the file that gives pixels: "av01" is AV1 data, "grid" an image that is put together from others."""
 
     kind: bytes
     data: bytes
 
 
 def as_still(data: bytes) -> bytes:
-    """The file with its still image only: without EXIF, and as an animation whose frames nobody asks for.
+    """The same file without EXIF, and of a kind (brand) of which Pillow reads the still image, not the animation.
 
-    The orientation of AVIF does not stand in EXIF, which Pillow would write anew.
+    The orientation of an AVIF stands in other boxes than EXIF, which Pillow would only rewrite.
     """
     meta = _meta(data)
     kind = b"avif" if data[8:12] == b"avis" else data[8:12]
@@ -52,7 +55,7 @@ def as_still(data: bytes) -> bytes:
 
 
 def frame_bytes(data: bytes) -> int:
-    """Bytes of all frames that decoding the still image of a file can make. Raises `ImageError` if it is damaged."""
+    """Bytes that all frames of a file's still image take in the decoder. Raises `ImageError` if the file is damaged."""
     parts = iter(range(AVIF_PARTS))
     try:
         return sum(_grid(item.data) if item.kind == b"grid" else _frames(item.data, parts) for item in _items(data))
@@ -64,10 +67,11 @@ def frame_bytes(data: bytes) -> int:
 
 
 def _meta(data: bytes) -> Box:
-    found = [box for box in _boxes(data, 0, len(data)) if box.kind == b"meta"]
-    if len(found) != 1:
-        raise ImageError("an AVIF without a still image (one box `meta`); save the image again")
-    return found[0]
+    """The box that describes the still image: the first of this kind, after which a decoder looks for no other."""
+    found = next((box for box in _boxes(data, 0, len(data)) if box.kind == b"meta"), None)
+    if found is None:
+        raise ImageError("an AVIF without a still image; save the image again")
+    return found
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[Box]:
