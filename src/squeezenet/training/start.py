@@ -88,7 +88,10 @@ def begin(job: Job, data: Data, model: Model | None) -> Start:
 def _trained(job: Job, data: Data, model: Model) -> Start:
     assert job.model is not None
     if job.recipe.weights:
-        raise UsageError(f"--weights {job.recipe.weights}: --model {job.model} has weights already; leave one out")
+        raise UsageError(
+            f"--weights {job.recipe.weights}: {job.model} has weights of its own; name the network with --model, or "
+            "leave --weights out"
+        )
     start = fitted(model, data.train, job.image_size)
     name = job.model if job.model in zoo.SHIPPED else Path(job.model).name
     replaced = None if start.labels == model.labels else last_layer(start.graph).name
