@@ -140,7 +140,7 @@ def test_damaged_images_are_skipped_and_named(tmp_path, capsys):
         assert all(any(line.startswith(f"{path}: ") for line in named) for path in broken)
         (tmp_path / "out/skipped.txt").unlink()
     assert main(arguments[:-1]) == 0
-    assert "2 images cannot be read and were left out" in capsys.readouterr().out
+    assert "2 images could not be read: see skipped.txt" in capsys.readouterr().out
 
 
 def test_only_missing_shards_are_made(tmp_path):
@@ -225,3 +225,10 @@ def test_the_first_classes_alone(tmp_path, capsys):
     assert main(["data", "pack", str(source), str(tmp_path / "new"), "--classes", "4"]) == 1
     assert main(["data", "pack", str(source), str(tmp_path / "new"), "--classes", "1"]) == 2
     assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_images_without_labels_are_packed_with_a_warning(tmp_path, capsys, caplog):
+    make_folder(tmp_path / "photos", 3)
+    assert main(["data", "pack", str(tmp_path / "photos" / "cat"), str(tmp_path / "packed")]) == 0
+    assert capsys.readouterr().out.startswith("1 image without labels in 1 shard, ")
+    assert "has no labels" in caplog.text

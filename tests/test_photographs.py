@@ -249,8 +249,25 @@ def test_what_makes_no_sense_is_refused(photos, tmp_path, capsys, options, said)
 def test_one_class_is_refused_before_any_work(photos, tmp_path, capsys):
     shutil.copytree(photos / "red", tmp_path / "one" / "red")
     assert main(["train", "--data", str(tmp_path / "one"), "--out", str(tmp_path / "run")]) == 1
-    assert "one class teaches nothing" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "one class teaches nothing" in err
+    assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--from-scratch"]])
+def test_photographs_without_class_folders_are_refused_by_all_that_wants_labels(photos, tmp_path, capsys, options):
+    assert main(["train", "--data", str(photos / "red"), "--out", str(tmp_path / "run"), *options]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "has no labels; give folders named after classes" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_other_things_is_refused_before_the_images_are_read(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert main(["train", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 1
+    assert "folder with other things in it" in capsys.readouterr().err
 
 
 def test_accuracy_is_of_images_that_were_not_learned_from(photos, run, tmp_path, capsys):

@@ -285,7 +285,7 @@ def test_empty_classes_and_unreadable_images_are_reported(data, tmp_path, caplog
         assert result.skipped_images == 2
         assert result.empty_classes == ("behind",)
     assert "1 of 4 classes have no image to train on: behind" in caplog.text
-    assert "2 images cannot be read" in caplog.text
+    assert "2 images could not be read" in caplog.text
     assert "image 3:" in caplog.text
 
 

@@ -18,6 +18,16 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def counted(number: float, one: str, more: str = "") -> str:
+    """A number with its noun; `more` is the plural where it is not `one` and an s.
+
+    >>> counted(1, "image"), counted(1200, "image"), counted(0, "class", "classes")
+    ('1 image', '1,200 images', '0 classes')
+    """
+    written = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{written} {one if written == '1' else more or one + 's'}"
+
+
 def harmless(value: Any) -> Any:
     """`value` with every string `printable`: in dictionaries (keys, too), lists and tuples, however deep."""
     if isinstance(value, str):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet.cli.arguments import DATA, count, seed
+from squeezenet.printable import counted
 
 EXAMPLES = """
 # class folders into shards, images at most 256 pixels on their shorter side
@@ -43,12 +44,13 @@ def run(args: Namespace) -> dict[str, Any]:
 
 def render(result: dict[str, Any]) -> str:
     """For people."""
+    labels = f"of {counted(result['classes'], 'class', 'classes')}" if result["classes"] else "without labels"
     text = (
-        f"{result['images']:,} images of {result['classes']:,} classes in {result['shards']:,} shards, "
+        f"{counted(result['images'], 'image')} {labels} in {counted(result['shards'], 'shard')}, "
         f"{result['bytes']:,} bytes -> {result['out']}"
     )
     if result["images_per_second"]:
         text += f" ({result['images_per_second']:,.0f} images/s)"
     if result["skipped"]:
-        text += f"\n{result['skipped']:,} images cannot be read and were left out; see skipped.txt there"
+        text += f"\n{counted(result['skipped'], 'image')} could not be read: see skipped.txt there"
     return text

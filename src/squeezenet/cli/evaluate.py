@@ -9,6 +9,7 @@ from typing import Any
 from squeezenet.cli.accuracy import JUDGED, described, significance
 from squeezenet.cli.arguments import add_data, add_model, count, model_path
 from squeezenet.errors import UsageError
+from squeezenet.printable import counted
 
 EXAMPLES = """
 # the images that were held out when `run` was trained
@@ -83,7 +84,7 @@ def render(result: dict[str, Any]) -> str:
     """For people."""
     lines = [f"{described(result)}, {result['bytes']:,} bytes"]
     if result["skipped"]:
-        lines.append(f"{result['skipped']:,} images cannot be read and were left out")
+        lines.append(f"{counted(result['skipped'], 'image')} could not be read")
     if result["report"]:
         lines.append(f"report: {result['report']}")
     return "\n".join(lines)

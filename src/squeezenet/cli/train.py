@@ -6,6 +6,7 @@ from typing import Any
 
 from squeezenet.cli.accuracy import described
 from squeezenet.cli.arguments import DATA, count, natural, not_negative, positive, seed
+from squeezenet.printable import counted
 
 EXAMPLES = """
 # your classes, photos/CLASS/*.jpg, starting from ImageNet's network: minutes
@@ -87,7 +88,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 def render(result: dict[str, Any]) -> str:
     """What a person reads."""
-    speed = f"{result['epochs']:g} epochs, {result['images_per_second']:,.0f} images/s"
+    speed = f"{counted(result['epochs'], 'epoch')}, {result['images_per_second']:,.0f} images/s"
     lines = [
         described(result),
         f"{result['parameters']:,} parameters, {speed}",
@@ -96,5 +97,5 @@ def render(result: dict[str, Any]) -> str:
         f"next: {result['next']}",
     ]
     if result["skipped_images"]:
-        lines.insert(1, f"{result['skipped_images']} images cannot be read and were left out")
+        lines.insert(1, f"{counted(result['skipped_images'], 'image')} could not be read")
     return "\n".join(lines)

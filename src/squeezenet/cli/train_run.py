@@ -37,11 +37,16 @@ from squeezenet.training import FINETUNE, MODERN, RECIPES, Recipe, Setup, TrainR
 from squeezenet.training.distributed import join
 from squeezenet.training.job import Job, read_job, settings_of
 from squeezenet.training.progress import EpochLines
+from squeezenet.training.run_folder import check_place
 from squeezenet.training.start import Start, begin
 
 FILES = ("teacher", "weights")
 PLACE = ("model", "data", "val", "image_size", "max_images", "judge_by", "split_seed")
 OPTIONS = ("epochs", "batch_size", "micro_batch", "lr", "seed")
+
+SKIPPED = "skipped.txt"
+LEFT = ("model.safetensors", "report.html", "metrics.jsonl", SKIPPED)
+"""Files of a run that are named to people; the last one where images could not be read."""
 
 SMALL_NETWORK, PHOTO_NETWORK = "squeezenet_32", "squeezenet1_1"
 """What is trained from scratch where no network is named."""
@@ -57,8 +62,10 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
     """Train; the JSON object of the verb."""
     with join() as group:
         say = _say if group.first else _silent
+        group.on_first(lambda: check_place(args.out))
         model = _model_named(args)
         data = _load(args, {} if model is None else model.provenance)
+        data.require_classes()
         choose(args, data)
         job = settings(args)
         assert job.model is not None
@@ -204,7 +211,7 @@ def _told(out: str, job: Job, start: Start, result: TrainResult, classes: int) -
         "start": origin.get("model"),
         "replaced": origin.get("replaced"),
         "recipe": job.recipe.name,
-        "files": [f"{out}/{name}" for name in ("model.safetensors", "report.html", "metrics.jsonl")],
+        "files": [f"{out}/{name}" for name in LEFT if name != SKIPPED or result.skipped_images],
         "tensorboard": f"{out}/tensorboard",
         "next": shlex.join(command),
     }

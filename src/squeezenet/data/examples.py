@@ -205,6 +205,15 @@ class Data:
     validation: Examples
     held_out: HeldOut | None = None
 
+    def require_classes(self) -> int:
+        """The number of classes. Raises `DataError` where an image has no label, or all have the same one."""
+        self.train.require_labels()
+        self.validation.require_labels()
+        classes = len(self.train.classes)
+        if classes < 2:
+            raise DataError(f"{self.train.name}: one class teaches nothing; put images into two class folders or more")
+        return classes
+
 
 def split(examples: Examples, every: int, seed: int) -> Data:
     """Set one image in `every` aside for validation, evenly over the classes; the same for the same seed."""

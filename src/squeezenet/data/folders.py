@@ -18,7 +18,7 @@ from squeezenet.data.examples import Examples, Indices
 from squeezenet.data.splits import split_of_folder
 from squeezenet.data.suffixes import is_image, tell
 from squeezenet.errors import DataError
-from squeezenet.printable import printable
+from squeezenet.printable import counted, printable
 from squeezenet.runtime.folders import is_folder, visible
 from squeezenet.runtime.image import SUFFIXES
 
@@ -56,7 +56,8 @@ class _Found:
     def warn(self) -> None:
         """Warn of files that are left out."""
         if self.paths and self.loose:
-            _log.warning("%s: %s images beside the class folders were not read", _shown(self.folder), len(self.loose))
+            beside = "beside the class folders, so not read"
+            _log.warning("%s: %s %s", _shown(self.folder), counted(len(self.loose), "image"), beside)
         tell(self.folder, self.other)
 
 

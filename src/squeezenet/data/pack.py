@@ -12,6 +12,7 @@ bytes of all are those of an undisturbed run.
 import hashlib
 import io
 import json
+import logging
 import tarfile
 import time
 from collections import deque
@@ -48,6 +49,8 @@ _KINDS = {
     b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp", b"GIF8": "gif",
     b"II*\0": "tif", b"MM\0*": "tif", b"P4": "pbm", b"P5": "pgm", b"P6": "ppm",
 }  # fmt: skip
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ def pack(
     """
     options = options or Options()
     splits = load_splits(source)
+    for part in splits.values():
+        if part.labels is None:
+            _log.warning("%s: has no labels, nor will its shards: nothing can be trained on them", part.name)
     if options.classes is not None:
         splits = {name: first_classes(part, options.classes) for name, part in splits.items()}
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):

@@ -128,11 +128,7 @@ def _precision(recipe: Recipe, device: torch.device, tiny: bool) -> Literal["flo
 
 def _check(model: nn.Module, data: Data, preparation: Preparation) -> int:
     """Number of classes. Raises `DataError` before any work is done if network and data do not fit together."""
-    data.train.require_labels()
-    data.validation.require_labels()
-    classes = len(data.train.classes)
-    if classes < 2:
-        raise DataError(f"{data.train.name}: one class teaches nothing; put images into two class folders or more")
+    classes = data.require_classes()
     if not len(data.validation):
         raise DataError(f"{data.validation.name}: no images to judge by; give --val")
     logits = black_answer(model, preparation)

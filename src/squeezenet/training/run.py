@@ -29,6 +29,7 @@ from squeezenet.data.score import Score
 from squeezenet.errors import TrainingError
 from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
+from squeezenet.printable import counted
 from squeezenet.training import run_folder
 from squeezenet.training.checkpoint import load_newest, save_checkpoint
 from squeezenet.training.distributed import ALONE, Gradients, Group
@@ -199,7 +200,7 @@ class Run:
         skipped = len(state.unreadable) + self.judges - self.score.images
         if skipped and self.group.first:
             told = [*state.unreadable.values(), *(why for _, why in judged)]
-            _log.warning("%d images cannot be read and were left out; the first: %s", skipped, "; ".join(told[:3]))
+            _log.warning("%s could not be read; the first: %s", counted(skipped, "image"), "; ".join(told[:3]))
             write_atomically(self.out / "skipped.txt", "".join(f"{line}\n" for line in told).encode())
         parameters = sum(p.numel() for p in state.model.parameters())
         speed = round(state.images / max(state.seconds, 1e-9), 1)

@@ -119,11 +119,8 @@ def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:
 
     Raises `CheckpointError` if something else is there, or a run of another configuration.
     """
-    path = out / "config.json"
-    for name in OURS:
-        if (out / name).is_symlink():
-            raise CheckpointError(f"{out / name}: is a symbolic link; remove it, or use another --out")
-    if path.exists():
+    check_place(out)
+    if (out / "config.json").exists():
         saved = read_config(out)
         differences = [d for part in COMPARED for d in _differences(part, saved.get(part), _plain(config[part]))]
         if differences:
@@ -131,16 +128,25 @@ def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:
                 f"{out}: holds another run ({'; '.join(differences[:3])}); use another --out, or the same options"
             )
         return saved
-    if out.is_file():
-        raise CheckpointError(f"{out}: is a file; give --out a folder that is empty or new")
-    if out.is_dir() and any(out.iterdir()):
-        raise CheckpointError(f"{out}: is a folder with other things in it; give --out one that is empty or new")
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_config(out, config)
     except OSError as error:
         raise CheckpointError(f"{out}: cannot be written to ({error.strerror}); use another --out") from None
     return config
+
+
+def check_place(out: Path) -> None:
+    """Raise `CheckpointError` if `out` can be no run folder: a file, a link in it, or a folder with other things."""
+    for name in OURS:
+        if (out / name).is_symlink():
+            raise CheckpointError(f"{out / name}: is a symbolic link; remove it, or use another --out")
+    if (out / "config.json").exists():
+        return
+    if out.is_file():
+        raise CheckpointError(f"{out}: is a file; give --out a folder that is empty or new")
+    if out.is_dir() and any(out.iterdir()):
+        raise CheckpointError(f"{out}: is a folder with other things in it; give --out one that is empty or new")
 
 
 def read_config(out: Path) -> dict[str, Any]:
