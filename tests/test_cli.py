@@ -1,6 +1,7 @@
 """Every verb: one JSON object, exit codes 0, 1 and 2, and errors of one line."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -334,6 +335,18 @@ def test_inspect_and_models_need_no_weights(said):
     assert result["macs"] == known["squeezenet1_1"]["macs"]
 
 
+def test_every_name_that_is_listed_has_a_card(said, refused, tiny):
+    listed = said("models")
+    for kind in ("shipped", "published", "models"):
+        for model in listed[kind]:
+            assert said("models", model["name"])["card"].startswith("# ")
+    assert "1,235,496 parameters" in said("models", "squeezenet_32")["card"]
+    assert refused("models", "squeezenet_23") == (
+        2, "squeezenet models: no model is called squeezenet_23; did you mean squeezenet_32?"
+    )  # fmt: skip
+    assert f"squeezenet inspect {tiny}" in refused("models", tiny)[1]
+
+
 def test_convert_gives_labels(said, tiny, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("".join(f"digit {i}\n" for i in range(10)), encoding="utf-8")
@@ -500,6 +513,12 @@ def test_answers_as_a_table(said, refused, tiny, tmp_path, capsys):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_standard_input_is_no_image(refused, tiny):
+    assert refused("classify", "--model", tiny, "-") == (
+        2, "squeezenet classify: -: standard input is not read; save the image to a file first"
+    )  # fmt: skip
+
+
 def test_classify_waits_for_no_pipe(refused, tiny, tmp_path):
     os.mkfifo(tmp_path / "pipe.sqz")
     assert refused("classify", "--model", tiny, tmp_path / "pipe.sqz")[0] == 1
@@ -687,6 +706,24 @@ def test_outputs_that_cannot_be_written(refused, tiny, tmp_path):
     assert refused("convert", tiny, tmp_path / "x.h5")[0] == 2
     (tmp_path / "folder.sqz").mkdir()
     assert refused("convert", tiny, tmp_path / "folder.sqz")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "change its permissions, or use another place"),
+        (errno.EROFS, "change its permissions, or use another place"),
+        (errno.EFBIG, "make room, or write to another disk"),
+        (errno.ENOSPC, "make room, or write to another disk"),
+    ],
+)
+def test_a_place_that_takes_no_file_is_told_with_a_way_out(refused, tiny, tmp_path, monkeypatch, number, advice):
+    def fail(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    out = tmp_path / "x.sqz"
+    assert refused("convert", tiny, out) == (1, f"squeezenet convert: {out}: {os.strerror(number)}; {advice}")
 
 
 def test_debug_shows_the_traceback(tmp_path):

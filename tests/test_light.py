@@ -148,6 +148,10 @@ def test_pixels_of_another_size_are_refused() -> None:
 
 def classify(tmp_path, *arguments, numpy=True, engine=True):
     """A fresh `squeezenet classify`: exit code, standard output and error."""
+    return run(tmp_path, "classify", *arguments, numpy=numpy, engine=engine)
+
+
+def run(tmp_path, *arguments, numpy=True, engine=True):
     hidden = tmp_path / "hidden"
     (hidden / "numpy").mkdir(parents=True, exist_ok=True)
     (hidden / "numpy" / "__init__.py").write_text("raise ModuleNotFoundError('no numpy', name='numpy')")
@@ -157,7 +161,7 @@ def classify(tmp_path, *arguments, numpy=True, engine=True):
     paths = [] if numpy else [str(hidden)]
     source = os.path.dirname(os.path.dirname(squeezenet.__file__))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, source])}
-    command = [sys.executable, "-c", code, "classify", *map(str, arguments)]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -208,6 +212,29 @@ def test_without_both_one_line_says_what_to_do(tmp_path, pictures):
     assert err.count("\n") == 1
     assert "C compiler" in err
     assert "sqznet[numpy]" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("train", "--data", "digits", "--out", "run"), "train"),
+        (("evaluate", "digits", "--data", "digits"), "train"),
+        (("convert", "digits", "d.net"), "train"),
+        (("inspect", "digits"), "numpy"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else value,
+)
+def test_without_numpy_one_line_says_all_that_the_verb_needs(tmp_path, command, extra):
+    code, out, err = run(tmp_path, *command, numpy=False)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"pip install 'sqznet[{extra}]'" in err
+
+
+@needs_engine
+def test_a_name_that_is_near_another_is_told_without_numpy(tmp_path, pictures):
+    code, out, err = classify(tmp_path, "--model", "imagnet", pictures[0], numpy=False)
+    assert (code, out) == (2, "")
+    assert err == "squeezenet classify: imagnet: no such file, run folder or model; did you mean imagenet?\n"
 
 
 @needs_engine

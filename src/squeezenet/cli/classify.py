@@ -46,6 +46,8 @@ def run(args: Namespace) -> dict[str, Any]:
     """One image gives one answer; several, or a folder, give a list, in which an unreadable image has an `error`."""
     if args.csv and args.json:
         raise UsageError("--csv and --json exclude each other")
+    if "-" in args.images and not os.path.exists("-"):
+        raise UsageError("-: standard input is not read; save the image to a file first")
     threads = args.threads or min(available_cores(), USUAL_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
     classifier = load(zoo.default_model() if args.model is None else args.model, threads)

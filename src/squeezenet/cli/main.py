@@ -40,6 +40,8 @@ VERBS = {
 
 WORKSHOP = {"torch", "safetensors", "datasets", "pyarrow", "sklearn", "tensorboard", "matplotlib", "tqdm"}
 EXTRAS = {"optuna": "explore", "numpy": "numpy"}
+ARRAYS = {"classify", "inspect"}
+"""Verbs that need NumPy at most; the others need what trains as well."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SqueezeNetError, ImportError, OSError, MemoryError) as error:
         if args.debug:
             raise
-        known = _explain(error, getattr(args, "out", None))
+        known = _explain(error, getattr(args, "out", None), chosen)
         if known is None:
             raise
         print(f"squeezenet {chosen}: {_one_line(str(known))}", file=sys.stderr)
@@ -162,16 +164,17 @@ def _share_cores(verb: str) -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def _explain(error: BaseException, out: Any = None) -> SqueezeNetError | None:
+def _explain(error: BaseException, out: Any = None, verb: str = "") -> SqueezeNetError | None:
     """The one line a user needs, or None where the error is a fault of ours that a traceback must show.
 
-    `out` is what the verb writes: what a full disk is about, where the error itself does not say.
+    `out` is what the `verb` writes: what a full disk is about, where the error itself does not say.
     """
     if isinstance(error, SqueezeNetError):
         return error
     if isinstance(error, ImportError):
         missing = (error.name or "").split(".")[0]
-        extra = "train" if missing in WORKSHOP else EXTRAS.get(missing)
+        first = missing == "numpy" and verb not in ARRAYS  # of many that are missing
+        extra = "train" if first or missing in WORKSHOP else EXTRAS.get(missing)
         if extra:
             return MissingDependency(f"this needs {missing}; install it with: pip install 'sqznet[{extra}]'")
         return None
@@ -185,10 +188,13 @@ def _explain(error: BaseException, out: Any = None) -> SqueezeNetError | None:
 def _explain_system(error: OSError, out: Any) -> SqueezeNetError:
     import errno
 
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = error.errno is not None and error.strerror == os.strerror(error.errno)  # by the system, not by us
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (said and error.errno == errno.EFBIG)
+    shut = said and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     path = error.filename if error.filename is not None else out if full else None
     where = "" if path is None else f"{os.fsdecode(path) if isinstance(path, bytes) else path}: "
     todo = "; make room, or write to another disk" if full else ""
+    todo = "; change its permissions, or use another place" if shut else todo
     wrong_path = isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError)
     return (UsageError if wrong_path else SqueezeNetError)(f"{where}{error.strerror or error}{todo}")
 

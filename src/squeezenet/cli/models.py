@@ -1,11 +1,13 @@
 """`squeezenet models [NAME]`: what ships, what can be pulled, what can be trained; or the card of one model."""
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 from squeezenet import zoo
 from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli.table import table
+from squeezenet.errors import UsageError
 
 EXAMPLES = """
 # every model and network
@@ -23,7 +25,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> dict[str, Any]:
     """Every model, or one model's card. Nothing is fetched."""
     if args.name is not None:
-        return {"name": args.name, "card": zoo.card(args.name)}
+        return {"name": args.name, "card": _card(args.name)}
     shipped = [
         {"name": m.name, "description": m.description, "bytes": m.bytes, "top1": m.top1} for m in zoo.SHIPPED.values()
     ]
@@ -55,7 +57,7 @@ def run(args: Namespace) -> dict[str, Any]:
 def render(result: dict[str, Any]) -> str:
     """For people."""
     if "card" in result:
-        return zoo.card(result["name"]).rstrip()  # our own lines, which those of a result are not
+        return _card(result["name"]).rstrip()  # our own lines, which those of a result are not
     shipped = [[m["name"], f"{m['bytes']:,}", f"{m['top1']:.2f}%", "  " + m["description"]] for m in result["shipped"]]
     published = [
         [
@@ -78,6 +80,23 @@ def render(result: dict[str, Any]) -> str:
         "more about a model: squeezenet models NAME",
     ]
     return "\n\n".join(blocks)
+
+
+def _card(name: str) -> str:
+    """What is known about a model or a network, in Markdown. Raises `UsageError` for a name that is neither."""
+    if name in zoo.SHIPPED or name in zoo.PUBLISHED:
+        return zoo.card(name)
+    if network := ARCHITECTURES.get(name):
+        side = network.input_size
+        size = f"{network.parameters:,} parameters and {network.macs:,} MACs for 1,000 classes"
+        return (
+            f"# {name}\n\nA network without weights: {network.description}. Unless told otherwise it reads {side} x "
+            f"{side} pixels,\nand has {size}.\n\n"
+            f"    squeezenet train --data photos/ --model {name} --out run\n    squeezenet inspect {name}\n"
+        )
+    if Path(name).exists():
+        raise UsageError(f"{name}: a file or folder has no card; see what is in it with: squeezenet inspect {name}")
+    raise UsageError(f"no model is called {name}; {zoo.nearest(name, [*zoo.SHIPPED, *zoo.PUBLISHED, *ARCHITECTURES])}")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

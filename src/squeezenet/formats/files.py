@@ -11,7 +11,7 @@ from typing import Any
 
 from squeezenet import sqz, zoo
 from squeezenet.architectures import ARCHITECTURES
-from squeezenet.errors import ModelError, NoSuchModel, UsageError
+from squeezenet.errors import ModelError, UsageError
 from squeezenet.files import open_regular
 from squeezenet.formats import pickles
 from squeezenet.formats.about import NOTHING, About, said_twice
@@ -133,15 +133,9 @@ def _fresh(name: str, seed: int) -> Model:
 
 
 def _not_found(where: str | Path) -> ModelError:
-    if str(where) in zoo.PUBLISHED:
-        return ModelError(f"{where} is without weights here; fetch them with: squeezenet pull {where}")
-    if str(where) in ARCHITECTURES:
+    if str(where) in ARCHITECTURES and str(where) not in zoo.PUBLISHED:
         return ModelError(f"{where} is a network without weights here; train it, or pass --random-weights SEED")
-    from difflib import get_close_matches
-
-    near = get_close_matches(str(where), [*zoo.SHIPPED, *zoo.PUBLISHED], 1)
-    hint = f"did you mean {near[0]}?" if near else "`squeezenet models` lists names"
-    return NoSuchModel(f"{where}: no such file, run folder or model; {hint}")
+    return zoo.not_found(where)
 
 
 def _known() -> str:

@@ -153,6 +153,8 @@ def load(path: str | os.PathLike[str], threads: int = 1) -> Classifier:
     """
     name = os.fsdecode(path)
     found = zoo.find(name)
+    if not found.exists():
+        raise zoo.not_found(name)
     data = sqz.read_bytes(found)
     with sqz.named(found):
         return Classifier(data, threads, name)

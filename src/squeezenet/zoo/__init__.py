@@ -8,11 +8,11 @@ but the verb `pull` calls.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from squeezenet.errors import ModelError, UsageError
+from squeezenet.errors import ModelError, NoSuchModel, UsageError
 
 HERE = Path(__file__).parent  # a .sqz and a card of the same name lie side by side
 MOST_RECORDED = 4096  # bytes of the JSON beside a pulled file
@@ -103,6 +103,21 @@ def find(where: str | Path) -> Path:
     return path
 
 
+def not_found(where: str | Path) -> ModelError:
+    """What to raise where `find` gives a path at which nothing lies."""
+    if str(where) in PUBLISHED:
+        return ModelError(f"{where} is without weights here; fetch them with: squeezenet pull {where}")
+    return NoSuchModel(f"{where}: no such file, run folder or model; {nearest(str(where), [*SHIPPED, *PUBLISHED])}")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Which of the `known` names was meant, if one is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else "`squeezenet models` lists names"
+
+
 def default_model() -> Path:
     """The shipped file to classify with where no model is named, whatever lies in this folder under that name.
 
@@ -116,11 +131,7 @@ def default_model() -> Path:
 def card(name: str) -> str:
     """What is known about a model, in Markdown. Raises `UsageError` for a name that is none."""
     if name not in SHIPPED and name not in PUBLISHED:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, [*SHIPPED, *PUBLISHED], 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join([*SHIPPED, *PUBLISHED])}"
-        raise UsageError(f"no model is called {name}; {hint}")
+        raise UsageError(f"no model is called {name}; {nearest(name, [*SHIPPED, *PUBLISHED])}")
     return (HERE / f"{name}.md").read_text(encoding="utf-8")
 
 
