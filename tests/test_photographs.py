@@ -12,6 +12,7 @@ from PIL import Image
 
 from squeezenet import sqz
 from squeezenet.cli import train_run
+from squeezenet.cli.compress import render
 from squeezenet.cli.main import main
 from squeezenet.compression.squeeze import Squeezing, squeeze
 from squeezenet.data import Data, Examples, HeldOut, Pixels, load_evaluation, split
@@ -295,7 +296,8 @@ def test_accuracy_is_of_images_that_were_not_learned_from(photos, run, tmp_path,
     out = tmp_path / "birds.sqz"
     assert main(["compress", str(run), "--data", str(photos), "--max-bytes", "6000", "--out", str(out), "--json"]) == 0
     compressed = json.loads(capsys.readouterr().out)
-    assert compressed["images"] == 6
+    assert (compressed["images"], compressed["judged"]) == (6, "held-out")
+    assert "on 6 images held out from training" in render(compressed)
     assert compressed["top1_before"] == saved["result"]["top1"]
     assert recall(sqz.read(out).provenance) == held
     assert evaluate(out, "--data", photos)["judged"] == "held-out"
@@ -342,6 +344,13 @@ def test_who_judges_by_images_that_were_learned_from_is_warned(photos, caplog):
     load_judged(str(photos), {})
     load_for(provenance, str(photos), validation=str(photos))
     assert "has learned" not in caplog.text
+
+
+def test_images_without_labels_judge_nothing_and_nobody_is_warned(photos, run, caplog):
+    provenance = load_model(run).provenance
+    assert load_for(provenance, str(photos / "red")).train.labels is None
+    assert load_judged(str(photos / "red"), provenance)[1] == "all"
+    assert "top-1" not in caplog.text
 
 
 @pytest.mark.parametrize("name", OURS)

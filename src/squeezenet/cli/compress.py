@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from squeezenet.cli.accuracy import judges
 from squeezenet.cli.arguments import add_data, add_model, count, natural, not_negative, positive, seed, size
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.cli.remaining import Remaining
@@ -154,7 +155,7 @@ def run(args: Namespace) -> dict[str, Any]:
     model = load_model(args.model, args.random_weights)
     asked = squeezing_of(args, model)
     start = time.perf_counter()
-    pixels, held_out = _images(args, model)
+    pixels, held_out, judged = _images(args, model)
     before = _top1_of_floats(model, held_out)
     if args.max_loss is not None:
         _warn_of_few(held_out, args.max_loss)
@@ -186,6 +187,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "top1_after": after,
         "top1_error": _error(after, held_out),
         "images": len(held_out) if held_out is not None and before is not None else 0,
+        "judged": None if before is None else judged,
         "skipped": pixels.skipped if pixels is not None else 0,
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -199,10 +201,12 @@ def render(result: dict[str, Any]) -> str:
     )
     if result["top1_before"] is None:
         return text + "; accuracy not measured (no labelled images)"
-    after = f"{result['top1_after']:.2f}% ± {result['top1_error']:.1f} after"
-    return text + (
-        f"\ntop-1 {result['top1_before']:.2f}% before, {after}, on {result['images']:,} images that were not tuned on"
-    )
+    from squeezenet.data.score import Score
+
+    digits = 1 if result["top1_error"] >= 1 else 2
+    after = Score(result["images"], result["top1_after"], 100.0).shown(digits)
+    by = judges(result["images"], result["judged"])
+    return f"{text}\ntop-1 {result['top1_before']:.{digits}f}% before, {after} after, on {by}"
 
 
 def _check_outputs(args: Namespace, out: Path) -> None:
@@ -270,17 +274,21 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _images(args: Namespace, model: "Model") -> "tuple[Pixels | None, Pixels | None]":
-    """Images to tune on and images to judge by."""
+def _images(args: Namespace, model: "Model") -> "tuple[Pixels | None, Pixels | None, str]":
+    """Images to tune on and images to judge by, and which the latter are: a key of `cli.accuracy.JUDGED`."""
     from squeezenet.data import Data, load_pixels
     from squeezenet.data.classes import match_classes
-    from squeezenet.data.judged import load_for
+    from squeezenet.data.judged import load_for, recall
 
     if args.data is None:
-        return None, None
+        return None, None, "apart"
     data = load_for(model.provenance, args.data, args.val, args.seed)
     matched = Data(*(match_classes(part, model.labels, model.graph.classes) for part in (data.train, data.validation)))
-    return load_pixels(matched.train, model.preparation, args.limit), load_pixels(matched.validation, model.preparation)
+    tuned_on = load_pixels(matched.train, model.preparation, args.limit)
+    judged = "val" if args.val else "validation"
+    if data.held_out is not None:
+        judged = "held-out" if data.held_out == recall(model.provenance) else "apart"
+    return tuned_on, load_pixels(matched.validation, model.preparation), judged
 
 
 def _top1_of_floats(model: "Model", pixels: "Pixels | None") -> float | None:

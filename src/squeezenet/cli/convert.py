@@ -92,7 +92,7 @@ def render(result: dict[str, Any]) -> str:
     times = f", {result['ratio']:.1f}x smaller than float32" if result["ratio"] >= 1.05 else ""
     return (
         f"{result['out']}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, "
-        f"{100 * result['density']:.1f}% of the weights kept{times}{floats * result['floats']}"
+        f"{100 * result['density']:.1f}% of the weights are not zero{times}{floats * result['floats']}"
     )
 
 

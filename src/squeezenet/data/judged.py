@@ -73,7 +73,8 @@ def load_judged(source: str, provenance: Mapping[str, str], asked: str | None = 
     except DataError:
         if asked == "held-out":
             raise
-        _log.warning(OTHER, source, "judges all of its images")
+        if examples.labels is not None:
+            _log.warning(OTHER, source, "judges all of its images")
         return examples, "all"
 
 
@@ -90,10 +91,11 @@ def load_for(provenance: Mapping[str, str], source: str, validation: str | None 
     again = split(examples, held_out.every, held_out.seed)
     if again.held_out == held_out:
         return again
-    _log.warning(OTHER, source, "judges one image in ten")
+    if examples.labels is not None:
+        _log.warning(OTHER, source, "judges one image in ten")
     return data
 
 
 def _warn_of_learned(examples: Examples, provenance: Mapping[str, str]) -> None:
-    if LEARNED in provenance and provenance[LEARNED] == fingerprint(examples):
+    if examples.labels is not None and LEARNED in provenance and provenance[LEARNED] == fingerprint(examples):
         _log.warning(SEEN, examples.name)

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from squeezenet.errors import DataError
 
+Z = 1.96
+"""Standard deviations on either side that hold 95% of a normal distribution."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -26,8 +29,23 @@ class Score:
     @property
     def error(self) -> float:
         """Points by which top-1 may be off: half of the 95% confidence interval (Wilson's) of so few images."""
-        n, share, z = self.images, self.top1 / 100, 1.96
+        n, share, z = self.images, self.top1 / 100, Z
         return 100 * z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+
+    def shown(self, digits: int = 1) -> str:
+        """Top-1 with its error; with the interval itself where that error would lead beyond 0 or 100%.
+
+        >>> Score(30, 90.0, 100.0).shown(), Score(50, 100.0, 100.0).shown()
+        ('90.0% [74.4 to 96.5]', '100.0% [92.9 to 100.0]')
+        >>> Score(400, 90.0, 100.0).shown()
+        '90.0% ± 3.0'
+        """
+        low, high = self.top1 - self.error, self.top1 + self.error
+        if low >= 0 and high <= 100:
+            return f"{self.top1:.{digits}f}% ± {self.error:.{digits}f}"
+        centre = (self.top1 + 50 * Z**2 / self.images) / (1 + Z**2 / self.images)
+        low, high = max(centre - self.error, 0), min(centre + self.error, 100)
+        return f"{self.top1:.{digits}f}% [{low:.{digits}f} to {high:.{digits}f}]"
 
 
 def hits(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int = 5) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from squeezenet.data.evaluate import Answers
 from squeezenet.data.examples import Examples, ImageSource, Indices
-from squeezenet.data.score import Score, score
+from squeezenet.data.score import score
 from squeezenet.errors import ImageError
 from squeezenet.printable import printable
 from squeezenet.report.page import Gallery, Heading, Matrix, Part, Table, Text, Thumbnail, write_page
@@ -43,8 +43,8 @@ def write_report(
         f"{printable(title)}: top-1 {total.top1:.1f}%",
         [
             Text(
-                f"{_percent(total)} of {total.images:,} images ({about}). The error after ± is half of the 95% "
-                "confidence interval (Wilson's)."
+                f"{total.shown()} of {total.images:,} images ({about}). What follows ± is half of the 95% confidence "
+                "interval (Wilson's); where that leads beyond 0 or 100%, the interval itself is given."
             ),
             *([] if len(names) <= 5 else [Text(f"The label is among the first five for {total.top5:.1f}%.")]),
             *_classes(answers, names),
@@ -63,7 +63,7 @@ def _classes(answers: Answers, names: Sequence[str]) -> list[Part]:
         wrong, counts = np.unique(given[given != label], return_counts=True)
         order = np.argsort(-counts, kind="stable")[:3]
         taken = ", ".join(f"{names[wrong[i]]} ({counts[i]})" for i in order)
-        rows.append((of_class.top1, [names[label], f"{len(given):,}", f"{right:,}", _percent(of_class), taken]))
+        rows.append((of_class.top1, [names[label], f"{len(given):,}", f"{right:,}", of_class.shown(), taken]))
     rows.sort(key=lambda row: row[0])
     cut = f" The {CLASSES} least accurate of {len(rows):,}." if len(rows) > CLASSES else ""
     return [
@@ -129,7 +129,3 @@ def _jpeg(source: ImageSource) -> bytes:
 
 def _name(source: ImageSource) -> list[str]:
     return [printable(f"{source.parent.name}/{source.name}")] if isinstance(source, Path) else []
-
-
-def _percent(of: Score) -> str:
-    return f"{of.top1:.1f}% ± {of.error:.1f}"
