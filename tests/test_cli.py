@@ -660,6 +660,12 @@ def test_compress_refuses_what_cannot_be(refused, tiny, tmp_path, option, value)
     assert not (tmp_path / "x.sqz").exists()
 
 
+def test_a_size_that_nothing_fits_into_is_refused_before_images_are_read(refused, tiny, tmp_path):
+    options = ("--data", tmp_path / "nowhere", "--out", tmp_path / "x.sqz")
+    code, line = refused("compress", tiny, "--max-bytes", 60, *options)
+    assert (code, "graph, names and labels alone are" in line) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("method", "option", "value"),
     [

@@ -13,8 +13,9 @@ from torch import nn
 
 from integer_networks import NETWORKS, PREPARATION, coloured_noise, conv, little_model, prepared, squeezenet
 from squeezenet import sqz
-from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
+from squeezenet.compression.squeeze import Learning, Squeezing, refuse_impossible, squeeze
 from squeezenet.compression.squeeze.network import from_integer_model
+from squeezenet.compression.squeeze.to_size import least_bytes, prepare, roughly_least_bytes
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
@@ -175,6 +176,16 @@ def test_impossible_sizes_are_refused(model: Model, pixels: Pixels) -> None:
         squeeze(model, pixels, Squeezing(max_bytes=50))
     with pytest.raises(UsageError, match="max-loss"):
         squeeze(model, None, Squeezing(max_loss=0.5))
+
+
+def test_what_an_empty_file_takes_is_known_before_anything_is_measured(model: Model, pixels: Pixels) -> None:
+    known = prepare(model, pixels)
+    exact = least_bytes(model, known.network, known.scales)
+    assert roughly_least_bytes(model, 0) == pytest.approx(exact, rel=0.04)
+    with pytest.raises(UsageError, match="allow more"):
+        refuse_impossible(model, Squeezing(max_bytes=50))
+    refuse_impossible(model, Squeezing(max_bytes=exact + 1))
+    refuse_impossible(model, Squeezing(max_loss=1.0))
 
 
 def test_wrong_numbers_are_refused(rounded: Model) -> None:

@@ -146,6 +146,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from squeezenet import sqz
     from squeezenet.cli.compress_settings import parse_method, settings_of, squeezing_of, usual_method
     from squeezenet.compression.pipeline import compress
+    from squeezenet.compression.squeeze import refuse_impossible
     from squeezenet.formats import load_model
 
     out = Path(args.out)
@@ -154,6 +155,8 @@ def run(args: Namespace) -> dict[str, Any]:
     _check_outputs(args, out)
     model = load_model(args.model, args.random_weights)
     asked = squeezing_of(args, model)
+    if "squeeze" in parse_method(args.method) and settings.rank is None:  # low rank is another graph
+        refuse_impossible(model, asked)
     start = time.perf_counter()
     pixels, held_out, judged = _images(args, model)
     before = _top1_of_floats(model, held_out)

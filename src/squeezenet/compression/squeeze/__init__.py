@@ -5,6 +5,6 @@
 
 from squeezenet.compression.squeeze.curves import Curves, Point, measure
 from squeezenet.compression.squeeze.learning import Learning
-from squeezenet.compression.squeeze.pipeline import Listener, Squeezing, Tried, squeeze
+from squeezenet.compression.squeeze.pipeline import Listener, Squeezing, Tried, refuse_impossible, squeeze
 
-__all__ = ["Curves", "Learning", "Listener", "Point", "Squeezing", "Tried", "measure", "squeeze"]
+__all__ = ["Curves", "Learning", "Listener", "Point", "Squeezing", "Tried", "measure", "refuse_impossible", "squeeze"]

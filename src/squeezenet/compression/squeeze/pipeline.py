@@ -29,6 +29,7 @@ from squeezenet.compression.squeeze.to_size import (
     least_bytes,
     prepare,
     quiet,
+    roughly_least_bytes,
     round_to_size,
     trimmed,
 )
@@ -52,6 +53,12 @@ STAGE = 0.75  # each this share of the one before,
 FINEST = 0.9  # until a step as small as this fails
 TO_COME = (4, 3, 2, 0)
 """Stages that are to be expected after one, at least: by how many have failed."""
+
+
+SUSPECT = 50
+"""Times smaller than float32: files so small may be impossible, which is worth a look before work begins,"""
+
+SURE = 0.95  # and are so if they are below this share of what that look finds
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,23 @@ class Listener:
 NOBODY = Listener()
 
 
+def refuse_impossible(model: Model, settings: Squeezing) -> None:
+    """Raise `UsageError` for a size so small that nothing needs to be measured to know it; `squeeze` is exact.
+
+    Raises `BadGraph` for an operation that has no integer form.
+    """
+    goal = settings.max_bytes
+    if goal is None or goal * SUSPECT > model.float32_bytes:
+        return
+    least = roughly_least_bytes(model.dequantised(), settings.seed)
+    if goal < SURE * least:
+        raise _too_small(goal, least)
+
+
+def _too_small(goal: int, least: int) -> UsageError:
+    return UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
+
+
 def squeeze(
     model: Model,
     pixels: Pixels | None,
@@ -116,14 +140,14 @@ def squeeze(
     learns = pixels is not None and learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if settings.max_loss is not None else 1)
     known = prepare(model, pixels, settings.seed, course.prepared, settings.thorough)
-    least = least_bytes(model, known)
+    least = least_bytes(model, known.network, known.scales)
     if settings.max_loss is not None:
         if judge is None:
             raise UsageError("--max-loss needs labelled images to judge by; pass --data, or ask for --max-bytes")
         return _to_loss(model, known, pixels, settings, judge, least, listener, course, work)
     goal = settings.max_bytes or model.float32_bytes // USUAL_RATIO
     if goal <= least:
-        raise UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
+        raise _too_small(goal, least)
     network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1), course.rounded)
     if learns:
         assert pixels is not None

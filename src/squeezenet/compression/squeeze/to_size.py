@@ -235,13 +235,23 @@ def _levels(network: IntegerNetwork) -> list[Tensor]:
     return [network.weight(op.name).levels() for op in network.graph.layers]
 
 
-def least_bytes(model: Model, known: Prepared) -> int:
+def roughly_least_bytes(model: Model, seed: int) -> int:
+    """`least_bytes` but for a few that scales take: known from one made-up image, before anything is measured.
+
+    Raises `BadGraph` for what has no integer form.
+    """
+    check_operations(model.graph)
+    network, image = from_model(model).eval(), made_up(1, model.preparation, seed)
+    return least_bytes(model, network, calibrate(network, image, made_up=True))
+
+
+def least_bytes(model: Model, network: Network, scales: tuple[Scale, ...]) -> int:
     """Bytes of a file whose weights and biases are all zero."""
-    graph, scales, weights = known.network.graph, known.scales, {}
+    graph, weights = network.graph, {}
     for index, op in enumerate(graph.ops):
         if isinstance(op, Layer):
             drop = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
-            weights[op.name] = GridWeight(torch.zeros_like(known.network.weight(op.name)()), drop)
+            weights[op.name] = GridWeight(torch.zeros_like(network.weight(op.name)()), drop)
     empty = IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
     return _bytes(as_model(model, empty))
 
