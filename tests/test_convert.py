@@ -124,6 +124,25 @@ def test_labels_are_one_name_a_line(said, tmp_path, content, code, what):
         assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a\nb\nc\n", ""),
+        ("b\na\nc\n", "the model's own names in another order; class 0 was a and is now called b"),
+        ("x\ny\nx\n", "lines 1 and 3 are both x"),
+        ("x\ny\nz\n", ""),
+    ],
+)
+def test_labels_that_look_like_a_mistake_are_taken_with_a_warning(said, tmp_path, caplog, content, told):
+    model, names, out = tmp_path / "model.sqz", tmp_path / "names.txt", tmp_path / "out.sqz"
+    module = create_seeded("squeezenet_32", 0, **SMALL, classes=3)
+    save_model(from_module(module, Preparation(32, 32, "stretch", "RGB"), ("a", "b", "c")), model)
+    names.write_text(content)
+    assert said(model, out, "--labels", names)[0] == 0
+    assert load_model(out).labels == tuple(content.split())
+    assert [told in record.message for record in caplog.records] == [True] * bool(told)
+
+
 def test_labels_that_are_missing_are_said_to_be(said, tmp_path):
     code, line = said("digits", tmp_path / "out.sqz", "--labels", tmp_path / "none.txt")
     assert code == 2

@@ -4,6 +4,7 @@ What is written answers as MODEL does: graph, preparation of images, labels and 
 the conversion is refused.
 """
 
+import logging
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from squeezenet.preparation import Preparation
 
 TORCHVISION = "torchvision"
+
+_log = logging.getLogger(__name__)
 
 EXAMPLES = """
 # what a training left, for PyTorch
@@ -72,7 +75,9 @@ def run(args: Namespace) -> dict[str, Any]:
     if args.like == TORCHVISION and model.graph.classes == len(imagenet_labels()):
         model = replace(model, labels=imagenet_labels())
     if args.labels:
-        model = replace(model, labels=_labels(args.labels, model.graph.classes))
+        labels = _labels(args.labels, model.graph.classes)
+        _warn_of(args.labels, labels, model.labels)
+        model = replace(model, labels=labels)
     save_model(model, args.out)
     size = Path(args.out).stat().st_size
     return {
@@ -147,3 +152,17 @@ def _labels(path: str, classes: int) -> tuple[str, ...]:
     if len(labels) != classes:
         raise UsageError(f"{path}: {len(labels):,} names for {classes:,} classes")
     return labels
+
+
+def _warn_of(path: str, labels: tuple[str, ...], before: tuple[str, ...]) -> None:
+    """Say so if `labels` look like a mistake: one name for two classes, or the names of `before` in another order."""
+    first: dict[str, int] = {}
+    for row, label in enumerate(labels, 1):
+        if first.setdefault(label, row) != row:
+            _log.warning("%s: lines %s and %s are both %s, so that nobody can tell the two classes apart",
+                         path, first[label], row, label)  # fmt: skip
+            return
+    if labels != before and sorted(labels) == sorted(before):
+        row = next(row for row, (new, old) in enumerate(zip(labels, before, strict=True)) if new != old)
+        _log.warning("%s: the model's own names in another order; class %s was %s and is now called %s",
+                     path, row, before[row], labels[row])  # fmt: skip
