@@ -330,7 +330,7 @@ def _warn_of_few(pixels: "Pixels | None", max_loss: float) -> None:
     points = 100 / len(pixels)
     if ENOUGH * points > max_loss:
         print(
-            f"squeezenet: {len(pixels):,} images are few to judge a loss of {max_loss:g} points by: one image is "
+            f"squeezenet: few images ({len(pixels):,}) judge a loss of {max_loss:g} points: one image is "
             f"{points:.2g} points; give more with --val",
             file=sys.stderr,
         )

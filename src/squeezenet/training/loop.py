@@ -26,6 +26,7 @@ from squeezenet.data.judged import remember
 from squeezenet.errors import DataError, UsageError
 from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
+from squeezenet.printable import counted
 from squeezenet.training import run_folder
 from squeezenet.training.job import Job, to_toml
 from squeezenet.training.recipe import Recipe
@@ -93,8 +94,8 @@ def train(
         if group.first:
             run_folder.load_weights(out / "model.safetensors", model)
             say(
-                f"{out}: is finished ({saved['epochs']:g} epochs, top-1 {saved['top1']:.2f}%) and was left as it is; "
-                f"use another --out to train anew, and --model {shlex.quote(str(out))} to go on from it"
+                f"{out}: is finished ({counted(saved['epochs'], 'epoch')}, top-1 {saved['top1']:.2f}%) and was left "
+                f"as it is; use another --out to train anew, and --model {shlex.quote(str(out))} to go on from it"
             )
         return TrainResult(**{**saved, "empty_classes": tuple(saved["empty_classes"]), "out": str(out)})
     if job and group.first:
