@@ -16,8 +16,10 @@ from squeezenet.cli.compress import render
 from squeezenet.cli.main import main
 from squeezenet.compression.squeeze import Squeezing, squeeze
 from squeezenet.data import Data, Examples, HeldOut, Pixels, load_evaluation, split
-from squeezenet.data.evaluate import answers
+from squeezenet.data.classes import first_classes
+from squeezenet.data.evaluate import answers, evaluate
 from squeezenet.data.judged import load_for, load_judged, recall, remember
+from squeezenet.data.pixels import load_pixels
 from squeezenet.data.score import score
 from squeezenet.errors import CheckpointError, DataError, UsageError
 from squeezenet.files import remove_leftovers
@@ -27,10 +29,12 @@ from squeezenet.models import create_seeded
 from squeezenet.models.network import dense
 from squeezenet.preparation import Preparation
 from squeezenet.report.accuracy import write_report
+from squeezenet.runtime.image import normalise
+from squeezenet.runtime.reference import Runner
 from squeezenet.training import FINETUNE, MODERN
 from squeezenet.training.layers import by_layer
 from squeezenet.training.run_folder import OURS, locked, open_run
-from squeezenet.training.transfer import fitted
+from squeezenet.training.transfer import transfer
 
 SMALL = {"base_e": 8, "incr_e": 8, "sr": 0.5, "fires": 3, "dropout": 0.0}
 PREPARATION = Preparation(36, 32, "shorter", "BGR", (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
@@ -120,7 +124,7 @@ def test_any_model_is_a_start(photos, start, run, tmp_path, kind, capsys):
 
 def test_the_new_last_layer_answers_as_the_old_one_did_for_images_of_the_class(photos, start):
     train = load_evaluation(str(photos))
-    new = fitted(start, train)
+    new = transfer(start, train).start
     assert new.graph.classes == 3
     assert new.labels == train.classes
     body = [name for name in new.weights if name != "classifier.1"]
@@ -128,10 +132,39 @@ def test_the_new_last_layer_answers_as_the_old_one_did_for_images_of_the_class(p
     rows = new.weights["classifier.1"].weight.values()
     assert np.allclose(rows.sum(0), 0, atol=1e-5)  # what classes have in common is left out
     assert np.abs(rows).max() > 0
-    assert fitted(new, train) is new or fitted(new, train).weights is new.weights
-    assert fitted(start, train, 48).preparation == replace(PREPARATION, resize=54, crop=48)
+    assert transfer(new, train) is None
+    assert transfer(start, train, 48).start.preparation == replace(PREPARATION, resize=54, crop=48)
     with pytest.raises(UsageError, match="--image-size 2: the model cannot read such images"):
-        fitted(start, train, 2)
+        transfer(start, train, 2)
+
+
+def test_a_reader_tells_the_new_classes_from_the_old_answers(photos, start):
+    train = load_evaluation(str(photos))
+    for classes in (3, 2):  # of two classes, a logistic regression has one row
+        some = first_classes(train, classes)
+        reader = transfer(start, some).reader
+        assert reader.labels == some.classes
+        assert reader.graph.layers[:-1] == start.graph.layers
+        pixels = load_pixels(some, reader.preparation, progress=False)
+        assert evaluate(Runner(reader), pixels, reader.preparation, progress=False).top1 > 90
+
+
+def test_a_class_without_images_is_not_what_a_reader_answers(photos, start):
+    train = load_evaluation(str(photos))
+    train = replace(train.take(np.flatnonzero(train.labels < 2)), classes=train.classes)
+    reader = transfer(start, train).reader
+    pixels = load_pixels(train, reader.preparation, progress=False)
+    assert set(Runner(reader)(normalise(pixels.images, reader.preparation)).argmax(1)) <= {0, 1}
+
+
+def test_the_reader_is_imitated_unless_its_weight_is_nothing(photos, start, tmp_path, capsys):
+    path = tmp_path / "old.sqz"
+    save_model(start, path)
+    command = ["train", "--data", str(photos), "--model", str(path), "--epochs", "1", "--json"]
+    assert main([*command, "--out", str(tmp_path / "taught")]) == 0
+    assert main([*command, "--out", str(tmp_path / "alone"), "--set", "teacher_weight=0"]) == 0
+    taught, alone = (load_model(tmp_path / name).weights["classifier.1"].bias for name in ("taught", "alone"))
+    assert not np.array_equal(taught, alone)
 
 
 def test_epochs_follow_the_number_of_images():

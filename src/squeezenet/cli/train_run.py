@@ -84,7 +84,7 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
         )
         result = train(
             start.model, data, start.preparation, job.recipe, args.out, setup,
-            architecture=start.architecture, origin=start.origin, job=job, say=say,
+            architecture=start.architecture, origin=start.origin, reader=start.reader, job=job, say=say,
             on_epoch=None if sys.stderr.isatty() else EpochLines(say),
         )  # fmt: skip
         judged = "held-out" if data.held_out else "val" if job.val else "validation"

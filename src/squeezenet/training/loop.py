@@ -25,15 +25,16 @@ from squeezenet.data.examples import Data, Examples
 from squeezenet.data.judged import remember
 from squeezenet.errors import DataError, UsageError
 from squeezenet.files import write_atomically
+from squeezenet.model import Model
 from squeezenet.preparation import Preparation
 from squeezenet.printable import counted
 from squeezenet.training import run_folder
 from squeezenet.training.job import Job, to_toml
-from squeezenet.training.recipe import Recipe
+from squeezenet.training.recipe import START, Recipe
 from squeezenet.training.run import Run, Setup, TrainResult
 from squeezenet.training.start import black_answer
 from squeezenet.training.surroundings import computing_threads
-from squeezenet.training.teacher import load_teacher
+from squeezenet.training.teacher import load_teacher, teacher_of
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def train(
     *,
     architecture: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
+    reader: Model | None = None,
     job: Job | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     say: Callable[[str], None] = _log.info,
@@ -60,9 +62,9 @@ def train(
 
     `architecture` is what `models.describe` gives, so that the weights can be used without this call; a
     `models.network.Network` needs none. `origin` is what `start.begin` says of a model that training starts from, saved
-    and held against a run that goes on. `job` is saved, with the recipe as it was resolved, so that the run can be
-    repeated. `on_epoch` gets each row of metrics.jsonl, `say` a line for a person. In a group, rank 0 alone writes, and
-    alone needs to see `out`.
+    and held against a run that goes on; `reader` is imitated where the recipe's teacher is `START`. `job` is saved,
+    with the recipe as it was resolved, so that the run can be repeated. `on_epoch` gets each row of metrics.jsonl,
+    `say` a line for a person. In a group, rank 0 alone writes, and alone needs to see `out`.
 
     Raises `DataError`, `CheckpointError`, and `TrainingError` for a loss that is not a number or a network that does
     not begin to learn. Ctrl-C and SIGTERM write a checkpoint, then raise `KeyboardInterrupt`.
@@ -101,7 +103,9 @@ def train(
     if job and group.first:
         write_atomically(out / "recipe.toml", to_toml(replace(job, recipe=recipe)).encode())
     teacher = None
-    if recipe.teacher:
+    if recipe.teacher == START and reader is not None:
+        teacher = teacher_of(reader, START, preparation, data.train.classes, classes, device)
+    elif recipe.teacher not in ("", START):
         teacher = load_teacher(recipe.teacher, preparation, data.train.classes, classes, device)
     with ExitStack() as stack:
         group.on_first(lambda: stack.enter_context(run_folder.locked(out)))

@@ -26,6 +26,9 @@ MUON_OTHERS = 0.02
 """Highest rate of what Muon cannot train: biases, scales, the last layer. At 0.2 the last layer runs away at first:
 after an epoch of CIFAR-10 a wide SqueezeNet had 23.1% top-1 (loss 3.2), at 0.02 76.6%."""
 
+START = "start"
+"""As a teacher: the model that training starts from, whose old classes are read as the new ones."""
+
 EPOCHS_OF_270 = 12.0
 """Epochs of fine-tuning on 270 images, 5 classes of 54."""
 
@@ -64,7 +67,7 @@ class Recipe:
     sparse_from: float = 0.4  # share of the run after which pruning begins,
     sparse_full: float = 0.7  # is as far as `density`,
     dense_again: float = 1.0  # and is lifted (dense-sparse-dense); 1: never
-    teacher: str = ""  # a model to imitate (Hinton et al. 2015), by file; none by default
+    teacher: str = ""  # a model to imitate (Hinton et al. 2015), by file; none by default. `START`: see transfer.py
     teacher_weight: float = 0.9  # share of the loss that is its answers rather than labels
     temperature: float = 4.0  # by which both networks' logits are divided then
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -209,6 +212,9 @@ FINETUNE = Recipe(
     label_smoothing=0.1,
     clip=1.0,
     precision="auto",
+    teacher=START,
+    teacher_weight=0.7,
+    temperature=1.0,  # a logistic regression means its probabilities as they are
     first_resolution=0.56,  # 128 of 227 pixels: quicker, and better than full size throughout
     augmentation=Augmentation(area=0.5),
 )

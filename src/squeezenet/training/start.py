@@ -33,7 +33,7 @@ from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 from squeezenet.training.job import Job
 from squeezenet.training.recipe import Recipe
-from squeezenet.training.transfer import fitted, last_layer
+from squeezenet.training.transfer import last_layer, resized, transfer
 
 IMAGES = 128  # enough to know a standard deviation
 LAST_SCALE = 0.3  # small logits at first, so that no class is already ruled out
@@ -51,6 +51,7 @@ class Start:
     """A network before its first step, and how its images are prepared.
 
     `architecture` is None where the graph came with a model; `origin` says which (for `train`), None for fresh weights.
+    `reader` is what a recipe with the teacher `START` imitates, where a last layer was replaced.
     """
 
     model: nn.Module
@@ -58,6 +59,7 @@ class Start:
     architecture: Mapping[str, Any] | None
     origin: Mapping[str, Any] | None
     told: str
+    reader: Model | None = None
 
 
 def begin(job: Job, data: Data, model: Model | None) -> Start:
@@ -92,9 +94,10 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
             f"--weights {job.recipe.weights}: {job.model} has weights of its own; name the network with --model, or "
             "leave --weights out"
         )
-    start = fitted(model, data.train, job.image_size)
+    moved = transfer(model, data.train, job.image_size)
+    start = moved.start if moved else resized(model, job.image_size)
     name = job.model if job.model in zoo.SHIPPED else Path(job.model).name
-    replaced = None if start.labels == model.labels else last_layer(start.graph).name
+    replaced = last_layer(start.graph).name if moved else None
     kept = {key: text for key, text in model.provenance.items() if key not in DROPPED}
     file = zoo.find(job.model)
     file = file / zoo.RUN[1] if file.is_dir() else file
@@ -108,7 +111,7 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
     if replaced:
         classes = f"{start.graph.classes:,} classes instead of {model.graph.classes:,}"
         told += f"; its last layer, {replaced}, is replaced: {classes}"
-    return Start(dense(start), start.preparation, None, origin, told)
+    return Start(dense(start), start.preparation, None, origin, told, moved.reader if moved else None)
 
 
 def fresh_model(name: str, data: Data, preparation: Preparation, recipe: Recipe, **overrides: Any) -> nn.Module:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from squeezenet.data.classes import few, outputs_of
 from squeezenet.errors import UsageError
 from squeezenet.formats import load_model
+from squeezenet.model import Model
 from squeezenet.models.network import from_model
 from squeezenet.preparation import Preparation
 from squeezenet.training.recipe import Recipe
@@ -55,7 +56,13 @@ def load_teacher(
     Classes are matched by name; by number where the student or the teacher has no names. Raises `ModelError`, and
     `UsageError` if the teacher sees other images or knows other classes.
     """
-    model = load_model(where)
+    return teacher_of(load_model(where), where, student, labels, classes, device)
+
+
+def teacher_of(
+    model: Model, where: str, student: Preparation, labels: tuple[str, ...], classes: int, device: torch.device
+) -> Teacher:
+    """The same for a `model` that is at hand; errors call it `where`."""
     its = model.preparation
     colours = {frozenset("RGB"), frozenset("BGR")}
     same = its.channels == student.channels or {frozenset(its.channels), frozenset(student.channels)} <= colours

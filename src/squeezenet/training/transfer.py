@@ -1,27 +1,31 @@
 """Transfer learning: a trained model becomes the start of a network for other classes.
 
->>> start = fitted(load_model("imagenet"), data.train)                                   # doctest: +SKIP
+>>> start = transfer(load_model("imagenet"), data.train).start                           # doctest: +SKIP
 >>> start.graph.classes == len(data.train.classes)                                       # doctest: +SKIP
 True
 
 The new last layer does not start at random: the row of a class is the mean of the old rows, weighted by the
-probabilities that the model gives the images of that class. docs/RESULTS.md has what that brings ("From photographs to
-a model").
+probabilities that the model gives the images of that class. While the network learns, it imitates a `reader`: the model
+with all its old classes, whose logits a logistic regression reads. docs/RESULTS.md has what both bring ("From
+photographs to a model").
 """
 
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from squeezenet.data.examples import Examples, some
+from squeezenet.data.examples import Examples, Indices, some
 from squeezenet.data.pixels import load_pixels
 from squeezenet.errors import BadGraph, ModelError, UsageError
-from squeezenet.graph import Graph, Layer
+from squeezenet.graph import Graph, Layer, Linear
 from squeezenet.model import Model, Plain, Weights
 from squeezenet.models.network import dense
 from squeezenet.runtime.image import normalise
+
+Logits = NDArray[np.float64]
 
 BIAS = 1.0
 """Of the new last layer: the same for all classes, so that the ReLU behind SqueezeNet's conv10 is open for each."""
@@ -34,30 +38,56 @@ ANSWERED = 512
 
 ANSWERED_OF_CLASS = 4
 
+READOUT = "readout"
+"""Name of the layer that reads the old logits in a `reader`."""
 
-def fitted(model: Model, train: Examples, image_size: int | None = None) -> Model:
-    """`model` in float32, with a last layer for the classes of `train`, for images of `image_size` (or its own) pixels.
+REGULARISATION = 100.0
+"""Weight of the squared readout against the loss summed over the images: hundreds of logits, a few hundred images."""
 
-    The last layer stays where the model's labels are these classes. Raises `UsageError` if the graph cannot read such
-    images, or does not end with a layer that can be replaced; `DataError` if no image can be read.
+LEAST_DEVIATION = 0.1
+"""Of a logit, as a share of the mean deviation: one that hardly moved on these images must not count for much."""
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """What learning other classes begins with: the network that learns, and the one that it may imitate.
+
+    `reader` is the old model with one more layer, which reads its logits as the new classes. With few images it tells
+    them apart better than the new last layer alone, because it keeps what the model knows of its old classes.
     """
-    model = _resized(model.dequantised(), image_size)
+
+    start: Model
+    reader: Model
+
+
+def transfer(model: Model, train: Examples, image_size: int | None = None) -> Transfer | None:
+    """`model` in float32 for the classes of `train` and images of `image_size` (or its own) pixels.
+
+    None where `train` has the classes that the model has already. Raises `UsageError` if the graph does not end with a
+    layer that can be replaced; `DataError` if no image can be read.
+    """
+    model = resized(model, image_size)
     if model.labels == train.classes:
-        return model
+        return None
+    logits, labels = _logits(model, train)
+    return Transfer(_replaced(model, logits, labels, train.classes), _reader(model, logits, labels, train.classes))
+
+
+def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str, ...]) -> Model:
+    """With a last layer for `classes`, whose rows are made of the old ones."""
     last = last_layer(model.graph)
     try:
-        graph = model.graph.with_classes(len(train.classes))
+        graph = model.graph.with_classes(len(classes))
     except BadGraph:
-        raise UsageError(f"{last.name}: the layer cannot be replaced by one of {len(train.classes)} classes") from None
-    shares = _answers(model, train)  # (classes, old classes)
+        raise UsageError(f"{last.name}: the layer cannot be replaced by one of {len(classes)} classes") from None
+    shares = _shares(logits, labels, len(classes))  # (classes, old classes)
     shares = SCALE * (shares - shares.mean(0))  # what all classes have in common tells none apart
     old = model.weights[last.name]
     rows = shares @ old.weight.values().reshape(len(old.bias), -1)
     weight = rows.reshape(graph.weight_shapes()[last.name]).astype(np.float32)
     bias = (shares @ old.bias + BIAS).astype(np.float32)
-    return replace(
-        model, graph=graph, labels=train.classes, weights={**model.weights, last.name: Weights(Plain(weight), bias)}
-    )
+    weights = {**model.weights, last.name: Weights(Plain(weight), bias)}
+    return replace(model, graph=graph, labels=classes, weights=weights)
 
 
 def last_layer(graph: Graph) -> Layer:
@@ -65,8 +95,9 @@ def last_layer(graph: Graph) -> Layer:
     return graph.layers[-1]
 
 
-def _resized(model: Model, image_size: int | None) -> Model:
-    """The same layers for images of `image_size` pixels. Raises `UsageError` where they cannot read them."""
+def resized(model: Model, image_size: int | None) -> Model:
+    """The same layers in float32, for images of `image_size` pixels. Raises `UsageError` if they cannot read these."""
+    model = model.dequantised()
     how = model.preparation
     if image_size is None or image_size == how.crop:
         return model
@@ -80,17 +111,44 @@ def _resized(model: Model, image_size: int | None) -> Model:
         ) from None
 
 
+def _reader(model: Model, logits: Logits, labels: Indices, classes: tuple[str, ...]) -> Model:
+    """With one more layer, a logistic regression of `classes` on the old logits."""
+    from sklearn.linear_model import LogisticRegression
+
+    deviation = logits.std(0)
+    deviation = np.maximum(deviation, LEAST_DEVIATION * deviation.mean() + np.finfo(np.float32).tiny)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of steps that did not suffice: it need not be the optimum
+        fit = LogisticRegression(C=1 / REGULARISATION, max_iter=200).fit((logits - logits.mean(0)) / deviation, labels)
+    rows, bias = fit.coef_ / deviation, fit.intercept_
+    if len(fit.classes_) == 2:  # of two classes, one row tells
+        rows, bias = np.concatenate([-rows, rows]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = np.zeros((len(classes), logits.shape[1]), np.float32)
+    biases = np.full(len(classes), bias.min() - 10, np.float32)  # of a class without images
+    weight[fit.classes_] = rows
+    biases[fit.classes_] = bias - rows @ logits.mean(0)
+    ops = (*model.graph.ops, Linear((len(model.graph.ops),), READOUT, len(classes)))
+    weights = {**model.weights, READOUT: Weights(Plain(weight), biases)}
+    return replace(model, graph=Graph(model.graph.input_shape, ops), weights=weights, labels=classes)
+
+
 @torch.inference_mode()
-def _answers(model: Model, train: Examples) -> NDArray[np.float64]:
-    """(classes of `train`, classes of `model`): the mean probabilities that `model` gives the images of each class."""
+def _logits(model: Model, train: Examples) -> tuple[Logits, Indices]:
+    """(N, old classes) what `model` answers to N images taken evenly from the classes of `train`, and their labels."""
     network, labels = dense(model).eval(), train.require_labels()
     order = np.argsort(labels, kind="stable")
     sample = some(train.take(order), max(ANSWERED, ANSWERED_OF_CLASS * len(train.classes)))
     pixels = load_pixels(sample, model.preparation, progress=False)
-    total = np.zeros((len(train.classes), model.graph.classes))
     assert pixels.labels is not None
-    for start in range(0, len(pixels), 32):
-        part = slice(start, start + 32)
-        logits = network(torch.from_numpy(normalise(pixels.images[part], model.preparation)))
-        np.add.at(total, pixels.labels[part], logits.softmax(1).double().numpy())
-    return total / np.maximum(np.bincount(pixels.labels, minlength=len(total)), 1)[:, None]
+    parts = [
+        network(torch.from_numpy(normalise(pixels.images[start : start + 32], model.preparation))).double().numpy()
+        for start in range(0, len(pixels), 32)
+    ]
+    return np.concatenate(parts), pixels.labels
+
+
+def _shares(logits: Logits, labels: Indices, classes: int) -> Logits:
+    """(`classes`, old classes): the mean probabilities of the images of each class."""
+    total = np.zeros((classes, logits.shape[1]))
+    np.add.at(total, labels, torch.from_numpy(logits).softmax(1).numpy())
+    return total / np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]
