@@ -157,8 +157,9 @@ def test_what_convert_wrote_it_writes_again(said, tmp_path, suffix):
     out = tmp_path / f"out{suffix}"
     assert said("digits", out) == (0, "")
     first = out.read_bytes()
-    assert said("digits", out) == (0, "")
-    assert out.read_bytes() == first
+    for _ in range(4):  # safetensors itself writes metadata in an order of chance
+        assert said("digits", out) == (0, "")
+        assert out.read_bytes() == first
 
 
 def foreign_safetensors(path):

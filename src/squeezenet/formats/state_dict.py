@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from squeezenet.errors import ModelError
-from squeezenet.files import open_regular, write_atomically
+from squeezenet.files import atomic_file, open_regular, write_atomically
 from squeezenet.formats import pickles
 from squeezenet.formats.about import NOTHING, About, said_twice
 from squeezenet.formats.description import DAMAGE, KEY, describe, float_arrays, line, restore
@@ -68,12 +68,25 @@ def write(model: Model, path: Path) -> None:
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
         raise ModelError(f"{path}: a weight is not a finite number; the file was not written")
     if path.suffix == ".safetensors":
-        write_atomically(path, save(dict(state), {"format": "pt", KEY: text}))
+        header, tensors = _ordered(save(dict(state), {"format": "pt", KEY: text}))
+        with atomic_file(path) as file:
+            file.write(header)
+            file.write(tensors)
         return
     state._metadata = {KEY: {_TEXT: text}}  # type: ignore[attr-defined]
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def _ordered(data: bytes) -> tuple[bytes, memoryview]:
+    """A .safetensors file as its head and its tensors; the metadata, which come in any order, sorted by their names."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
 
 
 def _load(path: Path) -> tuple[Keys, str | None]:
