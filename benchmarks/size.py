@@ -187,8 +187,10 @@ class Judge:
         """Of a model in a file."""
         if self.data is None:
             return None
-        asked = argparse.Namespace(model=str(model), random_weights=None, data=self.data, limit=self.limit)
-        return float(verb.run(asked)["top1"])
+        parser = argparse.ArgumentParser()
+        verb.configure(parser)
+        limit = [] if self.limit is None else ["--limit", str(self.limit)]
+        return float(verb.run(parser.parse_args([str(model), "--data", self.data, *limit]))["top1"])
 
     def with_weights(self, model: Model, weights: dict[str, Weights]) -> float | None:
         """Of a model with other weights."""
