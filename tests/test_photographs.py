@@ -72,7 +72,8 @@ def run(photos, start, tmp_path_factory):
     save_model(start, folder / "old.sqz")
     out = folder / "run"
     command = ["train", "--data", str(photos), "--model", str(folder / "old.sqz"), "--seed", "3", "--out", str(out)]
-    assert main([*command, "--epochs", "3", "--json"]) == 0
+    alone = ["--set", "teacher_weight=0"]  # a network of random weights has nothing worth imitating
+    assert main([*command, "--epochs", "3", *alone, "--json"]) == 0
     return out
 
 
@@ -321,7 +322,7 @@ def test_accuracy_is_of_images_that_were_not_learned_from(photos, run, tmp_path,
 
     result = evaluate(run, "--data", photos, "--report", tmp_path / "report.html")
     assert (result["images"], result["judged"]) == (6, "held-out")
-    assert result["top1"] == saved["result"]["top1"]
+    assert result["top1"] == pytest.approx(saved["result"]["top1"], abs=1e-4)
     assert result["top1_error"] > 15
     assert result["top5"] is None
     assert "<img" not in (tmp_path / "report.html").read_text() or result["top1"] < 100
@@ -331,7 +332,7 @@ def test_accuracy_is_of_images_that_were_not_learned_from(photos, run, tmp_path,
     compressed = json.loads(capsys.readouterr().out)
     assert (compressed["images"], compressed["judged"]) == (6, "held-out")
     assert "on 6 images held out from training" in render(compressed)
-    assert compressed["top1_before"] == saved["result"]["top1"]
+    assert compressed["top1_before"] == pytest.approx(saved["result"]["top1"], abs=1e-4)
     assert recall(sqz.read(out).provenance) == held
     assert evaluate(out, "--data", photos)["judged"] == "held-out"
 

@@ -1,8 +1,9 @@
 """What a graph costs whoever runs it, as the format counts it (docs/FORMAT.md, "What a reader refuses").
 
+    >>> from squeezenet.graph import Flatten, GlobalAvgPool
     >>> graph = Graph((1, 8, 8), (Conv((0,), "conv1", 16, (3, 3)), GlobalAvgPool((1,)), Flatten((2,))))
     >>> memory(graph, resize=8), work(graph)
-    (9120, 329600)
+    (4704, 328768)
 
 Both are rules of thumb that every reader computes in the same way: an engine needs about that much and rarely more.
 """
