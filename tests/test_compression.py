@@ -23,11 +23,11 @@ from squeezenet.compression import (  # fmt: skip
     share,
     share_compensated,
 )
-from squeezenet.compression.codebook import initial_centroids, kmeans, nearest, share_values
+from squeezenet.compression.deep_compression.codebook import initial_centroids, kmeans, nearest, share_values
+from squeezenet.compression.deep_compression.prune import current_densities, paper_densities, uniform_densities
+from squeezenet.compression.deep_compression.sensitivity import SWEEP, choose, measure
 from squeezenet.compression.finetune import IMAGES_PER_CLASS, choose_objective, steps_of, teacher_of
 from squeezenet.compression.pipeline import resolve_densities, rounded
-from squeezenet.compression.prune import current_densities, paper_densities, uniform_densities
-from squeezenet.compression.sensitivity import SWEEP, choose, measure
 from squeezenet.errors import DataError, TrainingError, UsageError
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Conv, Flatten, GlobalAvgPool, Graph, Linear, fire_modules

@@ -12,9 +12,9 @@ from torch import nn
 
 from squeezenet import sqz
 from squeezenet.compression import Bits, Settings, Tuning, compress
+from squeezenet.compression.deep_compression.prune import paper_densities
 from squeezenet.compression.low_rank import Size, choose_ranks, factor, measure, sizes
 from squeezenet.compression.pipeline import resolve_densities
-from squeezenet.compression.prune import paper_densities
 from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.factors import factors, joined, layer_names, split, wholes
 from squeezenet.formats import load_model, save_model

@@ -4,12 +4,12 @@
 >>> prune(network, {"conv1": 0.5}); share(network, {"conv1": 6})         # doctest: +SKIP
 """
 
-from squeezenet.compression.codebook import share
-from squeezenet.compression.compensate import share_compensated
+from squeezenet.compression.deep_compression.codebook import share
+from squeezenet.compression.deep_compression.compensate import share_compensated
+from squeezenet.compression.deep_compression.prune import magnitude_mask, prune
 from squeezenet.compression.finetune import Teaching, Tuning, fine_tune
 from squeezenet.compression.low_rank import choose_ranks, factor
 from squeezenet.compression.pipeline import Bits, Settings, compress, deep_compression
-from squeezenet.compression.prune import magnitude_mask, prune
 
 __all__ = [
     "Bits",

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from squeezenet.compression import finetune, low_rank, prune, sensitivity
-from squeezenet.compression.codebook import Initialisation, share
-from squeezenet.compression.compensate import share_compensated
+from squeezenet.compression import finetune, low_rank
+from squeezenet.compression.deep_compression import prune, sensitivity
+from squeezenet.compression.deep_compression.codebook import Initialisation, share
+from squeezenet.compression.deep_compression.compensate import share_compensated
 from squeezenet.compression.finetune import Objective, Teaching, Tuning
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation

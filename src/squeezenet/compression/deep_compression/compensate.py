@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from squeezenet.compression.codebook import Doubles, Initialisation, centroids_of, nearest
+from squeezenet.compression.deep_compression.codebook import Doubles, Initialisation, centroids_of, nearest
 from squeezenet.graph import Conv, Linear
 from squeezenet.models.network import Network, SharedWeight
 

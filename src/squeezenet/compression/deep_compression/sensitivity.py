@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from squeezenet.compression.prune import magnitude_mask
+from squeezenet.compression.deep_compression.prune import magnitude_mask
 from squeezenet.graph import Graph
 from squeezenet.models.network import FreeWeight, Network
 
