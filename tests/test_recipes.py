@@ -97,17 +97,17 @@ def test_the_papers_protocol_is_the_papers():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("modle = 'x'", "'modle' means nothing here"),
+        ("modle = 'x'", "modle: no such setting; did you mean model"),
         ("like = 'x'", "known are finetune, modern, paper"),
-        ("[training]\nlr = 'fast'", "lr = 'fast': must be a number"),
+        ("[training]\nlr = 'fast'", "r.toml: training.lr = 'fast': must be a number"),
         ("[training]\nbatch_size = 1.5", "must be a whole number"),
         ("[training]\noptimizer = 'lion'", "must be one of sgd, adamw, muon"),
         ("[training]\nrate = 1", "no such setting"),
-        ("[training]\nlr = -1", "lr -1.0 cannot work"),
+        ("[training]\nlr = -1", "r.toml: training.lr -1.0 cannot work"),
         ("[network]\nclasses = 3", "no such setting"),
-        ("training = 3", "must be a table"),
+        ("training = 3", "training = 3: must be a table"),
         ("model = 'alexnet'\n[network]\nsr = 0.5", "has no .network. settings"),
-        ("lr = = 1", "not a recipe"),
+        ("lr = = 1", "is not TOML"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_line(tmp_path, text, said):

@@ -16,6 +16,7 @@ from squeezenet.version import __version__
 
 WORKSHOP = (
     "numpy", "torch", "safetensors", "datasets", "pyarrow", "scikit-learn", "tensorboard", "matplotlib", "tqdm",
+    "msgspec", "tomli-w",
 )  # fmt: skip
 OPTIONAL = ("simplejpeg",)  # training decodes JPEGs with it where it is installed
 

@@ -38,7 +38,18 @@ VERBS = {
     "doctor": "check this installation",
 }
 
-WORKSHOP = {"torch", "safetensors", "datasets", "pyarrow", "sklearn", "tensorboard", "matplotlib", "tqdm"}
+WORKSHOP = {
+    "torch",
+    "safetensors",
+    "datasets",
+    "pyarrow",
+    "sklearn",
+    "tensorboard",
+    "matplotlib",
+    "tqdm",
+    "msgspec",
+    "tomli_w",
+}
 EXTRAS = {"optuna": "explore", "numpy": "numpy"}
 ARRAYS = {"classify", "inspect"}
 """Verbs that need NumPy at most; the others need what trains as well."""

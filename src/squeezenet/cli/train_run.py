@@ -7,9 +7,7 @@
 import argparse
 import shlex
 import sys
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +31,10 @@ from squeezenet.model import Model
 from squeezenet.models import ARCHITECTURES, Metaparameters, find_architecture
 from squeezenet.printable import printable
 from squeezenet.report.accuracy import write_report
+from squeezenet.settings import kinds_of, split, typed
 from squeezenet.training import FINETUNE, MODERN, RECIPES, Recipe, Setup, TrainResult, train
 from squeezenet.training.distributed import join
-from squeezenet.training.job import Job, read_job, settings_of
+from squeezenet.training.job import FROM_DATA, Job, read_job
 from squeezenet.training.progress import EpochLines
 from squeezenet.training.run_folder import check_place
 from squeezenet.training.start import Start, begin
@@ -143,12 +142,12 @@ def settings(args: argparse.Namespace) -> Job:
         raise UsageError(f"--epochs {args.epochs:g}: must be more than 0")
     recipe = job.recipe
     fresh = job.model in ARCHITECTURES and find_architecture(job.model).meta is not None
-    network = settings_of(Metaparameters) if fresh else {}
+    network = kinds_of(Metaparameters, FROM_DATA) if fresh else {}
     if job.network and not fresh:
         raise UsageError(f"{job.model}: its network is what it is; leave {', '.join(job.network)} out")
-    training, images = settings_of(Recipe), settings_of(Augmentation)
-    training = {name: kind for name, kind in training.items() if name not in ("name", *FILES, *OPTIONS)}
-    chosen = _parse(args.settings, {**network, **training, **images})
+    training = kinds_of(Recipe, ("name", "augmentation", *FILES, *OPTIONS))
+    images = kinds_of(Augmentation)
+    chosen = typed({**network, **training, **images}, split(args.settings), "--set ", text=True)
     options = {name: getattr(args, name) for name in (*OPTIONS, *FILES) if getattr(args, name) is not None}
     changes = {name: value for name, value in chosen.items() if name in training} | options
     if "iterations" in changes and "epochs" not in changes:
@@ -223,29 +222,3 @@ def _say(text: str) -> None:
 
 def _silent(text: str) -> None:
     pass
-
-
-def _parse(texts: Sequence[str], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name not in kinds:
-            raise UsageError(f"--set {text}: known are {', '.join(sorted(kinds))}; write KEY=VALUE")
-        chosen[name] = _convert(name, value, kinds[name])
-    return chosen
-
-
-def _convert(name: str, value: str, hint: Any) -> Any:
-    if typing.get_origin(hint) is types.UnionType:  # "float | None"
-        hint = typing.get_args(hint)[0]
-    allowed = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-    if hint is bool:
-        allowed = ("true", "false")
-    if allowed and value not in allowed:
-        raise UsageError(f"--set {name}={value}: must be one of {', '.join(allowed)}")
-    if allowed:
-        return value == "true" if hint is bool else value
-    try:
-        return hint(value)
-    except ValueError:
-        raise UsageError(f"--set {name}={value}: must be {'a whole number' if hint is int else 'a number'}") from None

@@ -10,26 +10,18 @@ A file names the recipe it starts from (`like = "modern"`; otherwise the paper's
 resolved them to is saved as RUN/recipe.toml, with every value, and is enough to run it again.
 """
 
-import json
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
 from squeezenet.models import Metaparameters, find_architecture
+from squeezenet.settings import from_table, kinds_of, read_toml, to_table, typed, written
 from squeezenet.training.recipe import RECIPES, Recipe
 
 FROM_DATA = ("classes", "in_channels")
-_SECTIONS = ("network", "training", "augmentation")
-_PLAIN = {
-    "like": str, "model": str, "data": str, "val": str, "image_size": int, "max_images": int, "judge_by": int,
-    "split_seed": int,
-}  # fmt: skip
+_TABLES = ("network", "training", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -54,75 +46,25 @@ def read_job(where: str) -> Job:
     path = Path(where)
     if not path.is_file():
         raise UsageError(f"{where}: no such recipe; give a .toml file, or one of {', '.join(RECIPES)}")
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path}: not a recipe ({error}); `squeezenet train` writes one into each run folder"
-        ) from None
-    unknown = sorted(set(told) - set(_PLAIN) - set(_SECTIONS))
-    if unknown:
-        raise UsageError(f"{path}: {unknown[0]!r} means nothing here; known are {', '.join((*_PLAIN, *_SECTIONS))}")
-    plain = {name: _typed(name, told[name], kind) for name, kind in _PLAIN.items() if name in told}
+    told = read_toml(path)
+    kinds = {"like": str, **kinds_of(Job, ("recipe",)), **dict.fromkeys(_TABLES, dict)}
+    plain = typed(kinds, told, f"{path}: ")
+    network, training, augmentation = (plain.pop(name, {}) for name in _TABLES)
     like = plain.pop("like", "paper")
     if like not in RECIPES:
         raise UsageError(f"{path}: like = {like!r}: known are {', '.join(RECIPES)}")
-    training, looks = (
-        _section(told, "training", settings_of(Recipe)),
-        _section(told, "augmentation", settings_of(Augmentation)),
-    )
-    base = RECIPES[like]
-    recipe = replace(base, **{"name": path.stem, **training}, augmentation=replace(base.augmentation, **looks))
-    network = _section(told, "network", settings_of(Metaparameters))
-    if network and plain.get("model") and find_architecture(plain["model"]).meta is None:
+    base = replace(RECIPES[like], name=path.stem)
+    images = from_table(base.augmentation, augmentation, f"{path}: augmentation.")
+    recipe = from_table(replace(base, augmentation=images), training, f"{path}: training.", ("augmentation",))
+    changed = typed(kinds_of(Metaparameters, FROM_DATA), network, f"{path}: network.")
+    if changed and plain.get("model") and find_architecture(plain["model"]).meta is None:
         raise UsageError(f"{path}: {plain['model']} has no [network] settings")
-    return Job(recipe, network=network, **plain)
+    return Job(recipe, network=changed, **plain)
 
 
 def to_toml(job: Job) -> str:
     """Every setting of `job`, as `read_job` reads it."""
-    plain = {name: getattr(job, name) for name in _PLAIN if name != "like"}
-    training = {name: value for name, value in asdict(job.recipe).items() if name != "augmentation"}
-    lines = ["# What this run was; squeezenet train --recipe THIS --out ANOTHER runs it again.", *_lines(plain)]
-    sections = {"network": job.network, "training": training, "augmentation": asdict(job.recipe.augmentation)}
-    for name, section in sections.items():
-        lines += ["", f"[{name}]", *_lines(section)]
-    return "\n".join(lines) + "\n"
-
-
-def settings_of(kind: type) -> dict[str, Any]:
-    """Name -> type of what can be set in `Recipe`, `Augmentation` or `Metaparameters`."""
-    hints = typing.get_type_hints(kind)
-    return {f.name: hints[f.name] for f in fields(kind) if f.name not in ("augmentation", *FROM_DATA)}
-
-
-def _lines(values: Mapping[str, Any]) -> list[str]:
-    # JSON's strings, numbers and booleans are TOML's, but for halves of surrogate pairs and the delete character.
-    written = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items() if value is not None}
-    return [f"{name} = {text}".replace("\x7f", "\\u007f") for name, text in written.items()]
-
-
-def _section(told: Mapping[str, Any], name: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    section = told.get(name, {})
-    if not isinstance(section, dict):
-        raise UsageError(f"{name}: must be a table, [{name}]")
-    if unknown := sorted(set(section) - set(kinds)):
-        raise UsageError(f"[{name}] {unknown[0]}: no such setting; known are {', '.join(sorted(kinds))}")
-    return {key: _typed(f"[{name}] {key}", value, kinds[key]) for key, value in section.items()}
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    if typing.get_origin(kind) is types.UnionType:
-        kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) is typing.Literal:
-        if value not in typing.get_args(kind):
-            raise UsageError(f"{name} = {value!r}: must be one of {', '.join(typing.get_args(kind))}")
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise UsageError(f"{name} = {value!r}: must be {_WORDS[kind]}")
-    return value
-
-
-_WORDS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+    table = to_table(job)
+    table["training"] = table.pop("recipe")
+    table["augmentation"] = table["training"].pop("augmentation")
+    return "# What this run was; squeezenet train --recipe THIS --out ANOTHER runs it again.\n" + written(table)
