@@ -16,7 +16,7 @@ import squeezenet
 from squeezenet import sqz, zoo
 from squeezenet.errors import ImageError, MissingDependency, ModelError, UsageError
 from squeezenet.formats import load_model, save_model
-from squeezenet.runtime import Classifier, Prediction, native
+from squeezenet.runtime import Classifier, Prediction, engine
 from test_image import encoded, picture
 
 
@@ -31,7 +31,7 @@ def test_importing_the_package_loads_none_of_its_parts():
         "assert not {'numpy', 'torch', 'pandas'} & set(sys.modules)"
     )
     light = "import squeezenet, sys; assert not {'numpy', 'PIL', 'torch'} & set(sys.modules)"
-    for program in (light, *[code] * bool(native.PATHS)):
+    for program in (light, *[code] * bool(engine.PATHS)):
         subprocess.run([sys.executable, "-c", program], check=True)
 
 

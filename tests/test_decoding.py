@@ -15,9 +15,9 @@ from PIL import Image, ImageOps, features
 
 from squeezenet.errors import ImageError
 from squeezenet.preparation import Preparation
-from squeezenet.runtime import decoding, upright
 from squeezenet.runtime.image import SUFFIXES, cut, open_image, prepare
 from squeezenet.runtime.metadata import Spliced
+from squeezenet.runtime.upright import upright
 from test_image import encoded, picture
 
 UNWRITABLE = b"Exif\0\0II*\0" + struct.pack(
@@ -258,31 +258,26 @@ def pillow_image(mode: str, size: tuple[int, int]) -> Image.Image:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(37, 53), (100, 7), (1, 300), (300, 1)])
-def test_bands_give_the_pixels_of_the_whole(monkeypatch, mode, size):
+def test_bands_give_the_pixels_of_the_whole(mode, size):
     for orientation in range(1, 9):
         image = pillow_image(mode, size)
         exif = Image.Exif()
         exif[0x0112] = orientation
         image.info["exif"] = exif.tobytes()
         whole = open_image(image)
-        with monkeypatch.context() as patch:
-            patch.setattr(upright, "ONE_PIECE", 0)
-            patch.setattr(upright, "BAND", 210)
-            bands = open_image(image)
+        bands = upright(image, one_piece=0, band=210)
         assert (bands.size, bands.mode) == (whole.size, whole.mode)
         assert np.array_equal(bands, whole)
 
 
 @pytest.mark.parametrize("orientation", [1, 6, 7])
-def test_what_does_not_fit_comes_smaller_by_a_whole_factor(monkeypatch, orientation):
+def test_what_does_not_fit_comes_smaller_by_a_whole_factor(orientation):
     image = pillow_image("RGBA", (76, 106))
     exif = Image.Exif()
     exif[0x0112] = orientation
     image.info["exif"] = exif.tobytes()
     whole = open_image(image)
-    monkeypatch.setattr(upright, "IMAGE_MEMORY", 76 * 106 * 6)
-    monkeypatch.setattr(upright, "BAND", 800)
-    assert np.array_equal(open_image(image), whole.reduce(2))
+    assert np.array_equal(upright(image, memory=76 * 106 * 6, band=800), whole.reduce(2))
 
 
 @pytest.mark.parametrize("size", [(97, 301), (640, 480), (1, 700), (31, 17)])
@@ -345,13 +340,12 @@ def test_pillow_images_that_are_not_decoded_yet_are_refused_likewise(kind):
         open_image(Image.open(io.BytesIO(file)))
 
 
-def test_large_files_are_refused(monkeypatch, tmp_path):
+def test_large_files_are_refused(tmp_path):
     file = encoded(picture(40, 40), "PNG")
     (tmp_path / "a.png").write_bytes(file)
-    monkeypatch.setattr(decoding, "IMAGE_FILE", len(file) - 1)
     for source in (tmp_path / "a.png", file, io.BytesIO(file)):
         with pytest.raises(ImageError, match="bytes is over the limit"):
-            open_image(source)
+            open_image(source, most_bytes=len(file) - 1)
 
 
 PEAK = """

@@ -139,4 +139,4 @@ def test_files_with_deep_values_where_there_are_none_are_refused(op: Op, allowed
         sqz.decode(data)
     for path in PATHS:
         with nullcontext() if allowed else pytest.raises(BadGraph):
-            EngineRunner(model, 1, path, data)
+            EngineRunner(data, 1, path)

@@ -17,7 +17,7 @@ from squeezenet.fixed_point import MAX_DROP, MIN_DROP, Scale
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 from squeezenet.model import FloatArray, Grid, Model, Plain, Shared, Weights
 from squeezenet.preparation import Preparation
-from squeezenet.runtime import engine, run
+from squeezenet.runtime import engine
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
@@ -196,7 +196,7 @@ def test_every_path_gives_the_same_logits_for_any_number_of_threads(name: str, p
     expected = IntegerRunner(model)(images)
     assert len(np.unique(expected)) > 3
     for threads in (1, 2, 5):
-        found = EngineRunner(model, threads, path)(images)
+        found = runner(model, threads, path)(images)
         assert np.array_equal(found, expected), threads
 
 
@@ -231,7 +231,7 @@ def test_convolutions_of_any_shape(model: Model) -> None:
     expected = IntegerRunner(model)(images)
     data = sqz.encode(model)
     for path in PATHS:
-        assert np.array_equal(EngineRunner(model, 2, path, data)(images), expected), path
+        assert np.array_equal(EngineRunner(data, 2, path)(images), expected), path
 
 
 def network(seed: int) -> Model:
@@ -285,7 +285,7 @@ def test_graphs_of_any_shape(seed: int) -> None:
     expected = IntegerRunner(model)(images)
     data = sqz.encode(model)
     for path in PATHS:
-        assert np.array_equal(EngineRunner(model, 3, path, data)(images), expected), path
+        assert np.array_equal(EngineRunner(data, 3, path)(images), expected), path
 
 
 def repaired(data: bytearray) -> bytes:
@@ -307,7 +307,7 @@ def check_damaged(data: bytes, text_may_differ: bool) -> None:
         return
     images = np.zeros((1, *model.graph.input_shape), np.float32)
     for path in PATHS:
-        found = EngineRunner(model, 1, path, data)(images)
+        found = EngineRunner(data, 1, path)(images)
         assert not model.scales or np.array_equal(found, IntegerRunner(model)(images))
 
 
@@ -346,9 +346,9 @@ def by_symbols(model: Model) -> bytes:
 def check_floats(model: Model, data: bytes, images: FloatArray) -> None:
     expected = Runner(model)(images)
     for path in PATHS:
-        found = EngineRunner(model, 1, path, data)(images)
+        found = EngineRunner(data, 1, path)(images)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-        assert np.array_equal(EngineRunner(model, 3, path, data)(images), found)
+        assert np.array_equal(EngineRunner(data, 3, path)(images), found)
 
 
 @needs_engine
@@ -435,15 +435,15 @@ def test_buffers_of_another_size_are_refused() -> None:
         with pytest.raises(ValueError, match="buffers"):
             network.run(images, logits, threads)
     with pytest.raises(ValueError, match="images of"):
-        EngineRunner(model)(images[:, :, 1:])
-    assert EngineRunner(model)(images[:0]).shape == (0, 21)
+        runner(model)(images[:, :, 1:])
+    assert runner(model)(images[:0]).shape == (0, 21)
 
 
 @needs_engine
 def test_many_threads_may_use_one_network() -> None:
     model = fire()
     images = Builder(0, 13).images(8)
-    expected, run = IntegerRunner(model)(images), EngineRunner(model, 2)
+    expected, run = IntegerRunner(model)(images), runner(model, 2)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: run(images[i % 8 : i % 8 + 1])[0], range(64)))
     assert all(np.array_equal(row, expected[i % 8]) for i, row in enumerate(found))
@@ -462,6 +462,5 @@ def test_the_engine_runs_what_it_can() -> None:
     assert isinstance(runner(floats, data=sqz.encode(floats)), EngineRunner)
 
 
-def test_without_the_engine_everything_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "PATHS", ())
-    assert isinstance(runner(fire()), IntegerRunner)
+def test_without_the_engine_everything_is_the_same() -> None:
+    assert isinstance(runner(fire(), paths=()), IntegerRunner)

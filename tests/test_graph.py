@@ -28,7 +28,7 @@ from squeezenet.model import Model
 from squeezenet.models import create_model
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
-from squeezenet.runtime.reference import run
+from squeezenet.runtime.reference import Runner
 
 
 def graph_of(name: str, size: int = 227, **overrides: object) -> Graph:
@@ -195,5 +195,5 @@ def test_pooling_is_that_of_pytorch(
     ):
         graph = Graph((3, size, size), (op, Flatten((1,))))
         assert graph.shapes()[1] == tuple(expected.shape[1:])
-        pooled = run(Model(graph, {}, preparation), images)
+        pooled = Runner(Model(graph, {}, preparation))(images)
         np.testing.assert_allclose(pooled, expected.flatten(1).numpy(), atol=1e-6)

@@ -19,10 +19,10 @@ from squeezenet.errors import FormatError
 from squeezenet.graph import Conv, Flatten, GlobalAvgPool, Graph
 from squeezenet.model import Model, Plain, Weights
 from squeezenet.preparation import Preparation
-from squeezenet.runtime import Classifier, native
+from squeezenet.runtime import Classifier, engine
 from squeezenet.runtime.classifier import softmax
+from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.image import open_image, prepare
-from squeezenet.runtime.native import PATHS, NativeNetwork
 from test_engine import repaired
 
 needs_engine = pytest.mark.skipif(not PATHS, reason="the C engine was not built here")
@@ -60,7 +60,7 @@ def test_prepared_images_are_the_same_to_the_bit(preparation: Preparation, size:
     stored = sqz.decode(data).preparation
     pixels = np.random.default_rng(size[0]).integers(0, 256, (size[1], size[0], 3), np.uint8)
     image = Image.fromarray(pixels).convert(mode)
-    found = np.asarray(NativeNetwork(data).prepare(image))
+    found = np.asarray(EngineRunner(data).prepare(image))
     assert found.tobytes() == prepare(image, stored).tobytes()
 
 
@@ -83,7 +83,7 @@ def test_wide_pixels_keep_their_upper_bits(mode: str) -> None:
 def test_labels_are_those_that_were_written(labels: list[str], long: bool) -> None:
     labels = [label * (40 if long else 1) for label in labels]
     data = network(Preparation(2, 2), tuple(labels), {"from": "a test"})
-    assert NativeNetwork(data).labels == tuple(labels)
+    assert EngineRunner(data).labels == tuple(labels)
 
 
 @needs_engine
@@ -98,9 +98,9 @@ def test_damaged_text_is_refused_or_other_text(damage: bytes, where: int) -> Non
         labels = sqz.decode(data).labels
     except FormatError:
         with pytest.raises(FormatError):
-            NativeNetwork(data)
+            EngineRunner(data)
     else:
-        assert NativeNetwork(data).labels == labels
+        assert EngineRunner(data).labels == labels
 
 
 @needs_engine
@@ -137,7 +137,7 @@ def test_probabilities_are_those_of_the_definition() -> None:
 
 @needs_engine
 def test_pixels_of_another_size_are_refused() -> None:
-    network = native._engine.Network(zoo.find("cifar10").read_bytes())
+    network = engine._engine.Network(zoo.find("cifar10").read_bytes())
     for pixels, image in ((3071, 3072), (3072, 3073)):
         with pytest.raises(ValueError, match="buffers"):
             network.normalise(bytes(pixels), bytearray(4 * image))

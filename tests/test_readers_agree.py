@@ -21,7 +21,7 @@ from squeezenet.errors import (
     Truncated,
     UnsupportedVersion,
 )
-from squeezenet.runtime.native import PATHS, NativeNetwork
+from squeezenet.runtime.engine import PATHS, EngineRunner
 from test_engine import FILES, repaired
 from test_sqz import BOMBS, DAMAGE
 
@@ -41,7 +41,7 @@ def outcome(read: Callable[[bytes], object], data: bytes) -> str:
 
 def agreed(data: bytes) -> str:
     """What both readers make of it: "read", or the name of the error."""
-    found = outcome(product.decode, data), outcome(NativeNetwork, data)
+    found = outcome(product.decode, data), outcome(EngineRunner, data)
     assert found[0] == found[1], f"Python: {found[0]}; engine: {found[1]}; file: {data.hex()[:4000]}"
     return found[0]
 

@@ -338,7 +338,7 @@ def test_golden_file_of_integers() -> None:
     assert found.scales == make.integer_model().scales
     assert sqz.encode(found) == data
     for path in PATHS:
-        assert EngineRunner(found, 1, path, data)(make.image())[0].tolist() == expected["logits"]
+        assert EngineRunner(data, 1, path)(make.image())[0].tolist() == expected["logits"]
 
 
 def test_the_golden_files_hold_every_operation_and_coding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from squeezenet.models import create_model
 from squeezenet.models.network import from_model, to_weights
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
-from squeezenet.runtime.reference import run
+from squeezenet.runtime.reference import Runner
 
 
 class Net(nn.Module):
@@ -207,12 +207,12 @@ def test_logits_are_those_of_pytorch_everywhere(name: str) -> None:
     model = Model(graph, weights, Preparation(size, size))
 
     tolerance = 1e-4 * np.abs(expected).max()
-    logits = run(model, images)
+    logits = Runner(model)(images)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)
     network = from_model(model)
     with torch.no_grad():
         np.testing.assert_allclose(network(torch.from_numpy(images)).numpy(), expected, rtol=0, atol=tolerance)
-    assert (run(sqz.decode(sqz.encode(model)), images) == logits).all()
+    assert (Runner(sqz.decode(sqz.encode(model)))(images) == logits).all()
     returned = to_weights(network)
     assert all((returned[layer].weight.values() == held.weight.values()).all() for layer, held in weights.items())
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from squeezenet.runtime.native import NativeNetwork
+from squeezenet.runtime.engine import EngineRunner
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     file, threads = sys.argv[1:]
     data = Path(file).read_bytes()
     start = time.perf_counter()
-    network = NativeNetwork(data, int(threads))
+    network = EngineRunner(data, int(threads))
     milliseconds = 1000 * (time.perf_counter() - start)
     assert network.labels is not None  # alive until here: freeing it is not timed
     print(milliseconds)

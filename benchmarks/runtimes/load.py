@@ -34,7 +34,7 @@ def squeezenet(kind: str, folder: str, threads: int, batch: int) -> "Loaded":
     from squeezenet import sqz
     from squeezenet.runtime.engine import EngineRunner
 
-    return channels_first, EngineRunner(sqz.read(f"{folder}/squeezenet.sqz"), threads, kind)
+    return channels_first, EngineRunner(sqz.read_bytes(f"{folder}/squeezenet.sqz"), threads, kind)
 
 
 def pytorch(kind: str, folder: str, threads: int, batch: int) -> "Loaded":

@@ -33,7 +33,7 @@ OURS = "squeezenet"
 
 def our_rows() -> Rows:
     """The engine on its fastest path, then on the others that are meant to be fast."""
-    asked = [sys.executable, "-c", "from squeezenet.runtime.native import PATHS; print(*PATHS)"]
+    asked = [sys.executable, "-c", "from squeezenet.runtime.engine import PATHS; print(*PATHS)"]
     paths = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
     if not paths:
         raise SystemExit("the C engine is not built; install the package where there is a C compiler")

@@ -34,7 +34,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Versions, and whether a file that is written here gives back what went in. Raises if it does not."""
-    from squeezenet.runtime.native import PATHS
+    from squeezenet.runtime.engine import PATHS
 
     libraries = {name: _version(name) for name in ("pillow", *WORKSHOP, *OPTIONAL)}
     _label_an_image()

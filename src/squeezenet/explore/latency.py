@@ -55,12 +55,12 @@ class Latency:
         return {"latency_ms": self.ms, "latency_on": self.on}
 
 
-def latency(data: bytes, macs: int) -> Latency:
-    """Of the network whose file is `data`: the median of some runs on this machine."""
-    if not PATHS:
+def latency(data: bytes, macs: int, paths: tuple[str, ...] = PATHS) -> Latency:
+    """Of the network whose file is `data`: the median of some runs on this machine; without `paths`, an estimate."""
+    if not paths:
         return Latency(round(macs / USUAL_RATE, 4), ESTIMATE)
-    runner = EngineRunner(sqz.decode(data), data=data)
-    image: FloatArray = np.zeros((1, *runner.graph.input_shape), np.float32)
+    runner = EngineRunner(data)
+    image: FloatArray = np.zeros((1, *runner.shape), np.float32)
     for _ in range(WARM_UP):
         runner(image)
     least = min(_round(runner, image) for _ in range(ROUNDS))

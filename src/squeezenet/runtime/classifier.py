@@ -16,8 +16,8 @@ from PIL.Image import Image
 
 from squeezenet import sqz, zoo
 from squeezenet.errors import MissingDependency, ModelError, UsageError
+from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.image import Framing, open_image
-from squeezenet.runtime.native import PATHS, NativeNetwork
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -174,9 +174,9 @@ def softmax(logits: Sequence[float]) -> list[float]:
 
 def _network(source: "bytes | Model", threads: int) -> Network:
     if PATHS and isinstance(source, bytes):
-        return NativeNetwork(source, threads)
+        return EngineRunner(source, threads)
     try:
-        from squeezenet.runtime.arrays import ArrayNetwork
+        from squeezenet.runtime.run import runner
     except ImportError as error:
         if error.name != "numpy":
             raise
@@ -184,7 +184,7 @@ def _network(source: "bytes | Model", threads: int) -> Network:
             "this needs the C engine or NumPy: reinstall sqznet where there is a C compiler, "
             "or: pip install 'sqznet[numpy]'"
         ) from None
-    return ArrayNetwork(sqz.decode(source) if isinstance(source, bytes) else source, threads)
+    return runner(sqz.decode(source) if isinstance(source, bytes) else source, threads)
 
 
 def _is_several(images: object) -> bool:

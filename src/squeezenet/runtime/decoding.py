@@ -67,19 +67,19 @@ COPIES = 4
 """Times that the file of an AVIF or WebP lies in memory as it is."""
 
 
-def open_image(source: ImageSource) -> Image.Image:
+def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image:
     """Decode an image upright, as RGB or (when it has no colour) L, 8 bits a channel.
 
     16-bit images keep their upper 8 bits, transparent ones are laid on white, animations give their first frame.
     JPEGs, and images that must be converted, are made smaller by a whole factor where they exceed the budget of
-    memory. Raises `ImageError`, which names the file.
+    memory. Raises `ImageError`, which names the file; also for a file of more than `most_bytes`.
     """
     with _readable_errors(os.fsdecode(source) if isinstance(source, str | os.PathLike) else "image"):
         if isinstance(source, Image.Image):
             return _pixels(source)
         if _is_array(source):
             return upright(_from_array(source))
-        with _opened(source) as file:
+        with _opened(source, most_bytes) as file:
             try:
                 return _decoded(file)
             except (ImageError, MemoryError, Image.DecompressionBombError):
@@ -108,41 +108,41 @@ def _pixels(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
 # Sources
 
 
-def _opened(source: Any) -> IO[bytes]:
-    """A file to read from the start of `source`, of at most `IMAGE_FILE` bytes."""
+def _opened(source: Any, most_bytes: int) -> IO[bytes]:
+    """A file to read from the start of `source`, of at most `most_bytes`."""
     if isinstance(source, str | os.PathLike):
         file = open_regular(os.fspath(source))
-        if (size := os.fstat(file.fileno()).st_size) > IMAGE_FILE:
+        if (size := os.fstat(file.fileno()).st_size) > most_bytes:
             file.close()
-            raise _too_large(size)
+            raise _too_large(size, most_bytes)
         return file
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     elif callable(getattr(source, "read", None)):
-        data = _read(source)
+        data = _read(source, most_bytes)
     else:
         raise ImageError(
             f"{type(source).__name__} is not a type of image; pass a path, the bytes of a file, an open file, a Pillow "
             "image, or a NumPy array (height, width, 3) of uint8"
         )
-    if len(data) > IMAGE_FILE:
-        raise _too_large(len(data))
+    if len(data) > most_bytes:
+        raise _too_large(len(data), most_bytes)
     return io.BytesIO(data)
 
 
-def _read(file: Any) -> bytes:
+def _read(file: Any, most_bytes: int) -> bytes:
     if callable(seekable := getattr(file, "seekable", None)) and seekable():
         file.seek(0)
     data = bytearray()
-    while len(data) <= IMAGE_FILE and (piece := file.read(IMAGE_FILE + 1 - len(data))):
+    while len(data) <= most_bytes and (piece := file.read(most_bytes + 1 - len(data))):
         if not isinstance(piece, bytes):
             raise ImageError("the open file gives text; open it in binary mode: open(path, 'rb')")
         data += piece
     return bytes(data)
 
 
-def _too_large(size: int) -> ImageError:
-    return ImageError(f"a file of {size:,} bytes is over the limit of {IMAGE_FILE:,}; scale the image down first")
+def _too_large(size: int, most: int) -> ImageError:
+    return ImageError(f"a file of {size:,} bytes is over the limit of {most:,}; scale the image down first")
 
 
 def _is_array(source: object) -> bool:

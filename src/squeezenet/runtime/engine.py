@@ -1,47 +1,100 @@
-"""Run a network in the C engine, some hundred times faster than in NumPy.
+"""A network in the C engine, from the bytes of its file to labels: without NumPy, and without decoding in Python.
 
-An integer network gives the logits of `IntegerRunner`, to the bit. One of floats gives the same bits run after run, for
-any number of threads; they differ from those of `Runner` by less than a hundred-thousandth of the largest logit.
+>>> EngineRunner(Path("model.sqz").read_bytes()).labels[281]             # doctest: +SKIP
+'tabby, tabby cat'
 
->>> EngineRunner(model, threads=2)(images).shape                # doctest: +SKIP
-(8, 1000)
+An integer network gives the same logits as NumPy (`integers.IntegerRunner`), to the bit. A float network gives the same
+bits in every run and for any number of threads; they differ from those of `reference.Runner` by less than a
+hundred-thousandth of the largest logit.
 """
 
-from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+from PIL.Image import Image
 
-from squeezenet import sqz
-from squeezenet.model import FloatArray, Model
-from squeezenet.runtime.native import PATHS
+from squeezenet.runtime.image import Framing, cut
+from squeezenet.sqz.light import strings
 
-if PATHS:
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from squeezenet.model import FloatArray
+
+try:
     from squeezenet import _engine
+except ImportError:  # there was no compiler
+    PATHS: tuple[str, ...] = ()
+else:
+    PATHS = tuple(_engine.paths())
+"""The instruction sets that the engine can use on this machine, the fastest last; none where it was not built."""
 
-__all__ = ["PATHS", "EngineRunner"]
+FLOAT_BYTES = 4
+
+
+class Memory(NamedTuple):
+    """Bytes of memory that one thread needs, beside code and stack. The planner of the engine computes them."""
+
+    weights: int
+    """From the decoding of the file to the last image."""
+    decoding: int
+    """While the weights are decoded."""
+    running: int
+    """While an image is classified: all activations that are alive at once, and scratch memory."""
 
 
 class EngineRunner:
-    """A network in the C engine; safe to use from several threads.
+    """A network in the C engine; safe to use from several threads. Raises a `FormatError` that names the damage.
 
-    `threads` share out reading an integer network, then the images of a batch, or one image where there are fewer.
-    `path` is one of `PATHS`; `data` the bytes of the model's file, if they are at hand.
+    `threads` share the decoding of the file, then the images of a batch, or one image where there are fewer images than
+    threads. `path` is one of `PATHS`, or "" for the fastest. Neither changes the logits of an integer network.
     """
 
-    def __init__(self, model: Model, threads: int = 1, path: str = "", data: bytes = b"") -> None:
-        self.graph = model.graph
+    def __init__(self, data: bytes, threads: int = 1, path: str = "") -> None:
         self._threads = threads
-        self._network = _engine.Network(data or sqz.encode(replace(model, labels=(), provenance={})), path, threads)
+        self._network = _engine.Network(data, path, threads)
+        self.framing = Framing(*self._network.framing)
+        self.shape = self._network.shape
+        self.classes = self._network.classes
+        _, self.labels, _ = strings(_engine.text(data), self._network.layers, self.classes)
 
     @property
     def path(self) -> str:
-        """How it is computed."""
+        """The instruction set in use, one of `PATHS`."""
         return self._network.path
 
-    def __call__(self, images: FloatArray) -> FloatArray:
-        """(N, channels, height, width) -> (N, classes) logits. Raises `ValueError` for another shape."""
-        if images.shape[1:] != self.graph.input_shape:
-            raise ValueError(f"images of {images.shape[1:]} for a network that reads {self.graph.input_shape}")
-        logits = np.empty((len(images), self.graph.classes), np.float32)
+    @property
+    def memory(self) -> Memory:
+        """Bytes of memory that this network needs on this path."""
+        return Memory(*self._network.memory)
+
+    def see(self, image: Image) -> list[float]:
+        """The logits of an image from `open_image`."""
+        return list(self.logits(self.prepare(image)).cast("B").cast("f"))
+
+    def prepare(self, image: Image) -> "memoryview[float]":
+        """The input of the network as float32 in a row, equal to `runtime.image.prepare` to the bit."""
+        pixels = cut(image, self.framing).tobytes()
+        prepared = bytearray(FLOAT_BYTES * len(pixels))
+        self._network.normalise(pixels, prepared)
+        return memoryview(prepared).cast("f")
+
+    def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
+        """float32 (N, channels, height, width), or all of it in a row -> logits (N, classes)."""
+        given, size = memoryview(images), prod(self.shape)
+        count = given.nbytes // (FLOAT_BYTES * size)
+        if given.format != "f" or given.shape not in ((count * size,), (count, *self.shape)) or count == 0:
+            raise ValueError(f"no float32 images for a network that reads {self.shape}")
+        logits = bytearray(FLOAT_BYTES * count * self.classes)
+        self._network.run(given, logits, self._threads)
+        return memoryview(logits).cast("f", (count, self.classes))
+
+    def __call__(self, images: "FloatArray") -> "FloatArray":
+        """(N, channels, height, width) -> (N, classes) logits, as arrays. Raises `ValueError` for another shape."""
+        import numpy as np
+
+        if images.shape[1:] != self.shape:
+            raise ValueError(f"images of {images.shape[1:]} for a network that reads {self.shape}")
+        logits = np.empty((len(images), self.classes), np.float32)
         self._network.run(np.ascontiguousarray(images, np.float32), logits, self._threads)
         return logits

@@ -1,6 +1,6 @@
 """Run a model in NumPy: plain enough to check by eye, fast enough to evaluate with.
 
-    >>> run(model, images).shape                                # doctest: +SKIP
+    >>> Runner(model)(images).shape                              # doctest: +SKIP
     (8, 1000)
 
 float32 throughout. Convolution is a matrix product over patches; images go through one by one, so memory does not
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from squeezenet.graph import (
     LRN,
@@ -33,6 +34,10 @@ from squeezenet.graph import (
     Shape,
 )
 from squeezenet.model import FloatArray, Model
+from squeezenet.runtime.image import Framing, normalise, pixels
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 Real = NDArray[Any]
 """float32, or float64 where whole numbers need it."""
@@ -50,6 +55,9 @@ class Runner:
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self.graph = model.graph
+        self.labels, self.classes = model.labels, model.graph.classes
+        self._preparation = how = model.preparation
+        self.framing = Framing(how.resize, how.crop, how.fit, how.channels)
         self._threads = threads
         self._shapes = model.graph.shapes()
         self._last_use = model.graph.last_use()
@@ -65,6 +73,20 @@ class Runner:
             with ThreadPoolExecutor(self._threads) as pool:
                 logits = list(pool.map(self._one, images))
         return np.array(logits, np.float32).reshape(-1, self.graph.classes)
+
+    def see(self, image: Image) -> list[float]:
+        """The logits of an image from `open_image`."""
+        prepared = normalise(pixels(image, self._preparation), self._preparation)
+        logits: list[float] = self(prepared[None])[0].tolist()
+        return logits
+
+    def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
+        """float32 (N, channels, height, width), or all of it in a row -> logits (N, classes)."""
+        given = np.asarray(memoryview(images))
+        if given.dtype != np.float32 or given.size == 0:
+            raise ValueError(f"no float32 images for a network that reads {self.graph.input_shape}")
+        logits = self(given.reshape(-1, *self.graph.input_shape) if given.ndim == 1 else given)
+        return logits.data.cast("B").cast("f", logits.shape)
 
     def _one(self, image: FloatArray) -> FloatArray:
         values: list[FloatArray | None] = [self._enter(image)]
@@ -117,21 +139,16 @@ class Runner:
         return np.asarray(y, np.float32)
 
 
-def run(model: Model, images: FloatArray) -> FloatArray:
-    """Prepared images (N, channels, height, width) -> logits (N, classes)."""
-    return Runner(model)(images)
-
-
-def convolve(op: Conv, x: Real, weight: Real, out: Pair) -> Real:
+def convolve(op: Conv, x: Real, weight: Real, out: Pair, most_patches: int = MOST_PATCHES) -> Real:
     """A convolution without its bias: a matrix product over patches; `weight` as `Runner._layout` gives it.
 
-    Of a result whose patches would hold more than `MOST_PATCHES` elements, some rows are computed at a time.
+    Where the patches would hold more than `most_patches` elements, some rows of the result are computed at a time.
     """
     if op.kernel == (1, 1) and op.stride == (1, 1) and op.padding == (0, 0):
         plain: Real = weight @ x.reshape(op.groups, -1, out[0] * out[1])
         return plain.reshape(op.out, *out)
     views = list(offsets(x, op, out, 0))
-    rows = max(1, min(out[0], MOST_PATCHES // (len(views) * x.shape[0] * out[1])))
+    rows = max(1, min(out[0], most_patches // (len(views) * x.shape[0] * out[1])))
     parts = []
     for row in range(0, out[0], rows):
         patches = np.stack([view[:, row : row + rows] for view in views], axis=1)  # (in, kernel, rows, width)

@@ -1,35 +1,41 @@
-"""Which runner a model needs.
+"""The network of a model, ready to run: in the C engine or in NumPy.
 
 >>> runner(model)(images).shape                                 # doctest: +SKIP
 (8, 1000)
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
+from squeezenet import sqz
 from squeezenet.errors import ModelError
-from squeezenet.model import FloatArray, Model
+from squeezenet.model import Model
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
 
-Run = Callable[[FloatArray], FloatArray]
-"""Prepared images (N, channels, height, width) -> logits (N, classes)."""
-
 FASTEST, NUMPY = "fastest", "numpy"
 
 
-def runner(model: Model, threads: int = 1, path: str = FASTEST, data: bytes = b"") -> Run:
-    """What computes exactly what `model` is: in float32, or in whole numbers for an integer network.
+def runner(
+    model: Model, threads: int = 1, path: str = FASTEST, data: bytes = b"", paths: tuple[str, ...] = PATHS
+) -> EngineRunner | Runner:
+    """A function from prepared images (N, channels, height, width) to logits (N, classes).
 
-    `path`: the fastest there is, NumPy, or one of the C engine's `PATHS`; integer networks give the same logits on
-    all. `data`: the bytes of the model's file, if they are at hand. Without them an integer network is written once
-    more for the engine, which takes a moment; one of floats could take minutes, and NumPy is faster.
+    `path`: the fastest there is, NumPy, or one of the C engine's `paths`; integer networks give the same logits on
+    all. `data`: the bytes of the model's file, if they are at hand. Without them an integer network is encoded once
+    more for the engine, which takes a moment; a float network could take minutes, and NumPy is faster.
     """
     if path not in (FASTEST, NUMPY):
-        return EngineRunner(model, threads, path, data)
-    if path == FASTEST and PATHS and (data or model.scales):
+        return _in_engine(model, threads, path, data)
+    if path == FASTEST and paths and (data or model.scales):
         try:
-            return EngineRunner(model, threads, data=data)
+            return _in_engine(model, threads, "", data)
         except ModelError:  # too empty for a file
             pass
     return IntegerRunner(model, threads) if model.scales else Runner(model, threads)
+
+
+def _in_engine(model: Model, threads: int, path: str, data: bytes) -> EngineRunner:
+    network = EngineRunner(data or sqz.encode(replace(model, labels=(), provenance={})), threads, path)
+    network.labels = model.labels
+    return network

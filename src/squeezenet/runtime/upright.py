@@ -38,30 +38,37 @@ GREY_LEVELS = {"1": 255, "L;2": 85, "L;4": 17}
 """What a grey value of 1, 2 or 4 bits is multiplied by to have 8, by Pillow's name of how the file holds it."""
 
 
-def upright(image: Image.Image, rawmode: str = "") -> Image.Image:
-    """`image`, whose pixels are there, with 8 bits a channel and turned as its metadata says."""
+def upright(
+    image: Image.Image, rawmode: str = "", memory: int = IMAGE_MEMORY, one_piece: int = ONE_PIECE, band: int = BAND
+) -> Image.Image:
+    """`image`, whose pixels are loaded, with 8 bits per channel and turned upright as its metadata says.
+
+    `rawmode` is how the file holds its pixels, in Pillow's words. Image and result together take at most `memory`
+    bytes: where they would take more, the result is smaller by a whole factor. Images of more than `one_piece` pixels
+    are converted in bands of `band` pixels.
+    """
     turn = TURNED.get(orientation(image.info))
     key = _key(image, rawmode)
     if turn is None and key is None and image.mode in ("RGB", "L"):
         return image
     width, height = image.size
     mode = "L" if image.mode in ("1", "L") or image.mode.startswith("I") else "RGB"
-    room = max(IMAGE_MEMORY - canvas(image.mode, width, height), IMAGE_MEMORY // 8)
+    room = max(memory - canvas(image.mode, width, height), memory // 8)
     factor = 1
     while canvas(mode, width // factor, height // factor) > room and factor < min(width, height):
         factor += 1
-    if width * height <= ONE_PIECE and factor == 1:
+    if width * height <= one_piece and factor == 1:
         whole = _eight_bit(image, key)
         return whole if turn is None else whole.transpose(turn)
     size = -(-width // factor), -(-height // factor)
     result = Image.new(mode, size[::-1] if turn in SIDEWAYS else size, None)
-    rows = max(1, BAND // width // factor) * factor
+    rows = max(1, band // width // factor) * factor
     for top in range(0, height, rows):
-        band = _eight_bit(image.crop((0, top, width, min(top + rows, height))), key)
-        band = band.reduce(factor) if factor > 1 else band
+        part = _eight_bit(image.crop((0, top, width, min(top + rows, height))), key)
+        part = part.reduce(factor) if factor > 1 else part
         above = top // factor
-        below = size[1] - above - band.height
-        result.paste(band if turn is None else band.transpose(turn), _corner(turn, above, below))
+        below = size[1] - above - part.height
+        result.paste(part if turn is None else part.transpose(turn), _corner(turn, above, below))
     return result
 
 
