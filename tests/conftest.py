@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from support import SHARED
+
 # As the command line does, before NumPy and PyTorch are imported: threads that wait must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 settings.register_profile("patient", deadline=None)  # a busy machine is not a failure
 settings.load_profile("patient")
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +62,9 @@ def data():
 @pytest.fixture(scope="session")
 def trial(data):
     """One epoch of a tiny network on 120 digits."""
-    from exploring import TINY
     from squeezenet.explore.trial import Squeezed, Trial, fingerprint
     from squeezenet.training import MODERN
+    from support.exploring import TINY
 
     recipe = replace(MODERN, epochs=1.0, augmentation=replace(MODERN.augmentation, mirror=False, pad=1))
     return Trial(TINY, 16, recipe, fingerprint(data), 120, 40, Squeezed(max_bytes=3500))

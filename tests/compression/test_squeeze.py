@@ -1,0 +1,236 @@
+"""Integer networks: what they compute, how they are made, and that a file of the wanted size comes out."""
+
+from binascii import crc32
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from squeezenet import sqz
+from squeezenet.compression.squeeze import Learning, Squeezing, refuse_impossible, squeeze
+from squeezenet.compression.squeeze.network import from_integer_model
+from squeezenet.compression.squeeze.to_size import least_bytes, prepare, roughly_least_bytes
+from squeezenet.data import Pixels
+from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
+from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
+from squeezenet.formats.state_dict import from_module
+from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from squeezenet.model import Grid, Model
+from squeezenet.runtime.integers import IntegerRunner
+from squeezenet.runtime.run import NUMPY, runner
+from support.integer_networks import NETWORKS, PREPARATION, coloured_noise, conv, little_model, prepared, squeezenet
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Pixels:
+    return coloured_noise()
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def model(request: pytest.FixtureRequest, pixels: Pixels) -> Model:
+    return little_model(request.param, pixels)
+
+
+@pytest.fixture(scope="module")
+def rounded(model: Model, pixels: Pixels) -> Model:
+    return squeeze(model, pixels, Squeezing(max_bytes=model.float32_bytes, learning=Learning(epochs=0)))
+
+
+def by_the_book(model: Model, image: np.ndarray) -> list[float]:
+    """docs/FORMAT.md, "Integer networks", with loops and Python's own integers."""
+    scales, shapes = model.scales, model.graph.shapes()
+    first = scales[0]
+    constant = np.float32(step(-first.exponent))
+    x0 = [[[min(max(int(np.rint(p * constant)), -first.zero), 255 - first.zero) for p in r] for r in c] for c in image]
+    values = [np.array(x0, object)]
+
+    def clip(n: int, scale: Scale) -> int:
+        low, high = -scale.zero, (510 if scale.deep else 255) - scale.zero
+        low, high = (-(2**24) + 1, 2**24 - 1) if scale.wide else (low, high)
+        return min(max(n, low), high)
+
+    def window(x: np.ndarray, op: Conv | MaxPool | AvgPool, i: int, j: int) -> list[tuple[int, int, int, int]]:
+        found = []
+        for a in range(op.kernel[0]):
+            for b in range(op.kernel[1]):
+                y, z = i * op.stride[0] + a - op.padding[0], j * op.stride[1] + b - op.padding[1]
+                if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
+                    found.append((a, b, y, z))
+        return found
+
+    for index, op in enumerate(model.graph.ops):
+        x, shape, scale = values[op.inputs[0]], shapes[index + 1], scales[index + 1]
+        out = np.zeros(shape, object)
+        if isinstance(op, Conv | Linear):
+            held = model.weights[op.name]
+            assert isinstance(held.weight, Grid)
+            for c in range(op.out):
+                drop = scale.exponent - scales[op.inputs[0]].exponent - int(held.weight.exponents[c])
+                octaves, eighths = divmod(-drop, 8)
+                m, s, bias = ROOTS[eighths], 15 - octaves, int(held.bias[c])
+                for place in np.ndindex(shape[1:]):
+                    levels = held.weight.levels[c]
+                    if isinstance(op, Linear):
+                        total = sum(int(w) * v for w, v in zip(levels, x, strict=True))
+                    else:
+                        start = c // (op.out // op.groups) * levels.shape[0]
+                        total = sum(
+                            int(levels[k, a, b]) * x[start + k, y, z]
+                            for k in range(levels.shape[0])
+                            for a, b, y, z in window(x, op, *place)
+                        )
+                    out[(c, *place)] = clip((total * m + (bias << s - 4) + (1 << s - 1)) >> s, scale)
+        elif isinstance(op, ReLU):
+            high = (int(op.cap * 65536) * fraction(scale.exponent) >> 16) + 32768 >> 16 if op.cap else 10**9
+            for place in np.ndindex(shape):
+                out[place] = min(max(x[place], 0), high)
+        elif isinstance(op, MaxPool | AvgPool):
+            for c, i, j in np.ndindex(shape):
+                seen = [x[c, y, z] for _, _, y, z in window(x, op, i, j)]
+                n = op.kernel[0] * op.kernel[1]
+                share = sum(seen) * ((65536 + n // 2) // n)
+                out[c, i, j] = max(seen) if isinstance(op, MaxPool) else share + 32768 >> 16
+        elif isinstance(op, GlobalAvgPool):
+            n = x[0].size
+            for c in range(shape[0]):
+                share = int(x[c].sum()) * ((65536 + n // 2) // n)
+                out[c, 0, 0] = share + 128 >> 8 if scale.wide else share + 32768 >> 16
+        elif isinstance(op, Concat):
+            out = np.concatenate([values[i] for i in op.inputs])
+        elif isinstance(op, Add):
+            parts = [values[i] * fraction(scale.exponent - scales[i].exponent) for i in op.inputs]
+            for place in np.ndindex(shape):
+                out[place] = clip(int(parts[0][place] + parts[1][place]) + 32768 >> 16, scale)
+        else:
+            assert isinstance(op, Flatten)
+            out = x.ravel()
+        values.append(out)
+    return [float(np.float32(int(v)) * np.float32(step(scales[-1].exponent))) for v in values[-1]]
+
+
+def test_the_runner_computes_what_the_format_says(rounded: Model, pixels: Pixels) -> None:
+    images = prepared(pixels)[:2]
+    found = runner(rounded, path=NUMPY)(images)
+    assert isinstance(runner(rounded, path=NUMPY), IntegerRunner)
+    assert found.tolist() == [by_the_book(rounded, image) for image in images]
+
+
+def test_training_sees_what_the_device_computes(rounded: Model, pixels: Pixels) -> None:
+    network = from_integer_model(rounded)
+    network.dtype = torch.float32
+    images = prepared(pixels)
+    trained, shipped = network(torch.from_numpy(images)).detach().numpy(), runner(rounded)(images)
+    # The multiplier has 16 bits, so that one sum in some thousand is rounded the other way.
+    assert np.abs(trained - shipped).max() < 0.05 * np.abs(shipped).max()
+    assert np.median(np.abs(trained - shipped)) < 0.01 * np.abs(shipped).max()
+
+
+def test_fine_levels_answer_as_the_float_network_does(model: Model, rounded: Model, pixels: Pixels) -> None:
+    images = prepared(pixels)
+    exact, whole = runner(model)(images), runner(rounded)(images)
+    assert np.abs(exact - whole).max() < 0.5 * exact.std()
+    floats = runner(rounded.dequantised())(images)
+    assert np.abs(floats - whole).max() < 0.5 * exact.std()
+
+
+def test_the_file_gives_every_whole_number_back(rounded: Model, pixels: Pixels) -> None:
+    data = sqz.encode(rounded)
+    back = sqz.decode(data)
+    assert back.scales == rounded.scales
+    for name, held in rounded.weights.items():
+        assert np.array_equal(back.weights[name].weight.levels, held.weight.levels)
+        assert np.array_equal(back.weights[name].weight.exponents, held.weight.exponents)
+        assert np.array_equal(back.weights[name].bias, held.bias)
+    assert sqz.encode(back) == data
+    images = prepared(pixels)
+    assert np.array_equal(runner(back, 2)(images), runner(rounded)(images))
+
+
+def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixels) -> None:
+    for learning in (Learning(epochs=0), Learning(epochs=30, batch_size=20)):
+        goal = 500 + model.float32_bytes // 8
+        squeezed = squeeze(model, pixels, Squeezing(max_bytes=goal, learning=learning))
+        assert 0.7 * goal < len(sqz.encode(squeezed)) <= goal
+
+
+def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: Pixels) -> None:
+    squeezed = squeeze(model, None, Squeezing(max_bytes=500 + model.float32_bytes // 4))
+    images = prepared(pixels)
+    exact, whole = runner(model)(images), runner(squeezed)(images)
+    assert np.corrcoef(exact.ravel(), whole.ravel())[0, 1] > 0.9
+
+
+def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:
+    module = nn.Sequential(conv(3, 8), nn.LocalResponseNorm(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    with pytest.raises(BadGraph, match="local response normalisation"):
+        squeeze(from_module(module.eval(), PREPARATION, tuple("abcde"), {}), pixels, Squeezing())
+
+
+def test_impossible_sizes_are_refused(model: Model, pixels: Pixels) -> None:
+    with pytest.raises(UsageError, match="allow more"):
+        squeeze(model, pixels, Squeezing(max_bytes=50))
+    with pytest.raises(UsageError, match="max-loss"):
+        squeeze(model, None, Squeezing(max_loss=0.5))
+
+
+def test_what_an_empty_file_takes_is_known_before_anything_is_measured(model: Model, pixels: Pixels) -> None:
+    known = prepare(model, pixels)
+    exact = least_bytes(model, known.network, known.scales)
+    assert roughly_least_bytes(model, 0) == pytest.approx(exact, rel=0.04)
+    with pytest.raises(UsageError, match="allow more"):
+        refuse_impossible(model, Squeezing(max_bytes=50))
+    refuse_impossible(model, Squeezing(max_bytes=exact + 1))
+    refuse_impossible(model, Squeezing(max_loss=1.0))
+
+
+def test_wrong_numbers_are_refused(rounded: Model) -> None:
+    name = rounded.graph.layers[0].name
+    held = rounded.weights[name]
+    assert isinstance(held.weight, Grid)
+    wrong = {
+        "level": replace(held, weight=replace(held.weight, levels=held.weight.levels + np.int16(200))),
+        "bias": replace(held, bias=held.bias + np.float32(0.5)),
+        "far apart": replace(held, weight=replace(held.weight, exponents=held.weight.exponents - np.int16(1000))),
+    }
+    for weights in wrong.values():
+        with pytest.raises(ModelError):
+            replace(rounded, weights={**rounded.weights, name: weights})
+    with pytest.raises(BadGraph):
+        replace(rounded, scales=rounded.scales[:-1])
+    with pytest.raises(BadGraph):
+        replace(rounded, scales=(replace(rounded.scales[0], wide=True), *rounded.scales[1:]))
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(0, 2**31))
+def test_damage_is_an_error_or_another_network(damage: bytes, where: int) -> None:
+    data = bytearray(_example())
+    where = 24 + where % (len(data) - 24 - len(damage))
+    data[where : where + len(damage)] = damage
+    data[12:16] = crc32(bytes(data[16:])).to_bytes(4, "little")
+    with suppress(FormatError, BadGraph):
+        sqz.decode(bytes(data))
+
+
+_kept: list[bytes] = []
+
+
+def _example() -> bytes:
+    if not _kept:
+        model = from_module(squeezenet().eval(), PREPARATION, tuple("abcde"), {})
+        _kept.append(sqz.encode(squeeze(model, None, Squeezing(max_bytes=model.float32_bytes // 6))))
+    return _kept[0]
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(-80, 200), st.integers(-(2**22), 2**22))
+def test_requantising_is_a_product_to_nearest(total: int, drop: int, bias: int) -> None:
+    found = int(requantise(np.array([total]), drop, bias)[0])
+    exact = total * 2 ** (-drop / 8) + bias / 16
+    assert abs(found - exact) <= 0.5 + abs(total) * 2 ** (-drop / 8) * 2**-15
+    multiplier, shift = factor(drop)
+    assert 2**15 <= multiplier < 2**16
+    assert 5 <= shift <= 40

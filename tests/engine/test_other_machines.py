@@ -1,0 +1,87 @@
+"""The C engine on machines that this one is not, under emulators: the same logits as NumPy, every bit of them.
+
+So are those of 1, 2 and 3 threads, which `engine_driver.c` compares (in WebAssembly a team is one)."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from squeezenet import sqz
+from squeezenet.model import Model
+from squeezenet.runtime.integers import IntegerRunner
+from squeezenet.runtime.reference import Runner
+from support import ROOT
+from support.engine_networks import NETWORKS, Builder, network, normalised
+
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
+
+
+def build(compiler: list[str], program: Path, threads: tuple[str, ...] = ()) -> Path:
+    """`engine_driver.c` and the core."""
+    core = [path for path in (ROOT / "engine").glob("*.c") if not path.name.startswith("python")]
+    sources = [*core, ROOT / "tests" / "engine" / "engine_driver.c"]
+    command = [*compiler, *STRICT, "-O2", "-I", ROOT / "engine", *sources, "-lm", *threads, "-o", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def models() -> Iterator[Model]:
+    for make in NETWORKS.values():
+        yield make()
+    for seed in range(8):
+        yield network(seed)
+        yield network(seed).dequantised()
+    yield normalised()
+
+
+def check(emulator: list[str], program: Path, folder: Path, paths: list[str]) -> None:
+    for model in models():
+        images = Builder(9, model.preparation.crop, model.preparation.channels).images(2) / (1 if model.scales else 10)
+        expected = IntegerRunner(model)(images) if model.scales else Runner(model)(images)
+        (folder / "model.sqz").write_bytes(sqz.encode(model))
+        images.tofile(folder / "images.f32")
+        command = [*emulator, program, "model.sqz", "images.f32", "logits.f32"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == paths
+        for path, found in zip(
+            paths, np.fromfile(folder / "logits.f32", np.float32).reshape(len(paths), *expected.shape), strict=True
+        ):
+            if model.scales:
+                assert np.array_equal(found, expected), path
+            else:
+                np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=path)
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("aarch64-linux-gnu-gcc")
+    if compiler is None or shutil.which("qemu-aarch64") is None:
+        pytest.skip("needs aarch64-linux-gnu-gcc and qemu-aarch64")
+    return build([compiler, "-static"], tmp_path_factory.mktemp("arm") / "engine_driver", ("-lpthread",))
+
+
+@pytest.mark.parametrize(("processor", "paths"), [("cortex-a72", ["neon"]), ("max", ["neon", "neondot"])])
+def test_arm(arm: Path, processor: str, paths: list[str], tmp_path: Path) -> None:
+    check(["qemu-aarch64", "-cpu", processor], arm, tmp_path, ["reference", "scalar", *paths])
+
+
+@pytest.fixture(scope="module")
+def webassembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if find_spec("ziglang") is None or shutil.which("node") is None:
+        pytest.skip("needs node, and a compiler: pip install ziglang")
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-msimd128"]
+    return build(compiler, tmp_path_factory.mktemp("wasm") / "engine_driver.wasm")
+
+
+@pytest.mark.slow  # a minute for the compiler's own library, the first time
+def test_webassembly(webassembly: Path, tmp_path: Path) -> None:
+    node = ["node", "--no-warnings", str(ROOT / "tests" / "engine" / "wasi.mjs")]
+    check(node, webassembly, tmp_path, ["reference", "scalar", "simd128"])

@@ -1,0 +1,190 @@
+"""The campaigns in recipes/ run in miniature, go on where they were, and print their table last."""
+
+import argparse
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from squeezenet import zoo
+from squeezenet.architectures import ARCHITECTURES
+from squeezenet.cli import compress, compress_settings, explore, train, train_run
+from squeezenet.cli.main import _parser, main
+from squeezenet.errors import UsageError
+from squeezenet.formats import load_model
+from support import ROOT
+
+RECIPES = ROOT / "recipes"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 3)):
+        for label in range(10):
+            (folder / split / str(label)).mkdir(parents=True)
+            for number in range(count):
+                image = random.integers(0, 90, (32, 32, 3)).astype(np.uint8)
+                image[:, 3 * label : 3 * label + 3] += 150
+                Image.fromarray(image).save(folder / split / str(label) / f"{number}.png")
+    return folder
+
+
+def campaign(name, *arguments):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(RECIPES / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_squeezenet_against_alexnet(pictures, tmp_path):
+    arguments = ["--cifar10", pictures, "--out", tmp_path, "--epochs", 1, "--images", 40, "--judge-by", 20]
+    first = campaign("squeezenet_vs_alexnet.py", *arguments)
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["network"].split(",")[0] for row in rows] == ["alexnet", *["squeezenet"] * 3]
+    assert rows[0]["parameters"] > 30 * rows[1]["parameters"]
+    assert rows[1]["parameters"] == rows[2]["parameters"] < rows[3]["parameters"]
+    assert all(row["bytes"] > 3 * row["parameters"] and row["gradient_bytes"] == 4 * row["parameters"] for row in rows)
+    assert first.strip().splitlines()[-1].startswith("| CIFAR-10 | squeezenet, complex bypass |")
+    times = {p: p.stat().st_mtime for p in tmp_path.glob("*/model.safetensors")}
+    assert campaign("squeezenet_vs_alexnet.py", *arguments) == first
+    assert {p: p.stat().st_mtime for p in tmp_path.glob("*/model.safetensors")} == times  # nothing was trained again
+
+
+def imported(name):
+    sys.path.insert(0, str(RECIPES))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(RECIPES))
+
+
+@pytest.mark.slow
+def test_the_zoo(pictures, tmp_path):
+    plan = imported("zoo").PLANS["shipped"]
+    for name in plan.students:
+        for size in plan.sizes:  # to squeeze two million weights takes minutes
+            shutil.copy(zoo.find("cifar10"), tmp_path / f"{name}-{size}.sqz")
+    table = campaign("zoo.py", "--cifar10", pictures, "--out", tmp_path, "--epochs", 1)
+    assert f"| {zoo.find('cifar10').stat().st_size:,} |" in table.strip().splitlines()[-1]
+    for name in (plan.teacher, *plan.students):
+        assert f"| {name}, 1 epochs |" in table
+    assert table == (tmp_path / "table.md").read_text() + "\n"
+
+
+@pytest.mark.parametrize("name", imported("zoo").PLANS)
+def test_the_zoo_trains_and_squeezes_by_commands_that_there_are(name, monkeypatch, tmp_path):
+    recipe, asked = imported("zoo"), []
+
+    def together(commands):
+        asked.extend(commands)
+        return [{"epochs": 1, "parameters": 1, "top1": 1, "top5": 1, "bytes": 1, "images_per_second": 1}] * len(
+            commands
+        )
+
+    monkeypatch.setattr(recipe, "together", together)
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "--cifar10", "images", "--out", str(tmp_path), "--plan", name])
+    recipe.main()
+    plan = recipe.PLANS[name]
+    for command in (command[1:] for command in asked if command[0] == "train"):
+        job = train_run.settings(_parser("train", train).parse_args(command))
+        assert job.model in ARCHITECTURES
+        assert job.recipe.epochs > 0
+    squeezed = [command[1:] for command in asked if command[0] == "compress"]
+    assert len(squeezed) == len(plan.students) * len(plan.sizes)
+    model, teachers = load_model("cifar10"), []
+
+    def teacher(where, preparation, labels, classes, device):
+        teachers.append(where)
+        return argparse.Namespace(answer=None)
+
+    monkeypatch.setattr(compress_settings, "load_teacher", teacher)
+    for command in squeezed:
+        arguments = _parser("compress", compress).parse_args(command)
+        arguments.method = compress_settings.usual_method(arguments)
+        compress_settings.settings_of(arguments)
+        squeezing = compress_settings.squeezing_of(arguments, model)
+        assert squeezing.max_bytes <= 100_000
+        assert squeezing.learning.epochs == plan.epochs
+    assert set(teachers) == {str(tmp_path / plan.teacher)}
+
+
+def test_what_runs_together_says_what_each_verb_prints_or_ends_the_campaign(pictures, tmp_path):
+    recipe = imported("zoo")
+    command = ["evaluate", "cifar10", "--data", str(pictures)]
+    first, second = recipe.together([command, [*command, "--limit", "10"]])
+    assert (first["images"], second["images"]) == (30, 10)
+    with pytest.raises(SystemExit) as ended:
+        recipe.together([["evaluate", str(tmp_path / "none.sqz"), "--data", str(pictures)], command])
+    assert ended.value.code in (1, 2)
+
+
+@pytest.mark.parametrize("option", ["--step-lr", "--features", "--pad"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
+def test_learning_with_numbers_that_cannot_work_is_refused(option, value, capsys):
+    assert main(["compress", "cifar10", "--data", "images", "--out", "f.sqz", "--epochs", "1", option, value]) == 2
+    assert f"{option} {value}: must be a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (["--teacher", "big"], "pass --epochs as well"),
+        (["--teacher", "big", "--features", "1", "--epochs", "1"], "leave one of the two out"),
+    ],
+)
+def test_learning_options_that_do_not_go_together_are_refused(told, why):
+    arguments = _parser("compress", compress).parse_args(["run", "--data", "d", "--out", "f.sqz", *told])
+    with pytest.raises(UsageError, match=why):
+        compress_settings.squeezing_of(arguments, load_model("cifar10"))
+
+
+@pytest.mark.slow
+def test_the_design_space(pictures, tmp_path):
+    small = ["--miniature", "--epochs", 1, "--images", 40, "--judge-by", 20, "--base-e", 16, "--seeds", 1]
+    arguments = ["--cifar10", pictures, "--out", tmp_path, *small, "--publish", tmp_path / "docs"]
+    first = campaign("design_space.py", *arguments)
+    assert "the paper's figures are of ImageNet" in first
+    out = tmp_path / "cifar10"
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert len(rows) == 5 + 6 + 3 - 2
+    for name in ("results.jsonl", "report.html", "tables.txt"):
+        assert (tmp_path / "docs" / "cifar10" / name).read_bytes() == (out / name).read_bytes()
+    times = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")}
+    assert campaign("design_space.py", *arguments) == first
+    assert {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")} == times
+
+
+def test_a_search_is_held_against_both_versions_and_repeated(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES)
+    recipe = importlib.import_module("design_space")
+    better = [{"name": name} for name in ("first", "second", "third", "fourth")]
+    asked = []
+    monkeypatch.setattr(recipe, "call", lambda *command: asked.append(command) or "")
+    monkeypatch.setattr(recipe, "read_results", lambda folder: [])
+    monkeypatch.setattr(recipe, "compare", lambda rows: ([], better))
+    (tmp_path / "cifar10").mkdir()
+    recipe.one("cifar10", "images", {**recipe.FULL, "search": 2}, 3, tmp_path)
+    versions = [command for command in asked if "version" in command]
+    assert [command[-2:] for command in versions] == [
+        ("--seeds", "3"), ("--squeeze-bytes", "100000"), ("--squeeze-bytes", "50000"),
+    ]  # fmt: skip
+    assert [command[-3:] for command in asked if "--search" in command] == [("2", "--max-bytes", "100000")]
+    assert [command[-3] for command in asked if "--repeat" in command] == ["first", "second", "third"]
+    parser = _parser("explore", explore)
+    known = [parser.parse_args(command[1:]) for command in asked if command[0] == "explore"]
+    assert {arguments.data for arguments in known} == {"images"}
