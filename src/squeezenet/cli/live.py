@@ -6,7 +6,6 @@
 
 import io
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, suppress
@@ -17,8 +16,7 @@ from squeezenet.explore.trial import Trial, costs
 from squeezenet.explore.work import What
 
 ROWS = 12  # of the table; the last ones
-PAUSE = 0.5  # seconds between two drawings,
-LOOK = 5.0  # and between two looks at what all workers have left to do
+LOOK = 5.0  # seconds between two looks at what all workers have left to do
 HEAD = ["trial", "what", "seed", "state", "top-1", "squeezed", "bytes", "seconds"]
 
 
@@ -50,7 +48,7 @@ def work_of(trial: Trial) -> float:
 
 
 class Live:
-    """Draws while its context lasts. `left` says how much work nobody has finished, and how many are working at it."""
+    """The table, drawn again after each event. `left` returns the work that nobody has finished, and the workers."""
 
     def __init__(
         self, left: Callable[[], tuple[float, int]], label: Callable[[Trial], str], stream: TextIO | None = None
@@ -63,30 +61,25 @@ class Live:
         self._above = io.StringIO()  # what others write to stderr: progress bars keep silent, warnings stand above
         self._drawn, self._began, self._looked = 0, 0.0, -LOOK
         self._ahead, self._part = (0.0, 0), 0.0
-        self._over, self._lock = threading.Event(), threading.Lock()
         self._on = self.stream.isatty()
         self._redirection = redirect_stderr(self._above)
-        self._thread = threading.Thread(target=self._redraw, daemon=True)
 
     def __enter__(self) -> Self:
         if self._on:
             self._redirection.__enter__()
-            self._thread.start()
+            self._draw()
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self._on:
-            self._over.set()
-            self._thread.join()
             self._redirection.__exit__(*error)
+            self._looked = -LOOK
             self._draw()
 
     def listen(self, trial: Trial | None, what: What, about: dict[str, Any]) -> None:
-        """What happened to a trial (`explore.work.Work`)."""
-        with self._lock:
-            self._said = "waits for other workers" if what == "waits" else "works"
-            if trial is None:
-                return
+        """Show what happened to a trial (`explore.work.Work`)."""
+        self._said = "waits for other workers" if what == "waits" else "works"
+        if trial is not None:
             row = self._rows.setdefault(
                 trial.name, [trial.name[:8], self.label(trial), str(trial.recipe.seed), *[""] * 5]
             )
@@ -99,6 +92,8 @@ class Live:
             else:
                 self._end(trial, what, about, row)
             row[7] = f"{time.perf_counter() - self._began:,.0f}"
+        if self._on:
+            self._draw()
 
     def _end(self, trial: Trial, what: What, about: dict[str, Any], row: list[str]) -> None:
         self._counts[what] += 1
@@ -109,12 +104,8 @@ class Live:
             if "trained_as" not in about:  # else it was only squeezed
                 self.clock.took(trial, about["seconds"])
 
-    def _redraw(self) -> None:
-        while not self._over.wait(PAUSE):
-            self._draw()
-
     def _draw(self) -> None:
-        if time.monotonic() - self._looked > LOOK or self._over.is_set():
+        if time.monotonic() - self._looked > LOOK:
             self._looked = time.monotonic()
             with suppress(Exception):  # whatever is wrong, the worker will meet it and say so
                 self._ahead = self.left()
@@ -124,12 +115,11 @@ class Live:
         left = "nothing left" if not work else "time left not known yet"
         if work and seconds is not None:
             left = f"about {in_words(seconds)} left"
-        with self._lock:
-            lines = table(HEAD, list(self._rows.values())[-ROWS:]).splitlines()
-            above = self._above.getvalue()
-            self._above.seek(0)
-            self._above.truncate()
+        lines = table(HEAD, list(self._rows.values())[-ROWS:]).splitlines()
         lines = [f"{self._said}: {counts} here; {left}, {workers} at work", *lines]
+        above = self._above.getvalue()
+        self._above.seek(0)
+        self._above.truncate()
         clear = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
         self.stream.write(clear + above + "".join(f"{line[:118]}\n" for line in lines))
         self.stream.flush()

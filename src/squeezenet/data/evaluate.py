@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squeezenet.data.examples import Examples, Indices
-from squeezenet.data.pixels import Pixels, chunks, decode, fitting, load_pixels
+from squeezenet.data.pixels import Pixels, chunks, decode, fitting, load_pixels, progress_bar
 from squeezenet.data.score import Score, hits, ranks, score
 from squeezenet.errors import DataError, ModelError
 from squeezenet.preparation import Preparation
@@ -84,11 +84,9 @@ def _answered(
     answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int, progress: bool
 ) -> Iterator[tuple[Pixels, NDArray[np.float32]]]:
     """Images, a batch at a time, and their logits."""
-    from tqdm import tqdm
-
     if data.labels is None:
         raise DataError("accuracy needs labels; give folders named after classes, or a `label` column")
-    with tqdm(total=len(data), desc="evaluate", unit="img", leave=False, disable=None if progress else True) as bar:
+    with progress_bar("evaluate", len(data), progress) as bar:
         for part in _parts(data, preparation, batch_size):
             bar.update(len(part) + part.skipped)
             if not len(part):

@@ -28,7 +28,7 @@ from PIL import Image
 from squeezenet.data.classes import first_classes
 from squeezenet.data.examples import Examples, ImageSource, Indices, concurrent, shuffled
 from squeezenet.data.load import load_splits
-from squeezenet.data.pixels import workers_by_default
+from squeezenet.data.pixels import progress_bar, workers_by_default
 from squeezenet.data.shards import PLAN, scan
 from squeezenet.data.webdataset import CLASSES, write_index
 from squeezenet.errors import DataError, ImageError, UsageError
@@ -110,7 +110,7 @@ def pack(
     count = sum(len(part) for _, _, part in missing)
     workers = workers or workers_by_default()
     start = time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool, _bar(count, progress) as bar:
+    with ThreadPoolExecutor(workers) as pool, progress_bar("pack", count, progress) as bar:
         for examples, path, part in missing:
             with atomic_file(path) as file:
                 _write_shard(file, examples, part, options, pool, AHEAD * workers, bar)
@@ -268,9 +268,3 @@ def _kind(data: bytes) -> str | None:
     if data[4:12] in (b"ftypavif", b"ftypavis"):
         return "avif"
     return next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), None)
-
-
-def _bar(count: int, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=count, desc="pack", unit="img", leave=False, disable=None if progress else True)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def load_pixels(
     images = np.empty((count, *preparation.shape), np.uint8)
     kept: list[int] = []
     unreadable: list[tuple[int, str]] = []
-    with _bar(count, progress) as bar:
+    with progress_bar("images", count, progress) as bar:
         for part in decode(examples, chunks(indices, fitting(256, preparation.bytes)), preparation, workers):
             images[len(kept) : len(kept) + len(part)] = part.images
             kept.extend(part.indices.tolist())
@@ -238,7 +239,8 @@ def _first_images(examples: Examples) -> list[Image.Image]:
     return seen
 
 
-def _bar(count: int, progress: bool):  # type: ignore[no-untyped-def]
+def progress_bar(what: str, count: int, shown: bool) -> Any:
+    """A bar on standard error that goes away when it is full; none where that is no terminal."""
     from tqdm import tqdm
 
-    return tqdm(total=count, desc="images", unit="img", leave=False, disable=None if progress else True)
+    return tqdm(total=count, desc=what, unit="img", leave=False, disable=None if shown else True)
