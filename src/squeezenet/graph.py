@@ -250,23 +250,6 @@ class Graph:
         return last
 
 
-def peak_elements(graph: Graph) -> int:
-    """The most elements of values that are in memory at once for one image: bytes of RAM where activations are int8.
-
-    A value lives from the operation that makes it to the last one that reads it. `ReLU`, `Flatten`, `Concat` and `Add`
-    write where what they read lay, if nothing reads that later; all others need their result beside their operands.
-    Weights, code and stack are not counted, nor scratch memory: how much of that a kernel takes is its own affair.
-    """
-    sizes = [prod(shape) for shape in graph.shapes()]
-    last, alive, peak = graph.last_use(), {0}, sizes[0]
-    for index, op in enumerate(graph.ops):
-        dying = {i for i in op.inputs if last[i] == index}
-        reused = sum(sizes[i] for i in dying) if isinstance(op, ReLU | Flatten | Concat | Add) else 0
-        peak = max(peak, sum(sizes[i] for i in alive) + max(sizes[index + 1] - reused, 0))
-        alive = (alive - dying) | {index + 1}
-    return peak
-
-
 def _refuse(op: Op) -> list[Shape]:
     raise BadGraph(f"{type(op).__name__} takes one input, not {len(op.inputs)}")
 

@@ -26,6 +26,7 @@ from squeezenet.data import load_evaluation
 from squeezenet.formats import save_model
 from squeezenet.graph import paper_names
 from squeezenet.runtime import load
+from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.zoo import PUBLISHED, SHIPPED
 
 LAYER = {"name", "shape", "parameters", "density", "bits", "bytes", "macs"}  # what a layer of `inspect` tells
@@ -317,7 +318,10 @@ def test_inspect_counts_everything(said, tiny, tiny_model):
     assert sum(layer["parameters"] for layer in result["layers"]) == result["parameters"] == tiny_model.parameters
     assert sum(layer["macs"] for layer in result["layers"]) == result["macs"] == sum(tiny_model.graph.macs())
     assert sum(layer["bytes"] for layer in result["layers"]) + sum(result["sections"].values()) == result["bytes"]
+    memory = EngineRunner(Path(tiny).read_bytes()).memory if PATHS else None
+    assert result["memory"] == (memory and {"weights": memory[0], "decoding": memory[1], "running": memory[2]})
     larger = said("inspect", tiny, "--image-size", 32)
+    assert larger["memory"] is None  # of another size the file is not
     assert larger["parameters"] == result["parameters"]
     assert larger["macs"] > 3 * result["macs"]
 

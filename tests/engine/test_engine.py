@@ -193,6 +193,22 @@ def test_buffers_of_another_size_are_refused() -> None:
 
 
 @needs_engine
+@pytest.mark.parametrize("path", PATHS)
+def test_memory_while_running_holds_all_activations_that_are_alive_at_once(path: str) -> None:
+    """Counted by hand, in bytes of activations; what comes on top is alignment, 64 bytes each, and scratch memory."""
+
+    def needed(deep: bool) -> int:
+        b = Builder(0, 32)  # 3 x 32 x 32
+        x = b.layer(Conv((0,), "a", 64, (1, 1)), b.scale(deep=deep))  # 64 x 32 x 32: twice that with 9 bits
+        b.layer(Conv((x,), "b", 8, (1, 1)))  # 8 x 32 x 32, for which there is no room where the image lay
+        return runner(b.finish(len(b.shapes) - 1), path=path).memory.running
+
+    most = 1 if path == "reference" else 2 * 64 * 32 * 2 + 64
+    for deep, expected in ((False, (3 + 64 + 8) * 1024), (True, (3 + 2 * 64 + 8) * 1024)):
+        assert expected <= needed(deep) <= expected + 8 * 64 + most
+
+
+@needs_engine
 def test_many_threads_may_use_one_network() -> None:
     model = fire()
     images = Builder(0, 13).images(8)

@@ -20,7 +20,6 @@ from squeezenet.explore.results import curves, read_results
 from squeezenet.explore.sweeps import trials
 from squeezenet.explore.trial import Squeezed, Trial, costs, fingerprint, squeeze_command, train_command
 from squeezenet.explore.work import Work
-from squeezenet.graph import Add, Concat, Conv, Flatten, GlobalAvgPool, Graph, ReLU, peak_elements
 from squeezenet.models import Metaparameters
 from squeezenet.runtime.engine import PATHS
 from squeezenet.training import PAPER
@@ -40,21 +39,6 @@ def test_a_trial_is_named_by_what_it_consists_of(trial, data):
     for wrong in (("squeeze", -1), ("none", 100), ("zip", 0)):
         with pytest.raises(UsageError):
             Squeezed(*wrong)
-
-
-def test_peak_ram_is_that_of_a_fire_module_counted_by_hand():
-    fire = (
-        Conv((0,), "conv1", 8, (3, 3), padding=(1, 1)), ReLU((1,)),  # image 48 + 128
-        Conv((2,), "squeeze", 4, (1, 1)), ReLU((3,)),  # 128 + 64
-        Conv((4,), "expand1x1", 6, (1, 1)), ReLU((5,)),  # 64 + 96
-        Conv((4,), "expand3x3", 6, (3, 3), padding=(1, 1)), ReLU((7,)),  # 64 + 96 + 96
-        Concat((6, 8)), GlobalAvgPool((9,)), Flatten((10,)),
-    )  # fmt: skip
-    assert peak_elements(Graph((3, 4, 4), fire)) == 256
-    bypass = (*fire[:6], replace(fire[6], out=6), fire[7], Add((6, 8)), *(Flatten((i,)) for i in (9,)))
-    assert peak_elements(Graph((3, 4, 4), bypass)) == 256  # the sum lies where an operand lay
-    early = (*fire[:2], *(replace(op) for op in fire[2:8]), Concat((2, 6, 8)), Flatten((9,)))
-    assert peak_elements(Graph((3, 4, 4), early)) == 256 + 128  # what is still to be read is kept
 
 
 def test_the_command_of_a_point_trains_that_network(trial):
@@ -108,7 +92,7 @@ def test_a_sweep_is_done_once_and_grows(tmp_path, capsys):
     assert written.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*")}.items()
     (curve,) = curves(read_results(tmp_path), "sr")
     assert [(p.value, p.seeds) for p in curve.points] == [(0.25, 2), (0.5, 2)]
-    assert curve.points[0].ram == curve.points[1].ram
+    assert PATHS == () or curve.points[0].ram < curve.points[1].ram
     shown, _ = explore(capsys, *QUICK, "--out", tmp_path, "--search", 1, "--set", "freq=1", "--max-macs", 500_000)
     assert shown["done"] + shown["failures"] == 1
     assert shown["best"] is None or shown["best"]["command"].startswith("squeezenet train")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from squeezenet import sqz
-from squeezenet.errors import UsageError
+from squeezenet.errors import MissingDependency, UsageError
 from squeezenet.explore import latency as latencies
 from squeezenet.explore import search as searches
 from squeezenet.explore import work as works
 from squeezenet.explore.halving import is_hopeless
-from squeezenet.explore.latency import ESTIMATE, Latency, expected_latency, untrained
+from squeezenet.explore.latency import ESTIMATE, Latency, expected_latency, untrained, working_memory
 from squeezenet.explore.ledger import Entry, Ledger
 from squeezenet.explore.results import dominates, pareto, read_results
 from squeezenet.explore.search import Budgets, Space, search, study_of
@@ -51,14 +51,14 @@ def test_a_search_keeps_to_its_budgets_and_to_its_count(trial, data, tmp_path, m
 
     monkeypatch.setattr(works, "measure", counted)
     base = replace(trial, squeeze=Squeezed(), recipe=replace(trial.recipe, epochs=9.0))
-    space, budgets = Space(base, frozenset({"fires"})), Budgets(bytes=2000, ram=4000, macs=2_000_000)
+    space, budgets = Space(base, frozenset({"fires"})), Budgets(bytes=2000, ram=12_000, macs=2_000_000)
     work = Work(Ledger(memory(tmp_path)), data, tmp_path)
     progress = search(work, space, budgets, 20, halving=True)
     assert progress.finished == len(calls) == len(set(calls)) == 20
     assert progress.refused > 0
     assert progress.stopped > 0
     rows = read_results(tmp_path)
-    assert all(r["macs"] <= 2_000_000 and r["ram"] <= 4000 and r.get("bytes", 0) <= 2000 for r in rows)
+    assert all(r["macs"] <= 2_000_000 and r["ram"] <= 12_000 and r.get("bytes", 0) <= 2000 for r in rows)
     assert len({json.dumps(r["trial"]["network"]) for r in rows}) > 8
     assert search(work, space, budgets, 20, halving=True) == progress
     assert len(calls) == 20
@@ -107,6 +107,15 @@ def test_without_the_engine_a_latency_is_called_an_estimate():
     slow, fast = (latencies.latency(b"", macs, paths=()) for macs in (10**9, 10**6))
     assert slow.on == fast.on == ESTIMATE
     assert slow.ms == pytest.approx(1000 * fast.ms)
+
+
+def test_without_the_engine_ram_is_unknown_and_no_budget(trial):
+    assert working_memory(trial, paths=()) is None
+    assert Budgets(macs=1, paths=()).macs == 1
+    with pytest.raises(MissingDependency, match="--max-ram needs the C engine"):
+        Budgets(ram=100_000, paths=())
+    row = stub(trial, None, None)
+    assert dominates({**row, "bytes": 1}, {**row, "ram": None})
 
 
 def test_trials_of_an_earlier_version_are_timed_once(trial, data, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What the tests of the design space share."""
 
+from squeezenet.explore.latency import working_memory
 from squeezenet.explore.storage import open_storage
 from squeezenet.explore.trial import costs
 from squeezenet.models import Metaparameters
@@ -22,7 +23,8 @@ def stub(trial, data, work, on_epoch=lambda row: None):
     size = trial.squeeze.goal(known.parameters)
     return {
         "name": trial.name, "trial": trial.to_dict(), "source": "stub", "top1": top1, "top5": top1,
-        "parameters": known.parameters, "float_bytes": 4 * known.parameters, "macs": known.macs, "ram": known.ram,
+        "parameters": known.parameters, "float_bytes": 4 * known.parameters, "macs": known.macs,
+        "ram": working_memory(trial),
         "bytes": size, "top1_squeezed": top1 - 1, "top5_squeezed": top1, "judged": 40, "seconds": 1.0, "versions": {},
         "hardware": "none", "epochs": trial.recipe.epochs, "images_per_second": 1.0,
         "latency_ms": known.macs / 1e6, "latency_on": "stub",

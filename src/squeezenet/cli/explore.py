@@ -60,7 +60,7 @@ def configure(parser: ArgumentParser) -> None:
 
     search = parser.add_argument_group("with --search")
     search.add_argument("--max-bytes", type=size, metavar="SIZE", help="at most SIZE bytes of the file, as in 200kB")
-    search.add_argument("--max-ram", type=size, metavar="SIZE", help="at most SIZE bytes of int8 activations")
+    search.add_argument("--max-ram", type=size, metavar="SIZE", help="at most SIZE bytes of RAM for one image")
     search.add_argument("--max-macs", type=amount, metavar="N", help="at most N MACs, as in 50M")
     search.add_argument(
         "--max-ms", type=positive, metavar="MS",
@@ -114,7 +114,8 @@ def render(result: dict[str, Any]) -> str:
     rows = [
         [
             str(row["value"]) if varied else row["name"], str(row["seed"]), f"{row['parameters']:,}",
-            f"{row['macs']:,}", f"{row['ram']:,}", f"{row['latency_ms']:.3f}" if "latency_ms" in row else "",
+            f"{row['macs']:,}", "" if row["ram"] is None else f"{row['ram']:,}",
+            f"{row['latency_ms']:.3f}" if "latency_ms" in row else "",
             f"{row['top1']:.2f}", f"{row['top5']:.2f}", f"{row['bytes']:,}", f"{row['top1_squeezed']:.2f}",
         ]
         for row in result["trials"] if row["state"] == "done"

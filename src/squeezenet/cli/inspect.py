@@ -15,6 +15,8 @@ squeezenet inspect squeezenet1_1 --image-size 128
 squeezenet inspect birds.sqz --json
 """
 
+MEMORY = {"weights": "of weights", "decoding": "while they are decoded", "running": "while an image is classified"}
+
 
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
@@ -53,12 +55,15 @@ def render(result: dict[str, Any]) -> str:
     ]  # fmt: skip
     head = ["layer", "output", "filter/stride", "parameters", "kept", "after pruning", "bits", "bytes", "MACs"]
     prepared = result["preparation"]
+    memory = result["memory"] or {}
+    needs = ", ".join(f"{bytes_:,} bytes {MEMORY[name]}" for name, bytes_ in memory.items())
     made = ", ".join(f"{key} {value}" for key, value in result["provenance"].items())
     return "\n".join(
         [
             f"{result['model']}: {result['bytes']:,} bytes, {result['ratio']:.1f}x smaller than its float32 weights",
             f"reads {'x'.join(map(str, result['input']))} {prepared['channels']} images, {prepared['fit']} to "
             f"{prepared['resize']}, crop {prepared['crop']}; {result['classes']} classes, {result['labels']} labels",
+            *([f"memory in the C engine: {needs}"] if needs else []),
             *([made] if made else []),
             "",
             table(head, [*rows, total]),

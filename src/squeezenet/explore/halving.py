@@ -11,6 +11,7 @@ Optuna's own pruners know one objective only.
 from collections.abc import Sequence
 from math import ceil
 
+from squeezenet.explore.latency import working_memory
 from squeezenet.explore.ledger import Entry
 from squeezenet.explore.trial import Trial, costs
 
@@ -44,6 +45,6 @@ def _comparable(other: Trial, trial: Trial) -> bool:
     return (
         alike[0] == alike[1]
         and known.macs <= mine.macs
-        and known.ram <= mine.ram
         and other.squeeze.goal(known.parameters) <= trial.squeeze.goal(mine.parameters)
+        and (working_memory(other) or 0) <= (working_memory(trial) or 0)
     )

@@ -1,4 +1,4 @@
-"""Milliseconds for one image on one thread of the C engine: of a file, or of a network that is yet to be trained.
+"""Milliseconds and bytes of RAM for one image in the C engine: of a file, or of a network that is yet to be trained.
 
     >>> latency(Path("squeezed.sqz").read_bytes(), macs=51_527_680)                       # doctest: +SKIP
     Latency(ms=0.473, on='AMD EPYC, avx512vnni')
@@ -28,6 +28,9 @@ from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.engine import PATHS, EngineRunner
+
+RAM_PATH = "scalar"
+"""The engine's path whose memory counts as RAM: the portable one, so that every machine gives the same figure."""
 
 WARM_UP = 5  # runs that do not count,
 RUNS = 15  # runs whose median does,
@@ -72,6 +75,15 @@ def expected_latency(trial: Trial) -> Latency:
     return _of_shape(trial.network, trial.image_size)
 
 
+def working_memory(trial: Trial, paths: tuple[str, ...] = PATHS) -> int | None:
+    """Bytes of RAM that the engine needs to run the trial's integer network on one image, beside weights and code.
+
+    They depend on the shape alone: activations that are alive at once, of 8 bits each, and scratch memory. None where
+    the engine was not built.
+    """
+    return _memory_of_shape(trial.network, trial.image_size) if paths else None
+
+
 def untrained(network: Metaparameters, side: int) -> Model:
     """An integer network of that shape with random levels; its answers mean nothing."""
     graph, _ = trace(create_seeded(NETWORK, 0, **asdict(network)).eval(), (network.in_channels, side, side))
@@ -105,6 +117,11 @@ def _round(runner: EngineRunner, image: FloatArray) -> float:
 def _of_shape(network: Metaparameters, side: int) -> Latency:
     macs = network_costs(network, side).macs
     return latency(sqz.encode(untrained(network, side)) if PATHS else b"", macs)
+
+
+@lru_cache(maxsize=1024)
+def _memory_of_shape(network: Metaparameters, side: int) -> int:
+    return EngineRunner(sqz.encode(untrained(network, side)), path=RAM_PATH).memory.running
 
 
 def _preparation(graph: Graph) -> Preparation:

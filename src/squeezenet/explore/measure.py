@@ -19,7 +19,7 @@ from squeezenet.compression.squeeze import Squeezing, squeeze
 from squeezenet.data import Data, Pixels, Score, default_preparation, load_pixels
 from squeezenet.data.evaluate import evaluate
 from squeezenet.data.examples import some
-from squeezenet.explore.latency import latency, processor
+from squeezenet.explore.latency import latency, processor, working_memory
 from squeezenet.explore.trial import NETWORK, TUNING_IMAGES, Trial, costs
 from squeezenet.formats import load_model
 from squeezenet.model import Model
@@ -37,7 +37,7 @@ def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row
     """What the trial comes to; `work` is its run folder, and one that was begun goes on.
 
     Accuracies in percent, of the trial's share of the validation images; `bytes` of the file that was written and
-    judged; `ram` in bytes (`graph.peak_elements`); `latency_ms` of that file in the engine, on this machine's
+    judged; `ram` in bytes (`working_memory`); `latency_ms` of that file in the engine, on this machine's
     `latency_on`; `seconds` of this process alone. Raises as `train` and `squeeze` do.
     """
     start = time.perf_counter()
@@ -86,7 +86,7 @@ def _about(trial: Trial, data: Data) -> dict[str, Any]:
         "parameters": known.parameters,
         "float_bytes": 4 * known.parameters,
         "macs": known.macs,
-        "ram": known.ram,
+        "ram": working_memory(trial),
     }
 
 

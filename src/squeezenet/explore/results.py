@@ -65,7 +65,7 @@ class Point:
     parameters: int
     bytes: float
     macs: int
-    ram: int
+    ram: int | None  # None where the engine was not built
     latency_ms: float | None  # None where it was not taken
     latency_on: str | None
     rows: tuple[Row, ...]
@@ -142,9 +142,12 @@ def dominates(one: Row, other: Row, costs: Sequence[str] = COSTS) -> bool:
 
 
 def _saved(one: Row, other: Row, cost: str) -> float:
-    """What `one` costs less. Latencies count where both were taken on the same machine, and clearly differ."""
+    """What `one` costs less. Latencies count where both were taken on the same machine, and clearly differ.
+
+    RAM counts where both have it: without the engine a trial has none.
+    """
     if cost != LATENCY:
-        return float(other[cost] - one[cost])
+        return 0.0 if None in (one[cost], other[cost]) else float(other[cost] - one[cost])
     if LATENCY not in one or LATENCY not in other or one["latency_on"] != other["latency_on"]:
         return 0.0
     saved = float(other[LATENCY] - one[LATENCY])

@@ -9,20 +9,21 @@ breaks one is refused before anything is trained.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import InitVar, asdict, dataclass, replace
 from typing import Any
 
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from squeezenet.errors import UsageError
+from squeezenet.errors import MissingDependency, UsageError
 from squeezenet.explore.halving import is_hopeless
-from squeezenet.explore.latency import expected_latency
+from squeezenet.explore.latency import expected_latency, working_memory
 from squeezenet.explore.results import COSTS, LATENCY
 from squeezenet.explore.trial import Squeezed, Trial, costs, short_hash
 from squeezenet.explore.versions import MIDDLE, SMALL
 from squeezenet.explore.work import Work
+from squeezenet.runtime.engine import PATHS
 
 REFUSED = 200
 """Proposals refused one after another before the budgets are said to be too tight."""
@@ -33,21 +34,34 @@ RATIOS = (8.0, 40.0)
 
 @dataclass(frozen=True)
 class Budgets:
-    """Most bytes of the file, bytes of RAM for int8 activations, MACs and milliseconds of one image; None: any."""
+    """Most bytes of the file, bytes of RAM, MACs and milliseconds for one image; None: any. Raises `MissingDependency`.
+
+    Only the engine knows the RAM that a network takes.
+    """
 
     bytes: int | None = None
     ram: int | None = None
     macs: int | None = None
     ms: float | None = None
+    paths: InitVar[tuple[str, ...]] = PATHS
+
+    def __post_init__(self, paths: tuple[str, ...]) -> None:
+        if self.ram is not None and not paths:
+            raise MissingDependency("--max-ram needs the C engine, which was not built here: see squeezenet doctor")
 
     def excess(self, trial: Trial) -> dict[str, float]:
-        """By what share RAM, MACs and latency are over their budgets; 0 or less is within. Bytes are squeezed to fit.
+        """By what share RAM, MACs and latency exceed their budgets; 0 or less is within. Bytes are squeezed to fit.
 
         All are known before training: the latency is that of random weights in the same shape, on this machine.
         """
-        limits, known = {"ram": self.ram, "macs": self.macs}, costs(trial)
-        over = {name: getattr(known, name) / limit - 1 for name, limit in limits.items() if limit is not None}
-        return over if self.ms is None else {**over, "ms": expected_latency(trial).ms / self.ms - 1}
+        over = {}
+        if self.macs is not None:
+            over["macs"] = costs(trial).macs / self.macs - 1
+        if self.ram is not None:
+            over["ram"] = (working_memory(trial) or 0) / self.ram - 1
+        if self.ms is not None:
+            over["ms"] = expected_latency(trial).ms / self.ms - 1
+        return over
 
 
 @dataclass(frozen=True)
@@ -167,7 +181,9 @@ def _tell(study: Study, number: int, outcome: str, result: Mapping[str, Any] | N
 
 
 def _cost(result: Mapping[str, Any], cost: str) -> float:
-    """Of a trial that an earlier version carried out, the latency of its shape."""
+    """The cost of a trial; of one that an earlier version carried out, latency and RAM are those of its shape."""
+    if cost == "ram":
+        return float(working_memory(Trial.from_dict(result["trial"])) or 0)
     if cost == LATENCY and cost not in result:
         return expected_latency(Trial.from_dict(result["trial"])).ms
     return float(result[cost])

@@ -4,9 +4,9 @@
     >>> trial.name == replace(trial).name, trial.name == trial.seeded(1).name
     (True, False)
     >>> costs(trial)
-    Costs(parameters=727626, macs=51527680, ram=81920)
+    Costs(parameters=727626, macs=51527680)
 
-What costs no training is known before: parameters, multiply-accumulates, and the RAM that int8 activations take.
+Parameters and multiply-accumulates (MACs) are known before training.
 """
 
 import hashlib
@@ -24,7 +24,6 @@ from squeezenet.data import Data, Examples
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.explore.choices import METHODS, Method
-from squeezenet.graph import peak_elements
 from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.runtime.image import open_image
@@ -122,11 +121,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a network costs without training: parameters, MACs of one image, bytes of RAM for int8 activations."""
+    """What is known of a network without training: its parameters, and its MACs for one image."""
 
     parameters: int
     macs: int
-    ram: int
 
 
 def costs(trial: Trial) -> Costs:
@@ -143,7 +141,7 @@ def network_costs(network: Metaparameters, side: int) -> Costs:
     except SqueezeNetError as error:
         raise UsageError(f"images of {side} pixels do not fit stem {network.stem}: {error}") from None
     parameters = sum(weight.size + bias.size for weight, bias in weights.values())
-    return Costs(parameters, sum(graph.macs()), peak_elements(graph))
+    return Costs(parameters, sum(graph.macs()))
 
 
 def fingerprint(data: Data) -> str:

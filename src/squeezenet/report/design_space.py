@@ -36,7 +36,7 @@ TITLES = {
 WORDS = {
     "bytes": "bytes of the file",
     "macs": "MACs for one image",
-    "ram": "bytes of RAM for int8 activations",
+    "ram": "bytes of RAM for one image",
     LATENCY: "milliseconds for one image",
 }
 MOST_BETTER = 10
@@ -106,7 +106,7 @@ def _sweep(curve: Curve) -> list[Part]:
 
 def _cells(point: Point, printed: paper.Printed | None, beside: bool) -> list[str]:
     cells = [
-        str(point.value), str(point.seeds), f"{point.parameters:,}", f"{point.macs:,}", f"{point.ram:,}",
+        str(point.value), str(point.seeds), f"{point.parameters:,}", f"{point.macs:,}", _number(point.ram),
         "" if point.latency_ms is None else f"{point.latency_ms:.3f}",
         within(point.top1, point.deviation, point.seeds), within(point.top5, point.deviation5, point.seeds),
         f"{point.bytes:,.0f}", within(point.top1_squeezed, point.deviation_squeezed, point.seeds),
@@ -114,6 +114,10 @@ def _cells(point: Point, printed: paper.Printed | None, beside: bool) -> list[st
     known = printed or paper.Printed()
     theirs = ["" if v is None else f"{v:g}" for v in (known.megabytes, known.top1, known.top5)]
     return cells + theirs if beside else cells
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
 
 
 def within(mean: float, deviation: float, seeds: int) -> str:
@@ -167,7 +171,7 @@ def _versions(rows: Sequence[Row]) -> list[Part]:
         [
             name, str(row["seeds"]), f"{row['top1']:.2f}", f"{row['bytes']:,.0f}",
             within(row["top1_squeezed"], row["deviation_squeezed"], row["seeds"]),
-            f"{row['parameters']:,}", f"{row['macs']:,}", f"{row['ram']:,}",
+            f"{row['parameters']:,}", f"{row['macs']:,}", _number(row["ram"]),
             f"{row[LATENCY]:.3f}" if LATENCY in row else "",
         ]
         for name, row in shown
@@ -198,6 +202,7 @@ def _picture(cost: str, rows: Sequence[Row], front: Sequence[Row]) -> Picture | 
         taken = Counter(row["latency_on"] for row in rows if LATENCY in row).most_common(1)
         on = taken[0][0] if taken else ""
         rows, front = ([row for row in part if row.get("latency_on") == on] for part in (rows, front))
+    rows = [row for row in rows if row[cost] is not None]
     if not rows:
         return None
     names = {row["name"] for row in front}
@@ -218,7 +223,7 @@ def _point(row: Row) -> Part:
     trial = row["trial"]
     summary = (
         f"{row['top1_squeezed']:.2f}% in {row['bytes']:,.0f} bytes, {row['macs'] / 1e6:,.1f} million MACs, "
-        f"{row['ram']:,} bytes of RAM"
+        f"{_number(row['ram']) or 'unknown'} bytes of RAM"
         + (f", {row[LATENCY]:.3f} ms" if LATENCY in row else "")
         + (f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else "")
     )
