@@ -137,6 +137,11 @@ def join() -> Iterator[Group]:
         return
     if missing := [name for name, value in named.items() if not (value or "").isdigit()]:
         raise UsageError(f"{', '.join(missing)} is not set to a number beside the others; start through torchrun")
+    # Its functions take the process group of the moment at which they are imported as their default argument, and DDP
+    # imports it. After the group was made, that would keep it, and its threads, until the interpreter ends: one that
+    # releases a tensor then aborts the process ("terminate called without an active exception").
+    import torch.distributed.nn.functional
+
     local_rank = int(os.environ["LOCAL_RANK"])
     cuda = torch.cuda.is_available()
     if cuda:
