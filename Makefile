@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test smoke lint audit clean
+.PHONY: setup demo test smoke coverage lint audit clean
 
 setup: $(READY)
 
@@ -17,12 +17,20 @@ $(READY): pyproject.toml constraints.txt setup.py $(wildcard engine/*)
 demo: $(READY)
 	$(BIN)/squeezenet demo
 
-# Two tests at a time with a thread each take half as long as one after the other with two.
+# Two tests at a time with a thread each take half as long as one after the other with two. The order of the files is
+# that of tests/conftest.py: those with slow tests first.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 smoke: $(READY)
 	$(BIN)/python -m pytest -m smoke
+
+# Lines and branches that the tests run, in the processes that they start too. Two or three times as slow as one process.
+coverage: $(READY)
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine
+	$(BIN)/coverage report
 
 lint: $(READY)
 	$(BIN)/ruff check .

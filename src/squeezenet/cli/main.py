@@ -39,17 +39,8 @@ VERBS = {
 }
 
 WORKSHOP = {
-    "torch",
-    "safetensors",
-    "datasets",
-    "pyarrow",
-    "sklearn",
-    "tensorboard",
-    "matplotlib",
-    "tqdm",
-    "msgspec",
-    "tomli_w",
-}
+    "torch", "safetensors", "datasets", "pyarrow", "sklearn", "tensorboard", "matplotlib", "tqdm", "msgspec", "tomli_w",
+}  # fmt: skip
 EXTRAS = {"optuna": "explore", "numpy": "numpy"}
 ARRAYS = {"classify", "inspect"}
 """Verbs that need NumPy at most; the others need what trains as well."""
