@@ -25,8 +25,14 @@ def keeps_depth(op: Op) -> bool:
 
 def check_operations(graph: Graph) -> None:
     """Raise `BadGraph` for an operation that integer networks do not have."""
-    if any(isinstance(op, LRN) for op in graph.ops):
-        raise BadGraph("local response normalisation has no integer form; use --method deep-compression")
+    for op in graph.ops:
+        if isinstance(op, LRN):
+            raise no_integer_form(op)
+
+
+def no_integer_form(op: Op) -> BadGraph:
+    """The error of every backend for an operation that integer networks do not have."""
+    return BadGraph(f"{type(op).__name__} has no integer form; use --method deep-compression")
 
 
 def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
@@ -63,6 +69,6 @@ def _check(op: Op, sources: list[Scale], target: Scale) -> None:
             drops = [target.exponent - scale.exponent for scale in sources]
             fits = not target.wide and all(MIN_DROP <= drop <= MAX_DROP for drop in drops)
         case LRN():
-            fits = False  # `check_operations` says why
+            raise no_integer_form(op)
     if not fits:
         raise BadGraph(f"{what}: the scales of what it reads and what it gives do not go together")

@@ -167,7 +167,7 @@ def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: P
 
 def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:
     module = nn.Sequential(conv(3, 8), nn.LocalResponseNorm(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
-    with pytest.raises(BadGraph, match="local response normalisation"):
+    with pytest.raises(BadGraph, match="LRN has no integer form"):
         squeeze(from_module(module.eval(), PREPARATION, tuple("abcde"), {}), pixels, Squeezing())
 
 

@@ -11,9 +11,9 @@ from functools import reduce
 
 import numpy as np
 
-from squeezenet.errors import ModelError
 from squeezenet.fixed_point import Integers, Scale, fraction, mean, requantise, rescale, round_fraction, step
-from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, Op, ReLU, Shape
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, Op, ReLU, Shape
+from squeezenet.integer_graph import no_integer_form
 from squeezenet.model import FloatArray, Grid, Model
 from squeezenet.runtime.reference import Real, Runner, convolve, offsets
 
@@ -78,7 +78,8 @@ class IntegerRunner(Runner):
                 return _clip(round_fraction(total), target)
             case Flatten():
                 return x.ravel()
-        raise ModelError(f"{type(op).__name__} has no integer form")
+            case LRN():
+                raise no_integer_form(op)
 
     def _layer(self, op: Conv | Linear, x: FloatArray, target: Scale, shape: Shape) -> FloatArray:
         weight, bias = self._weights[op.name]

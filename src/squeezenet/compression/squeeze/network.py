@@ -21,8 +21,22 @@ from torch.nn import functional as F
 
 from squeezenet.compression.squeeze.ranges import shared_scales
 from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_DROP, MIN_DROP, Scale, step
-from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Layer, Linear, MaxPool, Op, ReLU
-from squeezenet.integer_graph import MAX_EXPONENT
+from squeezenet.graph import (
+    LRN,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    Layer,
+    Linear,
+    MaxPool,
+    Op,
+    ReLU,
+)
+from squeezenet.integer_graph import MAX_EXPONENT, no_integer_form
 from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
 from squeezenet.models.network import Network
 from squeezenet.runtime.integers import cap_level
@@ -248,7 +262,8 @@ class IntegerNetwork(Network):
                 return whole.to(x.dtype)
             case MaxPool() | Concat() | Flatten():
                 return super().apply_op(op, operands)
-        raise TypeError(f"{type(op).__name__} has no integer form")
+            case LRN():
+                raise no_integer_form(op)
 
     def sums(self, op: Conv | Linear, x: Tensor, offset: Tensor | None = None) -> Tensor:
         """What a layer adds up, before it is brought to the scale of its output; `offset` (out,) is added to it."""

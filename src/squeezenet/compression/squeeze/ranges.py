@@ -81,7 +81,7 @@ def wide_values(graph: Graph) -> set[int]:
     """The values that hold the logits at full precision: from the layer or mean that makes them to the end."""
     value = len(graph.ops)
     wide = {value}
-    while isinstance(graph.ops[value - 1], Flatten):
+    while value > 0 and isinstance(graph.ops[value - 1], Flatten):
         value = graph.ops[value - 1].inputs[0]
         wide.add(value)
     made_well = value > 0 and isinstance(graph.ops[value - 1], Conv | Linear | GlobalAvgPool)
