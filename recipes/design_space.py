@@ -35,11 +35,11 @@ RECIPE = Path(__file__).with_name("design_space.toml")
 MODELS = {"cifar10": "squeezenet_32", "tiny-imagenet": "squeezenet_64"}
 SWEEPS = ("sr", "pct3x3", "bypass")
 BUDGET = 100_000  # bytes: what the zoo's CIFAR-10 network takes
-FULL = {"epochs": 24.0, "images": None, "judge_by": None, "base_e": 128, "search": 60, "classes": None}
+FULL = {"epochs": 24.0, "images": None, "val_images": None, "base_e": 128, "search": 60, "classes": None}
 SMALL = {"images": 10_000, "base_e": 32, "search": 0}
 MINIATURE = {
-    "cifar10": {**FULL, **SMALL, "epochs": 6.0, "judge_by": 2_000},
-    "tiny-imagenet": {**FULL, **SMALL, "epochs": 4.0, "judge_by": 2_500, "classes": 50},
+    "cifar10": {**FULL, **SMALL, "epochs": 6.0, "val_images": 2_000},
+    "tiny-imagenet": {**FULL, **SMALL, "epochs": 4.0, "val_images": 2_500, "classes": 50},
 }
 REPEATED = 3  # networks at most that beat both versions, and are trained with all seeds
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--miniature", action="store_true", help="small networks, few images: hours on two cores")
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--images", type=int, help="train on so many only")
-    parser.add_argument("--judge-by", type=int, metavar="IMAGES")
+    parser.add_argument("--val-images", type=int, metavar="IMAGES")
     parser.add_argument("--base-e", type=int, metavar="N", help="base_e and incr_e")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--search", type=int, metavar="N", help="networks that the search tries on CIFAR-10")
@@ -86,8 +86,8 @@ def one(name: str, source: str, told: dict[str, float | None], seeds: int, out: 
     usual += ["--epochs", str(told["epochs"])]
     if told["images"] is not None:
         usual += ["--max-images", str(told["images"])]
-    if told["judge_by"] is not None:
-        usual += ["--judge-by", str(told["judge_by"])]
+    if told["val_images"] is not None:
+        usual += ["--val-images", str(told["val_images"])]
     width = ["--set", f"base_e={told['base_e']}", "--set", f"incr_e={told['base_e']}"]
     for sweep in SWEEPS:
         call("explore", *usual, *width, "--vary", sweep, "--seeds", str(seeds))

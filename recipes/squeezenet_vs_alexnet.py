@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folders, table.md, results.json")
     parser.add_argument("--epochs", type=float, default=EPOCHS)
     parser.add_argument("--images", type=int, help="train on so many images only, evenly taken")
-    parser.add_argument("--judge-by", type=int, metavar="IMAGES", help="and be judged by so many only")
+    parser.add_argument("--val-images", type=int, metavar="IMAGES", help="and be judged by so many only")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     recipe = replace(RECIPE, epochs=args.epochs, seed=args.seed)
@@ -57,7 +57,7 @@ def main() -> None:
         if source is None:
             continue
         data = load_data(source, seed=args.seed)
-        data = Data(some(data.train, args.images), some(data.validation, args.judge_by))
+        data = Data(some(data.train, args.images), some(data.validation, args.val_images))
         for name, settings in NETWORKS.items():
             rows.append({"data": dataset, "network": name, **one(name, settings, side, data, recipe, args.out)})
             report(rows, recipe, data, args.out)

@@ -37,7 +37,12 @@ class NoSuchImage(ImageError, UsageError):
 
 
 class NoSuchData(DataError, UsageError):
-    """What an argument names as data is no data set: nothing is there, or a file of another kind."""
+    """An argument that should name a data set does not: nothing is there, or a file of another kind."""
+
+    ACCEPTED = (
+        "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
+        "or owner/name on the Hugging Face hub"
+    )
 
 
 class NoSuchModel(ModelError, UsageError):

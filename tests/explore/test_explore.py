@@ -50,7 +50,7 @@ def test_the_command_of_a_point_trains_that_network(trial):
         train.configure(parser)
         words = shlex.split(train_command(point, "photos"))
         job = train_run.settings(parser.parse_args(words[2:]))
-        assert (job.max_images, job.judge_by) == (120, 40)
+        assert (job.max_images, job.val_images) == (120, 40)
         assert job.split_seed == (0 if recipe.seed else None)
         assert replace(job.recipe, name=recipe.name) == recipe
         assert replace(point.network, **job.network) == point.network

@@ -7,7 +7,7 @@ from squeezenet.models import Metaparameters
 
 TINY = Metaparameters(base_e=16, incr_e=8, fires=2, stem="32", classes=10, in_channels=1)
 QUICK = ["--data", "digits", "--set", "base_e=16", "--set", "incr_e=8", "--set", "fires=2", "--epochs", "1",
-         "--max-images", "120", "--judge-by", "40", "--squeeze-bytes", "3500"]  # fmt: skip
+         "--max-images", "120", "--val-images", "40", "--squeeze-bytes", "3500"]  # fmt: skip
 
 
 def memory(tmp_path):

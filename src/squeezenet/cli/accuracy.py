@@ -1,4 +1,4 @@
-"""How an accuracy is told: with the number of images it was measured on, and its error.
+"""An accuracy as text: with its error, and the number of images it was measured on.
 
 >>> described({"top1": 90.0, "top1_error": 6.7, "top5": None, "images": 80, "judged": "held-out"})
 'top-1 90.0% ± 6.7 (80 images held out from training; one image is 1.2 points)'
@@ -16,14 +16,14 @@ JUDGED = {
     "apart": "that were not tuned on",
     "all": "all of the data",
 }
-"""Which images an accuracy is of; the keys stand in JSON as `judged`."""
+"""Which images an accuracy was measured on: the value of `judged` in JSON -> the words for people."""
 
 POINT = 100
-"""Images below which one image is more than a point of accuracy."""
+"""With fewer images than this, one image changes the accuracy by more than one point."""
 
 
 def judges(images: int, judged: str) -> str:
-    """How many images an accuracy is of, and which.
+    """How many images an accuracy was measured on, and which.
 
     >>> judges(79, "all"), judges(1, "held-out")
     ('all 79 images', '1 image held out from training')
@@ -33,7 +33,7 @@ def judges(images: int, judged: str) -> str:
 
 
 def described(result: Mapping[str, Any]) -> str:
-    """Top-1 with its error, top-5 where it says something, the images both are of, and a warning where they are few."""
+    """Top-1 with its error, top-5 unless it is always 100%, the images, and what one image counts where they are few."""
     from squeezenet.data.score import Score  # which needs NumPy
 
     digits = 1 if result["top1_error"] >= 1 else 2
@@ -45,5 +45,5 @@ def described(result: Mapping[str, Any]) -> str:
 
 
 def significance(top5: float, classes: int) -> float | None:
-    """Top-5 where there are more than five classes; else it is 100% whatever the model answers, and None."""
+    """Top-5, or None where there are at most five classes: then it is always 100%."""
     return round(top5, 4) if classes > 5 else None

@@ -1,4 +1,4 @@
-"""Arguments that several verbs take, described once.
+"""Arguments that several verbs take, and the types of their values.
 
 >>> size("300kB"), size("1.5MB"), size("64 KiB"), size("350,000")
 (300000, 1500000, 65536, 350000)
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeezenet import zoo
+from squeezenet.errors import NoSuchData
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _ArgumentGroup
@@ -22,40 +23,37 @@ DIGITS = r"(?P<whole>[0-9]+|[0-9]{1,3}(?:[,_][0-9]{3})+)(?:\.(?P<part>[0-9]+))?"
 AMOUNT = DIGITS + "(?P<scale>[kmg]?)"
 SIZE = DIGITS + "(?P<scale> ?(?:[kmg]i?)?)b?"
 
-DATA = (
-    "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
-    "or owner/name on the Hugging Face hub"
-)
-"""What DATA may be."""
+DATA = NoSuchData.ACCEPTED
+"""The help of every option that takes a data set."""
 
 
 def add_model(parser: "ArgumentParser | _ArgumentGroup") -> None:
-    """MODEL and what is needed to build one from a name."""
+    """Add the arguments MODEL and --random-weights."""
     what = "a .sqz, .safetensors, .pth or .net file, the run folder of a training, or a name `squeezenet models` lists"
     parser.add_argument("model", metavar="MODEL", help=what)
     parser.add_argument(
         "--random-weights",
         type=seed,
         metavar="SEED",
-        help="MODEL is the name of a network (see `squeezenet models`): take it with weights drawn from SEED",
+        help="MODEL is the name of a network (see `squeezenet models`); its weights are random numbers from SEED",
     )
 
 
 def add_data(parser: "ArgumentParser | _ArgumentGroup", required: bool = True) -> None:
-    """DATA."""
+    """Add the option --data."""
     parser.add_argument("--data", required=required, metavar="DATA", help=DATA)
 
 
 def model_path(args: Namespace) -> Path:
-    """Where MODEL lies, whose bytes are counted; no file for weights that are drawn. Raises `ModelError`."""
+    """The path of the file of MODEL; with --random-weights there is no such file. Raises `ModelError`."""
     return Path(args.model) if args.random_weights is not None else zoo.find(args.model)
 
 
-# What `type=` may be. Each raises `ArgumentTypeError`, which ends as one line and exit code 2. ---------------------
+# Values for `type=` of argparse. Each raises `ArgumentTypeError`, which becomes one line and exit code 2. ----------
 
 
 def whole(text: str) -> int:
-    """A whole number, also below 0."""
+    """Any whole number."""
     try:
         value = int(text)
     except ValueError:
@@ -82,7 +80,7 @@ def natural(text: str) -> int:
 
 
 seed = natural
-"""What generators of random numbers take."""
+"""The seed of a random number generator."""
 
 
 def number(text: str) -> float:

@@ -24,28 +24,30 @@ squeezenet classify photo.jpg --json
 """
 
 USUAL_THREADS = 4
-"""At most, unless told: reading a file and one image gain little from more."""
+"""Without --threads, at most so many: more make the reading of a file and a single image hardly faster."""
 COLUMNS = ("image", "rank", "label", "index", "probability", "error")
-"""Of `--csv`."""
+"""The columns of `--csv`."""
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb to `parser`."""
     kinds = "JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF or PPM files, or folders of them"
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=kinds)
-    what = f"what labels them: a .sqz file, or any model that `squeezenet convert` reads (default {zoo.DEFAULT})"
+    what = f"a .sqz file, or any model that `squeezenet convert` reads (default: {zoo.DEFAULT})"
     parser.add_argument("--model", metavar="MODEL", help=what)
-    threads = f"threads that compute (default: the cores, at most {USUAL_THREADS})"
+    threads = f"number of threads (default: the cores, at most {USUAL_THREADS})"
     parser.add_argument("--threads", type=count, metavar="N", help=threads)
     group = parser.add_argument_group("the answer")
-    group.add_argument("--top", type=count, default=5, metavar="N", help="labels to give for each image (default 5)")
-    group.add_argument("--csv", action="store_true", help="a table, with a row for each image and label")
+    group.add_argument(
+        "--top", type=count, default=5, metavar="N", help="show the N likeliest labels of each image (default: 5)"
+    )
+    group.add_argument("--csv", action="store_true", help="print a CSV table with one row for each image and label")
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """One image gives one answer; several, or a folder, give a list, in which an unreadable image has an `error`."""
+    """The answer for one image; for several, or a folder, a list in which an unreadable image has an `error`."""
     if args.csv and args.json:
-        raise UsageError("--csv and --json exclude each other")
+        raise UsageError("--csv and --json: leave one of the two out")
     if "-" in args.images and not os.path.exists("-"):
         raise UsageError("-: standard input is not read; save the image to a file first")
     threads = args.threads or min(available_cores(), USUAL_THREADS)
@@ -62,7 +64,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people; as a table where that is asked for."""
+    """The text for people, or the table of --csv."""
     if result.get("as") == "csv":
         return _table(result["results"])
     blocks = []
@@ -76,7 +78,7 @@ def render(result: dict[str, Any]) -> str:
 
 
 def _images(given: list[str]) -> Iterator[str]:
-    """Images as given, and those below the folders that are given; a folder itself where there are none below it."""
+    """The images that were named, and those below named folders; the folder itself where there are none below it."""
     for path in given:
         if os.path.isdir(path):
             from squeezenet.runtime.folders import images_below

@@ -1,7 +1,7 @@
-"""`squeezenet convert MODEL OUT`: the authors' `.net`, PyTorch's `.pth`, `.safetensors`, `.sqz`.
+"""`squeezenet convert MODEL OUT`: between the authors' `.net`, PyTorch's `.pth`, `.safetensors` and `.sqz`.
 
-What is written answers as MODEL does: graph, preparation of images, labels and weights come along in every format, or
-the conversion is refused.
+OUT gives the same answers as MODEL: every format holds the graph, the preparation of images, the labels and the
+weights. A conversion that would lose one of them is refused.
 """
 
 import logging
@@ -24,40 +24,43 @@ TORCHVISION = "torchvision"
 _log = logging.getLogger(__name__)
 
 EXAMPLES = """
-# what a training left, for PyTorch
+# the run folder of a training, for PyTorch
 squeezenet convert run mine.pth
 # the authors' file
 squeezenet convert compressed_SqueezeNet.net authors.sqz
 # weights that were fine-tuned with torchvision's transforms
 squeezenet convert weights.pth mine.sqz --like torchvision --labels names.txt
-# weights whose images were prepared otherwise
+# weights whose training images were prepared in another way
 squeezenet convert weights.pth mine.sqz \\
     --resize 64 --channels BGR --mean 104,117,123 --std 1,1,1
 """
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb to `parser`."""
     add_model(parser)
     parser.add_argument("out", metavar="OUT", help="file to write: .sqz, .safetensors, .pth, .pt or .net")
     parser.add_argument("--labels", metavar="FILE", help="a text file with the name of one class per line")
     add_force(parser)
     missing = parser.add_argument_group(
-        "what a file of weights alone does not say", "Files that squeezenet wrote say it themselves, and so does .net."
+        "for a file that holds weights only",
+        "Files that squeezenet wrote, and the authors' .net, need none of these options.",
     )
     missing.add_argument(
         "--like",
         metavar="MODEL",
-        help="images are prepared, and classes called, as this model says; "
-        f"{TORCHVISION}: as for the weights that torchvision publishes",
+        help="prepare images and name classes as this model does; "
+        f"{TORCHVISION}: as the weights that torchvision publishes",
     )
-    missing.add_argument("--network", metavar="NAME", help="the network (see `squeezenet models`), where several fit")
-    missing.add_argument("--resize", type=count, metavar="N", help="images are resized to N pixels")
-    missing.add_argument("--crop", type=count, metavar="N", help="and the middle N x N are cut out (default: all)")
+    missing.add_argument(
+        "--network", metavar="NAME", help="the network (see `squeezenet models`), where several fit the weights"
+    )
+    missing.add_argument("--resize", type=count, metavar="N", help="resize images to N pixels")
+    missing.add_argument("--crop", type=count, metavar="N", help="cut out the middle N x N pixels (default: --resize)")
     missing.add_argument(
         "--fit",
         choices=("stretch", "shorter"),
-        help="resizing makes both sides N pixels, or the shorter one (default: stretch)",
+        help="stretch: both sides become N pixels (default); shorter: the shorter side does",
     )
     missing.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the channels; L is gray")
     what = "of each channel, of pixels from 0 to 255"
@@ -92,7 +95,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     floats = "\nsqueezenet reads the same integer network from it; PyTorch sees floats, whose answers differ a little"
     times = f", {result['ratio']:.1f}x smaller than float32" if result["ratio"] >= 1.05 else ""
     return (
@@ -102,13 +105,13 @@ def render(result: dict[str, Any]) -> str:
 
 
 def about_of(args: Namespace) -> "About":
-    """What the options say of a file that does not say it itself. Raises `UsageError` if they say too little."""
+    """What the options say about a file of weights. Raises `UsageError` if options are missing or contradict."""
     from squeezenet.formats import About, load_model
     from squeezenet.formats.about import of_torchvision
 
     given = [name for name in ("resize", "crop", "fit", "channels", "mean", "std") if getattr(args, name) is not None]
     if args.like and given:
-        raise UsageError(f"--like and --{given[0]}: give one of the two; --like says all of it")
+        raise UsageError(f"--like and --{given[0]}: leave one of the two out; --like says all of it")
     about = About()
     if args.like == TORCHVISION:
         about = of_torchvision()
@@ -125,7 +128,7 @@ def _preparation(args: Namespace) -> "Preparation":
 
     missing = [f"--{name}" for name in ("resize", "channels", "mean", "std") if getattr(args, name) is None]
     if missing:
-        raise UsageError(f"{', '.join(missing)}: needed as well, to say how images are prepared; or give --like MODEL")
+        raise UsageError(f"{', '.join(missing)} missing: needed to prepare images; or give --like MODEL")
     crop, fit = args.crop or args.resize, args.fit or "stretch"
     try:
         return Preparation(args.resize, crop, fit, args.channels, args.mean, args.std)
@@ -155,11 +158,11 @@ def _labels(path: str, classes: int) -> tuple[str, ...]:
 
 
 def _warn_of(path: str, labels: tuple[str, ...], before: tuple[str, ...]) -> None:
-    """Say so if `labels` look like a mistake: one name for two classes, or the names of `before` in another order."""
+    """Warn if `labels` look like a mistake: one name for two classes, or the names of `before` in another order."""
     first: dict[str, int] = {}
     for row, label in enumerate(labels, 1):
         if first.setdefault(label, row) != row:
-            _log.warning("%s: lines %s and %s are both %s, so that nobody can tell the two classes apart",
+            _log.warning("%s: lines %s and %s are both %s; answers will not tell the two classes apart",
                          path, first[label], row, label)  # fmt: skip
             return
     if labels != before and sorted(labels) == sorted(before):

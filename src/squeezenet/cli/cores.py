@@ -4,7 +4,7 @@ import os
 
 
 def available_cores() -> int:
-    """Those it is bound to where the system tells, else all of the machine; at least 1."""
+    """The cores that the system lets this process use, else all of the machine; at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""`squeezenet data pack SOURCE OUT`: images into WebDataset shards, once, so that every training reads them fast."""
+"""`squeezenet data pack SOURCE OUT`: write images as WebDataset shards, which training reads fast."""
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
@@ -11,26 +11,34 @@ from squeezenet.printable import counted
 EXAMPLES = """
 # class folders into shards, images at most 256 pixels on their shorter side
 squeezenet data pack photos/ packed/ --resize 256
-# ImageNet's own tars; stopped halfway, the same command goes on
+# ImageNet's own tars; after a stop, the same command continues
 squeezenet data pack imagenet/ imagenet-256/ --resize 256 --workers 8
 """
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb to `parser`."""
     parser.add_argument(
-        "action", choices=("pack",), metavar="pack", help="SOURCE into shards; started again, it goes on"
+        "action",
+        choices=("pack",),
+        metavar="pack",
+        help="write SOURCE as shards; a stopped command can be repeated and continues",
     )
     parser.add_argument("source", metavar="SOURCE", help=DATA)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the shards")
     images = parser.add_argument_group("images")
-    images.add_argument("--resize", type=count, metavar="PIXELS", help="shorter side; smaller images stay as they are")
-    images.add_argument("--quality", type=count, metavar="1-100", help="of resized JPEGs (default: 90)")
-    images.add_argument("--classes", type=count, metavar="N", help="the first N classes only")
+    images.add_argument(
+        "--resize",
+        type=count,
+        metavar="PIXELS",
+        help="resize the shorter side to PIXELS; smaller images stay as they are",
+    )
+    images.add_argument("--quality", type=count, metavar="1-100", help="quality of resized JPEGs (default: 90)")
+    images.add_argument("--classes", type=count, metavar="N", help="pack the first N classes only")
     shards = parser.add_argument_group("shards")
     shards.add_argument("--shard-images", type=count, metavar="N", help="images in a shard (default: 5000)")
-    shards.add_argument("--seed", type=seed, metavar="N", help="of the order (default: 0)")
-    shards.add_argument("--workers", type=count, metavar="N", help="threads that decode and encode")
+    shards.add_argument("--seed", type=seed, metavar="N", help="decides the order of the images (default: 0)")
+    shards.add_argument("--workers", type=count, metavar="N", help="number of threads that decode and encode")
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -43,7 +51,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     labels = f"of {counted(result['classes'], 'class', 'classes')}" if result["classes"] else "without labels"
     text = (
         f"{counted(result['images'], 'image')} {labels} in {counted(result['shards'], 'shard')}, "

@@ -1,7 +1,6 @@
-"""`squeezenet demo`: train a small SqueezeNet, squeeze it as the paper does, and use the file that comes out.
+"""`squeezenet demo`: train a small SqueezeNet, squeeze it, and classify an image with the file.
 
-The images are scikit-learn's 1,797 handwritten digits, which come with a dependency. The work itself is in
-`cli/demo_run.py`.
+The images are the 1,797 handwritten digits that scikit-learn contains. `cli/demo_run.py` does the work.
 """
 
 import time
@@ -13,19 +12,25 @@ from squeezenet.cli.arguments import seed
 from squeezenet.cli.table import table
 
 EXAMPLES = """
-# a minute of work; demo/report.html shows it, demo/digits.sqz comes out
+# takes a minute or two; writes demo/digits.sqz and demo/report.html
 squeezenet demo
 """
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
-    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder for all it makes (demo)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides everything random (0)")
+    """Add the arguments of the verb to `parser`."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="folder for all files that it writes (default: demo)",
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides everything random (default: 0)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """The whole pipeline."""
+    """Train, squeeze and classify; the JSON object of this verb."""
     from squeezenet.cli.demo_run import demonstrate
 
     start = time.perf_counter()
@@ -33,7 +38,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     rows = [[s["name"], f"{s['bytes']:,}", f"{s['ratio']:.1f}x", f"{s['top1']:.2f}%"] for s in result["rows"]]
     best = result["example"]["predictions"][0]
     return "\n".join(

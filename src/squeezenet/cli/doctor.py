@@ -1,4 +1,4 @@
-"""`squeezenet doctor`: what this installation can do, and a self-test of the part that ships."""
+"""`squeezenet doctor`: which libraries are installed, what works with them, and a self-test."""
 
 import platform
 import sys
@@ -21,19 +21,19 @@ WORKSHOP = (
 OPTIONAL = ("simplejpeg",)  # training decodes JPEGs with it where it is installed
 
 EXAMPLES = """
-# what works here, and how to get the rest
+# what works here, and how to install the rest
 squeezenet doctor
-# the same for a bug report
+# the same as JSON, for a bug report
 squeezenet doctor --json
 """
 
 
 def configure(parser: ArgumentParser) -> None:
-    """No arguments."""
+    """Add nothing: this verb has no arguments."""
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Versions, and whether a file that is written here gives back what went in. Raises if it does not."""
+    """Versions, and the result of the self-test: classify, then write and read a file. Raises if it fails."""
     from squeezenet.runtime.engine import PATHS
 
     libraries = {name: _version(name) for name in ("pillow", *WORKSHOP, *OPTIONAL)}
@@ -49,14 +49,14 @@ def run(args: Namespace) -> dict[str, Any]:
         "libraries": libraries,
         "engine": "C" if PATHS else "Python",
         "path": PATHS[-1] if PATHS else "numpy",
-        "can_classify": True,  # the self-test has
+        "can_classify": True,  # the self-test did
         "can_train": all(libraries[name] for name in WORKSHOP),
         "self_test": "passed",
     }
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     rows = [[name, found or "missing"] for name, found in result["libraries"].items()]
     lines = [
         f"squeezenet {result['squeezenet']}, Python {result['python']}, {result['platform']}, {result['cores']} cores",
@@ -66,7 +66,9 @@ def render(result: dict[str, Any]) -> str:
     if result["engine"] == "C":
         lines.append(f"weights are read and written by the C engine; integer networks run in it ({result['path']})")
     else:
-        lines.append("weights are read and written in Python, slowly: reinstall where there is a C compiler")
+        lines.append(
+            "weights are read and written in Python, which is slow; install a C compiler, then install squeezenet again"
+        )
     if not result["libraries"]["numpy"]:
         lines.append("classify works; for inspect: pip install 'sqznet[numpy]'")
     if not result["can_train"]:
@@ -82,7 +84,7 @@ def _version(name: str) -> str | None:
 
 
 def _label_an_image() -> None:
-    """With the smallest model that ships: where there is no C engine, reading a large one takes Python a minute.
+    """Classify with the smallest model that ships: without the C engine, a large one takes a minute to read.
 
     Raises `MissingDependency` where there is neither the C engine nor NumPy.
     """
@@ -94,7 +96,7 @@ def _label_an_image() -> None:
 
 
 def _write_and_read() -> None:
-    """Write, read and run a network of one layer that tells dark images from bright ones."""
+    """Write, read and run a network of one layer that classifies images as dark or bright. Raises if it is wrong."""
     import numpy as np
     from PIL import Image
 
@@ -120,5 +122,5 @@ def _write_and_read() -> None:
         again = sqz.encode(classifier.model) == path.read_bytes()
     if answers != ["dark", "bright"] or not again:
         raise SqueezeNetError(
-            f"the self-test failed on {sys.platform}: reinstall, and report it with this line: {answers}"
+            f"the self-test failed on {sys.platform}: install again; if that does not help, report this line: {answers}"
         )

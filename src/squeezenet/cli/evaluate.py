@@ -1,4 +1,4 @@
-"""`squeezenet evaluate MODEL --data DATA`: accuracy of exactly what would ship."""
+"""`squeezenet evaluate MODEL --data DATA`: the accuracy of exactly the file that would ship."""
 
 import os
 import time
@@ -12,27 +12,27 @@ from squeezenet.errors import UsageError
 from squeezenet.printable import counted
 
 EXAMPLES = """
-# the images that were held out when `run` was trained
+# on the images that were held out when `run` was trained
 squeezenet evaluate run --data photos/
-# the file that was made of it, with a page of its mistakes
+# of the file that was made from it, with a page that shows its mistakes
 squeezenet evaluate birds.sqz --data photos/ --report mistakes.html
-# every image, also those that it has learned from
+# on every image, also those that it has learned from
 squeezenet evaluate birds.sqz --data photos/ --split all
 """
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
-    what = parser.add_argument_group("the model, and the images that it is judged by")
+    """Add the arguments of the verb to `parser`."""
+    what = parser.add_argument_group("the model and the images")
     add_model(what)
     add_data(what)
     what.add_argument(
         "--split", choices=("held-out", "all"),
-        help="held-out: the images that were held out of training, and an error where that is not known; all: every "
-        "image (default: the validation split of DATA; else the held-out images, where DATA is what the model was "
-        "trained on; else all)",
+        help="held-out: the images that were held out from training, an error where these are not known; all: every "
+        "image (default: the validation split of DATA; else the held-out images, where the model was trained on DATA; "
+        "else all)",
     )  # fmt: skip
-    what.add_argument("--limit", type=count, metavar="N", help="evaluate N images, taken evenly over the data")
+    what.add_argument("--limit", type=count, metavar="N", help="evaluate N images, evenly taken")
     parser.add_argument_group("results").add_argument(
         "--report", type=Path, metavar="F.html",
         help="write a page: accuracy of each class, confusion matrix, the most confident mistakes",
@@ -40,9 +40,9 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Score a model with the runtime that ships it."""
+    """Measure the accuracy with the runtime that ships; the JSON object of this verb."""
     if args.report is not None and not args.report.parent.is_dir():
-        raise UsageError(f"{args.report.parent}: no such folder to write a report into")
+        raise UsageError(f"{args.report.parent}: no such folder for --report; make it, or name another")
     from squeezenet import sqz
     from squeezenet.data.classes import match_classes
     from squeezenet.data.evaluate import answers
@@ -81,7 +81,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     lines = [f"{described(result)}, {result['bytes']:,} bytes"]
     if result["skipped"]:
         lines.append(f"{counted(result['skipped'], 'image')} could not be read")

@@ -1,8 +1,8 @@
 """`squeezenet explore --data D --out DIR`: the paper's sweeps on your images, or a search for a network that fits.
 
-Whatever is done is not done again: stop it, start it again, add seeds, or start the same command a second time beside
-it. On other machines, too: with a shared --out, or with --storage and an --out of their own. The work itself is in
-`cli/explore_run.py`.
+A trial that is done is not repeated. You may stop the command and start it again, add seeds, or start the same command
+several times at once: on one machine, or on several with a shared --out, or with --storage and an --out for each.
+`cli/explore_run.py` does the work.
 """
 
 import time
@@ -20,29 +20,31 @@ EXAMPLES = """
 squeezenet explore --data photos/ --out space --vary sr --seeds 3 --epochs 20
 # the most accurate of 100 networks whose files have at most 200 kB
 squeezenet explore --data photos/ --out space --search 100 --max-bytes 200kB
-# once more, with other seeds, what the search found; names are in the results
+# repeat a trial that the search found, with other seeds; its name is in the results
 squeezenet explore --data photos/ --out space --repeat 1f0c --seeds 3
 """
 
-FIXED = ("values", "model", "epochs", "batch_size", "lr", "seed", "image_size", "max_images", "judge_by",
+FIXED = ("values", "model", "epochs", "batch_size", "lr", "seed", "image_size", "max_images", "val_images",
          "squeeze_bytes")  # fmt: skip
-"""Options that a repetition has no use for."""
+"""Options that are not for --repeat."""
 
-VARIES = {"input_size": "image_size", "version": "stem"}  # what a user may call it
+VARIES = {"input_size": "image_size", "version": "stem"}  # other words for --vary -> field
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb to `parser`."""
     images = parser.add_argument_group("images, and where results go")
     images.add_argument("--data", required=True, metavar="DATA", help=DATA)
-    images.add_argument("--val", metavar="DATA", help="judge by these images; otherwise the data's own, or one in ten")
+    images.add_argument(
+        "--val", metavar="DATA", help="validation images (default: the validation split of DATA, or one image in ten)"
+    )
     images.add_argument("--max-images", type=count, metavar="N", help="train on N images, evenly taken")
-    images.add_argument("--judge-by", type=count, metavar="N", help="judge by N images, evenly taken")
+    images.add_argument("--val-images", type=count, metavar="N", help="validate on N images, evenly taken")
     images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the image the network reads")
     images.add_argument("--out", required=True, type=Path, metavar="DIR", help="runs, results.jsonl, report.html")
     images.add_argument(
         "--watch", action="store_true",
-        help="write report.html after each trial, not only at the end: open it, it shows itself anew while trials run",
+        help="write report.html after each trial, not only at the end; the page reloads itself while trials run",
     )  # fmt: skip
 
     kinds = parser.add_argument_group("what to try: one of")
@@ -51,12 +53,14 @@ def configure(parser: ArgumentParser) -> None:
         "--vary", choices=(*SWEEPS, *VARIES), metavar="WHAT",
         help="; ".join(f"{name}: {sweep.about}" for name, sweep in SWEEPS.items()),
     )  # fmt: skip
-    what.add_argument("--search", type=count, metavar="N", help="try N networks, chosen by what the others came to")
-    what.add_argument("--repeat", metavar="NAME", help="carry out a trial of --out once more, with other --seeds")
+    what.add_argument("--search", type=count, metavar="N", help="try N networks, chosen by the results of those before")
+    what.add_argument("--repeat", metavar="NAME", help="repeat a trial of --out with other --seeds")
 
     sweep = parser.add_argument_group("with --vary or --repeat")
-    sweep.add_argument("--values", metavar="A,B,...", help="values of --vary instead of the paper's")
-    sweep.add_argument("--seeds", type=count, default=1, metavar="N", help="how often, each from its own start (1)")
+    sweep.add_argument("--values", metavar="A,B,...", help="the values to try (default: the paper's)")
+    sweep.add_argument(
+        "--seeds", type=count, default=1, metavar="N", help="train each network N times, with N seeds (default: 1)"
+    )
 
     search = parser.add_argument_group("with --search")
     search.add_argument("--max-bytes", type=size, metavar="SIZE", help="at most SIZE bytes of the file, as in 200kB")
@@ -64,9 +68,11 @@ def configure(parser: ArgumentParser) -> None:
     search.add_argument("--max-macs", type=amount, metavar="N", help="at most N MACs, as in 50M")
     search.add_argument(
         "--max-ms", type=positive, metavar="MS",
-        help="at most MS for an image on one thread of this machine, as far as its shape tells",
+        help="at most MS milliseconds for an image on one thread of this machine, estimated from the shape",
     )  # fmt: skip
-    search.add_argument("--halving", action=BooleanOptionalAction, help="give hopeless networks up early (usual)")
+    search.add_argument(
+        "--halving", action=BooleanOptionalAction, help="stop networks early that fall behind (default)"
+    )
 
     training = parser.add_argument_group("how each network is trained")
     training.add_argument("--model", help="network to start from (default: the one for images of this size)")
@@ -77,9 +83,9 @@ def configure(parser: ArgumentParser) -> None:
     training.add_argument("--epochs", type=positive, metavar="N", help="passes over the images")
     training.add_argument("--batch-size", type=count, metavar="N", help="images per step")
     training.add_argument("--lr", type=positive, metavar="RATE", help="highest learning rate")
-    training.add_argument("--seed", type=seed, metavar="N", help="the first seed (0)")
+    training.add_argument("--seed", type=seed, metavar="N", help="the first seed (default: 0)")
     training.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
         help="any other setting of network, recipe or augmentation, as `squeezenet train` takes them",
     )  # fmt: skip
 
@@ -90,16 +96,18 @@ def configure(parser: ArgumentParser) -> None:
     )
 
     workers = parser.add_argument_group("several workers")
-    workers.add_argument("--storage", metavar="URL", help=f"{STORAGES} (default: a file in --out)")
+    workers.add_argument(
+        "--storage", metavar="URL", help=f"where trials are recorded: {STORAGES} (default: a file in --out)"
+    )
     workers.add_argument(
         "--attempts", type=count, default=ATTEMPTS, metavar="N",
-        help="give a trial up that failed N times (%(default)s)",
+        help="give up a trial that failed N times (default: %(default)s)",
     )  # fmt: skip
     parser.set_defaults(micro_batch=None, weights=None, teacher=None, split_seed=None)
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Do what is not done yet; the JSON object of this verb."""
+    """Carry out the trials that are not done yet; the JSON object of this verb."""
     start = time.perf_counter()
     _check(args)
     from squeezenet.cli.explore_run import explore
@@ -108,7 +116,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     varied = result.get("vary")
     head = [varied or "network", "seed", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "squeezed top-1"]
     rows = [

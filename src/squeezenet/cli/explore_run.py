@@ -1,4 +1,4 @@
-"""What `squeezenet explore` does once its arguments are checked: sweep, search, repeat; write the report."""
+"""The work of `squeezenet explore`: sweep, search or repeat, then write the report."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ from squeezenet.report.design_space import write_report
 from squeezenet.training.job import read_job
 
 JOURNAL = "trials.journal"
-RELOAD = 10  # seconds after which a watched page reads itself again
+RELOAD = 10  # seconds after which the page of --watch reloads itself
 
 
 def explore(args: Namespace) -> dict[str, Any]:
-    """Do what is not done yet; the JSON object of the verb, but for the seconds."""
+    """Carry out the trials that are not done yet; the JSON object of the verb without `seconds`."""
     data = _named(load_data(args.data, args.val), Path(args.data).name)
     base = None if args.repeat else base_of(args, data)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def explore(args: Namespace) -> dict[str, Any]:
 
 @contextmanager
 def _watched(report: Path, work: Work) -> Iterator[None]:
-    """Keep the page up to date; however that ends, it ends to read itself again."""
+    """Write the page after each trial; at the end, also after an error, write it without the reload."""
     work.on_results = lambda results: write_report(report, read_results(results), RELOAD)
     work.write()
     try:
@@ -57,7 +57,7 @@ def _watched(report: Path, work: Work) -> Iterator[None]:
 
 
 def _named(data: Data, name: str) -> Data:
-    """The same images under a name without a path, which is another one on each machine."""
+    """The same images, named without their path, which differs between machines."""
     return Data(replace(data.train, name=name), replace(data.validation, name=name))
 
 
@@ -142,7 +142,7 @@ def base_of(args: Namespace, data: Data) -> Trial:
     meta = {**asdict(architecture.meta), **job.network}
     network = Metaparameters(**{**meta, "classes": len(data.train.classes), "in_channels": preparation.shape[0]})
     squeeze = Squeezed(args.method, args.squeeze_bytes or 0)
-    counts = [_count(len(data.train), job.max_images), _count(len(data.validation), job.judge_by)]
+    counts = [_count(len(data.train), job.max_images), _count(len(data.validation), job.val_images)]
     return Trial(network, job.image_size or side, job.recipe, fingerprint(data), *counts, squeeze)
 
 
@@ -157,7 +157,7 @@ def _count(have: int, wanted: int | None) -> int:
 
 
 def _set(args: Namespace) -> list[str]:
-    """What the user, and not a recipe, has fixed."""
+    """The names of the settings that --set fixes."""
     return [text.partition("=")[0] for text in args.settings]
 
 

@@ -1,4 +1,4 @@
-"""What trials are doing, as a table that is drawn over itself on a terminal; nothing where there is none.
+"""The state of trials as a table that is redrawn in place on a terminal; without a terminal nothing is shown.
 
 >>> with Live(expected, sys.stderr) as live:                                 # doctest: +SKIP
 ...     Work(ledger, data, out, live.listen).sweep(trials)
@@ -21,27 +21,26 @@ HEAD = ["trial", "what", "seed", "state", "top-1", "squeezed", "bytes", "seconds
 
 
 class Clock:
-    """How long is left, from what finished trials took: their cost is counted in MACs of all images shown.
+    """Estimates the remaining time: `work * seconds / work_done`, where work is counted in MACs (`work_of`).
 
-    Training costs as much more than that as it costs, the same for every network; a small network's fixed costs make
-    the estimate too short at first.
+    Fixed costs are not counted, so the estimate is too short while small networks come first.
     """
 
     def __init__(self) -> None:
         self.seconds, self.work = 0.0, 0.0
 
     def took(self, trial: Trial, seconds: float) -> None:
-        """Take in what a finished trial took in this process."""
+        """Count a trial that this process finished in `seconds`."""
         self.seconds += seconds
         self.work += work_of(trial)
 
     def left(self, work: float, workers: int = 1) -> float | None:
-        """Seconds for so much work, shared by `workers` like this one; None as long as nobody can know."""
+        """Seconds for `work`, shared by so many workers like this one; None before the first trial is done."""
         return work * self.seconds / self.work / max(workers, 1) if self.work else None
 
 
 def work_of(trial: Trial) -> float:
-    """MACs of one pass forward of every image that training shows."""
+    """MACs of the forward passes of all images that training shows."""
     recipe = trial.recipe
     shown = recipe.epochs * trial.images or recipe.iterations * recipe.batch_size
     return costs(trial).macs * shown
@@ -58,7 +57,9 @@ class Live:
         self._rows: dict[str, list[str]] = {}
         self._counts = {"done": 0, "stopped": 0, "failed": 0}
         self._said = "begins"
-        self._above = io.StringIO()  # what others write to stderr: progress bars keep silent, warnings stand above
+        self._above = (
+            io.StringIO()
+        )  # stderr of others meanwhile: progress bars see no terminal, warnings are shown above
         self._drawn, self._began, self._looked = 0, 0.0, -LOOK
         self._ahead, self._part = (0.0, 0), 0.0
         self._on = self.stream.isatty()
@@ -107,7 +108,7 @@ class Live:
     def _draw(self) -> None:
         if time.monotonic() - self._looked > LOOK:
             self._looked = time.monotonic()
-            with suppress(Exception):  # whatever is wrong, the worker will meet it and say so
+            with suppress(Exception):  # the worker meets the same error and reports it
                 self._ahead = self.left()
         work, workers = self._ahead
         seconds = self.clock.left(max(work - self._part, 0.0), workers)
@@ -127,7 +128,7 @@ class Live:
 
 
 def in_words(seconds: float) -> str:
-    """As people say it.
+    """A duration in minutes or hours.
 
     >>> in_words(59), in_words(3600), in_words(200_000)
     ('1 minute', '60 minutes', '56 hours')

@@ -1,9 +1,9 @@
-"""The command line: one verb a job. `squeezenet VERB --help` says what each takes.
+"""The command line: `squeezenet VERB ...`, with one module for each verb.
 
 A verb is a module with `configure(parser)`, `run(args) -> dict` (the JSON object), `render(result) -> str` and
-`EXAMPLES`: commands that its help shows, each below a comment that says what it does. Only the chosen verb's module is
-imported, and what needs an extra or time to load is imported in `run`: `--help` works at once in every installation.
-Strings reach `render` printable: a label, a path or a server's reply cannot move the cursor or add a line.
+`EXAMPLES`: the commands that its help shows, each below a comment. Only the module of the chosen verb is imported, and
+`run` imports what needs an extra or takes time to load: `--help` works at once in every installation. Strings are made
+printable before `render` gets them: a label, a path or the reply of a server cannot control the terminal.
 """
 
 import gc
@@ -24,16 +24,16 @@ from squeezenet.version import __version__
 
 VERBS = {
     "demo": "train, squeeze and use a small network, in about a minute",
-    "train": "train a network; resumes where a run stopped",
-    "evaluate": "accuracy of exactly what would ship",
+    "train": "train a network, or continue a stopped run",
+    "evaluate": "accuracy of exactly the file that would ship",
     "classify": "label images",
     "compress": "squeeze a model into one .sqz file",
-    "inspect": "every layer's shape, parameters, density, bits and bytes",
+    "inspect": "shape, parameters, density, bits and bytes of every layer",
     "explore": "search the design space: accuracy against bytes, MACs and RAM",
-    "reproduce": "what the paper printed, and beside it what comes out here",
+    "reproduce": "the paper's tables and figure 3, beside our figures",
     "convert": "read and write other people's model files",
     "data": "pack images into shards that train fast",
-    "models": "what ships, what can be pulled, what can be trained",
+    "models": "list the models that ship or can be fetched, and the networks",
     "pull": "fetch published weights, once",
     "doctor": "check this installation",
 }
@@ -117,18 +117,18 @@ def _without_verb(arguments: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    """Print on stdout. A reader that has left is no failure to report. Raises `SqueezeNetError` for a full disk."""
+    """Print on stdout; exit quietly if the reader has closed the pipe. Raises `SqueezeNetError` for a full disk."""
     try:
         print(text, flush=True)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more as it leaves
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes stdout again at exit
         if isinstance(error, BrokenPipeError):
             raise SystemExit(1) from None
         raise SqueezeNetError(f"standard output: {error.strerror}; the command itself is done") from None
 
 
 def _speak_plainly() -> None:
-    """What no encoding of the terminal can show becomes an escape; a warning of a library one harmless line."""
+    """Write what the terminal cannot encode as escapes, and warnings of libraries as one printable line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -157,9 +157,9 @@ def _json(result: dict[str, Any]) -> str:
 def _share_cores(verb: str) -> None:
     """Settings that libraries read when they are loaded, so this runs before any verb imports them.
 
-    PyTorch's threads spin while they wait, which on two busy cores made a training step 16 times slower. OpenBLAS's do
-    too: products of matrices take one thread each, and images are shared out instead. `classify` has one image at a
-    time to work on and keeps its threads.
+    Threads of PyTorch spin while they wait, which on two busy cores made a training step 16 times slower. Those of
+    OpenBLAS do too: each product of matrices takes one thread, and images are shared between threads instead.
+    `classify` works on one image at a time and keeps the threads of OpenBLAS.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if verb != "classify":
@@ -167,21 +167,21 @@ def _share_cores(verb: str) -> None:
 
 
 def _explain(error: BaseException, out: Any = None, verb: str = "") -> SqueezeNetError | None:
-    """The one line a user needs, or None where the error is a fault of ours that a traceback must show.
+    """The error as one line for the user, or None for a fault of ours, which needs a traceback.
 
-    `out` is what the `verb` writes: what a full disk is about, where the error itself does not say.
+    `out` is the file that the `verb` writes: named for a full disk, where the error itself names no file.
     """
     if isinstance(error, SqueezeNetError):
         return error
     if isinstance(error, ImportError):
         missing = (error.name or "").split(".")[0]
-        first = missing == "numpy" and verb not in ARRAYS  # of many that are missing
+        first = missing == "numpy" and verb not in ARRAYS  # the first of many missing packages
         extra = "train" if first or missing in WORKSHOP else EXTRAS.get(missing)
         if extra:
             return MissingDependency(f"this needs {missing}; install it with: pip install 'sqznet[{extra}]'")
         return None
     if isinstance(error, MemoryError):
-        return SqueezeNetError("not enough memory; try a smaller --batch-size or close other programs")
+        return SqueezeNetError("not enough memory; use a smaller --batch-size, or close other programs")
     if isinstance(error, OSError):
         return _explain_system(error, out)
     return None
@@ -190,13 +190,13 @@ def _explain(error: BaseException, out: Any = None, verb: str = "") -> SqueezeNe
 def _explain_system(error: OSError, out: Any) -> SqueezeNetError:
     import errno
 
-    said = error.errno is not None and error.strerror == os.strerror(error.errno)  # by the system, not by us
+    said = error.errno is not None and error.strerror == os.strerror(error.errno)  # raised by the system, not by us
     full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (said and error.errno == errno.EFBIG)
     shut = said and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     path = error.filename if error.filename is not None else out if full else None
     where = "" if path is None else f"{os.fsdecode(path) if isinstance(path, bytes) else path}: "
     todo = "; make room, or write to another disk" if full else ""
-    todo = "; change its permissions, or use another place" if shut else todo
+    todo = "; change its permissions, or use another path" if shut else todo
     wrong_path = isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError)
     return (UsageError if wrong_path else SqueezeNetError)(f"{where}{error.strerror or error}{todo}")
 

@@ -1,6 +1,6 @@
-"""What is wrong with a command, in one line with a suggestion.
+"""One line that says what is wrong with a command, with a suggestion.
 
-Loaded only after a mistake: `difflib` costs as much as labelling an image.
+Imported only after a mistake, because importing `difflib` takes as long as classifying an image.
 
 >>> explained("unrecognized arguments: --epoch 5", ["--epoch", "5"], ["--epochs", "--out"])
 'unknown option --epoch; did you mean --epochs?'
@@ -25,11 +25,11 @@ KINDS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     (r"argument (\S+): (.*)", lambda m: f"{_option(m[1])}{m[2]}"),
     (r"unrecognized arguments: (.*)", lambda m: f"{m[1]}: one argument too many; leave it out"),
 )
-"""What argparse says, and what it means. Words that another version of argparse chooses stay as they are."""
+"""Message of argparse -> ours. A message that matches none, as of another version of argparse, stays as it is."""
 
 
 def explained(message: str, given: Sequence[str], options: Collection[str]) -> str:
-    """What argparse's `message` means, or which of the words that were `given` is none of the `options`."""
+    """argparse's `message` in our words; or which word of `given` looks like an option and is none of `options`."""
     unknown = _unknown(given, options)
     if unknown is not None:
         return f"unknown option {unknown}{suggestion(unknown, options)}"
@@ -40,7 +40,7 @@ def explained(message: str, given: Sequence[str], options: Collection[str]) -> s
 
 
 def explained_verb(arguments: Sequence[str], verbs: Collection[str]) -> str:
-    """What is wrong with a command that does not begin with one of the `verbs`."""
+    """What is wrong with a command whose first word is none of the `verbs`."""
     word = arguments[0]
     later = next((other for other in arguments if other in verbs), None)
     if later is not None:

@@ -1,4 +1,4 @@
-"""`squeezenet models [NAME]`: what ships, what can be pulled, what can be trained; or the card of one model."""
+"""`squeezenet models [NAME]`: the models that ship or can be fetched, and the networks; or the card of one model."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -12,18 +12,18 @@ from squeezenet.errors import UsageError
 EXAMPLES = """
 # every model and network
 squeezenet models
-# what is known of one: data, accuracy, licence, limits
+# the card of one: data, accuracy, licence, limits
 squeezenet models imagenet
 """
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb to `parser`."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="show the card of this model: data, accuracy, limits")
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Every model, or one model's card. Nothing is fetched."""
+    """All models and networks, or the card of one. Nothing is fetched."""
     if args.name is not None:
         return {"name": args.name, "card": _card(args.name)}
     shipped = [
@@ -55,9 +55,9 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     if "card" in result:
-        return _card(result["name"]).rstrip()  # our own lines, which those of a result are not
+        return _card(result["name"]).rstrip()  # with its line breaks, which a result does not keep
     shipped = [[m["name"], f"{m['bytes']:,}", f"{m['top1']:.2f}%", "  " + m["description"]] for m in result["shipped"]]
     published = [
         [
@@ -83,14 +83,14 @@ def render(result: dict[str, Any]) -> str:
 
 
 def _card(name: str) -> str:
-    """What is known about a model or a network, in Markdown. Raises `UsageError` for a name that is neither."""
+    """The card of a model or a network, in Markdown. Raises `UsageError` for a name that is neither."""
     if name in zoo.SHIPPED or name in zoo.PUBLISHED:
         return zoo.card(name)
     if network := ARCHITECTURES.get(name):
         side = network.input_size
         size = f"{network.parameters:,} parameters and {network.macs:,} MACs for 1,000 classes"
         return (
-            f"# {name}\n\nA network without weights: {network.description}. Unless told otherwise it reads {side} x "
+            f"# {name}\n\nA network without weights: {network.description}. By default it reads images of {side} x "
             f"{side} pixels,\nand has {size}.\n\n"
             f"    squeezenet train --data photos/ --model {name} --out run\n    squeezenet inspect {name}\n"
         )
@@ -100,7 +100,7 @@ def _card(name: str) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A table whose last column is prose, aligned left."""
+    """A table whose last column is text, aligned left."""
     width = max(len(row[-1]) for row in rows)
     return "\n".join(
         line.rstrip() for line in table([*head, ""], [[*row[:-1], row[-1].ljust(width)] for row in rows]).splitlines()

@@ -1,4 +1,4 @@
-"""Where a verb may write: not over what this tool did not write.
+"""Which output files a verb may replace: only those that squeezenet wrote.
 
 >>> may_write(Path("model.sqz"), force=False)               # doctest: +SKIP
 """
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def add_force(parser: "ArgumentParser | _ArgumentGroup") -> None:
-    """--force."""
+    """Add the option --force."""
     parser.add_argument("--force", action="store_true", help="replace OUT even where squeezenet did not write it")
 
 
 def may_write(out: str | Path, force: bool = False) -> None:
-    """Raise `UsageError` if `out` cannot be written to, or is something that the same command would not have written.
+    """Raise `UsageError` if `out` cannot be written, or is a file that squeezenet did not write.
 
-    A model of ours in the format that the suffix names may be replaced; anything else only with `force`. Folders, pipes
-    and devices never.
+    A model that squeezenet wrote, in the format that the suffix names, may be replaced. `force` allows any other file,
+    but no folder, pipe or device.
     """
     out = Path(out)
     name = printable(str(out))
     if not out.parent.is_dir():
-        raise UsageError(f"{printable(str(out.parent))}: no such folder to write into")
+        raise UsageError(f"{printable(str(out.parent))}: no such folder; make it, or name another")
     if not out.exists():
         return
     if not out.is_file():

@@ -1,11 +1,11 @@
-"""What `squeezenet` alone says: what it is, three examples, and the verbs by what they are for."""
+"""The text that `squeezenet` without a verb prints: three examples, and the verbs in groups."""
 
 from collections.abc import Mapping
 
 from squeezenet.version import __version__
 
 EXAMPLES = """\
-squeezenet classify photo.jpg                           # its likeliest labels
+squeezenet classify photo.jpg                           # its most likely labels
 squeezenet train --data photos/ --out run               # photos/CLASS/*.jpg
 squeezenet compress run --data photos/ --out birds.sqz  # one small file
 """
@@ -19,7 +19,7 @@ GROUPS = {
 
 
 def overview(verbs: Mapping[str, str]) -> str:
-    """The whole text; `verbs` maps names to what they do."""
+    """The text; `verbs` maps each name to its one-line help."""
     examples = "\n".join(f"  {line}" for line in EXAMPLES.splitlines())
     blocks = [f"squeezenet {__version__}: train image classifiers, squeeze them, ship one file.", examples]
     blocks += ["\n".join([f"{what}:", *(f"  {name:<10} {verbs[name]}" for name in GROUPS[what])]) for what in GROUPS]

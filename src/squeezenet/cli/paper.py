@@ -1,7 +1,7 @@
-"""What `squeezenet reproduce figure3|table1|table3` prints: the paper's figure, the recomputed one, the measured one.
+"""What `squeezenet reproduce figure3|table1|table3` prints: figures of the paper, recomputed, and measured.
 
-Recomputed figures are the arithmetic of our networks. Measured ones are read from the results of `squeezenet explore`
-(figure 3, table 3), or counted in the weights that are given (table 1); each says on what.
+Recomputed figures are counted in our networks. Measured figures come from the results of `squeezenet explore` (figure 3,
+table 3) or are counted in the given weights (table 1); their source is printed with them.
 """
 
 from argparse import Namespace
@@ -84,7 +84,7 @@ def _sweep(field: str, results: str | None) -> Rows:
 
 
 def _by_data(found: list[Curve]) -> list[Curve]:
-    """The fullest curve of each set of images."""
+    """The curve with the most points of each data set."""
     best: dict[str, Curve] = {}
     for curve in found:
         best.setdefault(curve.example["trial"]["data"], curve)
@@ -103,7 +103,7 @@ def _measured(curve: Curve, value: Any) -> dict[str, Any] | None:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
+    """The text for people."""
     return _render_layers(result["rows"]) if result["subject"] == "table1" else _render_sweeps(result["rows"])
 
 

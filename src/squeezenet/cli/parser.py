@@ -1,4 +1,4 @@
-"""The arguments of one verb: help in groups with examples, and one line about a mistake.
+"""The argument parser of one verb: its help has groups and examples, and a mistake becomes one line.
 
 >>> parser = Parser("squeezenet evaluate", description="Accuracy.", epilog="examples:\\n  squeezenet evaluate run")
 >>> _ = parser.add_argument("model", metavar="MODEL")
@@ -24,7 +24,7 @@ class Parser(ArgumentParser):
 
     def __init__(self, prog: str, **about: Any) -> None:
         super().__init__(prog, allow_abbrev=False, add_help=False, formatter_class=_formatter, **about)
-        self.register("type", int, whole)  # `type=int` and `type=float` refuse in our words
+        self.register("type", int, whole)  # our error messages for `type=int` and `type=float`
         self.register("type", float, number)
         self._positionals.title = "arguments"
         self.given: list[str] = []
@@ -34,13 +34,13 @@ class Parser(ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UsageError` with what argparse's message means."""
+        """Raise `UsageError` with argparse's message in our words."""
         from squeezenet.cli.mistakes import explained
 
         raise UsageError(f"{explained(message, self.given, self._option_string_actions)} ({self.prog} --help)")
 
     def format_help(self) -> str:
-        """Help whose first line names only what must be given."""
+        """The help; its first line names only the required arguments."""
         from textwrap import fill
 
         exclusive = [group for group in self._mutually_exclusive_groups if group.required]
@@ -53,20 +53,20 @@ class Parser(ArgumentParser):
 
 
 class Formatter(HelpFormatter):
-    """Leaves text of several lines, the examples, as it is."""
+    """Keeps the line breaks of a text of several lines: the examples."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 def _formatter(prog: str) -> HelpFormatter:
-    """Made for every argument, where argparse's own asks `shutil` for the width, which loads three decompressors."""
+    """A formatter with the width of the terminal. argparse would import `shutil`, which loads three decompressors."""
     columns = os.get_terminal_size().columns if sys.__stdout__ and sys.__stdout__.isatty() else 80
     return Formatter(prog, width=columns - 2, max_help_position=INDENT)
 
 
 def _spelled(action: Action) -> str:
-    """As it is typed: `--out F.sqz`, `IMAGE...`."""
+    """An argument as a user types it: `--out F.sqz`, `IMAGE...`."""
     value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
     many = "..." if action.nargs in ("+", "*") else ""
     words: Sequence[str] = [*action.option_strings[-1:], *([] if action.nargs == 0 else [f"{value}{many}"])]

@@ -1,4 +1,4 @@
-"""`squeezenet pull NAME`: the only verb besides hub ids in --data that uses the network."""
+"""`squeezenet pull NAME`: fetch published weights. Besides it, only hub data sets in --data use the network."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
@@ -6,22 +6,26 @@ from typing import Any
 from squeezenet.zoo import PUBLISHED
 
 EXAMPLES = """
-# torchvision's SqueezeNet v1.1, checked against its published hash
+# torchvision's SqueezeNet v1.1; its hash is checked
 squeezenet pull squeezenet1_1
-# from a mirror; it must be the same file
+# from a mirror; the file must be the same
 squeezenet pull squeezenet1_1 --url https://a.mirror/s.pth
 """
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb to `parser`."""
     parser.add_argument("name", metavar="NAME", choices=list(PUBLISHED), help=f"one of {', '.join(PUBLISHED)}")
-    parser.add_argument("--url", metavar="URL", help="fetch the file from this address, a mirror; it must be the same")
-    parser.add_argument("--again", action="store_true", help="fetch it even if it is there already, and replace that")
+    parser.add_argument(
+        "--url", metavar="URL", help="fetch the file from this address (a mirror); it must be the same file"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="fetch the file even if it was fetched before, and replace it"
+    )
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Fetch, unless it is there."""
+    """Fetch the file unless it is there; the JSON object of this verb."""
     from squeezenet.zoo.pull import pull
 
     got = pull(PUBLISHED[args.name], args.url, args.again)
@@ -35,6 +39,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
-    how = "fetched" if result["fetched"] else "already there, nothing was fetched"
+    """The text for people."""
+    how = "fetched" if result["fetched"] else "was there already; nothing was fetched"
     return f"{result['path']}: {result['bytes']:,} bytes, {how}\nuse it as MODEL: {result['name']}"

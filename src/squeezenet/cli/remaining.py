@@ -1,4 +1,4 @@
-"""How long a command will still take, on stderr: one line that changes on a terminal, lines now and then elsewhere.
+"""The remaining time of a command, on stderr: one changing line on a terminal, elsewhere a line every 30 seconds.
 
 >>> with Remaining("squeezing") as remaining:
 ...     remaining.update(0.0, 4.0)
@@ -19,14 +19,14 @@ WIDTH = 80
 
 
 class Remaining:
-    """`update(done, expected)` in any unit of work; the time that is left follows from the time that was taken."""
+    """Shows progress. `update(done, expected)` counts in any unit; `remaining = elapsed * (expected - done) / done`."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._every = EVERY_TERMINAL if self._terminal else EVERY_LINE
-        self._started: tuple[float, float] | None = None  # when, and what was done then
-        self._now = (0.0, 0.0)  # what is done, and what is expected in all
+        self._started: tuple[float, float] | None = None  # when `expected` was first known, and `done` then
+        self._now = (0.0, 0.0)  # done, expected
         self._told = time.monotonic()
         self._drawn = False
 
@@ -37,7 +37,7 @@ class Remaining:
         self._clear()
 
     def update(self, done: float, expected: float, doing: str = "") -> None:
-        """Say how much is done, if nothing was said a moment ago. `expected` is 0 while nobody can know."""
+        """Show how much is done, at most every `EVERY_...` seconds. `expected` is 0 while it is not known."""
         now = time.monotonic()
         self._started = self._started if self._started and self._now[1] else (now, done)
         self._now = (done, expected)
@@ -46,7 +46,7 @@ class Remaining:
             self._draw(f"{self._what}: {self.estimate()}{doing and f' ({doing})'}")
 
     def estimate(self) -> str:
-        """`43% done, about 2:10 left`, of what was last said to be done and expected."""
+        """`43% done, about 2:10 left`, after the last `update`."""
         done, expected = self._now
         if self._started is None or not expected:
             return "just begun"
@@ -56,7 +56,7 @@ class Remaining:
         return f"{share}, about {clock((time.monotonic() - since) * max(0.0, expected - done) / (done - before))} left"
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._clear()
         print(line, file=sys.stderr, flush=True)
         self._told = time.monotonic() if not self._terminal else self._told

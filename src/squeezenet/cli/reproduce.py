@@ -1,4 +1,4 @@
-"""`squeezenet reproduce SUBJECT`: what the paper printed, and beside it what comes out here.
+"""`squeezenet reproduce SUBJECT`: a table or figure of the paper beside our figures.
 
 `figure3`, `table1` and `table3` are in `cli/paper.py`, table 2 is in `cli/table2.py`.
 """
@@ -22,9 +22,9 @@ USES = {
 """Subject -> the options it takes."""
 
 EXAMPLES = """
-# the network, layer by layer, and how many weights pruning leaves
+# the network, layer by layer, and the weights that pruning keeps
 squeezenet reproduce table1
-# sizes of SVD, pruning and Deep Compression, of random weights
+# sizes after SVD, pruning and Deep Compression, with random weights
 squeezenet reproduce table2 --out table2
 # your sweep beside the paper's figure 3
 squeezenet reproduce figure3 --results space
@@ -39,22 +39,26 @@ def configure(parser: ArgumentParser) -> None:
         "table2: SVD, pruning, Deep Compression; table3: bypass",
     )  # fmt: skip
     sweeps = parser.add_argument_group("figure3, table3")
-    sweeps.add_argument("--results", metavar="DIR", help="what `squeezenet explore` measured")
+    sweeps.add_argument("--results", metavar="DIR", help="the --out folder of `squeezenet explore`")
     weights = parser.add_argument_group("table1, table2")
     weights.add_argument("--weights", metavar="MODEL", help="SqueezeNet for ImageNet: the authors' .net, or a name")
     files = parser.add_argument_group("table2")
     files.add_argument("--out", metavar="DIR", help="folder for the files that are measured")
-    files.add_argument("--imagenet", metavar="DATA", help="images to tune --weights on; a tenth judges")
-    files.add_argument("--imagenet-val", metavar="DATA", help="judge --weights by these instead")
+    files.add_argument(
+        "--imagenet", metavar="DATA", help="images to retrain --weights on; one in ten is the validation set"
+    )
+    files.add_argument("--imagenet-val", metavar="DATA", help="validation images for --weights instead")
     files.add_argument("--alexnet", metavar="RUN", help="an AlexNet trained on --data, such as alexnet_32")
     files.add_argument("--squeezenet", metavar="RUN", help="a SqueezeNet trained on --data, such as squeezenet_32")
-    files.add_argument("--data", metavar="DATA", help="what the two were trained on: for retraining and judging")
-    files.add_argument("--val", metavar="DATA", help="judge the two on these images instead of a tenth of --data")
     files.add_argument(
-        "--epochs", type=not_negative, metavar="N", help="retraining after each stage (usual: 2, pruning 4)"
+        "--data", metavar="DATA", help="the images that the two were trained on, for retraining and validation"
+    )
+    files.add_argument("--val", metavar="DATA", help="validation images for the two, instead of one in ten of --data")
+    files.add_argument(
+        "--epochs", type=not_negative, metavar="N", help="epochs of retraining after each stage (default: 2; pruning 4)"
     )
     files.add_argument("--limit", type=count, metavar="N", help="retrain on N images at most")
-    files.add_argument("--seed", type=seed, metavar="N", help="of random weights (0)")
+    files.add_argument("--seed", type=seed, metavar="N", help="seed of random weights (default: 0)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def run(args: Namespace) -> dict[str, Any]:
     if args.weights is None and (args.imagenet or args.imagenet_val):
         raise UsageError("--imagenet and --imagenet-val are for --weights; give those too, or leave them out")
     if args.val and not args.data:
-        raise UsageError("--val judges what was trained on --data; give that too, or leave it out")
+        raise UsageError("--val is for --data; give that too, or leave --val out")
     args.seed = args.seed or 0
     from squeezenet.cli import paper, table2
 
@@ -88,7 +92,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people: what the paper printed stands under "paper"."""
+    """The text for people; columns that begin with "paper" are the paper's figures."""
     if result["subject"] != "table2":
         from squeezenet.cli import paper
 

@@ -1,4 +1,4 @@
-"""Tables on a terminal.
+"""Tables as text.
 
 >>> print(table(["a", "b"], [["x", "10"], ["yy", "2"]]))
 a    b
@@ -8,11 +8,11 @@ yy   2
 
 from collections.abc import Sequence
 
-WIDEST = 100  # characters; a name of a megabyte must not widen every line
+WIDEST = 100  # characters; a very long name must not widen every line
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they must be, at most `WIDEST`; the first is aligned left, the others right."""
+    """The table as text. The first column is aligned left, the others right; a cell has at most `WIDEST` characters."""
     lines = [[cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 3]}..." for cell in line] for line in (head, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""`squeezenet train --data photos/ --out run`: from photographs to a run folder. The work is in `cli/train_run.py`."""
+"""`squeezenet train --data photos/ --out run`: train a network. `cli/train_run.py` does the work."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -9,7 +9,7 @@ from squeezenet.cli.arguments import DATA, count, natural, not_negative, positiv
 from squeezenet.printable import counted
 
 EXAMPLES = """
-# your classes, photos/CLASS/*.jpg, starting from ImageNet's network: minutes
+# your classes, photos/CLASS/*.jpg, starting from the ImageNet network: minutes
 squeezenet train --data photos/ --out run
 # the same, starting from another model
 squeezenet train --data photos/ --model birds.sqz --out run
@@ -22,60 +22,76 @@ squeezenet train --data imagenet/ --model squeezenet1_0 --recipe paper \\
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
-    images = parser.add_argument_group("images, and where the run goes")
-    images.add_argument("--data", metavar="DATA", help=f"{DATA}; left out where the recipe names it")
-    images.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run's folder; a run in it goes on")
-    images.add_argument("--val", metavar="DATA", help="validation images; otherwise the data's own, or one in ten")
+    """Add the arguments of the verb to `parser`."""
+    images = parser.add_argument_group("images, and the run folder")
+    images.add_argument("--data", metavar="DATA", help=f"{DATA}; not needed where the recipe names it")
+    images.add_argument(
+        "--out", required=True, type=Path, metavar="RUN", help="folder of the run; a stopped run in it continues"
+    )
+    images.add_argument(
+        "--val", metavar="DATA", help="validation images (default: the validation split of DATA, or one image in ten)"
+    )
     images.add_argument("--max-images", type=count, metavar="N", help="train on N images, evenly taken")
-    images.add_argument("--judge-by", type=count, metavar="N", help="validate on N images, evenly taken")
-    images.add_argument("--split-seed", type=seed, metavar="N", help="which tenth is held out (default: --seed)")
+    images.add_argument("--val-images", type=count, metavar="N", help="validate on N images, evenly taken")
+    images.add_argument(
+        "--split-seed", type=seed, metavar="N", help="decides which tenth is held out (default: --seed)"
+    )
 
     network = parser.add_argument_group("the network, and what it starts from")
     network.add_argument(
         "--model", metavar="MODEL",
-        help="start from this model: a .sqz, .pth, .net or .safetensors file, a run folder or a name, and replace its "
-        "last layer where the classes differ (default: imagenet); or a network to train from scratch: see "
-        "`squeezenet models`",
+        help="start from this model (a .sqz, .pth, .net or .safetensors file, a run folder or a name) and replace its "
+        "last layer where the classes differ (default: imagenet); or train this network from scratch (see "
+        "`squeezenet models`)",
     )  # fmt: skip
     network.add_argument(
-        "--from-scratch", action="store_true", help="random weights, also where --model names a model that was pulled"
+        "--from-scratch",
+        action="store_true",
+        help="begin with random weights, also where --model names a model that was fetched",
     )
     network.add_argument(
-        "--image-size", type=count, metavar="PIXELS", help="side of the image the network reads (default: the model's)"
+        "--image-size",
+        type=count,
+        metavar="PIXELS",
+        help="side of the images that the network reads (default: the model's)",
     )
-    network.add_argument("--weights", metavar="RUN", help="weights of the same network to go on from (second stages)")
+    network.add_argument(
+        "--weights", metavar="RUN", help="start from the weights of this run of the same network (second stage)"
+    )
     network.add_argument("--teacher", metavar="MODEL", help="a trained model to imitate (distillation)")
 
     how = parser.add_argument_group("how it learns")
     how.add_argument(
         "--recipe", metavar="FILE",
-        help="finetune, modern, paper, or a .toml file (recipes/, or RUN/recipe.toml). Default: finetune where it "
+        help="finetune, modern, paper, or a .toml file (recipes/, or RUN/recipe.toml); default: finetune where training "
         "starts from a model, else modern",
     )  # fmt: skip
     how.add_argument(
         "--epochs", type=positive, metavar="N",
-        help="passes over the images (default: the recipe's; finetune takes more for fewer images)",
+        help="passes over the images (default: the recipe's; finetune: the fewer images, the more passes)",
     )  # fmt: skip
     how.add_argument("--batch-size", type=count, metavar="N", help="images per step, of all processes together")
     how.add_argument("--micro-batch", type=natural, metavar="N", help="images in memory at once; 0: the whole batch")
     how.add_argument("--lr", type=positive, help="highest learning rate")
     how.add_argument("--seed", type=seed, help="decides everything random (default: 0)")
     how.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
         help="any other setting: of the network (base_e=64 sr=0.25 bypass=simple), of the recipe (momentum, ema), "
         "of the augmentation (mirror=false pad=2)",
     )  # fmt: skip
 
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
-        "--checkpoint-every", type=not_negative, metavar="SECONDS", help="default: what costs 2%% of the time"
+        "--checkpoint-every",
+        type=not_negative,
+        metavar="SECONDS",
+        help="seconds between checkpoints (default: they take 2%% of the time)",
     )
-    machine.add_argument("--workers", type=count, metavar="N", help="threads that decode images")
+    machine.add_argument("--workers", type=count, metavar="N", help="number of threads that decode images")
     machine.add_argument("--compile", action="store_true", help="compile the network (torch.compile)")
     machine.add_argument(
         "--gradients", choices=("float32", "bf16"), default="float32",
-        help="how processes send them under torchrun (default: %(default)s; bf16 is half the bytes)",
+        help="how processes exchange gradients under torchrun (default: %(default)s; bf16 takes half the bytes)",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What `squeezenet train` does: from options and a recipe to a run.
+"""The work of `squeezenet train`: read the options and the recipe, train, and report.
 
 >>> settings(args).recipe.name                                              # doctest: +SKIP
 'finetune'
@@ -40,21 +40,21 @@ from squeezenet.training.run_folder import check_place
 from squeezenet.training.start import Start, begin
 
 FILES = ("teacher", "weights")
-PLACE = ("model", "data", "val", "image_size", "max_images", "judge_by", "split_seed")
+PLACE = ("model", "data", "val", "image_size", "max_images", "val_images", "split_seed")
 OPTIONS = ("epochs", "batch_size", "micro_batch", "lr", "seed")
 
 SKIPPED = "skipped.txt"
 LEFT = ("model.safetensors", "report.html", "metrics.jsonl", SKIPPED)
-"""Files of a run that are named to people; the last one where images could not be read."""
+"""Files of a run that the result names; `SKIPPED` only where images could not be read."""
 
 SMALL_NETWORK, PHOTO_NETWORK = "squeezenet_32", "squeezenet1_1"
-"""What is trained from scratch where no network is named."""
+"""The networks that are trained from scratch where none is named: for small images, and for photographs."""
 
 REPORTED = 10_000
-"""Validation images that RUN/report.html is made of, evenly taken where there are more."""
+"""At most so many validation images, evenly taken, are in RUN/report.html."""
 
 TINY = 48
-"""Pixels of square images up to which they are not enlarged for ImageNet's network, which wants 227."""
+"""Square images up to so many pixels train a small network from scratch: ImageNet's network reads 227 pixels."""
 
 
 def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,7 +73,9 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
         if model is None and job.model not in ARCHITECTURES:
             model = load_model(job.model)
         start = begin(job, data, model)
-        say(f"{start.told}; recipe {job.recipe.name}, {len(data.train):,} images, {len(data.validation):,} to judge by")
+        say(
+            f"{start.told}; recipe {job.recipe.name}, {len(data.train):,} images, {len(data.validation):,} for validation"
+        )
         setup = Setup(
             group=group,
             gradients=args.gradients,
@@ -93,12 +95,13 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _model_named(args: argparse.Namespace) -> Model | None:
-    """The model that training starts from, where one is named; None for a network, or where none is named.
+    """The model that training starts from, or None if no model is named, or a network.
 
-    Without a recipe, a name means the model that was pulled under it, if there is one; `args.model` becomes its file.
+    A name of a network means the model that was fetched under this name, if there is one and no --recipe is given;
+    `args.model` becomes its file.
     """
     if args.from_scratch and args.recipe == FINETUNE.name:
-        raise UsageError(f"--from-scratch: the recipe {args.recipe} goes on from a model; leave one of the two out")
+        raise UsageError(f"--from-scratch: the recipe {args.recipe} starts from a model; leave one of the two out")
     name = args.model or (read_job(args.recipe).model if args.recipe else None)
     pulled = zoo.PUBLISHED.get(name or "")
     if args.recipe is None and not args.from_scratch and pulled and zoo.cached(pulled).is_file():
@@ -108,7 +111,7 @@ def _model_named(args: argparse.Namespace) -> Model | None:
     if args.from_scratch:
         raise UsageError(f"--from-scratch: {name} is a model, not a network; give one of {', '.join(ARCHITECTURES)}")
     if not zoo.find(name).exists() and Path(name).name == name and not Path(name).suffix:
-        find_architecture(name)  # which knows what was meant
+        find_architecture(name)  # raises with the nearest name
     return load_model(name)
 
 
@@ -128,7 +131,7 @@ def choose(args: argparse.Namespace, data: Data) -> None:
 
 
 def settings(args: argparse.Namespace) -> Job:
-    """The recipe's job with what the user changed; `choose` has seen to it that there is one. Raises `UsageError`."""
+    """The job of `args.recipe`, which `choose` has set, with the user's options. Raises `UsageError`."""
     job = read_job(args.recipe)
     told = {name: getattr(args, name) for name in PLACE if getattr(args, name) is not None}
     job = replace(job, **told)
@@ -138,13 +141,13 @@ def settings(args: argparse.Namespace) -> Job:
     if missing:
         raise UsageError(f"{' and '.join(missing)} missing: neither given nor in the recipe {args.recipe}")
     assert job.model is not None
-    if args.epochs is not None and args.epochs <= 0:  # 0 in a recipe means that iterations count
+    if args.epochs is not None and args.epochs <= 0:  # in a recipe, 0 means that `iterations` counts
         raise UsageError(f"--epochs {args.epochs:g}: must be more than 0")
     recipe = job.recipe
     fresh = job.model in ARCHITECTURES and find_architecture(job.model).meta is not None
     network = kinds_of(Metaparameters, FROM_DATA) if fresh else {}
     if job.network and not fresh:
-        raise UsageError(f"{job.model}: its network is what it is; leave {', '.join(job.network)} out")
+        raise UsageError(f"{job.model}: a trained model has no [network] settings; leave {', '.join(job.network)} out")
     training = kinds_of(Recipe, ("name", "augmentation", *FILES, *OPTIONS))
     images = kinds_of(Augmentation)
     chosen = typed({**network, **training, **images}, split(args.settings), "--set ", text=True)
@@ -165,7 +168,7 @@ def settings(args: argparse.Namespace) -> Job:
 
 
 def _load(args: argparse.Namespace, provenance: Mapping[str, str]) -> Data:
-    """The images of the run, split as they were for a model of this provenance. Raises `UsageError`, `DataError`."""
+    """The images of the run, split as for the model with this provenance. Raises `UsageError`, `DataError`."""
     job = Job(FINETUNE) if args.recipe is None else read_job(args.recipe)
     source = args.data or job.data
     if source is None:
@@ -176,7 +179,7 @@ def _load(args: argparse.Namespace, provenance: Mapping[str, str]) -> Data:
 
     seed = first(args.split_seed, job.split_seed, args.seed, job.recipe.seed)
     data = load_for(provenance, source, first(args.val, job.val), seed)
-    judges = some(data.validation, first(args.judge_by, job.judge_by))
+    judges = some(data.validation, first(args.val_images, job.val_images))
     return Data(some(data.train, first(args.max_images, job.max_images)), judges, data.held_out)
 
 
@@ -197,7 +200,7 @@ def _report(out: Path, start: Start, data: Data, about: str) -> None:
 
 
 def _told(out: str, job: Job, start: Start, result: TrainResult, classes: int) -> dict[str, Any]:
-    """What the run came to, what it started from, where everything lies, and what to do next."""
+    """The JSON object of the verb: accuracy, start, files, and the next command."""
     origin = start.origin or {}
     images = ["--data", str(job.data), *(["--val", job.val] if job.val else [])]
     command = ["squeezenet", "compress", out, *images, "--max-bytes", "300kB", "--out", f"{out}.sqz"]

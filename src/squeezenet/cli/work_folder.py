@@ -1,4 +1,4 @@
-"""The folder beside an output that a stopped command goes on from. Only what this tool has made is ever removed.
+"""The folder beside an output from which a stopped command continues. Only folders that squeezenet made are removed.
 
 >>> with work_folder(Path("birds.sqz.work")) as work:                   # doctest: +SKIP
 ...     (work / "half.sqz").touch()                                     # gone when the block is done, there if it fails
@@ -13,18 +13,18 @@ from squeezenet.errors import UsageError
 from squeezenet.printable import printable
 
 MARK = "made-by-squeezenet.txt"
-"""The file that says that a folder is ours."""
+"""The file that marks a folder as made by squeezenet."""
 
 WORDS = (
-    "Here lies what a stopped `squeezenet compress` goes on from. The command removes this folder when it is done.\n"
+    "A stopped `squeezenet compress` continues from the files here. The command removes this folder when it is done.\n"
 )
 
 
 @contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """`path`, for what is worth keeping if the block ends early; it is made, and removed when the block is done.
+    """Make the folder `path`; remove it when the block is done. If the block fails, its files stay.
 
-    Raises `UsageError` if something that this tool has not made is there: it stays as it is.
+    Raises `UsageError` if `path` exists and squeezenet did not make it.
     """
     check_work_folder(path)
     path.mkdir(exist_ok=True)
@@ -39,17 +39,17 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 
 def check_work_folder(path: Path) -> None:
-    """Raise `UsageError` if `path` is taken by something else. A symbolic link is something else."""
+    """Raise `UsageError` if `path` exists and squeezenet did not make it, or if it is a symbolic link."""
     taken = path.is_symlink() or (path.exists() and not (path.is_dir() and (path / MARK).is_file()))
     if taken and not _empty(path):
         name = printable(str(path))
         raise UsageError(
-            f"{name}: is in the way of what is kept while the command runs; move it, or choose another --out"
+            f"{name}: is needed as a work folder, but squeezenet did not make it; move it, or choose another --out"
         )
 
 
 def anything_in(path: Path) -> bool:
-    """Whether a stopped command left something there to go on from."""
+    """Whether a stopped command left files there."""
     return path.is_dir() and any(entry.name != MARK for entry in path.iterdir())
 
 

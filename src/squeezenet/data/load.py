@@ -1,4 +1,4 @@
-"""From what the user names to examples: `digits`, a folder, Parquet files, shards, or an id on the Hugging Face hub.
+"""The examples of a data set that a user names: `digits`, a folder, Parquet files, shards, or an id on the hub.
 
 >>> data = load_data("digits")
 >>> len(data.train), len(data.validation)
@@ -22,21 +22,17 @@ from squeezenet.data.suffixes import is_litter
 from squeezenet.data.webdataset import expand, read_webdataset
 from squeezenet.errors import NoSuchData
 
-ACCEPTED = (
-    "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
-    "or owner/name on the Hugging Face hub"
-)
 STORED = (".parquet", ".tar")
-PACKED = (".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz")  # refused where they are read, with the reason
+PACKED = (".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz")  # their reader refuses them and says why
 HELD_OUT = 10
-"""One image in ten is set aside for validation where a source has no splits."""
+"""Where a source has no splits, one image in `HELD_OUT` is held out for validation."""
 
 
 def load_data(source: str, validation: str | None = None, seed: int = 0) -> Data:
-    """Images to train on and images to judge by; nothing is decoded yet.
+    """The training set and the validation set of `source`; no image is decoded yet.
 
-    A source without splits gives 10% of every class to validation, chosen by `seed`, unless `validation` names
-    another source. Raises `DataError` if nothing is there, or if validation has classes that training lacks.
+    The validation set is the source `validation` where it is given, else the validation split of `source`, else 10% of
+    every class, chosen by `seed`. Raises `DataError` if nothing is there, or if validation has classes that training lacks.
     """
     splits = load_splits(source)
     train = splits.get("train", next(iter(splits.values())))
@@ -48,13 +44,13 @@ def load_data(source: str, validation: str | None = None, seed: int = 0) -> Data
 
 
 def load_evaluation(source: str) -> Examples:
-    """Images to judge by: the validation split where the source has one, else everything. Raises `DataError`."""
+    """The validation split where the source has one, else all images. Raises `DataError`."""
     splits = load_splits(source)
     return splits.get("validation", next(iter(splits.values())))
 
 
 def load_splits(source: str) -> dict[str, Examples]:
-    """What `source` has: "train" and "validation", one of them, or "all". Raises `DataError` if nothing is there."""
+    """The splits of `source`: "train" and "validation", one of them, or "all". Raises `DataError` if nothing is there."""
     path = Path(source)
     if source == "digits" and not path.exists():
         return _digits()
@@ -63,25 +59,25 @@ def load_splits(source: str) -> dict[str, Examples]:
     if path.is_file():
         if found := _stored([path]):
             return found
-        raise NoSuchData(f"{source}: is one file; accepted are {ACCEPTED}")
+        raise NoSuchData(f"{source}: is one file; accepted are {NoSuchData.ACCEPTED}")
     if path.exists():
         raise NoSuchData(f"{source}: is a pipe or a device, not a file; save its contents to a file first")
     named = sorted(Path(p) for p in glob.glob(source, recursive=True))
     if found := _stored(named or (expand(source) if "{" in source else [])):
         return found
-    # "owner/name" is a path like any other as long as there is such a folder beside us.
+    # "owner/name" is a path where the working folder has a folder `owner`, else an id on the hub.
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and not path.parent.is_dir() and path.suffix not in STORED:
         from squeezenet.data.hub import read_hub
 
         return read_hub(source)
     beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     near = get_close_matches(path.name, [*beside, "digits"], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"accepted are {ACCEPTED}"
+    hint = f"did you mean {near[0]}?" if near else f"accepted are {NoSuchData.ACCEPTED}"
     raise NoSuchData(f"{source}: no such file or folder; {hint}")
 
 
 def _files(folder: Path) -> list[Path]:
-    """Parquet files anywhere below `folder`, else shards in it or in its folders called train, val and so on."""
+    """All Parquet files below `folder`; without any, the shards in it and in its folders named train, val and so on."""
     depth = len(folder.parts)
     files = [p for p in folder.rglob("*.parquet") if not any(map(is_litter, p.parts[depth:]))]
     shards = [*folder.glob("[!.]*.tar"), *(p for p in folder.glob("[!.]*/[!.]*.tar") if split_of(p) != "all")]
@@ -89,9 +85,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _stored(paths: list[Path]) -> dict[str, Examples]:
-    """What Parquet files or shards hold; nothing if there are none among `paths`."""
+    """The splits of the Parquet files among `paths`, else of the shards; empty if there are neither."""
     if files := [path for path in paths if path.suffix == ".parquet"]:
-        from squeezenet.data.parquet import read_parquet  # pyarrow is only paid for where it is used
+        from squeezenet.data.parquet import read_parquet  # importing pyarrow takes time
 
         return read_parquet(files)
     shards = [path for path in paths if path.suffix == ".tar" or path.name.endswith(PACKED)]
@@ -99,7 +95,7 @@ def _stored(paths: list[Path]) -> dict[str, Examples]:
 
 
 def _digits() -> dict[str, Examples]:
-    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels of 0 to 16. One image in five of every class is held."""
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels from 0 to 16. One in five of every class is the validation set."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -95,7 +95,7 @@ def _train(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch) -> TrainResu
     fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
     model = fresh_model(NETWORK, data, preparation, trial.recipe, **trial.overrides)
     about = describe(NETWORK, {**trial.overrides, **fitting})
-    part = {"max_images": trial.images, "judge_by": trial.judges, "split_seed": 0}
+    part = {"max_images": trial.images, "val_images": trial.judges, "split_seed": 0}
     job = Job(trial.recipe, NETWORK, trial.overrides, image_size=trial.image_size, **part)
     return train(model, data, preparation, trial.recipe, work, architecture=about, job=job, on_epoch=on_epoch)
 

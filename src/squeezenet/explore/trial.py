@@ -170,7 +170,7 @@ def _looks(examples: Examples) -> list[Any]:
 def train_command(trial: Trial, data: str = "DATA") -> str:
     """The command that trains this very network, from the same images."""
     recipe, changed = trial.recipe, []
-    options = [("--image-size", trial.image_size), ("--max-images", trial.images), ("--judge-by", trial.judges)]
+    options = [("--image-size", trial.image_size), ("--max-images", trial.images), ("--val-images", trial.judges)]
     options += [("--seed", recipe.seed), *([("--split-seed", 0)] if recipe.seed else [])]
     for name in ("epochs", "batch_size", "micro_batch", "lr"):
         if (value := getattr(recipe, name)) or name == "micro_batch":

@@ -35,7 +35,7 @@ class Job:
     val: str | None = None
     image_size: int | None = None
     max_images: int | None = None  # so many to train on, evenly taken; None: all
-    judge_by: int | None = None
+    val_images: int | None = None
     split_seed: int | None = None  # which tenth judges, where the data has none; None: the recipe's seed decides
 
 
