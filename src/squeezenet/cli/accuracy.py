@@ -33,7 +33,7 @@ def judges(images: int, judged: str) -> str:
 
 
 def described(result: Mapping[str, Any]) -> str:
-    """Top-1 with its error, top-5 unless it is always 100%, the images, and what one image counts where they are few."""
+    """Top-1 with its error, top-5 unless always 100%, the images, and what one image counts where they are few."""
     from squeezenet.data.score import Score  # which needs NumPy
 
     digits = 1 if result["top1_error"] >= 1 else 2

@@ -20,7 +20,7 @@ EXAMPLES = """
 squeezenet explore --data photos/ --out space --vary sr --seeds 3 --epochs 20
 # the most accurate of 100 networks whose files have at most 200 kB
 squeezenet explore --data photos/ --out space --search 100 --max-bytes 200kB
-# repeat a trial that the search found, with other seeds; its name is in the results
+# repeat a trial, by its name in the results, with other seeds
 squeezenet explore --data photos/ --out space --repeat 1f0c --seeds 3
 """
 

@@ -1,6 +1,6 @@
 """What `squeezenet reproduce figure3|table1|table3` prints: figures of the paper, recomputed, and measured.
 
-Recomputed figures are counted in our networks. Measured figures come from the results of `squeezenet explore` (figure 3,
+Recomputed figures are counted in our networks. Measured ones come from the results of `squeezenet explore` (figure 3,
 table 3) or are counted in the given weights (table 1); their source is printed with them.
 """
 

@@ -9,7 +9,7 @@ from squeezenet.cli.arguments import DATA, count, natural, not_negative, positiv
 from squeezenet.printable import counted
 
 EXAMPLES = """
-# your classes, photos/CLASS/*.jpg, starting from the ImageNet network: minutes
+# your classes, photos/CLASS/*.jpg, from the ImageNet network: minutes
 squeezenet train --data photos/ --out run
 # the same, starting from another model
 squeezenet train --data photos/ --model birds.sqz --out run
@@ -63,12 +63,12 @@ def configure(parser: ArgumentParser) -> None:
     how = parser.add_argument_group("how it learns")
     how.add_argument(
         "--recipe", metavar="FILE",
-        help="finetune, modern, paper, or a .toml file (recipes/, or RUN/recipe.toml); default: finetune where training "
-        "starts from a model, else modern",
+        help="finetune, modern, paper, or a .toml file (recipes/, or RUN/recipe.toml); default: finetune where "
+        "training starts from a model, else modern",
     )  # fmt: skip
     how.add_argument(
         "--epochs", type=positive, metavar="N",
-        help="passes over the images (default: the recipe's; finetune: the fewer images, the more passes)",
+        help="passes over the images (default: the recipe's; finetune: more for fewer images)",
     )  # fmt: skip
     how.add_argument("--batch-size", type=count, metavar="N", help="images per step, of all processes together")
     how.add_argument("--micro-batch", type=natural, metavar="N", help="images in memory at once; 0: the whole batch")

@@ -73,9 +73,7 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
         if model is None and job.model not in ARCHITECTURES:
             model = load_model(job.model)
         start = begin(job, data, model)
-        say(
-            f"{start.told}; recipe {job.recipe.name}, {len(data.train):,} images, {len(data.validation):,} for validation"
-        )
+        say(f"{start.told}; recipe {job.recipe.name}, {len(data.train):,} images, {len(data.validation):,} to validate")
         setup = Setup(
             group=group,
             gradients=args.gradients,

@@ -32,7 +32,7 @@ def load_data(source: str, validation: str | None = None, seed: int = 0) -> Data
     """The training set and the validation set of `source`; no image is decoded yet.
 
     The validation set is the source `validation` where it is given, else the validation split of `source`, else 10% of
-    every class, chosen by `seed`. Raises `DataError` if nothing is there, or if validation has classes that training lacks.
+    every class, chosen by `seed`. Raises `DataError` if nothing is there, or if validation has other classes.
     """
     splits = load_splits(source)
     train = splits.get("train", next(iter(splits.values())))
@@ -50,7 +50,7 @@ def load_evaluation(source: str) -> Examples:
 
 
 def load_splits(source: str) -> dict[str, Examples]:
-    """The splits of `source`: "train" and "validation", one of them, or "all". Raises `DataError` if nothing is there."""
+    """The splits of `source`: "train", "validation", or both, or "all". Raises `DataError` if nothing is there."""
     path = Path(source)
     if source == "digits" and not path.exists():
         return _digits()
@@ -95,7 +95,7 @@ def _stored(paths: list[Path]) -> dict[str, Examples]:
 
 
 def _digits() -> dict[str, Examples]:
-    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels from 0 to 16. One in five of every class is the validation set."""
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels from 0 to 16. One in five of a class is for validation."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
