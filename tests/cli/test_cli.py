@@ -719,8 +719,8 @@ def test_outputs_that_cannot_be_written(refused, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.EACCES, "change its permissions, or use another place"),
-        (errno.EROFS, "change its permissions, or use another place"),
+        (errno.EACCES, "change its permissions, or use another path"),
+        (errno.EROFS, "change its permissions, or use another path"),
         (errno.EFBIG, "make room, or write to another disk"),
         (errno.ENOSPC, "make room, or write to another disk"),
     ],

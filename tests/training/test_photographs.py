@@ -266,7 +266,7 @@ def parsed(options):
         (["--model", "cifar10", "--from-scratch"], "is a model, not a network"),
         (["--model", "cifar10", "--set", "base_e=8"], "known are"),
         (["--recipe", "modern"], "--model missing"),
-        (["--recipe", "finetune", "--from-scratch"], "goes on from a model"),
+        (["--recipe", "finetune", "--from-scratch"], "starts from a model"),
         (["--weights", "somewhere"], "imagenet has weights of its own; name the network with --model"),
         (["--split-seed", "-1"], "at least 0"),
     ],

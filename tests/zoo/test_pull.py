@@ -453,7 +453,7 @@ def test_the_verb(monkeypatch, capsys, cache):
         assert said("pull", "squeezenet1_1") == ({**known, "fetched": True}, "")
         assert said("pull", "squeezenet1_1") == ({**known, "fetched": False}, "")
         assert main(["pull", "squeezenet1_1"]) == 0
-        assert "already there" in capsys.readouterr().out
+        assert "nothing was fetched" in capsys.readouterr().out
         server.plan = [404]
         code, line = said("pull", "squeezenet1_1", "--again")
         assert code == 1

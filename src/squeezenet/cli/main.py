@@ -23,7 +23,7 @@ from squeezenet.printable import harmless, printable
 from squeezenet.version import __version__
 
 VERBS = {
-    "demo": "train, squeeze and use a small network, in about a minute",
+    "demo": "train, squeeze and use a small network, in a minute or two",
     "train": "train a network, or continue a stopped run",
     "evaluate": "accuracy of exactly the file that would ship",
     "classify": "label images",
