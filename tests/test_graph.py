@@ -8,22 +8,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from squeezenet.errors import BadGraph
-from squeezenet.graph import (
-    LRN,
-    Add,
-    AvgPool,
-    Concat,
-    Conv,
-    Flatten,
-    GlobalAvgPool,
-    Graph,
-    Linear,
-    MaxPool,
-    Op,
-    ReLU,
-    fire_modules,
-    paper_names,
-)
+from squeezenet.fire import fire_modules, paper_names
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 from squeezenet.model import Model
 from squeezenet.models import create_model
 from squeezenet.models.trace import trace

@@ -14,7 +14,8 @@ Whoever looks for structure (Fire modules, the papers' names and densities) look
 from collections.abc import Mapping
 from dataclasses import replace
 
-from squeezenet.graph import Conv, Graph, Layer, Linear, Op, paper_names
+from squeezenet.fire import paper_names
+from squeezenet.graph import Conv, Graph, Layer, Linear, Op
 
 DOWN, UP = "/down", "/up"
 

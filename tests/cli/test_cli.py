@@ -23,8 +23,8 @@ from squeezenet.cli.cores import available_cores
 from squeezenet.cli.main import VERBS, _parser, main
 from squeezenet.cli.overview import EXAMPLES
 from squeezenet.data import load_evaluation
+from squeezenet.fire import paper_names
 from squeezenet.formats import save_model
-from squeezenet.graph import paper_names
 from squeezenet.runtime import load
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.zoo import PUBLISHED, SHIPPED

@@ -29,8 +29,9 @@ from squeezenet.compression.deep_compression.sensitivity import SWEEP, choose, m
 from squeezenet.compression.finetune import IMAGES_PER_CLASS, choose_objective, steps_of, teacher_of
 from squeezenet.compression.pipeline import resolve_densities, rounded
 from squeezenet.errors import DataError, TrainingError, UsageError
+from squeezenet.fire import fire_modules
 from squeezenet.formats.state_dict import from_module
-from squeezenet.graph import Conv, Flatten, GlobalAvgPool, Graph, Linear, fire_modules
+from squeezenet.graph import Conv, Flatten, GlobalAvgPool, Graph, Linear
 from squeezenet.model import Model, Plain, Shared, Weights
 from squeezenet.models import create_model
 from squeezenet.models.network import FreeWeight, Network, SharedWeight, from_model

@@ -17,9 +17,10 @@ from squeezenet.compression.low_rank import Size, choose_ranks, factor, measure,
 from squeezenet.compression.pipeline import resolve_densities
 from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.factors import factors, joined, layer_names, split, wholes
+from squeezenet.fire import fire_modules, paper_names
 from squeezenet.formats import load_model, save_model
 from squeezenet.formats.state_dict import from_module
-from squeezenet.graph import Add, Conv, Flatten, GlobalAvgPool, Graph, Linear, fire_modules, paper_names
+from squeezenet.graph import Add, Conv, Flatten, GlobalAvgPool, Graph, Linear
 from squeezenet.model import Model, Plain, Shared, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.network import from_model

@@ -17,11 +17,11 @@ from squeezenet import sqz, zoo
 from squeezenet.cli.main import main
 from squeezenet.compression import share
 from squeezenet.errors import ModelError, SqueezeNetError, UsageError
+from squeezenet.fire import paper_names
 from squeezenet.formats import About, load_model, save_model
 from squeezenet.formats.foreign import candidates
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.formats.state_dict import from_module
-from squeezenet.graph import paper_names
 from squeezenet.model import Model, Shared, Weights
 from squeezenet.models import ARCHITECTURES, create_model, create_seeded, describe
 from squeezenet.models.network import from_model, to_weights

@@ -13,8 +13,9 @@ from typing import Any
 from squeezenet.cli.table import table
 from squeezenet.errors import UsageError
 from squeezenet.explore.results import Curve, curves, read_results
+from squeezenet.fire import paper_names
 from squeezenet.formats import load_model
-from squeezenet.graph import Graph, paper_names
+from squeezenet.graph import Graph
 from squeezenet.model import Model
 from squeezenet.report.design_space import within
 from squeezenet.report.paper import TABLE_1, Layer, printed, recomputed

@@ -25,7 +25,8 @@ from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
 from squeezenet.factors import joined
-from squeezenet.graph import Graph, Linear, fire_modules
+from squeezenet.fire import fire_modules
+from squeezenet.graph import Graph, Linear
 from squeezenet.model import Model
 from squeezenet.models.network import Network, SharedWeight, from_model, to_weights
 from squeezenet.training.surroundings import usual_device

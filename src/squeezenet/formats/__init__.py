@@ -5,6 +5,6 @@
 """
 
 from squeezenet.formats.about import About
-from squeezenet.formats.files import is_ours, load_model, save_model
+from squeezenet.formats.load import is_ours, load_model, save_model
 
 __all__ = ["About", "is_ours", "load_model", "save_model"]

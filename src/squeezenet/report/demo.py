@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from squeezenet.graph import paper_names
+from squeezenet.fire import paper_names
 from squeezenet.model import Model
 from squeezenet.report import figures
 from squeezenet.report.page import Heading, Picture, Table, Text, write_page

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from squeezenet.compression.squeeze import Curves, Point
-from squeezenet.graph import paper_names
+from squeezenet.fire import paper_names
 from squeezenet.model import Model
 from squeezenet.report import figures
 from squeezenet.report.page import Heading, Picture, Table, Text, write_page

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from squeezenet.errors import UsageError
 from squeezenet.factors import joined, wholes
-from squeezenet.graph import Conv, Graph, fire_modules
+from squeezenet.fire import fire_modules
+from squeezenet.graph import Conv, Graph
 from squeezenet.models.network import FreeWeight, Network
 
 Densities = Mapping[str, float]
