@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from squeezenet.sqz.light import named, read_bytes
 
 if TYPE_CHECKING:
-    from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, examine, read, sections, write
+    from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, examine, front_size, read, sections, write
 
 __all__ = [
     "MAGIC",
@@ -21,6 +21,7 @@ __all__ = [
     "decode",
     "encode",
     "examine",
+    "front_size",
     "named",
     "read",
     "read_bytes",

@@ -67,14 +67,7 @@ def examine(path: str | Path) -> tuple[Model, list[Section]]:
 
 def encode(model: Model) -> bytes:
     """The file's bytes: the same model always gives the same bytes, on every machine."""
-    graph = graphs.pack(model.graph, model.preparation)
-    strings = text.pack(_text(model))
-    # What the reader would refuse is refused before it is written.
-    graphs.unpack(Cursor(graph, "graph"))
-    _read_text(Cursor(strings, "text"), model.graph)
-    body = bytearray(graph + strings)
-    if model.scales:
-        integers.put_scales(body, model.graph, model.scales)
+    body, graph_bytes, text_bytes = _front(model)
     for op in model.graph.layers:
         weights = model.weights[op.name]
         if model.scales:
@@ -91,10 +84,14 @@ def encode(model: Model) -> bytes:
     if total > MAX_MODEL_FILE:
         raise ModelError(f"the file would be larger than {MAX_MODEL_FILE >> 20} MiB")
     costs.check_limits(model.graph, model.preparation.resize, total)
-    tail = struct.pack("<II", len(graph), len(strings)) + body
-    return _HEADER.pack(
-        MAGIC, VERSION, INTEGER if model.scales else 0, 0, total, crc32(tail), len(graph), len(strings)
-    ) + bytes(body)
+    tail = struct.pack("<II", graph_bytes, text_bytes) + body
+    flags = INTEGER if model.scales else 0
+    return _HEADER.pack(MAGIC, VERSION, flags, 0, total, crc32(tail), graph_bytes, text_bytes) + bytes(body)
+
+
+def front_size(model: Model) -> int:
+    """Bytes of a file before its weights: header, graph, text and scales."""
+    return _HEADER.size + len(_front(model)[0])
 
 
 def decode(data: bytes) -> Model:
@@ -153,6 +150,19 @@ def _as_damage() -> Iterator[None]:
         raise
     except ModelError as error:
         raise BadStream(str(error)) from None
+
+
+def _front(model: Model) -> tuple[bytearray, int, int]:
+    """Graph, text and scales as they are written, and the sizes of the first two."""
+    graph = graphs.pack(model.graph, model.preparation)
+    strings = text.pack(_text(model))
+    # What the reader would refuse is refused before it is written.
+    graphs.unpack(Cursor(graph, "graph"))
+    _read_text(Cursor(strings, "text"), model.graph)
+    front = bytearray(graph + strings)
+    if model.scales:
+        integers.put_scales(front, model.graph, model.scales)
+    return front, len(graph), len(strings)
 
 
 def _open(data: bytes) -> tuple[Cursor, int, int, int]:

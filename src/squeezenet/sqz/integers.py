@@ -8,17 +8,18 @@ An operation that only moves values has the scale of what it reads, so only the 
 their own in the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from squeezenet.errors import BadStream
 from squeezenet.fixed_point import FINER, Scale
 from squeezenet.graph import Add, Conv, GlobalAvgPool, Graph, Linear, Shape
 from squeezenet.model import MAX_BIAS, MAX_LEVEL, Grid, Weights
 from squeezenet.sqz.cursor import Cursor, put_varint
-from squeezenet.sqz.levels import put_levels, take_levels
+from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
 WIDE, DEEP = 256, 257  # in place of a zero, which is a byte
 MAX_EXPONENT = 1 << 12  # what is stored; the model itself allows less
@@ -50,11 +51,13 @@ def take_scales(cursor: Cursor, graph: Graph) -> tuple[Scale, ...]:
 
 def put_layer(out: bytearray, weights: Weights) -> None:
     """Append the exponents, levels and biases of a layer of an integer network."""
-    assert isinstance(weights.weight, Grid)
-    exponents = weights.weight.exponents.astype(np.int32)
-    put_levels(out, np.diff(exponents, prepend=np.int32(0)))
-    put_levels(out, weights.weight.levels.astype(np.int32))
-    put_levels(out, weights.bias.astype(np.int32))
+    for stream in _streams(weights):
+        put_levels(out, stream)
+
+
+def layer_size(weights: Weights) -> int:
+    """Bytes that `put_layer` would append; the coder counts them and writes nothing."""
+    return sum(map(levels_size, _streams(weights)))
 
 
 def take_layer(cursor: Cursor, shape: Shape) -> Weights:
@@ -71,6 +74,13 @@ def take_layer(cursor: Cursor, shape: Shape) -> Weights:
             raise BadStream(f"{cursor.what}: one {name} is over its limit")
     weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
     return Weights(weight, bias.astype(np.float32))
+
+
+def _streams(weights: Weights) -> Iterator[NDArray[np.int32]]:
+    assert isinstance(weights.weight, Grid)
+    yield np.diff(weights.weight.exponents.astype(np.int32), prepend=0).astype(np.int32)
+    yield weights.weight.levels.astype(np.int32)
+    yield weights.bias.astype(np.int32)
 
 
 def _put_scale(out: bytearray, scale: Scale) -> None:

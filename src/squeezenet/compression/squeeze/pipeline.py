@@ -153,8 +153,8 @@ def squeeze(
         assert pixels is not None
         teaching = _teaching(model, known, pixels, settings)
         learn_to_size(model, known, network, teaching, learning, goal, trade, work, course.learned)
-    squeezed = trimmed(model, network, goal)
-    if (least := len(sqz.encode(squeezed))) > goal:
+    squeezed, data = trimmed(model, network, goal)
+    if (least := len(data)) > goal:
         raise UsageError(f"{goal:,} bytes: a file without a single weight has {least:,}; allow more with --max-bytes")
     return squeezed
 
@@ -195,7 +195,7 @@ def _to_loss(
         path = kept / f"{size}.sqz" if kept else None
         if path and path.exists():
             return sqz.read(path)
-        found = trimmed(model, round_to_size(model, known, size, course.rounded)[0], size)
+        found = trimmed(model, round_to_size(model, known, size, course.rounded)[0], size)[0]
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             sqz.write(found, path)
@@ -217,7 +217,7 @@ def _to_loss(
             if stage:  # a finished one stays in the work folder, and is loaded rather than learned again
                 folder = work / f"{stage}" if work else None
                 trade = learn_to_size(model, known, network, teaching, learning, size, trade, folder, course.learned)
-            tried = trimmed(model, network, size)
+            tried = trimmed(model, network, size)[0]
         else:
             tried = rounded(size)
         top1 = judge(tried)

@@ -3,7 +3,7 @@
 >>> network, trade = round_to_size(model, prepare(model, pixels), 300_000)          # doctest: +SKIP
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import log
 from operator import itemgetter
@@ -26,13 +26,13 @@ from squeezenet.compression.squeeze.rate import level_bits, total_bits
 from squeezenet.compression.squeeze.rounding import STEP, round_network
 from squeezenet.compression.squeeze.synthetic import made_up
 from squeezenet.data import Pixels
-from squeezenet.errors import EmptyModel
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Layer
 from squeezenet.integer_graph import check_operations
-from squeezenet.model import Grid, Model
+from squeezenet.model import Grid, Model, Weights
 from squeezenet.models.network import Network, from_model
 from squeezenet.sqz.costs import least_bytes as least_bytes_of
+from squeezenet.sqz.integers import layer_size
 from squeezenet.version import __version__
 
 CALIBRATION_IMAGES = 96
@@ -63,6 +63,23 @@ def quiet(*told: object) -> None:
     """Tell nobody."""
 
 
+@dataclass(frozen=True)
+class FileSize:
+    """The bytes of a file, from its weights alone: header, graph, text and scales are always the same `front` bytes."""
+
+    front: int
+    least: int  # the format refuses a smaller file
+
+    @staticmethod
+    def like(shipped: Model) -> "FileSize":
+        """For integer networks that differ from `shipped` only in their weights and biases."""
+        return FileSize(sqz.front_size(shipped), least_bytes_of(shipped.graph, shipped.preparation.resize))
+
+    def of(self, weights: Mapping[str, Weights]) -> int:
+        """`len(sqz.encode(...))`; `least` for a network so empty that the format refuses it."""
+        return max(self.least, self.front + sum(map(layer_size, weights.values())))
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """What rounding needs to know about a network; the same for every size."""
@@ -72,6 +89,7 @@ class Prepared:
     scales: tuple[Scale, ...]
     curvature: dict[str, Curvature]
     growth: float  # share of the size that making up for errors adds
+    size: FileSize
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, thorough: bool = False) -> Prepared:
@@ -89,7 +107,8 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
     first = images[:calibrating]
     curvature = curvature_of(network, images, damping, seed, tick)
     scales = deepened(model.graph, calibrate(network, first, made_up=pixels is None), curvature)
-    return Prepared(network, first, scales, curvature, growth)
+    size = FileSize.like(as_model(model, _empty(network, scales)))
+    return Prepared(network, first, scales, curvature, growth, size)
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet) -> tuple[IntegerNetwork, float]:
@@ -102,10 +121,10 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
     seen: list[tuple[float, int]] = []
     found: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(ROUNDS):
-        network, octaves, rounded = _search(model, known, goal, seen, lambda: tick(layer))
+        network, octaves, rounded = _search(known, goal, seen, lambda: tick(layer))
         made_up_for = (known.network, known.images, known.curvature, 2.0**octaves)
         compensate(network, *made_up_for, lambda: tick(MAKING_UP * layer))
-        size = _bytes(as_model(model, network))
+        size = known.size.of(network.to_weights())
         found.append((size, octaves, network))
         if (1 - NEAR) * max_bytes <= size <= max_bytes:
             break
@@ -117,7 +136,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
 
 
 def _search(
-    model: Model, known: Prepared, max_bytes: float, seen: list[tuple[float, int]], tick: Callable[[], object]
+    known: Prepared, max_bytes: float, seen: list[tuple[float, int]], tick: Callable[[], object]
 ) -> tuple[IntegerNetwork, float, int]:
     """The network that rounding alone fills `max_bytes` with, the logarithm of its trade, and its bytes.
 
@@ -127,7 +146,7 @@ def _search(
     for _ in range(TRIES):
         octaves = _next(seen, max_bytes) if seen else _first(known)
         network = round_network(known.network, known.scales, known.curvature, 2.0**octaves, tick)
-        size = _bytes(as_model(model, network))
+        size = known.size.of(network.to_weights())
         tried.append((size, octaves, network))
         stuck = bool(seen) and size == seen[-1][1]  # no finer levels are left, or nothing lies between two sizes
         seen.append((octaves, size))
@@ -193,21 +212,26 @@ def learn_to_size(
     return learn(network, teaching, learning, goal, trade, tick, work, importance)
 
 
-def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> Model:
-    """The network as a model, without the last levels that are too many: those nearest to zero."""
+def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> tuple[Model, bytes]:
+    """The network as a model, and its file: without the last levels that are too many, those nearest to zero.
+
+    The file is larger than `max_bytes` where one without any level is.
+    """
     shipped = as_model(model, network)
-    if len(sqz.encode(shipped)) <= max_bytes:
-        return shipped
+    data = sqz.encode(shipped)
+    if len(data) <= max_bytes:
+        return shipped, data
+    size = FileSize.like(shipped)
     low, high = 0.0, 1.0  # share of the levels that are dropped
-    best = _dropped(model, network, high)
+    best = _dropped(shipped, network, high)
     for _ in range(TRIMS):
         middle = (low + high) / 2
-        tried = _dropped(model, network, middle)
-        if _bytes(tried) <= max_bytes:
+        tried = _dropped(shipped, network, middle)
+        if size.of(tried.weights) <= max_bytes:
             best, high = tried, middle
         else:
             low = middle
-    return best
+    return best, sqz.encode(best)
 
 
 def as_model(model: Model, network: IntegerNetwork) -> Model:
@@ -216,12 +240,11 @@ def as_model(model: Model, network: IntegerNetwork) -> Model:
     return replace(model, weights=network.to_weights(), scales=network.scales, provenance=provenance)
 
 
-def _dropped(model: Model, network: IntegerNetwork, share: float) -> Model:
-    """Without that share of the levels that are not zero, those nearest to zero first."""
+def _dropped(shipped: Model, network: IntegerNetwork, share: float) -> Model:
+    """`shipped` (`network`) without that share of the levels that are not zero, those nearest to zero first."""
     sizes = [network.weight(op.name).steps().detach().abs() for op in network.graph.layers]
     ordered = torch.cat([size[level != 0] for size, level in zip(sizes, _levels(network), strict=True)]).sort().values
     limit = float(ordered[min(int(share * len(ordered)), len(ordered) - 1)]) if len(ordered) else 0.0
-    shipped = as_model(model, network)
     weights = dict(shipped.weights)
     for op, size in zip(network.graph.layers, sizes, strict=True):
         weight = weights[op.name].weight
@@ -247,18 +270,15 @@ def roughly_least_bytes(model: Model, seed: int) -> int:
 
 def least_bytes(model: Model, network: Network, scales: tuple[Scale, ...]) -> int:
     """Bytes of a file whose weights and biases are all zero."""
+    empty = as_model(model, _empty(network, scales))
+    return FileSize.like(empty).of(empty.weights)
+
+
+def _empty(network: Network, scales: tuple[Scale, ...]) -> IntegerNetwork:
+    """An integer network whose weights and biases are all zero."""
     graph, weights = network.graph, {}
     for index, op in enumerate(graph.ops):
         if isinstance(op, Layer):
             drop = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
             weights[op.name] = GridWeight(torch.zeros_like(network.weight(op.name)()), drop)
-    empty = IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
-    return _bytes(as_model(model, empty))
-
-
-def _bytes(shipped: Model) -> int:
-    """Of the file; for a network so empty that the format refuses it, what the format asks for."""
-    try:
-        return len(sqz.encode(shipped))
-    except EmptyModel:
-        return least_bytes_of(shipped.graph, shipped.preparation.resize)
+    return IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
