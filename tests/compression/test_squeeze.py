@@ -3,26 +3,29 @@
 from binascii import crc32
 from contextlib import suppress
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from squeezenet import sqz
 from squeezenet.compression.squeeze import Learning, Squeezing, refuse_impossible, squeeze
 from squeezenet.compression.squeeze.network import from_integer_model
-from squeezenet.compression.squeeze.to_size import least_bytes, prepare, roughly_least_bytes
+from squeezenet.compression.squeeze.to_size import FileSize, least_bytes, prepare, roughly_least_bytes
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
 from squeezenet.formats.state_dict import from_module
-from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
-from squeezenet.model import Grid, Model
+from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
+from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
+from squeezenet.preparation import Preparation
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.run import NUMPY, runner
+from squeezenet.sqz import levels as coder
 from support.integer_networks import NETWORKS, PREPARATION, coloured_noise, conv, little_model, prepared, squeezenet
 
 
@@ -163,6 +166,40 @@ def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: P
     images = prepared(pixels)
     exact, whole = runner(model)(images), runner(squeezed)(images)
     assert np.corrcoef(exact.ravel(), whole.ravel())[0, 1] > 0.9
+
+
+@st.composite
+def integer_models(draw: st.DrawFn) -> Model:
+    """Two layers of any size, with any scales, levels, biases and text that a file can hold."""
+    outputs, side, classes = draw(st.integers(1, 9)), draw(st.integers(1, 3)), draw(st.integers(1, 6))
+    graph = Graph((3, side, side), (Conv((0,), "a", outputs, (side, side)), Flatten((1,)), Linear((2,), "b", classes)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    spread, kept = draw(st.sampled_from([0.0, 0.3, 2.0, 40.0])), draw(st.sampled_from([0.1, 0.5, 1.0]))
+    most = draw(st.sampled_from([1, 300, 1 << 21]))
+    weights = {}
+    for name, shape in graph.weight_shapes().items():
+        levels = np.rint(random.normal(0, spread, shape)).clip(-MAX_LEVEL, MAX_LEVEL) * (random.random(shape) < kept)
+        grid = Grid(levels.astype(np.int16), random.integers(-30, 30, shape[0]).astype(np.int16))
+        weights[name] = Weights(grid, random.integers(1 - most, most, shape[0]).astype(np.float32))
+    middle = Scale(draw(st.integers(0, 40)), deep=draw(st.booleans()))
+    scales = (Scale(0, draw(st.integers(0, 255))), middle, middle, Scale(draw(st.integers(40, 70)), wide=True))
+    labels = tuple(draw(st.lists(st.text("ab ", max_size=9), min_size=classes, max_size=classes)))
+    preparation = Preparation(side, side, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    return Model(graph, weights, preparation, labels, {"from": draw(st.text("xyz", max_size=99))}, scales)
+
+
+@given(integer_models(), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_the_size_of_a_file_is_known_without_writing_it(model: Model, engine: bool) -> None:
+    """From a network with the same graph, text and scales; with the C coder and with the Python one."""
+    empty = {
+        name: Weights(replace(held.weight, levels=np.zeros_like(held.weight.levels)), np.zeros_like(held.bias))
+        for name, held in model.weights.items()
+    }
+    with mock.patch.object(coder, "HAS_ENGINE", engine and coder.HAS_ENGINE):
+        size = FileSize.like(replace(model, weights=empty))
+        for weights in (model.weights, empty):
+            assert size.of(weights) == len(sqz.encode(replace(model, weights=weights)))
 
 
 def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:
