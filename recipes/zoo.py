@@ -34,19 +34,19 @@ class Plan:
     grown: bool  # whether students begin with the weights of the teacher
     sizes: tuple[int, ...]  # bytes
     epochs: float  # of learning while squeezing
-    squeeze: tuple[str, ...]  # options of `compress`
+    squeeze: tuple[str, ...]  # settings of `compress`
 
 
 PLANS = {
     # 80 times smaller than float32, learned from labels and from the dense network, on the CPU: 46 minutes on one core.
     "shipped": Plan(
         "vgg", ("pruned",), True, (98_600,), 7.0,
-        ("--objective", "both", "--batch-size", "50", "--lr", "0.005", "--pad", "2"),
+        ("objective=both", "learning.batch_size=50", "learning.lr=0.005", "augmentation.pad=2"),
     ),
     # Larger batches, since a GPU has done one of 200 images hardly later than one of 50.
     "gpu": Plan(
         "teacher", ("taught", "bypass"), False, (98_600, 74_900), 40.0,
-        ("--objective", "both", "--batch-size", "200", "--lr", "0.006", "--pad", "3"),
+        ("objective=both", "learning.batch_size=200", "learning.lr=0.006", "augmentation.pad=3"),
     ),
 }  # fmt: skip
 
@@ -72,7 +72,8 @@ def main() -> None:
     start = ["--weights", teacher] if plan.grown else []
     runs += together([training(name, "--teacher", teacher, *start) for name in plan.students])
     files = {(name, size): args.out / f"{name}-{size}.sqz" for name in plan.students for size in plan.sizes}
-    learning = ["--teacher", teacher, "--epochs", str(min(plan.epochs, args.epochs or plan.epochs)), *plan.squeeze]
+    learning = ["--teacher", teacher, "--epochs", str(min(plan.epochs, args.epochs or plan.epochs))]
+    learning += [word for setting in plan.squeeze for word in ("--set", setting)]
     together(
         [
             ["compress", str(args.out / name), *data, "--out", str(file), "--max-bytes", str(size), *learning]

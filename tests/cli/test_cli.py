@@ -266,7 +266,7 @@ def test_from_weights_to_labels(said, tiny, tmp_path):
     """compress, inspect, evaluate, classify: the path every model takes."""
     out = tmp_path / "small.sqz"
     squeezed = said("compress", tiny, "--data", "digits", "--out", out, "--bits", 4, "--density", 0.3, "--limit", 64,
-                    "--prune-epochs", 1, "--share-epochs", 1)  # fmt: skip
+                    "--set", "pruning.epochs=1", "--set", "sharing.epochs=1")  # fmt: skip
     assert {"bytes", "parameters", "density", "ratio", "top1_before", "top1_after", "top1_error"} <= set(squeezed)
     assert squeezed["bytes"] == out.stat().st_size
     assert squeezed["density"] == pytest.approx(0.3, abs=0.02)
@@ -673,15 +673,17 @@ def test_a_size_that_nothing_fits_into_is_refused_before_images_are_read(refused
     [
         ("svd", "--rank", "0"), ("svd", "--rank", "ratio=0.5"), ("svd", "--rank", "energy=x"), ("svd", "--rank", "1"),
         ("svd", "--rank", "ratio=1000"), ("svd", "--rank", "most=1"), ("svd", "--density", "0.5"),
-        ("svd", "--bits", "6"), ("svd", "--prune-epochs", "1"), ("prune", "--bits", "6"), ("prune", "--rank", "0.5"),
-        ("prune", "--init", "linear"), ("svd+prune", "--share-epochs", "1"), ("prune", "--density", "keep"),
-        ("deep-compression", "--factor-epochs", "1"),
+        ("svd", "--bits", "6"), ("svd", "--set", "pruning.epochs=1"), ("prune", "--bits", "6"),
+        ("prune", "--rank", "0.5"), ("prune", "--set", "sharing.initialisation=random"),
+        ("svd+prune", "--set", "sharing.epochs=1"), ("prune", "--density", "keep"), ("svd", "--report", "r.html"),
+        ("deep-compression", "--set", "low_rank.epochs=1"), ("squeeze", "--set", "learning.lr=0.1"),
+        ("squeeze", "--set", "lerning=0.1"), ("squeeze", "--set", "objective=love"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_with_the_method(refused, tiny, tmp_path, method, option, value):
     code, line = refused("compress", tiny, "--out", tmp_path / "x.sqz", "--method", method, option, value)
     assert code == 2
-    assert option.strip("-") in line
+    assert value.partition("=")[0] in line if option == "--set" else option.strip("-") in line
     assert not (tmp_path / "x.sqz").exists()
 
 

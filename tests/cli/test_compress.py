@@ -16,7 +16,7 @@ from squeezenet.cli import compress, remaining
 from squeezenet.cli.main import main
 from squeezenet.cli.work_folder import MARK, work_folder
 from squeezenet.compression.low_rank import RANK_WORDS
-from squeezenet.compression.pipeline import DENSITY_WORDS
+from squeezenet.compression.recipe import DENSITY_WORDS
 from squeezenet.data import load_data, load_pixels
 from squeezenet.errors import UsageError
 

@@ -11,7 +11,7 @@ from squeezenet import sqz
 from squeezenet.cli import table2
 from squeezenet.cli.main import main
 from squeezenet.cli.table2 import TABLE_2
-from squeezenet.compression import Bits, Settings, deep_compression
+from squeezenet.compression import CompressionRecipe, Pruning, Sharing, compress
 from squeezenet.formats import load_model
 from squeezenet.formats.state_dict import from_module
 from squeezenet.models import create_seeded
@@ -85,7 +85,8 @@ def test_networks_trained_here_are_retrained_and_judged(files, tmp_path, capsys)
 
 
 def test_published_weights_that_came_squeezed_are_not_squeezed_again(files, small, tmp_path, capsys):
-    published = deep_compression(small["squeezenet"], None, Settings(density=0.5, bits=Bits(8, 8)))
+    recipe = CompressionRecipe("deep-compression", pruning=Pruning(density=0.5), sharing=Sharing(fc_bits=8))
+    published = compress(small["squeezenet"], None, recipe).model
     sqz.write(published, tmp_path / "published.sqz")
     rows = run(capsys, "--out", tmp_path / "out", "--weights", tmp_path / "published.sqz", "--imagenet-val", "digits")
     whole, eight, six = rows[4:]

@@ -11,23 +11,27 @@ from hypothesis import strategies as st
 from torch import nn
 
 from squeezenet import sqz
-from squeezenet.compression import (  # fmt: skip
-    Bits,
-    Settings,
+from squeezenet.compression import CompressionRecipe, Listener, Pruning, Sharing, compress
+from squeezenet.compression.deep_compression.codebook import initial_centroids, kmeans, nearest, share, share_values
+from squeezenet.compression.deep_compression.compensate import share_compensated
+from squeezenet.compression.deep_compression.prune import (
+    current_densities,
+    magnitude_mask,
+    paper_densities,
+    prune,
+    uniform_densities,
+)
+from squeezenet.compression.deep_compression.sensitivity import SWEEP, choose, measure
+from squeezenet.compression.deep_compression.stages import resolve_densities, rounded
+from squeezenet.compression.finetune import (
+    IMAGES_PER_CLASS,
     Teaching,
     Tuning,
-    deep_compression,
+    choose_objective,
     fine_tune,
-    magnitude_mask,
-    prune,
-    share,
-    share_compensated,
+    steps_of,
+    teacher_of,
 )
-from squeezenet.compression.deep_compression.codebook import initial_centroids, kmeans, nearest, share_values
-from squeezenet.compression.deep_compression.prune import current_densities, paper_densities, uniform_densities
-from squeezenet.compression.deep_compression.sensitivity import SWEEP, choose, measure
-from squeezenet.compression.finetune import IMAGES_PER_CLASS, choose_objective, steps_of, teacher_of
-from squeezenet.compression.pipeline import resolve_densities, rounded
 from squeezenet.errors import DataError, TrainingError, UsageError
 from squeezenet.fire import fire_modules
 from squeezenet.formats.state_dict import from_module
@@ -355,7 +359,8 @@ def settle(module):
     return module.eval()
 
 
-QUICK = Settings(density=0.4, bits=Bits(4, 3), prune=Tuning(epochs=1), share=Tuning(epochs=0.5), prune_steps=2)
+PRUNING, SHARING = Pruning(epochs=1, density=0.4, steps=2), Sharing(epochs=0.5, conv_bits=4, fc_bits=3)
+QUICK = CompressionRecipe("deep-compression", pruning=PRUNING, sharing=SHARING)
 
 
 @pytest.mark.parametrize("build", [vgg, Residual, depthwise])
@@ -366,7 +371,7 @@ def test_my_own_network_is_squeezed_in_three_lines(build, with_images, digits, t
     module = settle(build())
 
     model = from_module(module, preparation)
-    squeezed = deep_compression(model, pixels if with_images else None, QUICK)
+    squeezed = compress(model, pixels if with_images else None, QUICK).model
     size = sqz.write(squeezed, tmp_path / "mine.sqz")
 
     images = inputs(digits)
@@ -385,11 +390,12 @@ def test_the_whole_pipeline_is_deterministic_and_leaves_its_input_alone(tiny_mod
     before = sqz.encode(tiny_model)
     stages = {}
 
-    def compress(seed):
-        return sqz.encode(deep_compression(tiny_model, digits[0], replace(QUICK, seed=seed), stages.__setitem__))
+    def compressed(seed):
+        listener = Listener(stage=stages.__setitem__)
+        return compress(tiny_model, digits[0], replace(QUICK, seed=seed), listener=listener).data
 
-    first = compress(0)
-    assert compress(0) == first != compress(1)
+    first = compressed(0)
+    assert compressed(0) == first != compressed(1)
     assert sqz.encode(tiny_model) == before
     assert list(stages) == ["pruned", "shared"]
     assert all(isinstance(held.weight, Plain) for held in stages["pruned"].weights.values())
@@ -399,8 +405,9 @@ def test_the_whole_pipeline_is_deterministic_and_leaves_its_input_alone(tiny_mod
 
 
 def test_compressing_twice_changes_no_zero(tiny_model, digits):
-    once = deep_compression(tiny_model, None, QUICK)
-    twice = deep_compression(once, digits[0], replace(QUICK, density="auto", bits=Bits(3, 3)))
+    once = compress(tiny_model, None, QUICK).model
+    again = replace(QUICK, pruning=replace(PRUNING, density="auto"), sharing=replace(SHARING, conv_bits=3))
+    twice = compress(once, digits[0], again).model
     for name, held in once.weights.items():
         assert np.array_equal(held.weight.indices == 0, twice.weights[name].weight.indices == 0)
         assert twice.weights[name].weight.codebook.size <= 8

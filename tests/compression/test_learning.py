@@ -1,5 +1,6 @@
 """Integer networks that learn: steps, scales and features, from any teacher, and on after a stop."""
 
+import argparse
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from squeezenet import sqz
+from squeezenet.compression import CompressionRecipe, compress
+from squeezenet.compression import Learning as RecipeLearning
 from squeezenet.compression.finetune import NO_AUGMENTATION, Teaching, answers_of, loss_of, teacher_of
 from squeezenet.compression.finetune import prepared as prepared_batch
-from squeezenet.compression.squeeze import Learning, Squeezing, squeeze
 from squeezenet.compression.squeeze.features import feature_loss
-from squeezenet.compression.squeeze.learning import learn
+from squeezenet.compression.squeeze.learning import Learning, learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import rate_gradient
 from squeezenet.compression.squeeze.rounding import round_network
@@ -155,9 +156,9 @@ def test_features_count_the_nats_that_their_errors_stand_for(model: Model, pixel
     assert found > 0
 
 
-def test_another_teacher_is_imitated(pixels: Pixels) -> None:
+def test_another_teacher_is_imitated(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     model = from_module(vgg().eval(), PREPARATION, tuple("abcde"), {})
-    learning = Learning(epochs=4, batch_size=20, lr=0.05)
+    learning = RecipeLearning(epochs=4, batch_size=20, lr=0.05)
     preferred = []
     for wanted in (1, 3):
         asked = []
@@ -166,7 +167,10 @@ def test_another_teacher_is_imitated(pixels: Pixels) -> None:
             asked.append(len(x))
             return 9 * torch.eye(5, device=x.device)[wanted].expand(len(x), -1)
 
-        squeezed = squeeze(model, pixels, Squeezing(model.float32_bytes // 3, learning=learning, teacher=teacher))
+        loaded = argparse.Namespace(answer=teacher)
+        monkeypatch.setattr("squeezenet.compression.squeeze.goals.load_teacher", lambda *about, it=loaded: it)
+        recipe = CompressionRecipe(max_bytes=model.float32_bytes // 3, teacher="another", learning=learning)
+        squeezed = compress(model, pixels, recipe).model
         assert sum(asked) == 4 * len(pixels)
         preferred.append(runner(squeezed)(prepared(pixels)).mean(0))
     assert preferred[0][1] > preferred[1][1]
@@ -219,11 +223,14 @@ def test_sums_are_exact_on_every_device(model: Model, pixels: Pixels, device: st
     assert largest > 2048  # more than TF32 and bfloat16 can hold
 
 
-def test_squeezing_learns_on_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert Squeezing().device == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert Squeezing().device == torch.device("cuda")
+def test_squeezing_learns_on_the_gpu_where_there_is_one(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    module = "squeezenet.compression.run"
+    monkeypatch.setattr(f"{module}.squeeze", lambda model, pixels, recipe, device, *rest: seen.append(device))
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        compress(model, None, CompressionRecipe())
+    assert seen == [torch.device("cpu"), torch.device("cuda")]
 
 
 @pytest.mark.parametrize("how", [{}, {"step_lr": 0.02}, {"features": 1.0}], ids=["answers", "steps", "features"])
@@ -290,27 +297,27 @@ def test_a_search_for_the_smallest_that_was_stopped_goes_on(
         sizes.append(size)
         return round_network(known.network, known.scales, known.curvature, trade=1e-9), 0.0
 
-    def agreement(tried: Model) -> float:
-        return 100.0 if len(sqz.encode(tried)) > model.float32_bytes / 12 else 0.0
+    def agreement(tried: Model, data: bytes) -> float:
+        return 100.0 if not data or len(data) > model.float32_bytes / 12 else 0.0
 
-    def stopped(tried: Model) -> float:
+    def stopped(tried: Model, data: bytes) -> float:
         if len(sizes) == 2:
             raise KeyboardInterrupt
-        return agreement(tried)
+        return agreement(tried, data)
 
-    monkeypatch.setattr("squeezenet.compression.squeeze.pipeline.round_to_size", round_and_count)
-    settings = Squeezing(max_loss=20.0)
-    whole = squeeze(model, pixels, settings, agreement)
+    monkeypatch.setattr("squeezenet.compression.squeeze.goals.round_to_size", round_and_count)
+    recipe = CompressionRecipe(max_loss=20.0)
+    whole = compress(model, pixels, recipe, judge=agreement)
     all_sizes = set(sizes)
     sizes.clear()
     with pytest.raises(KeyboardInterrupt):
-        squeeze(model, pixels, settings, stopped, work=tmp_path)
+        compress(model, pixels, recipe, judge=stopped, work=tmp_path)
     done = set(sizes)
     sizes.clear()
-    again = squeeze(model, pixels, settings, agreement, work=tmp_path)
-    assert sqz.encode(again) == sqz.encode(whole)
+    again = compress(model, pixels, recipe, judge=agreement, work=tmp_path)
+    assert again.data == whole.data
     assert len(done) == 2
     assert set(sizes) == all_sizes - done
     sizes.clear()
-    squeeze(model, pixels, replace(settings, seed=1), agreement, work=tmp_path)
+    compress(model, pixels, replace(recipe, seed=1), judge=agreement, work=tmp_path)
     assert len(sizes) > 0  # what another run left is not taken

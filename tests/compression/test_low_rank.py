@@ -1,6 +1,5 @@
 """Layers in two factors: exact at full rank, best at any other, never larger, and a stage like the others."""
 
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -11,10 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from squeezenet import sqz
-from squeezenet.compression import Bits, Settings, Tuning, compress
+from squeezenet.compression import CompressionRecipe, Listener, LowRank, Pruning, Sharing, compress
 from squeezenet.compression.deep_compression.prune import paper_densities
+from squeezenet.compression.deep_compression.stages import resolve_densities
 from squeezenet.compression.low_rank import Size, choose_ranks, factor, measure, sizes
-from squeezenet.compression.pipeline import resolve_densities
+from squeezenet.compression.recipe import KEY
 from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.factors import factors, joined, layer_names, split, wholes
 from squeezenet.fire import fire_modules, paper_names
@@ -58,7 +58,6 @@ def depthwise():
     )  # fmt: skip
 
 
-QUICK = Tuning(epochs=0.5)
 NETWORKS = [squeezenet, alexnet, vgg]
 
 
@@ -259,10 +258,14 @@ def test_ranks_that_cannot_be(model, wrong):
 @pytest.mark.parametrize("with_images", [True, False])
 def test_low_rank_then_pruning_then_a_codebook(model, digits, images, tmp_path, with_images):
     seen = {}
-    settings = Settings(
-        rank="ratio=1.5", density=0.5, bits=Bits(5, 4), prune_steps=1, factor=QUICK, prune=QUICK, share=QUICK
+    recipe = CompressionRecipe(
+        "svd+deep-compression",
+        low_rank=LowRank(epochs=0.5, rank="ratio=1.5"),
+        pruning=Pruning(epochs=0.5, density=0.5, steps=1),
+        sharing=Sharing(epochs=0.5, conv_bits=5, fc_bits=4),
     )
-    squeezed = compress(model, digits[0] if with_images else None, settings, seen.__setitem__)
+    listener = Listener(stage=seen.__setitem__)
+    squeezed = compress(model, digits[0] if with_images else None, recipe, listener=listener).model
     assert list(seen) == ["factored", "pruned", "shared"]
     size = sqz.write(squeezed, tmp_path / "all.sqz")
     again = sqz.read(tmp_path / "all.sqz")
@@ -276,14 +279,12 @@ def test_low_rank_then_pruning_then_a_codebook(model, digits, images, tmp_path, 
 
 
 def test_retraining_brings_back_what_factoring_lost(model, digits, images):
-    def error(settings):
-        thin = compress(model, digits[0], settings)
+    def error(**retraining):
+        recipe = CompressionRecipe("svd", objective="distill", low_rank=LowRank(**retraining))
+        thin = compress(model, digits[0], recipe).model
         return float(np.square(Runner(thin)(images) - Runner(model)(images)).mean())
 
-    alone = Settings(rank="ratio=2", density=None, bits=None, objective="distill")
-    before = error(replace(alone, factor=Tuning(epochs=0)))
-    after = error(replace(alone, factor=Tuning(epochs=20, lr=1e-3)))
-    assert after < before
+    assert error(epochs=20, lr=1e-3) < error(epochs=0)
 
 
 def test_the_papers_densities_are_those_of_both_factors(digits):
@@ -298,22 +299,21 @@ def test_the_papers_densities_are_those_of_both_factors(digits):
 
 
 def test_each_stage_can_be_left_out(model, digits):
-    factored = compress(model, None, Settings(rank="ratio=2", density=None, bits=None))
+    factored = compress(model, None, CompressionRecipe("svd")).model
     assert factored.density == 1
-    assert factored.provenance["method"] == "svd ratio=2, seed 0"
-    pruned = compress(model, None, Settings(density=0.4, bits=None))
+    assert factored.provenance[KEY] == 'method = "svd"\n'
+    pruned = compress(model, None, CompressionRecipe("prune", pruning=Pruning(density=0.4))).model
     assert pruned.graph == model.graph
     assert pruned.density == pytest.approx(0.4, abs=0.03)
-    assert pruned.provenance["method"] == "prune, seed 0"
     for only in (factored, pruned):
         assert all(isinstance(held.weight, Plain) for held in only.weights.values())
     with pytest.raises(UsageError, match="give less"):
-        compress(pruned, None, Settings(density=0.9, bits=None))
+        compress(pruned, None, CompressionRecipe("prune", pruning=Pruning(density=0.9)))
 
 
 @pytest.mark.parametrize("suffix", [".sqz", ".safetensors"])
 def test_a_factored_model_is_a_model_like_any_other(model, tmp_path, suffix):
-    thin = compress(model, None, Settings(rank="ratio=2", density=None, bits=None))
+    thin = compress(model, None, CompressionRecipe("svd")).model
     save_model(thin, tmp_path / f"thin{suffix}")
     again = load_model(tmp_path / f"thin{suffix}")
     assert again.graph == thin.graph

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from squeezenet import sqz
-from squeezenet.compression.squeeze import Learning, Squeezing, refuse_impossible, squeeze
+from squeezenet.compression import CompressionRecipe, Learning, compress
+from squeezenet.compression.squeeze import refuse_impossible
 from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import FileSize, least_bytes, prepare, roughly_least_bytes
 from squeezenet.data import Pixels
@@ -41,7 +42,7 @@ def model(request: pytest.FixtureRequest, pixels: Pixels) -> Model:
 
 @pytest.fixture(scope="module")
 def rounded(model: Model, pixels: Pixels) -> Model:
-    return squeeze(model, pixels, Squeezing(max_bytes=model.float32_bytes, learning=Learning(epochs=0)))
+    return compress(model, pixels, CompressionRecipe(max_bytes=model.float32_bytes)).model
 
 
 def by_the_book(model: Model, image: np.ndarray) -> list[float]:
@@ -157,12 +158,13 @@ def test_the_file_gives_every_whole_number_back(rounded: Model, pixels: Pixels) 
 def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixels) -> None:
     for learning in (Learning(epochs=0), Learning(epochs=30, batch_size=20)):
         goal = 500 + model.float32_bytes // 8
-        squeezed = squeeze(model, pixels, Squeezing(max_bytes=goal, learning=learning))
-        assert 0.7 * goal < len(sqz.encode(squeezed)) <= goal
+        squeezed = compress(model, pixels, CompressionRecipe(max_bytes=goal, learning=learning))
+        assert 0.7 * goal < len(squeezed.data) <= goal
+        assert sqz.encode(squeezed.model) == squeezed.data
 
 
 def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: Pixels) -> None:
-    squeezed = squeeze(model, None, Squeezing(max_bytes=500 + model.float32_bytes // 4))
+    squeezed = compress(model, None, CompressionRecipe(max_bytes=500 + model.float32_bytes // 4)).model
     images = prepared(pixels)
     exact, whole = runner(model)(images), runner(squeezed)(images)
     assert np.corrcoef(exact.ravel(), whole.ravel())[0, 1] > 0.9
@@ -205,14 +207,14 @@ def test_the_size_of_a_file_is_known_without_writing_it(model: Model, engine: bo
 def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:
     module = nn.Sequential(conv(3, 8), nn.LocalResponseNorm(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
     with pytest.raises(BadGraph, match="LRN has no integer form"):
-        squeeze(from_module(module.eval(), PREPARATION, tuple("abcde"), {}), pixels, Squeezing())
+        compress(from_module(module.eval(), PREPARATION, tuple("abcde"), {}), pixels, CompressionRecipe())
 
 
 def test_impossible_sizes_are_refused(model: Model, pixels: Pixels) -> None:
     with pytest.raises(UsageError, match="allow more"):
-        squeeze(model, pixels, Squeezing(max_bytes=50))
-    with pytest.raises(UsageError, match="max-loss"):
-        squeeze(model, None, Squeezing(max_loss=0.5))
+        compress(model, pixels, CompressionRecipe(max_bytes=50))
+    with pytest.raises(UsageError, match="max_loss"):
+        compress(model, None, CompressionRecipe(max_loss=0.5))
 
 
 def test_what_an_empty_file_takes_is_known_before_anything_is_measured(model: Model, pixels: Pixels) -> None:
@@ -220,9 +222,9 @@ def test_what_an_empty_file_takes_is_known_before_anything_is_measured(model: Mo
     exact = least_bytes(model, known.network, known.scales)
     assert roughly_least_bytes(model, 0) == pytest.approx(exact, rel=0.04)
     with pytest.raises(UsageError, match="allow more"):
-        refuse_impossible(model, Squeezing(max_bytes=50))
-    refuse_impossible(model, Squeezing(max_bytes=exact + 1))
-    refuse_impossible(model, Squeezing(max_loss=1.0))
+        refuse_impossible(model, CompressionRecipe(max_bytes=50))
+    refuse_impossible(model, CompressionRecipe(max_bytes=exact + 1))
+    refuse_impossible(model, CompressionRecipe(max_loss=1.0))
 
 
 def test_wrong_numbers_are_refused(rounded: Model) -> None:
@@ -259,7 +261,7 @@ _kept: list[bytes] = []
 def _example() -> bytes:
     if not _kept:
         model = from_module(squeezenet().eval(), PREPARATION, tuple("abcde"), {})
-        _kept.append(sqz.encode(squeeze(model, None, Squeezing(max_bytes=model.float32_bytes // 6))))
+        _kept.append(compress(model, None, CompressionRecipe(max_bytes=model.float32_bytes // 6)).data)
     return _kept[0]
 
 

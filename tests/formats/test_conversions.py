@@ -12,7 +12,7 @@ from torch import nn
 
 from squeezenet import zoo
 from squeezenet.cli.main import main
-from squeezenet.compression import share
+from squeezenet.compression.deep_compression.codebook import share
 from squeezenet.errors import ModelError
 from squeezenet.formats import load_model, save_model
 from squeezenet.formats.imagenet import imagenet_labels

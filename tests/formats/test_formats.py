@@ -15,7 +15,7 @@ import torch
 
 from squeezenet import sqz, zoo
 from squeezenet.cli.main import main
-from squeezenet.compression import share
+from squeezenet.compression.deep_compression.codebook import share
 from squeezenet.errors import ModelError, SqueezeNetError, UsageError
 from squeezenet.fire import paper_names
 from squeezenet.formats import About, load_model, save_model

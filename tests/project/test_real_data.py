@@ -163,7 +163,7 @@ def test_the_authors_model_at_six_bits(shared, official, tmp_path, capsys):
     out = tmp_path / "six.sqz"
     data = str(shared / "data/imagenet-calib.parquet")
     command = ["compress", str(official), "--method", "deep-compression", "--bits", "6", "--data", data, "--json"]
-    command += ["--share-epochs", "0.5"]
+    command += ["--set", "sharing.epochs=0.5"]
     assert main([*command, "--out", str(out)]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["bytes"] == out.stat().st_size <= 470_000

@@ -1,9 +1,9 @@
 """The campaigns in recipes/ run in miniature, go on where they were, and print their table last."""
 
-import argparse
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +14,9 @@ from PIL import Image
 
 from squeezenet import zoo
 from squeezenet.architectures import ARCHITECTURES
-from squeezenet.cli import compress, compress_settings, explore, train, train_run
+from squeezenet.cli import compress, compress_recipe, explore, train, train_run
 from squeezenet.cli.main import _parser, main
 from squeezenet.errors import UsageError
-from squeezenet.formats import load_model
 from support import ROOT
 
 RECIPES = ROOT / "recipes"
@@ -106,21 +105,11 @@ def test_the_zoo_trains_and_squeezes_by_commands_that_there_are(name, monkeypatc
         assert job.recipe.epochs > 0
     squeezed = [command[1:] for command in asked if command[0] == "compress"]
     assert len(squeezed) == len(plan.students) * len(plan.sizes)
-    model, teachers = load_model("cifar10"), []
-
-    def teacher(where, preparation, labels, classes, device):
-        teachers.append(where)
-        return argparse.Namespace(answer=None)
-
-    monkeypatch.setattr(compress_settings, "load_teacher", teacher)
     for command in squeezed:
-        arguments = _parser("compress", compress).parse_args(command)
-        arguments.method = compress_settings.usual_method(arguments)
-        compress_settings.settings_of(arguments)
-        squeezing = compress_settings.squeezing_of(arguments, model)
-        assert squeezing.max_bytes <= 100_000
-        assert squeezing.learning.epochs == plan.epochs
-    assert set(teachers) == {str(tmp_path / plan.teacher)}
+        wanted = compress_recipe.asked(_parser("compress", compress).parse_args(command)).recipe
+        assert wanted.max_bytes <= 100_000
+        assert wanted.learning.epochs == plan.epochs
+        assert wanted.teacher == str(tmp_path / plan.teacher)
 
 
 def test_what_runs_together_says_what_each_verb_prints_or_ends_the_campaign(pictures, tmp_path):
@@ -133,24 +122,25 @@ def test_what_runs_together_says_what_each_verb_prints_or_ends_the_campaign(pict
     assert ended.value.code in (1, 2)
 
 
-@pytest.mark.parametrize("option", ["--step-lr", "--features", "--pad"])
+@pytest.mark.parametrize("name", ["learning.step_lr", "learning.features", "augmentation.pad"])
 @pytest.mark.parametrize("value", ["-1", "nan", "inf"])
-def test_learning_with_numbers_that_cannot_work_is_refused(option, value, capsys):
-    assert main(["compress", "cifar10", "--data", "images", "--out", "f.sqz", "--epochs", "1", option, value]) == 2
-    assert f"{option} {value}: must be a" in capsys.readouterr().err
+def test_learning_with_numbers_that_cannot_work_is_refused(name, value, capsys):
+    setting = f"{name}={value}"
+    assert main(["compress", "cifar10", "--data", "images", "--out", "f.sqz", "--epochs", "1", "--set", setting]) == 2
+    assert re.search(rf"{name}( {value}.*: must be .* or more| = '{value}': must be a)", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
     ("told", "why"),
     [
-        (["--teacher", "big"], "pass --epochs as well"),
-        (["--teacher", "big", "--features", "1", "--epochs", "1"], "leave one of the two out"),
+        (["--teacher", "big"], "give learning.epochs as well"),
+        (["--teacher", "big", "--set", "learning.features=1", "--epochs", "1"], "leave one of the two out"),
     ],
 )
 def test_learning_options_that_do_not_go_together_are_refused(told, why):
     arguments = _parser("compress", compress).parse_args(["run", "--data", "d", "--out", "f.sqz", *told])
     with pytest.raises(UsageError, match=why):
-        compress_settings.squeezing_of(arguments, load_model("cifar10"))
+        compress_recipe.asked(arguments)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from squeezenet import sqz
 from squeezenet.cli import train_run
 from squeezenet.cli.compress import render
 from squeezenet.cli.main import main
-from squeezenet.compression.squeeze import Squeezing, squeeze
+from squeezenet.compression import CompressionRecipe, compress
 from squeezenet.data import Data, Examples, HeldOut, Pixels, load_evaluation, split
 from squeezenet.data.classes import first_classes
 from squeezenet.data.evaluate import answers, evaluate
@@ -114,7 +114,8 @@ def test_any_model_is_a_start(photos, start, run, tmp_path, kind, capsys):
         path = run
     elif kind == "integers":
         images = np.random.default_rng(0).integers(0, 255, (8, 3, 32, 32)).astype(np.uint8)
-        save_model(squeeze(start, Pixels(images, None, np.arange(8)), Squeezing(max_bytes=6000)), path)
+        recipe = CompressionRecipe(max_bytes=6000)
+        save_model(compress(start, Pixels(images, None, np.arange(8)), recipe).model, path)
     else:
         save_model(start, path)
     command = ["train", "--data", str(photos), "--model", str(path), "--epochs", "1", "--json"]

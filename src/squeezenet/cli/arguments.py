@@ -110,6 +110,13 @@ def not_negative(text: str) -> float:
     return value
 
 
+def index_bits(text: str) -> list[int]:
+    """One number of bits, or two: `6`, or `8,5`."""
+    if not re.fullmatch(r"[0-9]{1,2}(,[0-9]{1,2})?", text):
+        raise ArgumentTypeError(f"{text}: give one number, or two as in 8,5")
+    return [int(part) for part in text.split(",")]
+
+
 def size(text: str) -> int:
     """Bytes, from 1 up: `350000`, `350_000`, `350,000`, `350k`, `350kB`, `1.5MB` (10^6 bytes) or `64KiB` (2^16)."""
     return _scaled(text, SIZE, "bytes, as in 350000, 350kB, 1.5MB or 64KiB")

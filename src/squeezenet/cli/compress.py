@@ -8,21 +8,23 @@ import signal
 import sys
 import threading
 import time
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Callable, Iterator
+from argparse import ArgumentParser, Namespace
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenet.cli.accuracy import judges
-from squeezenet.cli.arguments import add_data, add_model, count, natural, not_negative, positive, seed, size
+from squeezenet.cli.arguments import DATA, add_model, count, index_bits, not_negative, seed, size
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.cli.remaining import Remaining
 from squeezenet.cli.work_folder import anything_in, check_work_folder, work_folder
 from squeezenet.errors import UsageError
 
 if TYPE_CHECKING:
-    from squeezenet.compression.squeeze import Tried
+    from squeezenet.compression import Compressed, CompressionRecipe, Tried
+    from squeezenet.compression.outcome import Judge
     from squeezenet.data import Pixels
     from squeezenet.model import Model
 
@@ -66,18 +68,29 @@ def configure(parser: ArgumentParser) -> None:
     asked.add_argument(
         "--method",
         help="; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
-        + "; or several, as in svd+deep-compression (default squeeze, or deep-compression where its options are given)",
+        + "; or several, as in svd+deep-compression (default squeeze, or deep-compression where --density or --bits "
+        "is given)",
     )
-    asked.add_argument(
-        "--thorough",
-        action="store_true",
-        default=None,
-        help="squeeze: round on 256 images instead of 128, in twice the time",
+    asked.add_argument("--seed", type=seed, help="which images are held out, and all other chance (default 0)")
+    recipe = parser.add_argument_group("a recipe")
+    recipe.add_argument(
+        "--recipe",
+        metavar="FILE",
+        help="compress by this recipe: a .toml file, or a .sqz file or a shipped model, which holds the recipe that it "
+        "was made by; other options change it",
     )
-    asked.add_argument("--seed", type=seed, default=0, help="which images are held out, and all other chance (0)")
+    recipe.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="any other setting of a recipe, as in learning.lr=0.005, learning.batch_size=50, objective=both or "
+        "augmentation.pad=2 (docs/compressing.md lists all)",
+    )
     images = parser.add_argument_group("images")
-    add_data(images, required=False)
-    images.add_argument("--val", metavar="DATA", help="judge on these images instead of a tenth of --data")
+    images.add_argument("--data", metavar="DATA", help=DATA)
+    images.add_argument("--val", metavar="DATA", help="validate on these images instead of a tenth of --data")
     images.add_argument("--limit", type=count, metavar="N", help="use N images of --data at most")
     output = parser.add_argument_group("output")
     output.add_argument("--out", required=True, metavar="F.sqz", help="file to write")
@@ -85,31 +98,10 @@ def configure(parser: ArgumentParser) -> None:
     output.add_argument(
         "--report", metavar="F.html", help="squeeze: accuracy by size, and what each layer costs, as a page"
     )
-    _configure_learning(parser)
-    deep = parser.add_argument_group("prune and deep-compression")
-    deep.add_argument(
-        "--density",
-        metavar="KEPT",
-        help="kept share of the weights: a number; auto: what the model already has if it is pruned, else paper, else "
-        "sensitivity=0.33; keep: prune nothing more; paper: the papers' densities for SqueezeNet and AlexNet; "
-        "sensitivity=X: X of all weights, each layer by how little it minds (default auto)",
+    squeezing = parser.add_argument_group("squeeze")
+    squeezing.add_argument(
+        "--thorough", action="store_true", default=None, help="round on 256 images instead of 128, in twice the time"
     )
-    deep.add_argument("--bits", help="index width: 6, or 8,5 for convolutions, fully connected layers (default 8,5)")
-    deep.add_argument("--init", choices=("linear", "density", "random"), help="first centroids (default linear)")
-    deep.add_argument("--prune-epochs", type=not_negative, metavar="N", help="retraining after pruning, in all")
-    deep.add_argument("--share-epochs", type=not_negative, metavar="N", help="training of the centroids")
-    low = parser.add_argument_group("svd, low rank")
-    low.add_argument(
-        "--rank",
-        metavar="KEPT",
-        help="a share of the full rank; energy=X: in each layer what keeps X of the energy; ratio=X: X times fewer "
-        "parameters in all, each layer by how little it minds (default ratio=2)",
-    )
-    low.add_argument("--factor-epochs", type=not_negative, metavar="N", help="retraining in low rank")
-
-
-def _configure_learning(parser: ArgumentParser) -> None:
-    squeezing = parser.add_argument_group("squeeze, learning")
     squeezing.add_argument(
         "--epochs",
         type=not_negative,
@@ -117,81 +109,76 @@ def _configure_learning(parser: ArgumentParser) -> None:
         help="how long to learn after rounding (default 0; pays on 50,000 images, not on 1,000)",
     )
     squeezing.add_argument(
-        "--step-lr", type=not_negative, metavar="R", help="how fast the steps of weights and activations are learned"
-    )
-    squeezing.add_argument(
-        "--features", type=not_negative, metavar="W", help="learn from what every layer gives, too, with this weight"
-    )
-    squeezing.add_argument(
         "--teacher", metavar="MODEL", help="learn to answer as this model does, not as MODEL does itself"
     )
-    learning = parser.add_argument_group("learning and retraining, with every method")
-    learning.add_argument(
-        "--objective", choices=("auto", "labels", "distill", "both"), default="auto", help="what to learn from"
+    deep = parser.add_argument_group("svd (low rank), prune and deep-compression")
+    deep.add_argument(
+        "--rank",
+        metavar="KEPT",
+        help="a share of the full rank; energy=X: in each layer what keeps X of the energy; ratio=X: X times fewer "
+        "parameters in all, each layer by how little it minds (default ratio=2)",
     )
-    learning.add_argument("--lr", type=positive, help="learning rate (Adam)")
-    learning.add_argument("--batch-size", type=count, metavar="N", help="images a step (default 16)")
-    learning.add_argument(
-        "--mirror",
-        action=BooleanOptionalAction,
-        help="mirror images half the time (usual when distilling on colour images)",
+    deep.add_argument(
+        "--density",
+        metavar="KEPT",
+        help="kept share of the weights: a number; auto: what the model already has if it is pruned, else paper, else "
+        "sensitivity=0.33; keep: prune nothing more; paper: the papers' densities for SqueezeNet and AlexNet; "
+        "sensitivity=X: X of all weights, each layer by how little it minds (default auto)",
     )
-    learning.add_argument(
-        "--pad", type=natural, metavar="N", help="shift images by up to N pixels, and mirror them but for --no-mirror"
+    deep.add_argument(
+        "--bits",
+        type=index_bits,
+        help="index width: 6, or 8,5 for convolutions, fully connected layers (default 8,5)",
     )
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """Compress, write, read back, and measure the file that was written."""
     from squeezenet import sqz
-    from squeezenet.cli.compress_settings import parse_method, settings_of, squeezing_of, usual_method
-    from squeezenet.compression.pipeline import compress
+    from squeezenet.cli.compress_recipe import asked, load_images
     from squeezenet.compression.squeeze import refuse_impossible
+    from squeezenet.files import write_atomically
     from squeezenet.formats import load_model
 
     out = Path(args.out)
-    args.method = args.method or usual_method(args)
-    settings = settings_of(args)
+    found = asked(args)
+    if args.report and "squeeze" not in found.recipe.methods:
+        raise UsageError(f"--report is not for method {found.recipe.method}; add squeeze, or leave it out")
     _check_outputs(args, out)
     model = load_model(args.model, args.random_weights)
-    asked = squeezing_of(args, model)
-    if "squeeze" in parse_method(args.method) and settings.rank is None:  # low rank is another graph
-        refuse_impossible(model, asked)
+    refuse_impossible(model, found.recipe)
     start = time.perf_counter()
-    pixels, held_out, judged = _images(args, model)
+    recipe, images = load_images(args, model, found)
+    held_out = images.held_out
     before = _top1_of_floats(model, held_out)
-    if args.max_loss is not None:
-        _warn_of_few(held_out, args.max_loss)
-    squeezed = whole = model
-    if settings.rank is not None or settings.density is not None or settings.bits is not None:
-        squeezed = whole = compress(model, pixels, settings)
-    judge = None if before is None else lambda tried: _top1(tried, held_out, progress=False) or 0.0
-    if "squeeze" in parse_method(args.method):
-        squeezed = _squeeze(whole, pixels, asked, judge, out)
-    written_bytes = sqz.write(squeezed, out)
+    if recipe.max_loss is not None:
+        _warn_of_few(held_out, recipe.max_loss)
+    judge = None if before is None else lambda tried, data: _top1(tried, held_out, data, progress=False) or 0.0
+    whole, squeezed = _compress(model, images.tuning, recipe, judge, out)
+    write_atomically(out, squeezed.data)
     written = sqz.read(out)
-    after = _top1(written, held_out)
+    after = _top1(written, held_out, squeezed.data)
     if args.report:
         from squeezenet.compression.squeeze import measure
         from squeezenet.report.squeeze import write_report
 
-        curves = measure(whole, written, pixels, judge, args.seed)
+        curves = measure(whole, squeezed, images.tuning, judge, recipe.seed)
         write_report(Path(args.report), whole, written, curves, sqz.sections(out))
     return {
         "model": args.model,
         "out": str(out),
-        "method": args.method,
-        "bytes": written_bytes,
+        "method": recipe.method,
+        "bytes": len(squeezed.data),
         "parameters": written.parameters,
         "nonzero": written.nonzero,
         "density": round(written.density, 6),
-        "ratio": round(written.float32_bytes / written_bytes, 2),
+        "ratio": round(written.float32_bytes / len(squeezed.data), 2),
         "top1_before": before,
         "top1_after": after,
         "top1_error": _error(after, held_out),
         "images": len(held_out) if held_out is not None and before is not None else 0,
-        "judged": None if before is None else judged,
-        "skipped": pixels.skipped if pixels is not None else 0,
+        "judged": None if before is None else images.judged,
+        "skipped": images.tuning.skipped if images.tuning is not None else 0,
         "seconds": round(time.perf_counter() - start, 1),
     }
 
@@ -227,14 +214,15 @@ def _work(out: Path) -> Path:
     return Path(f"{out}.work")
 
 
-def _squeeze(
-    model: "Model", pixels: "Pixels | None", asked: Any, judge: "Callable[[Model], float] | None", out: Path
-) -> "Model":
-    """The integer network that is `asked` for. A run that is stopped leaves the best file so far as `out`."""
-    from squeezenet import sqz
-    from squeezenet.compression.squeeze import Listener, squeeze
+def _compress(
+    model: "Model", pixels: "Pixels | None", recipe: "CompressionRecipe", judge: "Judge | None", out: Path
+) -> "tuple[Model, Compressed]":
+    """The network as it was before `squeeze`, and the file. A run that is stopped leaves the best so far as `out`."""
+    from squeezenet.compression import Listener, compress
+    from squeezenet.files import write_atomically
 
     best: list[Tried] = []
+    whole = deque([model], maxlen=1)
     with work_folder(_work(out)) as work, Remaining("squeezing") as remaining, _stopped_by_sigterm():
         if anything_in(work):
             remaining.say(f"squeezing: goes on from what is in {work}")
@@ -243,13 +231,16 @@ def _squeeze(
             if found.accurate:
                 best.append(found)
             verdict = "accurate enough" if found.accurate else "not accurate enough"
-            remaining.say(f"{found.bytes:,} bytes: top-1 {found.top1:.2f}%, {verdict}; {remaining.estimate()}")
+            size = len(found.file.data)
+            remaining.say(f"{size:,} bytes: top-1 {found.top1:.2f}%, {verdict}; {remaining.estimate()}")
 
+        listener = Listener(lambda stage, made: whole.append(made), tried, remaining.update)
         try:
-            return squeeze(model, pixels, asked, judge, Listener(tried, remaining.update), work)
+            squeezed = compress(model, pixels, recipe, judge=judge, listener=listener, work=work)
+            return whole[0], squeezed
         except KeyboardInterrupt:
             if best:
-                sqz.write(best[-1].model, out)
+                write_atomically(out, best[-1].file.data)
             raise KeyboardInterrupt(_what_is_kept(out, work, best)) from None
 
 
@@ -257,7 +248,7 @@ def _what_is_kept(out: Path, work: Path, best: "list[Tried]") -> str:
     """What an interrupted run leaves, in one line."""
     parts = ["interrupted"]
     if best:
-        parts.append(f"{out} is the smallest that was accurate enough: {best[-1].bytes:,} bytes, "
+        parts.append(f"{out} is the smallest that was accurate enough: {len(best[-1].file.data):,} bytes, "
                      f"top-1 {best[-1].top1:.2f}%")  # fmt: skip
     if anything_in(work):
         parts.append(f"the same command goes on from {work}")
@@ -277,23 +268,6 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _images(args: Namespace, model: "Model") -> "tuple[Pixels | None, Pixels | None, str]":
-    """Images to tune on and images to judge by, and which the latter are: a key of `cli.accuracy.JUDGED`."""
-    from squeezenet.data import Data, load_pixels
-    from squeezenet.data.classes import match_classes
-    from squeezenet.data.judged import load_for, recall
-
-    if args.data is None:
-        return None, None, "apart"
-    data = load_for(model.provenance, args.data, args.val, args.seed)
-    matched = Data(*(match_classes(part, model.labels, model.graph.classes) for part in (data.train, data.validation)))
-    tuned_on = load_pixels(matched.train, model.preparation, args.limit)
-    judged = "val" if args.val else "validation"
-    if data.held_out is not None:
-        judged = "held-out" if data.held_out == recall(model.provenance) else "apart"
-    return tuned_on, load_pixels(matched.validation, model.preparation), judged
-
-
 def _top1_of_floats(model: "Model", pixels: "Pixels | None") -> float | None:
     """On the GPU where there is one: floats take a core some 60 ms an image of 32 x 32."""
     from squeezenet.models.network import from_model
@@ -306,13 +280,13 @@ def _top1_of_floats(model: "Model", pixels: "Pixels | None") -> float | None:
     return round(evaluate(from_model(model).to(device), pixels, model.preparation).top1, 4)
 
 
-def _top1(model: "Model", pixels: "Pixels | None", progress: bool = True) -> float | None:
+def _top1(model: "Model", pixels: "Pixels | None", data: bytes = b"", progress: bool = True) -> float | None:
     from squeezenet.data.evaluate import evaluate
     from squeezenet.runtime.run import runner
 
     if pixels is None or pixels.labels is None:
         return None
-    answer = runner(model, os.cpu_count() or 1)
+    answer = runner(model, os.cpu_count() or 1, data=data)
     return round(evaluate(answer, pixels, model.preparation, progress=progress).top1, 4)
 
 

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet import sqz
-from squeezenet.compression.finetune import Tuning
-from squeezenet.compression.pipeline import Bits, Settings, deep_compression
+from squeezenet.compression import Compressed, CompressionRecipe, Listener, Pruning, Sharing, compress
 from squeezenet.compression.sizes import fixed_width_bytes
 from squeezenet.data import Data, default_preparation, load_data, load_pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import SqueezeNetError
+from squeezenet.files import write_atomically
 from squeezenet.formats import load_model
 from squeezenet.model import Model
 from squeezenet.models import describe
 from squeezenet.report.demo import Stage, write_report
 from squeezenet.runtime.image import open_image
 from squeezenet.training import MODERN, fresh_model, train
-from squeezenet.training.surroundings import computing_threads
 
 NETWORK = "squeezenet_32"
 METAPARAMETERS = {"base_e": 64, "incr_e": 48, "sr": 0.25, "bypass": "simple"}  # 254,010 parameters with 10 classes
@@ -32,14 +31,14 @@ EPOCHS = 28
 LR = 0.006
 WEIGHT_DECAY = 0.2
 
-COMPRESSION = Settings(
-    density=0.1,
-    bits=Bits(4, 4),
+COMPRESSION = CompressionRecipe(
+    "deep-compression",
+    threads=1,  # a second thread costs such a small network more than it brings
+    data="digits",
     objective="distill",
-    prune=Tuning(epochs=16, batch_size=32, lr=4e-3),
-    share=Tuning(epochs=4, batch_size=32, lr=1e-3),
+    pruning=Pruning(epochs=16, batch_size=32, lr=4e-3, density=0.1),
+    sharing=Sharing(epochs=4, batch_size=32, lr=1e-3, conv_bits=4, fc_bits=4, float_bits=16),
     augmentation=DISTORTIONS,
-    float_bits=16,
 )
 
 
@@ -50,25 +49,26 @@ def demonstrate(out: Path, seed: int) -> dict[str, Any]:
     run_folder = _train(data, out, seed)
     trained = load_model(run_folder)
     pruned, shared, shipped = _squeeze(trained, data, out, seed)
+    model, size = shared.model, len(shared.data)
 
     before = _evaluate(run_folder)
     after = _evaluate(shipped)
     stages = [
         Stage("trained, float32", trained.float32_bytes, before["top1"]),
-        Stage(f"pruned to {shared.density:.1%}, retrained", pruned.stat().st_size, _evaluate(pruned)["top1"]),
-        Stage("weights shared (4 bits), fixed-width indices", fixed_width_bytes(shared), after["top1"]),
-        Stage("Huffman coded: digits.sqz", shipped.stat().st_size, after["top1"]),
+        Stage(f"pruned to {model.density:.1%}, retrained", pruned.stat().st_size, _evaluate(pruned)["top1"]),
+        Stage("weights shared (4 bits), fixed-width indices", fixed_width_bytes(model), after["top1"]),
+        Stage("Huffman coded: digits.sqz", size, after["top1"]),
     ]
     example = _classify(data, out, shipped)
     report = out / "report.html"
-    write_report(report, run_folder / "metrics.jsonl", stages, after["images"], shared, sqz.sections(shipped), example)
+    write_report(report, run_folder / "metrics.jsonl", stages, after["images"], model, sqz.sections(shipped), example)
     return {
         "rows": [
             {"name": s.name, "bytes": s.bytes, "ratio": round(stages[0].bytes / s.bytes, 2), "top1": s.top1}
             for s in stages
         ],
-        "bytes": shipped.stat().st_size,
-        "ratio": round(stages[0].bytes / shipped.stat().st_size, 2),
+        "bytes": size,
+        "ratio": round(stages[0].bytes / size, 2),
         "parameters": trained.parameters,
         "top1_before": before["top1"],
         "top1_after": after["top1"],
@@ -98,7 +98,7 @@ def _train(data: Data, out: Path, seed: int) -> Path:
     return folder
 
 
-def _squeeze(trained: Model, data: Data, out: Path, seed: int) -> tuple[Path, Model, Path]:
+def _squeeze(trained: Model, data: Data, out: Path, seed: int) -> tuple[Path, Compressed, Path]:
     """The pruned file; the compressed model, and its file."""
     pruned, shipped = out / "pruned.sqz", out / "digits.sqz"
 
@@ -107,9 +107,8 @@ def _squeeze(trained: Model, data: Data, out: Path, seed: int) -> tuple[Path, Mo
             sqz.write(model, pruned)
 
     pixels = load_pixels(data.train, trained.preparation)
-    with computing_threads(1):  # a second thread costs such a small network more than it brings
-        shared = deep_compression(trained, pixels, replace(COMPRESSION, seed=seed), keep)
-    sqz.write(shared, shipped)
+    shared = compress(trained, pixels, replace(COMPRESSION, seed=seed), listener=Listener(stage=keep))
+    write_atomically(shipped, shared.data)
     return pruned, shared, shipped
 
 

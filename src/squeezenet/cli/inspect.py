@@ -57,7 +57,9 @@ def render(result: dict[str, Any]) -> str:
     prepared = result["preparation"]
     memory = result["memory"] or {}
     needs = ", ".join(f"{bytes_:,} bytes {MEMORY[name]}" for name, bytes_ in memory.items())
-    made = ", ".join(f"{key} {value}" for key, value in result["provenance"].items())
+    told = dict(result["provenance"])
+    recipe = [line for line in told.pop("recipe", "").split(r"\n") if line]  # line ends come escaped
+    made = ", ".join(f"{key} {value}" for key, value in told.items())
     return "\n".join(
         [
             f"{result['model']}: {result['bytes']:,} bytes, {result['ratio']:.1f}x smaller than its float32 weights",
@@ -65,6 +67,7 @@ def render(result: dict[str, Any]) -> str:
             f"{prepared['resize']}, crop {prepared['crop']}; {result['classes']} classes, {result['labels']} labels",
             *([f"memory in the C engine: {needs}"] if needs else []),
             *([made] if made else []),
+            *(["recipe:", *(f"    {line}" for line in recipe)] if recipe else []),
             "",
             table(head, [*rows, total]),
         ]

@@ -7,29 +7,42 @@ only", those of trained weights without images "not judged".
 
 import os
 from argparse import Namespace
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from squeezenet import sqz
-from squeezenet.compression.finetune import Tuning
-from squeezenet.compression.pipeline import Bits, Settings, compress
+from squeezenet.compression import Compressed, CompressionRecipe, LowRank, Pruning, Sharing, compress
+from squeezenet.compression.recipe import METHODS
 from squeezenet.data import Data, Examples, Pixels, load_data, load_evaluation, load_pixels
 from squeezenet.data.classes import match_classes
 from squeezenet.data.evaluate import evaluate
+from squeezenet.files import write_atomically
 from squeezenet.formats import load_model
 from squeezenet.model import Model, Shared
-from squeezenet.runtime.reference import Runner
+from squeezenet.runtime.run import runner
 
 RANDOM = "random"
 
-RETRAINING = Tuning(batch_size=100, lr=3e-4)
-"""Of networks trained here; published weights have few images to learn from and are retrained as `compress` does."""
+RETRAINING = {"batch_size": 100, "lr": 3e-4}
+"""Of networks trained here; published weights have few images to learn from and are retrained as is usual."""
+
+AS_IT_IS = CompressionRecipe("none")
+PRUNED = CompressionRecipe("prune", pruning=Pruning(density="paper"))
+
+
+SVD = CompressionRecipe("svd", low_rank=LowRank(rank="ratio=5"))
+
+
+def _shared(conv_bits: int, fc_bits: int) -> CompressionRecipe:
+    sharing = Sharing(conv_bits=conv_bits, fc_bits=fc_bits)
+    return CompressionRecipe("deep-compression", pruning=Pruning(density="keep"), sharing=sharing)
 
 
 @dataclass(frozen=True)
 class Printed:
-    """A row of the paper's table 2: its figures, and how to come by the same."""
+    """A row of the paper's table 2: its figures, and by which recipes, one after the other, to come by the same."""
 
     network: str
     method: str
@@ -38,19 +51,17 @@ class Printed:
     ratio: int
     top1: float
     top5: float
-    rank: str | None = None
-    pruned: bool = False
-    bits: Bits | None = None
+    recipes: tuple[CompressionRecipe, ...] = (AS_IT_IS,)
 
 
 TABLE_2 = (
     Printed("AlexNet", "none", "32 bit", 240, 1, 57.2, 80.3),
-    Printed("AlexNet", "SVD", "32 bit", 48, 5, 56.0, 79.4, rank="ratio=5"),
-    Printed("AlexNet", "pruning", "32 bit", 27, 9, 57.2, 80.3, pruned=True),
-    Printed("AlexNet", "Deep Compression", "5-8 bit", 6.9, 35, 57.2, 80.3, pruned=True, bits=Bits(8, 5)),
+    Printed("AlexNet", "SVD", "32 bit", 48, 5, 56.0, 79.4, (SVD,)),
+    Printed("AlexNet", "pruning", "32 bit", 27, 9, 57.2, 80.3, (PRUNED,)),
+    Printed("AlexNet", "Deep Compression", "5-8 bit", 6.9, 35, 57.2, 80.3, (PRUNED, _shared(8, 5))),
     Printed("SqueezeNet", "none", "32 bit", 4.8, 50, 57.5, 80.3),
-    Printed("SqueezeNet", "Deep Compression", "8 bit", 0.66, 363, 57.5, 80.3, pruned=True, bits=Bits(8, 8)),
-    Printed("SqueezeNet", "Deep Compression", "6 bit", 0.47, 510, 57.5, 80.3, pruned=True, bits=Bits(6, 6)),
+    Printed("SqueezeNet", "Deep Compression", "8 bit", 0.66, 363, 57.5, 80.3, (PRUNED, _shared(8, 8))),
+    Printed("SqueezeNet", "Deep Compression", "6 bit", 0.47, 510, 57.5, 80.3, (PRUNED, _shared(6, 6))),
 )
 
 
@@ -63,7 +74,7 @@ class Subject:
     data: str = ""
     tune: Pixels | None = None
     judge: Pixels | None = None
-    retraining: Tuning | None = None  # None: as `compress` does
+    retraining: Mapping[str, float] = field(default_factory=dict)  # settings that are not the usual ones
 
     @property
     def squeezed(self) -> int:
@@ -97,14 +108,14 @@ def rows_of(subjects: dict[str, list[Subject]], out: Path, prefix: str, args: Na
         return rows
     whole = subjects["AlexNet"][0].model.float32_bytes
     for name, candidates in subjects.items():
-        pruned: list[Model] = []  # rows of one network share it
+        made: dict[CompressionRecipe, Compressed] = {}  # rows of one network share it
         for printed in (row for row in TABLE_2 if row.network == name):
             subject = candidates[0 if printed.method == "none" else -1]
-            model = _squeeze(subject, printed, args, pruned)
+            squeezed = _squeeze(subject, printed, args, made)
             slug = f"{prefix} {name} {printed.method} {printed.data_type}".lower().replace(" ", "-")
             path = out / f"{slug}.sqz"
-            size = sqz.write(model, path)
-            written = sqz.read(path)
+            write_atomically(path, squeezed.data)
+            written, size = sqz.read(path), len(squeezed.data)
             rows.append({
                 "network": name,
                 "method": printed.method,
@@ -115,7 +126,7 @@ def rows_of(subjects: dict[str, list[Subject]], out: Path, prefix: str, args: Na
                 "ratio": round(whole / size, 2),
                 "parameters": written.parameters,
                 "nonzero": written.nonzero,
-                **_judged(written, subject),
+                **_judged(written, squeezed.data, subject),
                 "paper": {
                     "megabytes": printed.megabytes, "ratio": printed.ratio, "top1": printed.top1, "top5": printed.top5,
                 },
@@ -123,32 +134,34 @@ def rows_of(subjects: dict[str, list[Subject]], out: Path, prefix: str, args: Na
     return rows
 
 
-def _squeeze(subject: Subject, printed: Printed, args: Namespace, pruned: list[Model]) -> Model:
-    """What the row's method makes of the network; of one that came squeezed, the last stage only where it is needed."""
-    usual = Settings(density=None, bits=None, seed=args.seed)
-
-    def tuning(of: Tuning) -> Tuning:
-        base = of if subject.retraining is None else replace(subject.retraining, epochs=of.epochs)
-        return base if args.epochs is None else replace(base, epochs=args.epochs)
-
-    usual = replace(usual, factor=tuning(usual.factor), prune=tuning(usual.prune), share=tuning(usual.share))
+def _squeeze(
+    subject: Subject, printed: Printed, args: Namespace, made: dict[CompressionRecipe, Compressed]
+) -> Compressed:
+    """What the row's recipes make of the network; of one that came squeezed, sharing only where bits are fewer."""
+    recipes = list(printed.recipes)
+    if subject.squeezed:
+        recipes = [r for r in recipes if r != PRUNED and r.sharing.conv_bits < subject.squeezed] or [AS_IT_IS]
     model = subject.model
-    if printed.rank is not None:
-        return compress(model, subject.tune, replace(usual, rank=printed.rank))
-    if printed.pruned and not subject.squeezed:
-        if not pruned:
-            pruned.append(compress(model, subject.tune, replace(usual, density="paper")))
-        model = pruned[0]
-    if printed.bits is None or 0 < subject.squeezed <= printed.bits.conv:
-        return model
-    return compress(model, subject.tune, replace(usual, bits=printed.bits))
+    for recipe in recipes:
+        file = made.get(recipe) or compress(model, subject.tune, _retrained(recipe, subject, args))
+        if recipe == PRUNED:
+            made[recipe] = file
+        model = file.model
+    return file
 
 
-def _judged(written: Model, subject: Subject) -> dict[str, Any]:
+def _retrained(recipe: CompressionRecipe, subject: Subject, args: Namespace) -> CompressionRecipe:
+    """The recipe with the seed and the settings of retraining that are asked for."""
+    changes = {**subject.retraining, **({} if args.epochs is None else {"epochs": args.epochs})}
+    stages = {stage for method in recipe.methods for stage in METHODS[method]}
+    return replace(recipe, seed=args.seed, **{stage: replace(getattr(recipe, stage), **changes) for stage in stages})
+
+
+def _judged(written: Model, data: bytes, subject: Subject) -> dict[str, Any]:
     if subject.judge is None:
         why = "size only" if subject.weights.startswith(RANDOM) else "not judged"
         return {"accuracy": why, "top1": None, "top5": None, "images": 0, "data": None}
-    score = evaluate(Runner(written, os.cpu_count() or 1), subject.judge, written.preparation)
+    score = evaluate(runner(written, os.cpu_count() or 1, data=data), subject.judge, written.preparation)
     return {
         "accuracy": "measured",
         "top1": round(score.top1, 4),
@@ -177,11 +190,11 @@ def _published(args: Namespace) -> Subject:
 
 
 def _with_images(
-    model: Model, weights: str, named: str, data: Data, args: Namespace, retraining: Tuning | None = None
+    model: Model, weights: str, named: str, data: Data, args: Namespace, retraining: Mapping[str, float] | None = None
 ) -> Subject:
     data.validation.require_labels()
     tune, judge = _pixels(data.train, model, args.limit), _pixels(data.validation, model)
-    return Subject(model, weights, named, tune, judge, retraining)
+    return Subject(model, weights, named, tune, judge, retraining or {})
 
 
 def _pixels(examples: Examples, model: Model, limit: int | None = None) -> Pixels:

@@ -1,28 +1,20 @@
-"""Squeezing a model: every stage a function that works alone, and the pipelines that put them in order.
+"""Compressing a model by a recipe. Every stage is also a function that works alone.
 
->>> from squeezenet.compression import prune, share                      # doctest: +SKIP
->>> prune(network, {"conv1": 0.5}); share(network, {"conv1": 6})         # doctest: +SKIP
+>>> compress(model, pixels, CompressionRecipe("deep-compression", seed=1)).data          # doctest: +SKIP
 """
 
-from squeezenet.compression.deep_compression.codebook import share
-from squeezenet.compression.deep_compression.compensate import share_compensated
-from squeezenet.compression.deep_compression.prune import magnitude_mask, prune
-from squeezenet.compression.finetune import Teaching, Tuning, fine_tune
-from squeezenet.compression.low_rank import choose_ranks, factor
-from squeezenet.compression.pipeline import Bits, Settings, compress, deep_compression
+from squeezenet.compression.outcome import Compressed, Listener, Tried
+from squeezenet.compression.recipe import CompressionRecipe, Learning, LowRank, Pruning, Sharing
+from squeezenet.compression.run import compress
 
 __all__ = [
-    "Bits",
-    "Settings",
-    "Teaching",
-    "Tuning",
-    "choose_ranks",
+    "Compressed",
+    "CompressionRecipe",
+    "Learning",
+    "Listener",
+    "LowRank",
+    "Pruning",
+    "Sharing",
+    "Tried",
     "compress",
-    "deep_compression",
-    "factor",
-    "fine_tune",
-    "magnitude_mask",
-    "prune",
-    "share",
-    "share_compensated",
 ]

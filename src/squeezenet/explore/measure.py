@@ -13,16 +13,14 @@ from typing import Any
 
 import torch
 
-from squeezenet import sqz
-from squeezenet.compression.pipeline import Settings, compress
-from squeezenet.compression.squeeze import Squeezing, squeeze
+from squeezenet.compression import Compressed, compress
 from squeezenet.data import Data, Pixels, Score, default_preparation, load_pixels
 from squeezenet.data.evaluate import evaluate
 from squeezenet.data.examples import some
 from squeezenet.explore.latency import latency, processor, working_memory
-from squeezenet.explore.trial import NETWORK, TUNING_IMAGES, Trial, costs
+from squeezenet.explore.trial import NETWORK, Trial, costs
+from squeezenet.files import write_atomically
 from squeezenet.formats import load_model
-from squeezenet.model import Model
 from squeezenet.models import describe
 from squeezenet.runtime.run import runner
 from squeezenet.training import TrainResult, fresh_model, train
@@ -102,29 +100,21 @@ def _train(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch) -> TrainResu
 
 def _squeeze(trial: Trial, data: Data, work: Path) -> dict[str, Any]:
     """The squeezed file's bytes and accuracy; that of the float32 network where nothing is to be squeezed."""
-    path = work / "squeezed.sqz"
     model = load_model(work)
-    sqz.write(_squeezed(model, trial, data), path)
-    written = sqz.read(path)
-    score = _judge(written, load_pixels(data.validation, written.preparation, progress=False))
+    recipe = replace(trial.compression(model.parameters), data=data.train.name)
+    pixels = load_pixels(data.train, model.preparation, recipe.limit, progress=False)
+    squeezed = compress(model, pixels, recipe)
+    write_atomically(work / "squeezed.sqz", squeezed.data)
+    score = _judge(squeezed, load_pixels(data.validation, model.preparation, progress=False))
     return {
-        "bytes": path.stat().st_size,
+        "bytes": len(squeezed.data),
         "top1_squeezed": round(score.top1, 4),
         "top5_squeezed": round(score.top5, 4),
         "judged": score.images,
-        **latency(path.read_bytes(), sum(written.graph.macs())).to_row(),
+        **latency(squeezed.data, sum(squeezed.model.graph.macs())).to_row(),
     }
 
 
-def _squeezed(model: Model, trial: Trial, data: Data) -> Model:
-    how, seed = trial.squeeze, trial.recipe.seed
-    if how.method == "none":
-        return model
-    pixels = load_pixels(data.train, model.preparation, TUNING_IMAGES, progress=False)
-    if how.method == "deep-compression":
-        return compress(model, pixels, replace(Settings(), seed=seed))
-    return squeeze(model, pixels, Squeezing(max_bytes=how.goal(model.parameters), seed=seed))
-
-
-def _judge(model: Model, pixels: Pixels) -> Score:
-    return evaluate(runner(model, torch.get_num_threads()), pixels, model.preparation, progress=False)
+def _judge(file: Compressed, pixels: Pixels) -> Score:
+    run = runner(file.model, torch.get_num_threads(), data=file.data)
+    return evaluate(run, pixels, file.model.preparation, progress=False)

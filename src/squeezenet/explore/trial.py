@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from squeezenet.compression.squeeze.pipeline import USUAL_RATIO
+from squeezenet.compression.recipe import METHODS as METHOD_SETTINGS
+from squeezenet.compression.recipe import USUAL_RATIO, CompressionRecipe
 from squeezenet.data import Data, Examples
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import SqueezeNetError, UsageError
@@ -113,6 +114,12 @@ class Trial:
         except TypeError as error:
             raise UsageError(f"a trial of another version of this package ({error}); use another --out") from None
 
+    def compression(self, parameters: int) -> CompressionRecipe:
+        """How the network is compressed, if it has so many parameters."""
+        method = self.squeeze.method
+        goal = self.squeeze.goal(parameters) if "max_bytes" in METHOD_SETTINGS[method] else None
+        return CompressionRecipe(method, goal, seed=self.recipe.seed, limit=min(self.images, TUNING_IMAGES))
+
     @property
     def overrides(self) -> dict[str, Any]:
         """The metaparameters that do not follow from the data, as `create_model` takes them."""
@@ -190,13 +197,12 @@ def train_command(trial: Trial, data: str = "DATA") -> str:
 
 def squeeze_command(trial: Trial, parameters: int, data: str = "DATA") -> str:
     """The command that squeezes what `train_command` has left in RUN; empty where nothing is to be squeezed."""
-    how = trial.squeeze
-    if how.method == "none":
+    recipe = trial.compression(parameters)
+    if recipe.methods == {"none"}:
         return ""
-    size = f" --max-bytes {how.goal(parameters)}" if how.method == "squeeze" else ""
-    images = min(trial.images, TUNING_IMAGES)
-    given = f"--data {data} --limit {images} --seed {trial.recipe.seed}"
-    return f"squeezenet compress RUN --method {how.method}{size} {given} --out squeezed.sqz"
+    size = f" --max-bytes {recipe.max_bytes}" if recipe.max_bytes else ""
+    given = f"--data {data} --limit {recipe.limit} --seed {recipe.seed}"
+    return f"squeezenet compress RUN --method {recipe.method}{size} {given} --out squeezed.sqz"
 
 
 def _word(value: Any) -> str:

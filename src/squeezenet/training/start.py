@@ -42,7 +42,7 @@ LAST_BIAS = 1.0  # the same for all classes changes no probability, but keeps th
 PHOTOGRAPHS = 200
 """Networks for images of at least so many pixels see small images enlarged; others see them as they are."""
 
-DROPPED = (KEY, LEARNED, "method", "made by")
+DROPPED = (KEY, LEARNED, "method", "recipe", "made by")
 """What is not true of a model any more once it was trained further."""
 
 

@@ -1,10 +1,9 @@
 """Method `squeeze`: integer networks, rounded and trained against the coder's own costs, to a wanted size.
 
->>> squeezed = squeeze(model, pixels, Squeezing(max_bytes=300_000))                 # doctest: +SKIP
+>>> squeeze(model, pixels, CompressionRecipe(max_bytes=300_000), CPU).data               # doctest: +SKIP
 """
 
 from squeezenet.compression.squeeze.curves import Curves, Point, measure
-from squeezenet.compression.squeeze.learning import Learning
-from squeezenet.compression.squeeze.pipeline import Listener, Squeezing, Tried, refuse_impossible, squeeze
+from squeezenet.compression.squeeze.goals import refuse_impossible, squeeze
 
-__all__ = ["Curves", "Learning", "Listener", "Point", "Squeezing", "Tried", "measure", "refuse_impossible", "squeeze"]
+__all__ = ["Curves", "Point", "measure", "refuse_impossible", "squeeze"]

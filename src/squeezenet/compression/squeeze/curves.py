@@ -8,14 +8,13 @@ Divergence is Kullback and Leibler's, in nats an image, from the answers of the 
 that scales were calibrated on.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from squeezenet import sqz
+from squeezenet.compression.outcome import Compressed, Judge, encoded
 from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.to_size import as_model, prepare, round_to_size
 from squeezenet.data import Pixels
@@ -47,25 +46,23 @@ class Curves:
     layers: dict[str, float]
 
 
-def measure(
-    model: Model, squeezed: Model, pixels: Pixels | None, judge: Callable[[Model], float] | None, seed: int = 0
-) -> Curves:
+def measure(model: Model, squeezed: Compressed, pixels: Pixels | None, judge: Judge | None, seed: int = 0) -> Curves:
     """Of `squeezed`, which `squeeze` made of `model` with the same images and seed."""
     model = model.dequantised()
     known = prepare(model, pixels, seed)
     answers = _log_probabilities(known.network, known.images)
 
-    def point(tried: Model, network: IntegerNetwork) -> Point:
-        top1 = judge(tried) if judge else None
-        return Point(len(sqz.encode(tried)), _divergence(answers, network, known.images), top1)
+    def point(tried: Compressed, network: IntegerNetwork) -> Point:
+        top1 = judge(tried.model, tried.data) if judge else None
+        return Point(len(tried.data), _divergence(answers, network, known.images), top1)
 
-    shipped = point(squeezed, from_integer_model(squeezed))
+    shipped = point(squeezed, from_integer_model(squeezed.model))
     rounded = []
     for share in SIZES:
         network, _ = round_to_size(model, known, share * shipped.bytes)
         with suppress(EmptyModel):  # so small a file would have no weights left
-            rounded.append(point(as_model(model, network), network))
-    return Curves(shipped, tuple(rounded), _by_layer(model, squeezed, answers, known.images))
+            rounded.append(point(encoded(as_model(model, network)), network))
+    return Curves(shipped, tuple(rounded), _by_layer(model, squeezed.model, answers, known.images))
 
 
 def _by_layer(model: Model, squeezed: Model, answers: Tensor, images: Tensor) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Teaching
+from squeezenet.compression.outcome import quiet
 from squeezenet.compression.squeeze.compensation import compensate
 from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Curvature, curvature_of
 from squeezenet.compression.squeeze.depth import deepened
@@ -33,7 +34,6 @@ from squeezenet.model import Grid, Model, Weights
 from squeezenet.models.network import Network, from_model
 from squeezenet.sqz.costs import least_bytes as least_bytes_of
 from squeezenet.sqz.integers import layer_size
-from squeezenet.version import __version__
 
 CALIBRATION_IMAGES = 96
 CURVATURE_IMAGES = 128
@@ -57,10 +57,6 @@ TRIMS = 12
 Tick = Callable[[float], object]
 
 COARSE = 0.2  # the step of a layer in standard deviations of its weights that the search for a size begins with
-
-
-def quiet(*told: object) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -236,8 +232,7 @@ def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> tuple[Mode
 
 def as_model(model: Model, network: IntegerNetwork) -> Model:
     """What is shipped."""
-    provenance = {**model.provenance, "method": "squeeze", "made by": f"squeezenet {__version__}"}
-    return replace(model, weights=network.to_weights(), scales=network.scales, provenance=provenance)
+    return replace(model, weights=network.to_weights(), scales=network.scales)
 
 
 def _dropped(shipped: Model, network: IntegerNetwork, share: float) -> Model:

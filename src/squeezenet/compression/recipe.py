@@ -1,0 +1,231 @@
+"""How a model is compressed: one value, which is a TOML table, too, and part of the file that it makes.
+
+>>> recipe = CompressionRecipe("svd+deep-compression", seed=1, sharing=Sharing(conv_bits=6))
+>>> print(to_toml(recipe), end="")
+method = "svd+deep-compression"
+seed = 1
+<BLANKLINE>
+[sharing]
+conv_bits = 6
+>>> from_toml(to_toml(recipe)) == recipe
+True
+
+`compress` carries a recipe out. A `.sqz` file holds the recipe that made it in its provenance, under `KEY`.
+"""
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from math import inf
+from typing import Any, Literal
+
+import numpy as np
+
+from squeezenet.compression.deep_compression.codebook import Initialisation
+from squeezenet.compression.finetune import Objective, Tuning
+from squeezenet.data import Pixels
+from squeezenet.data.augment import Augmentation
+from squeezenet.errors import UsageError
+from squeezenet.graph import Graph, Linear
+from squeezenet.settings import from_table, to_table, written
+from squeezenet.version import __version__
+
+KEY = "recipe"
+"""Under which name provenance holds the recipe of a compressed model."""
+
+USUAL_RATIO = 12
+"""How many times smaller than float32 a file of method squeeze is when nobody says."""
+
+METHODS: dict[str, tuple[str, ...]] = {
+    "squeeze": ("max_bytes", "max_loss", "thorough", "teacher", "learning"),
+    "svd": ("low_rank",),
+    "prune": ("pruning",),
+    "deep-compression": ("pruning", "sharing"),
+    "none": (),
+}
+"""Method -> the settings that are for it alone."""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How a network is retrained after a stage. `lr` is the highest learning rate of Adam."""
+
+    epochs: float = 2.0
+    batch_size: int = 16
+    lr: float = 1e-4
+
+    def tuning(self, seed: int) -> Tuning:
+        """The same for `finetune.fine_tune`."""
+        return Tuning(self.epochs, self.batch_size, self.lr, seed)
+
+
+@dataclass(frozen=True)
+class LowRank(Retraining):
+    """Method svd. `rank` is a share of the full rank, or one of `low_rank.RANK_WORDS`."""
+
+    rank: float | str = "ratio=2"
+
+
+@dataclass(frozen=True)
+class Pruning(Retraining):
+    """Methods prune and deep-compression. `density` is the kept share of the weights, or one of `DENSITY_WORDS`."""
+
+    epochs: float = 4.0  # of all steps together
+    density: float | str = "auto"
+    steps: int = 4  # prune a little, retrain, prune more
+
+
+@dataclass(frozen=True)
+class Sharing(Retraining):
+    """Method deep-compression: widths of the indices into the codebooks, and how the centroids are found."""
+
+    conv_bits: int = 8  # of a convolution's indices
+    fc_bits: int = 5  # of a fully connected layer's
+    initialisation: Initialisation = "linear"
+    float_bits: int = 20  # kept of the 32 bits of each centroid and bias
+
+    def bits(self, graph: Graph) -> dict[str, int]:
+        """Layer name -> bits."""
+        return {op.name: self.fc_bits if isinstance(op, Linear) else self.conv_bits for op in graph.layers}
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Method squeeze: how long and how fast the integer network learns. Rates are those of Adam.
+
+    Nothing is learned unless asked for: on a thousand images rounding alone has measured better, on fifty thousand
+    learning has, in many small steps (docs/RESULTS.md, "Squeeze").
+    """
+
+    epochs: float = 0.0
+    batch_size: int = 16
+    lr: float = 0.002  # of the weights and biases, in steps of their grids
+    step_lr: float = 0.0  # of the steps themselves, in eighths of an octave; 0: they stay as they are
+    features: float = 0.0  # weight of the loss on every layer's output (`squeeze/features.py`), beside the answers'
+
+
+LEAST = {
+    "max_bytes": 1, "max_loss": 0, "seed": 0, "threads": 1, "limit": 1, "epochs": 0, "batch_size": 1, "lr": 0,
+    "step_lr": 0, "features": 0, "steps": 1, "conv_bits": 1, "fc_bits": 1, "float_bits": 10, "pad": 0, "rotate": 0,
+    "zoom": 0, "light": 0, "erase": 0,
+}  # fmt: skip
+MOST = {"conv_bits": 12, "fc_bits": 12, "float_bits": 32, "zoom": 0.9, "area": 1}
+"""Name of a setting -> the least and the most that can work."""
+
+DENSITY_WORDS = (
+    "auto: what the model already has if it is pruned, else paper, else sensitivity=0.33",
+    "keep: prune nothing more",
+    "paper: the papers' densities for SqueezeNet and AlexNet",
+    "sensitivity=X: X of all weights, each layer by how little it minds",
+)
+
+
+@dataclass(frozen=True)
+class CompressionRecipe:
+    """Everything but the model and the images that decides the bytes of the compressed file. Raises `UsageError`.
+
+    `method` is one of `METHODS`, or several joined by +; their stages run in the order low rank, pruning, weight
+    sharing or squeeze. Method squeeze makes the best network in `max_bytes`, or the smallest that loses at most
+    `max_loss` points of top-1. None stands for what is usual, or for nothing.
+    """
+
+    method: str = "squeeze"
+    max_bytes: int | None = None  # of the file; None: a 12th of the network's size in float32
+    max_loss: float | None = None
+    thorough: bool = False  # calibrate on twice the images, in twice the time
+    seed: int = 0
+    threads: int | None = None  # that compute; sums of floats depend on their number. None: as many as the machine has
+    data: str | None = None  # name of the images, without the folder they are in
+    val: str | None = None  # images to validate on; None: a tenth of `data`
+    limit: int | None = None  # images of `data` that are used at most
+    images: str | None = None  # fingerprint of the images that were used
+    teacher: str | None = None  # model whose answers are learned; None: the model itself
+    objective: Objective | Literal["auto"] = "auto"  # auto: labels where there are enough of them, else distillation
+    low_rank: LowRank = field(default_factory=LowRank)
+    pruning: Pruning = field(default_factory=Pruning)
+    sharing: Sharing = field(default_factory=Sharing)
+    learning: Learning = field(default_factory=Learning)
+    augmentation: Augmentation | None = None  # None: photographs are mirrored while distilling
+
+    def __post_init__(self) -> None:
+        _check_method(self.method, self.methods)
+        if self.max_bytes is not None and self.max_loss is not None:
+            raise UsageError("max_bytes and max_loss: give one of them; the other is what comes out")
+        if self.learning.features and self.teacher:
+            raise UsageError("learning.features and teacher: layers learn from MODEL's own; leave one of the two out")
+        for path, value in _changed(self):
+            outer, _, name = path.rpartition(".")
+            needed = [method for method, settings in METHODS.items() if (outer or name) in settings]
+            if needed and not self.methods & set(needed):
+                raise UsageError(f"{path} is not for method {self.method}; add {' or '.join(needed)}, or leave it out")
+            if (path == "teacher" or outer == "learning") and not self.learning.epochs:
+                raise UsageError(f"{path} is for learning; give learning.epochs as well")
+            least, most = LEAST.get(name), MOST.get(name, inf)
+            if isinstance(value, int | float) and least is not None and not (least <= value <= most and value < inf):
+                raise UsageError(f"{path} {value}: must be {least} or more" + (f", and {most} at most" * (most < inf)))
+
+    @property
+    def methods(self) -> set[str]:
+        """The words of `method`."""
+        return set(self.method.split("+"))
+
+
+def to_toml(recipe: CompressionRecipe) -> str:
+    """The method, and every other setting that is not the usual one."""
+    return written({"method": recipe.method, **to_table(recipe, CompressionRecipe())})
+
+
+def from_toml(text: str, where: str = "recipe") -> CompressionRecipe:
+    """The recipe that `to_toml` wrote, or a user. Raises `UsageError` that begins with `where`."""
+    try:
+        return from_table(CompressionRecipe(), tomllib.loads(text), f"{where}: ")
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: is not TOML ({error}); mend the line, or give another recipe") from None
+
+
+def fingerprint(pixels: Pixels) -> str:
+    """8 hexadecimal digits that depend on prepared images and their labels, in order."""
+    digest = hashlib.sha256(repr(pixels.images.shape).encode())
+    digest.update(np.ascontiguousarray(pixels.images).data)
+    digest.update(b"" if pixels.labels is None else pixels.labels.astype("<i8").tobytes())
+    return digest.hexdigest()[:8]
+
+
+def record(provenance: Mapping[str, str], recipe: CompressionRecipe) -> dict[str, str]:
+    """The provenance of a model that was compressed by `recipe`, from that of the model before."""
+    kept = {key: text for key, text in provenance.items() if key != "method"}  # as earlier versions recorded it
+    data, val, teacher = map(last_name, (recipe.data, recipe.val, recipe.teacher))
+    return {
+        **kept,
+        KEY: to_toml(replace(recipe, data=data, val=val, teacher=teacher)),
+        "made by": f"squeezenet {__version__}",
+    }
+
+
+def last_name(source: str | None) -> str | None:
+    """The name of a file or folder without the folder that it is in; an id on the hub, whole."""
+    if source is None or ("/" in source and not os.path.isdir(os.path.dirname(source))):
+        return source
+    return os.path.basename(os.path.abspath(source)).encode(errors="replace").decode()
+
+
+def _check_method(method: str, words: set[str]) -> None:
+    for word in words - METHODS.keys():
+        near = get_close_matches(word, METHODS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"give {', '.join(METHODS)}, or several joined by +"
+        raise UsageError(f"method {method}: no method is called {word!r}; {hint}")
+    if {"squeeze", "deep-compression"} <= words:
+        raise UsageError(f"method {method}: a weight is a level or a centroid; leave one of the two out")
+
+
+def _changed(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Name and value of every setting that is not the usual one, such as ("learning.epochs", 2.0)."""
+    for each in fields(value):
+        now = getattr(value, each.name)
+        if is_dataclass(now):
+            yield from _changed(now, f"{path}{each.name}.")
+        elif now != each.default:
+            yield f"{path}{each.name}", now
