@@ -170,7 +170,7 @@ def test_another_plan_is_refused(tmp_path):
     (tmp_path / "full/thesis.txt").write_text("years of work")
     with pytest.raises(DataError, match="is not empty"):
         pack(str(tmp_path / "in"), tmp_path / "full")
-    with pytest.raises(UsageError, match="lies within"):
+    with pytest.raises(UsageError, match="is inside"):
         pack(str(tmp_path / "in"), tmp_path / "in/shards")
     assert not (tmp_path / "in/shards").exists()
 

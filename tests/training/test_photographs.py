@@ -348,7 +348,7 @@ def test_another_data_set_is_judged_whole_and_a_changed_one_is_told_of(photos, r
     assert main(["evaluate", str(run), "--data", str(changed), "--split", "held-out"]) == 1
     assert "is not the data set that was split" in capsys.readouterr().err
     assert main(["evaluate", "cifar10", "--data", str(changed), "--split", "held-out"]) == 1
-    assert "does not say what was held out" in capsys.readouterr().err
+    assert "has no record of held-out images" in capsys.readouterr().err
 
 
 def test_a_second_training_holds_the_same_images_out(photos, run):

@@ -1,4 +1,4 @@
-"""Data sets: names, folders, Parquet files and hub ids become examples, and examples become pixels.
+"""Data sets: from a name, a folder, Parquet files or a hub id to examples, and from examples to pixels.
 
 >>> load_data("digits").train.classes[:3]
 ('0', '1', '2')

@@ -1,11 +1,11 @@
-"""Random crops, mirrors and distortions, a batch at a time and on the device where the batch is.
+"""Random crops, mirrors and distortions of a batch of images, on the device of the batch.
 
     >>> images = torch.zeros(4, 1, 16, 16, dtype=torch.uint8)
     >>> augment(images, Augmentation(pad=2), 16, draw(4, torch.Generator().manual_seed(0))).shape
     torch.Size([4, 1, 16, 16])
 
-Chance enters as `draws` (N, 11): uniform numbers, a row an image, drawn on the CPU for the whole batch. What becomes of
-an image depends on its row alone, not on the device, the micro-batch or the number of machines the batch is shared by.
+The random numbers are `draws` (N, 11): uniform, one row for each image, drawn on the CPU for the whole batch. An image
+is changed by its own row only, so the result does not depend on the device, the micro-batch or the number of machines.
 """
 
 import math
@@ -18,38 +18,38 @@ from torch.nn import functional as F
 
 from squeezenet.preparation import Preparation
 
-# Which of an image's numbers decides what.
+# Columns of `draws`.
 _CORNER, _MIRROR, _ROTATE, _ZOOM, _LIGHT, _ERASE, _AREA, _SHAPE = slice(0, 2), 2, 3, 4, slice(5, 7), slice(7, 9), 9, 10
 DRAWS = 11
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training image; the defaults are the paper's: a random crop, and a mirror half the time."""
+    """How training images are changed at random. Defaults, as in the paper: a random crop, a mirror half the time."""
 
     mirror: bool = True  # wrong for digits and text
-    area: float = 1.0  # smallest share of the image that a crop may show, enlarged and stretched by up to 4:3 to fill
-    pad: int = 0  # pixels the crop may hang over the edge, which is repeated; for images that are not larger than it
-    rotate: float = 0.0  # degrees, at most, either way
+    area: float = 1.0  # smallest share of the image in a crop, which is resized to full size and stretched by up to 4:3
+    pad: int = 0  # pixels by which a crop may go beyond the image, whose edge is repeated
+    rotate: float = 0.0  # degrees at most, in both directions
     zoom: float = 0.0  # 0.1: 10% larger or smaller at most
     light: float = 0.0  # 0.2: contrast changes by 20% at most, brightness by 20% of the range around the mean
-    erase: int = 0  # side of a square, in pixels, that is set to the mean at a random place
+    erase: int = 0  # side of a square, in pixels, that is set to the mean at a random position
 
     @property
     def distorts(self) -> bool:
-        """Whether pixels move by fractions, which costs an interpolation."""
+        """Whether pixels are interpolated."""
         return self.rotate > 0 or self.zoom > 0
 
 
 def draw(n: int, random: torch.Generator) -> Tensor:
-    """What chance decides for `n` images: (n, DRAWS) numbers from 0 to 1."""
+    """The random numbers for `n` images: (n, DRAWS), uniform from 0 to 1."""
     return torch.rand(n, DRAWS, generator=random)
 
 
 def network_input(images: Tensor, how: Augmentation, preparation: Preparation, draws: Tensor) -> Tensor:
     """(N, C, R, R) uint8 -> (N, C, crop, crop) float32: augmented, normalised, channels last in memory.
 
-    The same bits on every way through: `augment`, then `(pixel - mean) / std`, then `finish`.
+    The same bits on both paths: `augment`, then `(pixel - mean) / std`, then `finish`.
     """
     if images.device.type == "cpu" and not how.pad and not how.distorts and how.area == 1:
         return finish(_cut_and_normalise(images, how, preparation, draws), how, draws)
@@ -64,12 +64,12 @@ def normalised(images: Tensor, preparation: Preparation) -> Tensor:
 
 
 def _cut_and_normalise(images: Tensor, how: Augmentation, preparation: Preparation, draws: Tensor) -> Tensor:
-    """An image at a time, while it is in the processor's cache: eight times as fast as the whole batch (256 pixels)."""
+    """Crop and normalise one image after the other, so that it stays in the cache: eight times as fast (256 pixels)."""
     crop, mean, std = preparation.crop, torch.tensor(preparation.mean), torch.tensor(preparation.std)
     n, c, size, _ = images.shape
     corners, mirrored = _corners(draws, size - crop + 1, how)
     mean, std = mean.repeat(crop), std.repeat(crop)  # of a row of pixels
-    # NumPy asks for large pages, PyTorch does not: faults of small ones took two thirds of the time.
+    # NumPy allocates large memory pages, PyTorch does not: page faults took two thirds of the time.
     result = torch.from_numpy(np.empty((n, crop, crop, c), np.float32))
     for image, room, (top, left), mirror in zip(images, result, corners.tolist(), mirrored.tolist(), strict=True):
         cut = image[:, top : top + crop, left : left + crop]
@@ -95,7 +95,7 @@ def _crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor
     corner, mirrored = _corners(draws, size - crop + 2 * how.pad + 1, how)
     corner = corner - how.pad
     steps = torch.arange(crop)
-    rows = (corner[:, :1] + steps).clamp(0, size - 1)  # (N, crop); what hangs over reads the edge
+    rows = (corner[:, :1] + steps).clamp(0, size - 1)  # (N, crop); beyond the image, the edge
     columns = (corner[:, 1:] + steps).clamp(0, size - 1)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
@@ -104,7 +104,7 @@ def _crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor
 
 
 def _resized_crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -> Tensor:
-    """A box of random area, shape and place, resized to (crop, crop), as Inception was trained (1409.4842)."""
+    """A box of random area, aspect ratio and position, resized to (crop, crop), as in Inception (1409.4842)."""
     area, shape = how.area + (1 - how.area) * draws[:, _AREA], torch.exp((2 * draws[:, _SHAPE] - 1) * math.log(4 / 3))
     height, width = (area / shape).sqrt().clamp(max=1), (area * shape).sqrt().clamp(max=1)  # of the image's side
     corner = draws[:, _CORNER]
@@ -116,7 +116,7 @@ def _resized_crop(images: Tensor, how: Augmentation, crop: int, draws: Tensor) -
 
 
 def _distort(images: Tensor, how: Augmentation, draws: Tensor) -> Tensor:
-    """Rotate and scale each image around its centre; what comes in from outside repeats the edge."""
+    """Rotate and scale each image around its centre; pixels from outside repeat the edge."""
     angle = (2 * draws[:, _ROTATE] - 1) * math.radians(how.rotate)
     scale = 1 + (2 * draws[:, _ZOOM] - 1) * how.zoom
     cos, sin, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros(len(images))

@@ -1,11 +1,11 @@
-"""Training batches: decoded once into memory where they fit, else decoded again and again by threads.
+"""Training batches: decoded once if all images fit into memory, else decoded by threads in every epoch.
 
     >>> source = open_source(examples, preparation)                      # doctest: +SKIP
     >>> for batch in source.batches(orders):                              # doctest: +SKIP
     ...     batch.images.shape
     torch.Size([512, 3, 256, 256])
 
-The order depends on seed and epoch alone, never on the number of threads, so a run can be taken up anywhere.
+The order depends only on seed and epoch, not on the number of threads, so a stopped run can continue at any step.
 """
 
 from collections import deque
@@ -21,29 +21,29 @@ from squeezenet.data.pixels import decode, load_pixels
 from squeezenet.preparation import Preparation
 
 CACHE_BYTES = 2 * 2**30
-"""Decoded images that may stay in memory."""
+"""Bytes of decoded images that may stay in memory."""
 
 Slice = Callable[[Indices], Indices]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The part of one step's images that this process has."""
+    """This process's part of the batch of one step."""
 
     images: Tensor  # (n, C, resize, resize) uint8
     labels: Tensor  # (n,) int64
-    rows: Tensor  # (n,) where in the whole batch they stand
-    size: int  # of the whole batch, with what cannot be read
-    unreadable: tuple[tuple[int, str], ...] = ()  # (index, reason) of images of this part that are left out
+    rows: Tensor  # (n,) positions in the whole batch
+    size: int  # of the whole batch, unreadable images included
+    unreadable: tuple[tuple[int, str], ...] = ()  # (index, reason) of the images of this part that cannot be read
 
 
 def everything(indices: Indices) -> Indices:
-    """The share of a process that is alone."""
+    """All indices: the slice of the only process."""
     return indices
 
 
 def canvas(preparation: Preparation) -> Preparation:
-    """The preparation without its crop, which training takes at random: (C, resize, resize)."""
+    """The preparation without its crop, since training crops at random: (C, resize, resize)."""
     return replace(preparation, crop=preparation.resize)
 
 
@@ -69,14 +69,14 @@ class Source:
         return len(self.examples) if self.held is None else len(self.held.labels)
 
     def order(self, batch_size: int, seed: int, epoch: int) -> list[Indices]:
-        """One epoch's batches: every image once, batches as equal as they can be and none over `batch_size`."""
+        """The batches of one epoch: every image once, in batches of nearly equal size, at most `batch_size`."""
         random = np.random.default_rng((seed, epoch))
         count = len(self)
         order = random.permutation(count) if self.held is not None else shuffled(self.examples.images, random)
         return np.array_split(order, batches_per_epoch(count, batch_size))
 
     def batches(self, orders: Iterable[Indices], mine: Slice = everything) -> Iterator[Batch]:
-        """The images and labels at each array of indices, of which `mine` says what this process shall have."""
+        """A batch for each array of indices; `mine` selects the part of this process."""
         if self.held is not None:
             held = self.held
             for order in orders:
@@ -103,7 +103,7 @@ class Source:
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """How many batches show every image once."""
+    """The number of batches that show every image once."""
     return max(1, -(-images // batch_size))
 
 
@@ -114,7 +114,7 @@ def open_source(
     workers: int | None = None,
     device: torch.device | None = None,
 ) -> Source:
-    """Make training images ready: on `device` if they fit into `cache_bytes`, else to be decoded again and again.
+    """The training images: decoded on `device` if they fit into `cache_bytes`, else decoded in every epoch.
 
     Raises `DataError` if there are no labels, or no image can be read.
     """

@@ -1,13 +1,13 @@
-"""The classes of a data set: every source says what it calls its images' classes, and here they are numbered.
+"""The classes of a data set: sources state a class name for each image, and this module numbers the classes.
 
     >>> stated = {"train": state(["cat", "ant", "cat"], "a.tar"), "validation": state(["cat"], "b.tar")}
     >>> classes, labels = number_classes(stated)
     >>> classes, labels["train"].tolist(), labels["validation"].tolist()
     (('ant', 'cat'), [1, 0, 1], [1])
 
-All splits, files and shards of a data set are numbered at once, so that a class has one number everywhere. A label that
-is a number stands for a line in a list of class names where the source has one; without such a list it is a name like
-any other: labels 1283712837 and 1283712899 are two classes.
+All splits, files and shards of a data set are numbered together, so a class has one number everywhere. If the source
+has a list of class names, a label that is a number is a line of this list, counted from 0. Without a list, a number
+is a name like any other: labels 1283712837 and 1283712899 are two classes.
 """
 
 import re
@@ -28,21 +28,21 @@ Meaning = Literal["name", "number", "either"]
 
 _NUMBER = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)  # 001 is a name
 _INDEX = re.compile(r"-?\d{1,20}", re.ASCII)
-_FAR = 2**62  # outside any list
-_TOLD = 3  # names in a message
+_FAR = 2**62  # beyond the end of any list
+_TOLD = 3  # names that a message shows
 
 
 @dataclass(frozen=True, eq=False)
 class Stated:
-    """The labels of some images as their source states them: image i is of class `names[codes[i]]`.
+    """The labels of images as their source states them: image i has the class `names[codes[i]]`.
 
     Raises `DataError` if there are too many names, or one that is empty or too long.
     """
 
     codes: Indices  # (N,)
-    names: tuple[str, ...]  # also of classes without images
+    names: tuple[str, ...]  # may have classes without images
     where: str  # the file or folder, for messages
-    meaning: Meaning = "either"  # what a label of digits is
+    meaning: Meaning = "either"  # how to read a label of digits
 
     def __post_init__(self) -> None:
         if len(self.names) > CLASSES:
@@ -62,12 +62,12 @@ class Stated:
 
     @property
     def hidden(self) -> bool:
-        """Whether all labels are -1, by which the test sets of contests say that they are secret."""
+        """Whether all labels are -1: the test set of a contest, whose labels are secret."""
         return self.meaning != "name" and self.used == ["-1"]
 
 
 def state(values: Sequence[str] | Indices, where: str, meaning: Meaning = "either") -> Stated:
-    """One label an image, as text or as an array of whole numbers. Raises as `Stated` does."""
+    """`Stated` from one label for each image: texts, or an array of whole numbers. Raises as `Stated` does."""
     if isinstance(values, np.ndarray):
         distinct, codes = np.unique(values, return_inverse=True)
         return Stated(codes.astype(np.int64), tuple(map(str, distinct[: CLASSES + 1].tolist())), where, meaning)
@@ -77,7 +77,7 @@ def state(values: Sequence[str] | Indices, where: str, meaning: Meaning = "eithe
 
 
 def join(parts: Sequence[Stated], where: str) -> Stated:
-    """The labels of several files of the folder `where`, one after the other. Raises as `Stated` does."""
+    """The labels of several files of the folder `where` as one `Stated`. Raises as `Stated` does."""
     number: dict[str, int] = {}
     codes = [np.empty(0, np.int64)]
     for part in parts:
@@ -87,23 +87,23 @@ def join(parts: Sequence[Stated], where: str) -> Stated:
 
 
 def tidy(name: str) -> str:
-    """The name of a class as text that every file and terminal can hold: composed Unicode on one line.
+    """The name of a class as one line of composed Unicode (NFC), which every file and terminal can hold.
 
     >>> tidy("caf\\udce9 "), tidy("cafe\\u0301")
     ('caf\\\\udce9', 'café')
     """
-    whole = name.encode("utf-8", "backslashreplace").decode()  # bytes of a file name that are no Unicode
+    whole = name.encode("utf-8", "backslashreplace").decode()  # bytes of a file name that are not Unicode
     return unicodedata.normalize("NFC", " ".join(line.strip() for line in whole.splitlines()).strip())
 
 
 def number_classes(
     stated: Mapping[str, Stated | None], listed: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], dict[str, Indices | None]]:
-    """(names of the classes, labels (N,) of each split); a split that is None has none, nor one of -1 alone.
+    """(class names, labels (N,) of each split). A split that is None, or has only labels -1, gets None.
 
-    `listed` are the names of all classes in order, where the source lists them: then labels are numbers of lines, from
-    0, or names. Otherwise classes are what the labels say, sorted. Raises `DataError` if labels and list, or training
-    and validation, do not go together.
+    `listed` are the names of all classes in order, if the source has such a list; then a label is the number of a line,
+    from 0, or a name. Without a list, the classes are the sorted labels. Raises `DataError` if a label is not in the
+    list, or if validation has classes that training lacks.
     """
     known = {split: part for split, part in stated.items() if part is not None and not part.hidden}
     parts = list(known.values())
@@ -127,7 +127,7 @@ def _is_index(name: str) -> bool:
 
 
 def _by_number(parts: Sequence[Stated], classes: tuple[str, ...]) -> bool:
-    """Whether labels of digits are numbers of lines. Raises `DataError` if they may be names, too, of other lines."""
+    """Whether labels of digits are numbers of lines. Raises `DataError` if they are also names of other lines."""
     used = {name for part in parts for name in part.used}
     if not all(map(_is_index, used)):
         return False
@@ -144,13 +144,13 @@ def _by_number(parts: Sequence[Stated], classes: tuple[str, ...]) -> bool:
 
 
 def _classes(known: Mapping[str, Stated]) -> tuple[str, ...]:
-    """What the labels say the classes are, sorted. Raises `DataError` if training and validation do not go together."""
+    """The classes that occur as labels, sorted. Raises `DataError` if validation has classes that training lacks."""
     train, validation = known.get("train"), known.get("validation")
     if train is not None and validation is not None:
         _same_classes(train, validation)
         known = {"train": train}
     names = {name for part in known.values() for name in part.names}
-    # Folders keep the order of the alphabet, 1 10 2, in which other tools train them.
+    # Folders are sorted as texts (1, 10, 2), as other tools do.
     if any(part.meaning == "name" for part in known.values()) or not all(map(_NUMBER.fullmatch, names)):
         return tuple(sorted(names))
     if below := next((name for name in names if name.startswith("-")), None):
@@ -174,7 +174,7 @@ def _same_classes(train: Stated, validation: Stated) -> None:
 
 
 def _unknown_in_validation(where: str, unknown: Sequence[str], train: str, names: Sequence[str]) -> str:
-    """The line that says that validation has classes that training lacks."""
+    """The message for classes in validation that training lacks."""
     return (
         f"{where}: the {len(names)} classes of {train} do not include {few(unknown, names)}; "
         "validation needs the classes of training"
@@ -182,11 +182,11 @@ def _unknown_in_validation(where: str, unknown: Sequence[str], train: str, names
 
 
 def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Examples:
-    """`examples` with labels counted as a model counts its `outputs`, which it calls `labels`.
+    """`examples` whose labels are indices into the `outputs` of a model; `labels` are the model's class names.
 
-    Classes are matched by their names; ImageNet's also by their WordNet ids. Where the data or the model has numbers
-    for names, or the model none, they are matched by number. Raises `DataError` where images are of a class that the
-    model does not have.
+    Classes are matched by name; those of ImageNet also by WordNet id. They are matched by number if the names of the
+    data or of the model are numbers, or if the model has no names. Raises `DataError` if images have a class that the
+    model lacks.
     """
     if examples.labels is None or examples.classes == tuple(labels):
         return examples
@@ -208,7 +208,7 @@ def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Ex
 
 
 def as_in_training(examples: Examples, train: Examples) -> Examples:
-    """`examples` with labels counted in the classes of `train`. Raises `DataError` where these lack a class."""
+    """`examples` whose labels are indices into the classes of `train`. Raises `DataError` if these lack a class."""
     if examples.labels is None or train.labels is None or examples.classes == train.classes:
         return examples
     number = _by_name(examples.classes, train.classes)
@@ -218,14 +218,14 @@ def as_in_training(examples: Examples, train: Examples) -> Examples:
 
 
 def outputs_of(classes: Sequence[str], labels: Sequence[str], outputs: int) -> Indices:
-    """Which of a model's `outputs`, which it calls `labels`, each of `classes` is; -1 where there is none.
+    """For each of `classes`, the index of the model's output, or -1. The model has `outputs`, named `labels`.
 
-    They are matched by name, or where one side has numbers for names or the model none, by number.
+    They are matched by name; by number if the names of one side are numbers, or if the model has no names.
 
     >>> outputs_of(["cat", "ant"], ["ant", "bee", "cat"], 3).tolist(), outputs_of(["cat", "ant"], [], 2).tolist()
     ([2, 0], [0, 1])
     """
-    if tuple(classes) == tuple(labels):  # also where two classes have one name
+    if tuple(classes) == tuple(labels):  # even if two classes have the same name
         return np.arange(outputs)
     number = _by_name(classes, labels)
     numbered = _numbered(classes, labels, outputs) if (number < 0).all() else None
@@ -233,10 +233,10 @@ def outputs_of(classes: Sequence[str], labels: Sequence[str], outputs: int) -> I
 
 
 def _by_name(classes: Sequence[str], labels: Sequence[str]) -> Indices:
-    """The number among `labels` of each of `classes`, -1 where there is none."""
+    """For each of `classes`, its index in `labels`, or -1."""
     place: dict[str, int] = {}
     for index, name in enumerate(map(tidy, labels)):
-        place[name] = -1 if name in place else index  # two outputs of one name: it tells neither
+        place[name] = -1 if name in place else index  # two outputs with the same name: ambiguous
     number = np.array([place.get(tidy(name), -1) for name in classes], np.int64)
     if (number < 0).any():
         theirs = {known: index for index, known in enumerate(imagenet_numbers(labels)) if known is not None}
@@ -247,21 +247,21 @@ def _by_name(classes: Sequence[str], labels: Sequence[str]) -> Indices:
 
 
 def _unknown(examples: Examples, number: Indices) -> list[str]:
-    """The classes that have images, but no number."""
+    """The classes that have images, but no index."""
     return [examples.classes[i] for i in np.unique(examples.require_labels()).tolist() if number[i] < 0]
 
 
 def _numbered(classes: Sequence[str], labels: Sequence[str], outputs: int) -> Indices | None:
-    """The number of each class where data or model have no names for them, else None."""
+    """For each class, the index of the output, matched by number; None if they cannot be."""
     digits = all(map(_NUMBER.fullmatch, classes))
     if len(classes) == outputs and (not labels or (not digits and all(map(_NUMBER.fullmatch, labels)))):
-        return np.arange(outputs)  # classes in their order, as a model is trained
+        return np.arange(outputs)  # in the order of the classes, as in training
     numbers = [int(name) for name in classes] if digits else [-1]
     return np.array(numbers, np.int64) if min(numbers) >= 0 and max(numbers) < outputs else None
 
 
 def few(names: Sequence[str], near: Sequence[str] = ()) -> str:
-    """The first of `names`, each with what it may have been meant to be, and how many more there are.
+    """The first of `names`, each with the nearest of `near`, and how many more there are.
 
     >>> few(["car"], ["cat", "dog"])
     "'car' (cat?)"

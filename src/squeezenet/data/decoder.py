@@ -1,13 +1,13 @@
-"""Pixels of training images by the fastest way there is.
+"""Pixels of training images, decoded as fast as possible.
 
     >>> from PIL import Image
     >>> training_pixels(Image.new("RGB", (640, 480)), Preparation(32, 32)).shape
     (3, 32, 32)
 
-JPEGs without surprises are decoded by simplejpeg (libjpeg-turbo, the library that Pillow uses, without its copies),
-all else by Pillow; PyTorch resizes. Pixels are within 2 of `runtime.image.pixels`, in less than half of the time.
-JPEGs of four times the size that is needed are decoded at a half of theirs or less, which moves pixels by a little
-more. docs/adr/0006
+simplejpeg decodes usual JPEGs (with libjpeg-turbo, as Pillow does, but without copies), and Pillow all other images;
+PyTorch resizes. Pixel values differ by at most 2 from `runtime.image.pixels`, and take less than half of the time. A
+JPEG of four times the needed size or more is decoded at half its size or less, which changes pixels a little more.
+docs/adr/0006
 """
 
 import io
@@ -32,21 +32,21 @@ except ImportError:  # training works without it, slower
     simplejpeg = None
 
 SPARE = 2
-"""Decoding leaves at least so many times the pixels a side that are needed: enough for the resize to choose from."""
+"""A JPEG that is decoded at a smaller size still has at least `SPARE` times the needed side, for a good resize."""
 LONGEST = 4
-"""Sides of an image in this ratio or less; of longer ones most would be resized only to be cut away."""
+"""Largest ratio of the sides; of a longer image, most pixels would be resized and then cut off."""
 
 MOST_PIXELS = 30_000_000
-"""Pixels of images that are decoded and resized as a whole; of larger ones `runtime.image` knows how to save memory."""
+"""Largest image, in pixels, that is decoded and resized as a whole; `runtime.image` saves memory for larger ones."""
 SCANS = 100
-"""Scans of a JPEG, each of which takes its own work; a progressive photograph has ten."""
+"""Most scans of a JPEG; each takes time. A progressive photograph has ten."""
 
 _START_OF_SCAN = b"\xff\xda"
-_APP1, _SCAN = 0xE1, 0xDA  # of JPEG: metadata, and where the pixels begin
+_APP1, _SCAN = 0xE1, 0xDA  # markers of JPEG: metadata, start of the pixels
 
 
 def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8]:
-    """As `runtime.image.pixels` of `open_image`, faster: (channels, crop, crop). Raises `ImageError`."""
+    """(channels, crop, crop): nearly `runtime.image.pixels` of the opened image, but faster. Raises `ImageError`."""
     fast = None if simplejpeg is None else _jpeg(source, preparation)
     if fast is None:
         opened = image.open_image(source)
@@ -55,7 +55,7 @@ def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np
         fast = opened.size, _array(opened, preparation)
     size, array = fast
     wide, high = image.resized(size, preparation)
-    pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)  # (1, C, H, W), channels last: two thirds faster so
+    pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)  # (1, C, H, W), channels last: two thirds faster
     if pixels.shape[2:] != (high, wide):
         pixels = F.interpolate(pixels, (high, wide), mode="bilinear", antialias=True)
     crop = preparation.crop
@@ -64,11 +64,11 @@ def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np
 
 
 def _jpeg(source: ImageSource, preparation: Preparation) -> tuple[tuple[int, int], NDArray[np.uint8]] | None:
-    """(width, height) and pixels, or a fraction of them, of a JPEG that is whole, upright, in the colours asked for."""
+    """(width, height) and pixels, perhaps at a smaller size, of a usual JPEG; None for all other images."""
     try:
         data = read_regular(source, IMAGE_FILE) if isinstance(source, Path) else source
     except OSError:
-        return None  # whoever opens it next says what is wrong
+        return None  # the next reader reports the error
     if not isinstance(data, bytes) or not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
@@ -78,9 +78,9 @@ def _jpeg(source: ImageSource, preparation: Preparation) -> tuple[tuple[int, int
             return None
         wide, high = image.resized((width, height), preparation)
         layout = "GRAY" if grey else preparation.channels
-        # By less than a half, libjpeg's reduced sizes save no time.
+        # Sizes between half and full save libjpeg no time.
         array = simplejpeg.decode_jpeg(data, layout, min_height=SPARE * high, min_width=SPARE * wide, min_factor=2)
-    except ValueError:  # damaged: Pillow decides whether it can be read, as it does for evaluation
+    except ValueError:  # damaged: Pillow decides whether it can be read, as in evaluation
         return None
     return (width, height), array
 
@@ -98,7 +98,7 @@ def _long(width: int, height: int) -> bool:
 
 
 def _plain(data: bytes, width: int, height: int) -> bool:
-    """Whether an image is of a usual size and not to be turned."""
+    """Whether a JPEG has a usual size and need not be rotated."""
     if height * width > MOST_PIXELS or _long(width, height) or data.count(_START_OF_SCAN) > SCANS:
         return False
     if not _has_metadata(data):
@@ -106,15 +106,15 @@ def _plain(data: bytes, width: int, height: int) -> bool:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as opened:
             return orientation(opened.info) == 1
-    except Exception:  # metadata can be wrong in more ways than Pillow has errors for
+    except Exception:  # Pillow raises many kinds of errors for wrong metadata
         return False
 
 
 def _has_metadata(data: bytes) -> bool:
-    """Whether there is a segment APP1, where EXIF and XMP tell how the camera was held."""
+    """Whether there is a segment APP1: EXIF and XMP, which may say how to rotate the image."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
         if data[at + 1] == _APP1:
             return True
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at + 4 > len(data) or data[at] != 0xFF  # segments that do not lead to the pixels may hide anything
+    return at + 4 > len(data) or data[at] != 0xFF  # damaged segments may hide metadata

@@ -1,4 +1,4 @@
-"""Accuracy of whatever answers images with logits: the runtime that ships a model, or a network in training.
+"""Accuracy of any function from images to logits: the runtime that ships, or a network in training.
 
 >>> evaluate(Runner(model), pixels, model.preparation).top1             # doctest: +SKIP
 65.7
@@ -25,21 +25,21 @@ def evaluate(
 ) -> Score:
     """Top-1 and top-5 in percent of `answer`: (N, C, H, W) prepared images -> (N, classes) logits.
 
-    Examples are decoded while others are answered, so that any number fits into memory; `len(data)` less the images of
-    the score could not be read.
+    Examples are decoded batch by batch, so any number fits into memory. `len(data) - score.images` images could not be
+    read.
 
     Raises `DataError` without labels or readable images, `ModelError` if the network gives values that are not numbers.
     """
     first, among, images = count_hits(answer, data, preparation, batch_size, progress)
     if not images and isinstance(data, Examples):
-        load_pixels(data, preparation, limit=1, progress=False)  # which says why the first cannot be read
+        load_pixels(data, preparation, limit=1, progress=False)  # raises: why the first cannot be read
     return score(first, among, images)
 
 
 def count_hits(
     answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
 ) -> tuple[int, int, int]:
-    """Images whose label comes first, is among the first five, and all that can be read. Raises as `evaluate` does."""
+    """(images whose label is first, among the first five, all readable images). Raises as `evaluate` does."""
     first = among = images = 0
     for part, logits in _answered(answer, data, preparation, batch_size, progress):
         assert part.labels is not None
@@ -50,10 +50,10 @@ def count_hits(
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What was answered to each image that can be read; all arrays are (N,)."""
+    """The answers to all images that can be read; all arrays are (N,)."""
 
     indices: Indices  # of the images in the examples
-    labels: Indices  # the truth
+    labels: Indices  # the true class
     predicted: Indices  # the class with the highest logit
     probability: NDArray[np.float32]  # of that class, by softmax
     among: NDArray[np.bool_]  # whether the label is among the first five
@@ -67,7 +67,7 @@ class Answers:
 def answers(
     answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
 ) -> Answers:
-    """What `answer` says to every image, for a report. Raises as `evaluate` does."""
+    """The answer to every image, for a report. Raises as `evaluate` does."""
     rows = []
     for part, logits in _answered(answer, data, preparation, batch_size, progress):
         assert part.labels is not None
@@ -76,14 +76,14 @@ def answers(
         among = ranks(logits, part.labels) < 5
         rows.append((part.indices, part.labels, predicted, likely.max(1) / likely.sum(1), among))
     if not rows and isinstance(data, Examples):
-        load_pixels(data, preparation, limit=1, progress=False)  # which says why the first cannot be read
+        load_pixels(data, preparation, limit=1, progress=False)  # raises: why the first cannot be read
     return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
 def _answered(
     answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int, progress: bool
 ) -> Iterator[tuple[Pixels, NDArray[np.float32]]]:
-    """Images, a batch at a time, and their logits."""
+    """Batches of images and their logits."""
     if data.labels is None:
         raise DataError("accuracy needs labels; give folders named after classes, or a `label` column")
     with progress_bar("evaluate", len(data), progress) as bar:
@@ -93,7 +93,7 @@ def _answered(
                 continue
             logits = answer(normalise(part.images, preparation))
             if not np.isfinite(logits).all():
-                raise ModelError("the network gives values that are not numbers; its weights are of no use")
+                raise ModelError("the network gives values that are not numbers; its weights are damaged")
             yield part, logits
 
 

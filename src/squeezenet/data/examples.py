@@ -1,4 +1,4 @@
-"""One split of a data set, whatever it is stored in: images that are read when they are used, labels, class names.
+"""One split of a data set: images, which are read when they are used, labels, and class names.
 
 >>> from PIL import Image
 >>> Examples("two", [Image.new("L", (8, 8))] * 2, np.array([0, 2]), ("cat", "dog", "fox")).empty_classes
@@ -25,22 +25,22 @@ Indices = NDArray[np.int64]
 
 
 class StoredImages(Sequence[ImageSource]):
-    """Images in a store where some orders of reading are far cheaper than others."""
+    """Images in a file or store that is much faster to read in some orders than in others."""
 
     concurrent = False
     """Whether several threads may read images at once."""
 
     @abstractmethod
     def shuffled(self, random: np.random.Generator) -> Indices:
-        """Every index once, in a random order that is cheap to read."""
+        """All indices, in a random order that is fast to read."""
 
     @abstractmethod
     def identity(self) -> bytes:
-        """Bytes that differ where the store holds other images, as far as can be told without reading them."""
+        """Bytes that identify the images, as far as possible without reading them."""
 
 
 class Picked(StoredImages):
-    """Some of the images of another sequence, still unread."""
+    """Some images of another sequence, not read yet."""
 
     def __init__(self, images: Sequence[ImageSource], indices: Indices) -> None:
         self.images = images
@@ -56,7 +56,7 @@ class Picked(StoredImages):
     def shuffled(self, random: np.random.Generator) -> Indices:
         rank = np.empty(len(self.images), np.int64)
         rank[shuffled(self.images, random)] = np.arange(len(self.images))
-        return np.argsort(rank[self.indices], kind="stable")  # an image may have been picked twice
+        return np.argsort(rank[self.indices], kind="stable")  # an image may be there twice
 
     def identity(self) -> bytes:
         return identity(self.images) + self.indices.astype("<i8").tobytes()
@@ -68,14 +68,14 @@ def concurrent(images: Sequence[ImageSource]) -> bool:
 
 
 def shuffled(images: Sequence[ImageSource], random: np.random.Generator) -> Indices:
-    """Every index of `images` once, in a random order that is cheap to read."""
+    """All indices of `images`, in a random order that is fast to read."""
     if isinstance(images, StoredImages):
         return images.shuffled(random)
     return random.permutation(len(images))
 
 
 def identity(images: Sequence[ImageSource]) -> bytes:
-    """Bytes that differ where `images` are others, as far as names and sizes tell; nothing is read."""
+    """Bytes that identify `images` by names and sizes; no image is read."""
     if isinstance(images, StoredImages):
         return images.identity()
     return b"".join(os.fsencode(image.name) + b"/" if isinstance(image, Path) else b"/" for image in images)
@@ -83,7 +83,7 @@ def identity(images: Sequence[ImageSource]) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """One split. `images` holds what `runtime.image.open_image` accepts; `labels` (N,) is None where there are none.
+    """One split. `images` holds what `runtime.image.open_image` accepts; `labels` (N,) is None without labels.
 
     Raises `DataError` if there are not as many labels as images, or if a label is outside `classes`.
     """
@@ -132,7 +132,7 @@ class Examples:
 
 
 def some(examples: Examples, images: int | None) -> Examples:
-    """At most `images` of them, evenly taken. Raises `DataError` for less than one."""
+    """At most `images` examples, evenly taken. Raises `DataError` if `images` is below 1."""
     have = len(examples)
     if images is not None and images < 1:
         raise DataError(f"{images} images are not enough; ask for at least one")
@@ -141,10 +141,10 @@ def some(examples: Examples, images: int | None) -> Examples:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Which images of a data set without splits were set aside for validation, and how to find them again.
+    """Which images of a data set without splits were held out for validation, and how to find them again.
 
-    One image in `every` was taken, chosen by `seed`. `images` and `fingerprint` tell whether a data set is still the
-    one that was split: the number of its images, and a hash of its classes, labels, files and of what was set aside.
+    One image in `every` was held out, chosen by `seed`. `images` (their number) and `fingerprint` (a hash of classes,
+    labels, file names and the held-out indices) tell whether a data set is the one that was split.
     """
 
     every: int
@@ -153,27 +153,26 @@ class HeldOut:
     fingerprint: str  # 16 hexadecimal digits
 
     def apply(self, examples: Examples) -> Examples:
-        """The images of `examples` that were set aside. Raises `DataError` if it is not the data set that was split.
+        """The held-out images of `examples`. Raises `DataError` if it is not the data set that was split.
 
-        `examples` are as their source gives them: all images of `load_evaluation(source)`, before classes are matched
-        to a model's.
+        `examples` are all images of `load_evaluation(source)`, before their classes are matched to a model's.
         """
         again = split(examples, self.every, self.seed)
         if again.held_out != self:
             now = "other files or labels" if len(examples) == self.images else f"{len(examples):,}"
             raise DataError(
                 f"{examples.name}: is not the data set that was split: it had {self.images:,} images and now has "
-                f"{now}; name images that were not learned from"
+                f"{now}; name images that the model has not learned from"
             )
         return again.validation
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """The fields, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> "HeldOut":
-        """What `to_dict` gave. Raises `DataError` if `saved` is anything else."""
+        """The inverse of `to_dict`. Raises `DataError` if `saved` is anything else."""
         kinds = {"every": int, "seed": int, "images": int, "fingerprint": str}
         known = isinstance(saved, dict) and saved.keys() == kinds.keys()
         if not known or any(type(saved[name]) is not kind for name, kind in kinds.items()) or saved["every"] < 1:
@@ -182,9 +181,9 @@ class HeldOut:
 
 
 def fingerprint(examples: Examples, held: Sequence[int] | Indices = ()) -> str:
-    """16 hexadecimal digits; they depend on classes, labels, order and files, not on the folder where these lie.
+    """16 hexadecimal digits: a hash of classes, labels, order, file names and `held`, the indices that were held out.
 
-    Also on `held`, the images that were set aside.
+    It does not depend on the folder of the files.
     """
     digest = hashlib.sha256(json.dumps([len(examples), examples.classes]).encode())
     digest.update(b"" if examples.labels is None else examples.labels.astype("<i8").tobytes())
@@ -195,10 +194,10 @@ def fingerprint(examples: Examples, held: Sequence[int] | Indices = ()) -> str:
 
 @dataclass(frozen=True)
 class Data:
-    """What a network is trained on and what it is judged by. Both have the same `classes`.
+    """A training set and a validation set with the same `classes`.
 
-    `held_out` says how validation was set aside; None where nothing was: the source has a validation split
-    of its own, or another source was named.
+    `held_out` says how the validation set was taken from the training set. It is None if the source has a validation
+    split, or if another source was named.
     """
 
     train: Examples
@@ -206,7 +205,7 @@ class Data:
     held_out: HeldOut | None = None
 
     def require_classes(self) -> int:
-        """The number of classes. Raises `DataError` where an image has no label, or all have the same one."""
+        """The number of classes. Raises `DataError` without labels, or with only one class."""
         self.train.require_labels()
         self.validation.require_labels()
         classes = len(self.train.classes)
@@ -216,12 +215,12 @@ class Data:
 
 
 def split(examples: Examples, every: int, seed: int) -> Data:
-    """Set one image in `every` aside for validation, evenly over the classes; the same for the same seed."""
+    """Hold out one image in `every` for validation, evenly over the classes; the same images for the same seed."""
     if len(examples) < 2:
-        raise DataError(f"{examples.name}: too few images to set some aside for validation; give --val")
+        raise DataError(f"{examples.name}: too few images to hold some out for validation; give --val")
     random = np.random.default_rng(seed)
     order = random.permutation(len(examples))
-    if examples.labels is not None:  # class after class, so that every class gives its share, rounded up or down
+    if examples.labels is not None:  # sorted by class, so that every class gives the same share
         order = order[np.argsort(examples.labels[order], kind="stable")]
     held = np.sort(order[random.integers(min(every, len(order))) :: every])
     how = HeldOut(every, seed, len(examples), fingerprint(examples, held))

@@ -1,4 +1,4 @@
-"""A folder of class folders, alone or once under train/ and once under val/.
+"""Reads a folder of class folders, or one with such folders under train/ and val/.
 
 >>> read_folder(Path("photos"))["all"].classes                # doctest: +SKIP
 ('cat', 'dog')
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Found:
-    """The images below the folders of one split, and the suffixes of the files that are no images."""
+    """The images of one split, and the suffixes of its other files."""
 
     folder: Path
     names: tuple[str, ...]  # of the class folders
@@ -41,20 +41,20 @@ class _Found:
 
     @property
     def labels(self) -> Stated | None:
-        """None where no class folder has an image."""
+        """The labels, or None if no class folder has an image."""
         codes = np.repeat(np.arange(len(self.names)), [len(group) for group in self.groups])
         if not len(codes):
             return None
         return Stated(codes, tuple(map(tidy, self.names)), str(self.folder), "name")
 
     def examples(self, labels: Indices | None, classes: tuple[str, ...]) -> Examples:
-        """The images of the class folders, or those beside them where these have none."""
+        """The images of the class folders; without labels, the images beside these folders."""
         if labels is None:
             return Examples(str(self.folder), self.loose)
         return Examples(str(self.folder), self.paths, labels, classes)
 
     def warn(self) -> None:
-        """Warn of files that are left out."""
+        """Warn about files that are not read."""
         if self.paths and self.loose:
             beside = "beside the class folders, so not read"
             _log.warning("%s: %s %s", _shown(self.folder), counted(len(self.loose), "image"), beside)
@@ -64,8 +64,8 @@ class _Found:
 def read_folder(folder: Path) -> dict[str, Examples]:
     """The splits below `folder`: train and validation, or "all". Raises `DataError` if there is no image.
 
-    Folders in it are classes, also empty ones; what is hidden, or left there by an operating system, is ignored; below
-    a class folder, folders do not matter. Images without any class folder are read without labels.
+    Each folder in it is a class, even if it is empty. Hidden files and files of operating systems are ignored. All
+    images below a class folder belong to the class. Images without any class folder are read without labels.
     """
     found = {split: _look(below) for split, below in _layout(folder).items()}
     for part in found.values():
@@ -79,26 +79,26 @@ def read_folder(folder: Path) -> dict[str, Examples]:
 
 
 def _layout(folder: Path) -> dict[str, Path]:
-    """Which folder holds which split: `folder` itself is "all" where its folders are classes."""
+    """Split -> its folder. If the folders in `folder` are classes, `folder` is "all"."""
     folders = [entry.name for entry in visible(folder) if is_folder(entry)]
     splits: dict[str, list[str]] = {"all": [], "train": [], "validation": [], "test": []}
     for name in folders:
         splits[split_of_folder(name)].append(name)
-    train, judges = splits["train"], [*splits["validation"], *splits["test"]]
+    train, validation = splits["train"], [*splits["validation"], *splits["test"]]
     others = [name for name in splits["all"] if _has_image(folder / name)]
-    if train and judges and others:
-        _log.warning("%s: %s were not read, only %s", _shown(folder), _shown(*others), _shown(train[0], *judges))
+    if train and validation and others:
+        _log.warning("%s: %s were not read, only %s", _shown(folder), _shown(*others), _shown(train[0], *validation))
     elif others or not folders:
-        # An archive often unpacks to one folder that holds all others. Otherwise a class may well be called "train".
+        # An archive often unpacks to one folder that holds all others. Otherwise "train" may be the name of a class.
         wrapped = len(folders) == 1 and _wraps(folder / folders[0])
         return _layout(folder / folders[0]) if wrapped else {"all": folder}
-    held = next((name for name in judges if _labelled(folder / name)), next(iter(judges), None))
+    held = next((name for name in validation if _labelled(folder / name)), next(iter(validation), None))
     found = {"train": folder / train[0]} if train else {}
     return (found | ({"validation": folder / held} if held else {})) or {"all": folder}
 
 
 def _wraps(folder: Path) -> bool:
-    """Whether there are folders in `folder`, and no images beside them."""
+    """Whether `folder` has folders and no images beside them."""
     entries = visible(folder)
     return any(is_folder(entry) for entry in entries) and not any(is_image(entry.name) for entry in entries)
 
@@ -120,9 +120,9 @@ def _look(folder: Path) -> _Found:
 
 
 def _images(folder: str | Path, other: Counter[str]) -> Iterator[Path]:
-    """Images anywhere below `folder`; `other` counts the suffixes of the files that are none."""
+    """All images below `folder`; `other` counts the suffixes of the other files."""
     for entry in visible(folder):
-        if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
+        if entry.is_dir(follow_symlinks=False):  # a link to a parent folder would never end
             yield from _images(entry.path, other)
         elif is_image(entry.name):
             yield Path(entry.path)

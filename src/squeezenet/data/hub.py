@@ -1,4 +1,4 @@
-"""A data set on the Hugging Face hub, by its id: the only source that may use the network.
+"""Reads a data set of the Hugging Face hub by its id: the only source that may use the network.
 
 >>> read_hub("uoft-cs/cifar10")["train"].classes[:2]          # doctest: +SKIP
 ('airplane', 'automobile')
@@ -19,7 +19,7 @@ from squeezenet.printable import printable
 
 
 class HubImages(StoredImages):
-    """The bytes of the images of one split, in the library's own memory-mapped cache."""
+    """The images of one split, in the memory-mapped cache of the library `datasets`."""
 
     def __init__(self, rows: Any, column: str, cache: Path) -> None:
         self.rows = rows
@@ -34,9 +34,11 @@ class HubImages(StoredImages):
         if value.get("bytes") is not None:
             return value["bytes"]
         path = Path(value.get("path") or "")
-        # Files that the library itself has fetched; a row may name any other file of this machine.
+        # Only files that the library fetched: a row could name any file of this machine.
         if ".." in path.parts or not path.is_relative_to(self.cache):
-            raise DataError(f"image {index}: its row names {printable(str(path))}, which is no file of the data set")
+            raise DataError(
+                f"image {index}: its row names {printable(str(path))}, no file of the data set; leave it out"
+            )
         return path
 
     def shuffled(self, random: np.random.Generator) -> Indices:
@@ -48,14 +50,14 @@ class HubImages(StoredImages):
 
 def read_hub(source: str) -> dict[str, Examples]:
     """The splits of `owner/name`: train and validation, or "all". Raises `DataError`."""
-    from datasets import ClassLabel, Image, config, load_dataset  # seconds to import, and only needed here
+    from datasets import ClassLabel, Image, config, load_dataset  # takes seconds to import
 
     try:
         with _quiet():
             splits = load_dataset(source)
-    except Exception as error:  # whatever the library or the network raises, the user needs one line
+    except Exception as error:  # the library raises many kinds of errors
         raise NoSuchData(
-            f"{source}: no such file or folder, and the hub does not give a data set of that name "
+            f"{source}: no such file or folder, and no data set of this name on the hub "
             f"({' '.join(str(error).split())[:200]})"
         ) from None
     held = next((name for name in ("validation", "valid", "val", "dev", "test") if name in splits), None)
@@ -67,7 +69,7 @@ def read_hub(source: str) -> dict[str, Examples]:
         rows = splits[key]
         image = next((column for column, f in rows.features.items() if isinstance(f, Image)), None)
         label = next((column for column, f in rows.features.items() if isinstance(f, ClassLabel)), None)
-        if label is None:  # shards on the hub have numbers without names
+        if label is None:  # labels may be plain numbers, as in shards on the hub
             label = next((c for c in ("label", "labels", "cls") if _is_number(rows.features.get(c))), None)
         if image is None:
             raise DataError(f"{source}: has no image column, only {', '.join(rows.features)}")
@@ -89,7 +91,7 @@ def _is_number(feature: Any) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without a network the client tells of every try; the one line of the error is enough."""
+    """Silence the hub client, which reports each attempt; our error is one line."""
     log = logging.getLogger("huggingface_hub")
     level = log.level
     log.setLevel(logging.CRITICAL)

@@ -1,16 +1,16 @@
-"""ILSVRC 2012 as image-net.org hands it out: a tar of 1,000 tars to train on, a tar of images to judge by.
+"""Reads ILSVRC 2012 as image-net.org distributes it: a tar of 1,000 tars for training, a tar of validation images.
 
     >>> read_imagenet(Path("downloads"))["train"].classes[0]      # doctest: +SKIP
     'tench, Tinca tinca'
 
-Expected in one folder, never unpacked:
+One folder holds these files, which are never unpacked:
 
-- `ILSVRC2012_img_train.tar`, of which each member `n01440764.tar` holds the images of one class;
-- `ILSVRC2012_img_val.tar`, and `val.txt` with its labels, because the tar has none: a line an image, as in
+- `ILSVRC2012_img_train.tar`: each member, such as `n01440764.tar`, holds the images of one class;
+- `ILSVRC2012_img_val.tar`, and `val.txt` with its labels: one line for each image, such as
   `ILSVRC2012_val_00000001.JPEG 65`, with the number of the class (WordNet ids in alphabetical order, from 0) or its
-  WordNet id. Caffe's `caffe_ilsvrc12.tar.gz` has it.
+  WordNet id. Caffe's `caffe_ilsvrc12.tar.gz` contains this file.
 
-Either of the two will do.
+One of the two tars is enough.
 """
 
 import tarfile
@@ -41,7 +41,7 @@ def is_imagenet(folder: Path) -> bool:
 
 
 def read_imagenet(folder: Path) -> dict[str, Examples]:
-    """The splits whose tars are there. Raises `DataError` if one is damaged, or a label of validation is missing."""
+    """The splits whose tars exist. Raises `DataError` for a damaged tar, or a validation image without a label."""
     shards = {}
     ids: tuple[str, ...] = ()
     if (folder / TRAIN).is_file():
@@ -55,7 +55,7 @@ def read_imagenet(folder: Path) -> dict[str, Examples]:
             raise DataError(f"{shard.path}: no images found; fetch it again")
     classes, labels = number_classes({split: shard.labels for split, shard in shards.items()}, ids or imagenet_ids())
     names = imagenet_labels() if len(classes) == len(imagenet_labels()) else classes
-    # All of it is one shard: classes lie one after the other, so that no smaller window would mix them.
+    # One shard for all: the tar is sorted by class, and images are shuffled only within a shard.
     return {
         split: Examples(str(shard.path), ShardImages([shard]), labels[split], names) for split, shard in shards.items()
     }

@@ -1,11 +1,11 @@
-"""Which images a model is judged by: those that it has not learned from.
+"""The validation images of a model: those that it has not learned from.
 
     >>> recall(remember(load_data("photos/"))).every                                # doctest: +SKIP
     10
 
-A run records in its model's provenance how validation images were set aside, and so do the `.sqz` files made of it.
-Whoever evaluates or compresses such a model on the same data set finds these images again. Where nothing was set aside
-(`--val`, or a validation split), the run records which images were learned from, and who judges by these is warned.
+A run records in the provenance of its model how validation images were held out, and so do the `.sqz` files made from
+it. `evaluate` and `compress` find these images again in the same data set. If nothing was held out (`--val`, or a
+validation split), the run records which images it learned from, and an evaluation on these gives a warning.
 """
 
 import json
@@ -18,29 +18,29 @@ from squeezenet.data.load import load_data, load_splits
 from squeezenet.errors import DataError
 
 KEY = "held_out"
-"""Under which name provenance holds the record of a split."""
+"""The key of the record of a split in the provenance."""
 
 LEARNED = "learned_from"
-"""Under which name it holds the fingerprint of the training images where nothing was set aside."""
+"""The key of the fingerprint of the training images, if nothing was held out."""
 
 Judged = Literal["held-out", "validation", "all"]
 
 OTHER = "%s: %s. It is not the data set the model was trained on: top-1 is too high if the two have images in common"
 
-SEEN = "%s: the model has learned from these images, so that top-1 is too high; judge by others"
+SEEN = "%s: the model has learned from these images, so top-1 is too high; give other images"
 
 _log = logging.getLogger(__name__)
 
 
 def remember(data: Data) -> dict[str, str]:
-    """What provenance holds of the images of a run: one entry, of the split or of the images to train on."""
+    """The entry of the provenance about the images of a run: the split, or the fingerprint of the training set."""
     if data.held_out is None:
         return {LEARNED: fingerprint(data.train)}
     return {KEY: json.dumps(data.held_out.to_dict(), separators=(",", ":"))}
 
 
 def recall(provenance: Mapping[str, str]) -> HeldOut | None:
-    """The split that `remember` recorded; None where there is none, or something else is in its place."""
+    """The split that `remember` recorded; None if there is no valid record."""
     try:
         return HeldOut.from_dict(json.loads(provenance[KEY]))
     except (KeyError, ValueError, RecursionError, DataError):
@@ -48,17 +48,17 @@ def recall(provenance: Mapping[str, str]) -> HeldOut | None:
 
 
 def load_judged(source: str, provenance: Mapping[str, str], asked: str | None = None) -> tuple[Examples, Judged]:
-    """The images of `source` that a model of this provenance is judged by, and which they are.
+    """The validation images of `source` for a model of this provenance, and which images these are.
 
-    They are the validation split of the source; else, in the data set that the model was trained on, the images held
-    out from training; else all. `asked` may be "held-out" or "all". Raises `DataError` if nothing is there, or for
-    "held-out" where nothing was held out of this data set.
+    They are the validation split of the source; else, if the model was trained on this data set, the images held out
+    from training; else all images. `asked` may be "held-out" or "all". Raises `DataError` if there are no images, or
+    for "held-out" if nothing was held out from this data set.
     """
     splits = load_splits(source)
     if "validation" in splits and asked != "all":
         return splits["validation"], "validation"
     if len(splits) > 1:
-        raise DataError(f"{source}: has a validation split of its own; name the files of the images to judge by")
+        raise DataError(f"{source}: has a validation split of its own; name the files of the validation images")
     (examples,) = splits.values()
     held_out = recall(provenance)
     if asked == "all":
@@ -67,19 +67,19 @@ def load_judged(source: str, provenance: Mapping[str, str], asked: str | None = 
         _warn_of_learned(examples, provenance)
         return examples, "all"
     if held_out is None:
-        raise DataError(f"{source}: the model does not say what was held out of its training; leave --split out")
+        raise DataError(f"{source}: the model has no record of held-out images; leave --split out")
     try:
         return held_out.apply(examples), "held-out"
     except DataError:
         if asked == "held-out":
             raise
         if examples.labels is not None:
-            _log.warning(OTHER, source, "judges all of its images")
+            _log.warning(OTHER, source, "All of its images are evaluated")
         return examples, "all"
 
 
 def load_for(provenance: Mapping[str, str], source: str, validation: str | None = None, seed: int = 0) -> Data:
-    """As `load_data`, but a data set that the model was trained on is split as it was then, whatever `seed` is."""
+    """As `load_data`, but a data set that the model was trained on is split in the same way, whatever `seed` is."""
     data = load_data(source, validation, seed)
     held_out = recall(provenance)
     if data.held_out is None or data.held_out == held_out or (held_out is None and LEARNED not in provenance):
@@ -92,7 +92,7 @@ def load_for(provenance: Mapping[str, str], source: str, validation: str | None 
     if again.held_out == held_out:
         return again
     if examples.labels is not None:
-        _log.warning(OTHER, source, "judges one image in ten")
+        _log.warning(OTHER, source, "One image in ten is evaluated")
     return data
 
 

@@ -1,12 +1,12 @@
-"""Packing images into WebDataset shards: mixed once, resized if wanted, in parallel, resumable.
+"""Writes images as WebDataset shards, in random order and resized if asked; a stopped run can continue.
 
     >>> pack("photos", Path("shards"), Options(resize=256)).images               # doctest: +SKIP
     1281167
 
 OUT holds `train-000000.tar` and so on (`images-` where the source has no splits), `classes.txt`, `index.npz`,
-`skipped.txt` (images that cannot be read) and `pack.json`, the plan. Which images go into which shard follows from
-the plan alone, and a shard is there whole or not at all: after a crash the same command makes the missing ones, and the
-bytes of all are those of an undisturbed run.
+`skipped.txt` (images that cannot be read) and `pack.json`, the plan. The plan alone decides which images are in which
+shard, and a shard is written whole or not at all. After a crash, the same command writes the missing shards, and all
+bytes are those of a run without a crash.
 """
 
 import hashlib
@@ -39,12 +39,12 @@ from squeezenet.runtime.image import open_image
 SKIPPED = "skipped.txt"
 NAMES = {"train": "train", "validation": "val", "all": "images"}
 AHEAD = 16
-"""Images a thread that are read and waiting at most."""
+"""Largest number of images, for each thread, that are read and wait to be written."""
 
 LONGEST_JPEG = 65_535
-"""Pixels a side that the format can tell; what would be longer is left as it is."""
+"""Largest side of a JPEG; an image that would be longer is not resized."""
 
-# What begins a file says what it is; names need not.
+# First bytes of a file -> its suffix; the name of the file may be wrong.
 _KINDS = {
     b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp", b"GIF8": "gif",
     b"II*\0": "tif", b"MM\0*": "tif", b"P4": "pbm", b"P5": "pgm", b"P6": "ppm",
@@ -55,19 +55,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the bytes of the shards."""
+    """The options that decide the bytes of the shards."""
 
-    resize: int | None = None  # pixels of the shorter side, never enlarged; None: files are taken as they are
+    resize: int | None = None  # pixels of the shorter side, never enlarged; None: files are copied
     quality: int = 90  # of the JPEGs that resizing makes
     shard_images: int = 5000  # 170 MB of ImageNet photographs at 256 pixels, 550 MB untouched
     seed: int = 0  # of the order
-    classes: int | None = None  # the first so many alone; None: all. Known to the plan by its images
+    classes: int | None = None  # the first N classes only; None: all. The plan records the number of images instead
 
     def __post_init__(self) -> None:
         if self.resize is not None and self.resize < 1:
             raise UsageError(f"--resize {self.resize}: give the pixels of the shorter side")
         if not 1 <= self.quality <= 100:
-            raise UsageError(f"--quality {self.quality}: JPEG knows 1 to 100; 90 is usual")
+            raise UsageError(f"--quality {self.quality}: must be from 1 to 100; 90 is usual")
         if self.classes is not None and self.classes < 2:
             raise UsageError(f"--classes {self.classes}: one class teaches nothing; give two or more")
         if self.shard_images < 1:
@@ -76,7 +76,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Packed:
-    """What is in OUT. `images_per_second` counts what this call has packed."""
+    """The contents of OUT. `images_per_second` counts the images that this call packed."""
 
     images: int
     classes: int
@@ -90,20 +90,20 @@ class Packed:
 def pack(
     source: str, out: Path, options: Options | None = None, workers: int | None = None, progress: bool = False
 ) -> Packed:
-    """Pack what `load_data` reads. Shards that are there already are kept.
+    """Write the data set `source` as shards into `out`. Shards that exist are kept.
 
-    Raises `DataError` if the source cannot be read, or if OUT holds something else; `UsageError` if OUT lies within
-    the source.
+    Raises `DataError` if the source cannot be read, or if `out` holds other files; `UsageError` if `out` is inside the
+    source.
     """
     options = options or Options()
     splits = load_splits(source)
     for part in splits.values():
         if part.labels is None:
-            _log.warning("%s: has no labels, nor will its shards: nothing can be trained on them", part.name)
+            _log.warning("%s: has no labels, so the shards have none and cannot be used for training", part.name)
     if options.classes is not None:
         splits = {name: first_classes(part, options.classes) for name, part in splits.items()}
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
-        raise UsageError(f"{out}: lies within {source}, and would become a part of it; name another folder")
+        raise UsageError(f"{out}: is inside {source} and would become a part of it; name another folder")
     _begin(source, splits, out, options)
     work = [(split, out / name, part) for split, name, part in _shards(splits, options)]
     missing = [(splits[split], path, part) for split, path, part in work if not path.exists()]
@@ -135,7 +135,7 @@ def pack(
 
 
 def _begin(source: str, splits: dict[str, Examples], out: Path, options: Options) -> None:
-    """Make OUT for this plan, or see that it was made for it."""
+    """Create OUT with this plan. Raises `DataError` if it exists with another plan, or with other files."""
     classes = next(iter(splits.values())).classes
     plan = {
         "format": 1,
@@ -153,7 +153,7 @@ def _begin(source: str, splits: dict[str, Examples], out: Path, options: Options
         raise DataError(f"{out}: is not empty, and has no {PLAN}; give an empty folder")
     else:
         write_atomically(out / PLAN, (json.dumps(plan, indent=1) + "\n").encode())
-    for left in out.glob(".*.tmp"):  # by a run that was killed
+    for left in out.glob(".*.tmp"):  # from a run that was killed
         left.unlink(missing_ok=True)
     if classes:
         write_atomically(out / CLASSES, "".join(f"{name}\n" for name in classes).encode())
@@ -170,7 +170,7 @@ def _difference(path: Path, plan: dict[str, Any]) -> str:
 
 
 def _fingerprint(splits: dict[str, Examples]) -> str:
-    """Tells another list of images of the same length, as far as labels can."""
+    """A hash of classes and labels, to recognise another list of images of the same length."""
     digest = hashlib.sha256()
     for name, examples in splits.items():
         digest.update(json.dumps([name, examples.classes]).encode())
@@ -179,10 +179,10 @@ def _fingerprint(splits: dict[str, Examples]) -> str:
 
 
 def _shards(splits: dict[str, Examples], options: Options) -> Iterator[tuple[str, str, Indices]]:
-    """(split, name of the shard, indices into the split) of all shards."""
+    """For each shard: (split, file name, indices into the split)."""
     for split, examples in splits.items():
         random = np.random.default_rng(options.seed)
-        # A store that is cheap to read anywhere is mixed freely; row groups of Parquet are read one after the other.
+        # Shuffled freely if reading in any order is fast; row groups of Parquet are read one after the other.
         free = concurrent(examples.images)
         order = random.permutation(len(examples)) if free else shuffled(examples.images, random)
         for number, start in enumerate(range(0, len(order), options.shard_images)):
@@ -236,18 +236,18 @@ def _try(images: Sequence[ImageSource], index: int, options: Options) -> tuple[s
 
 
 def _reason(examples: Examples, index: int, options: Options) -> str:
-    """Why an image was left out: tried once more, since a shard has no place for it."""
+    """Why an image was left out: it is converted again, since shards do not store the reason."""
     source = examples.images[index]
     name = str(source) if isinstance(source, Path) else f"{examples.name}, image {index}"
     try:
         convert(source, options)
     except ImageError as error:
         return str(error).replace("image:", f"{name}:", 1)
-    return f"{name}: could not be read when it was packed, and can now; delete its shard to pack it"
+    return f"{name}: could not be read when it was packed, but can be read now; delete its shard to pack it again"
 
 
 def convert(source: ImageSource, options: Options) -> tuple[str, bytes]:
-    """(suffix, bytes) of an image as it goes into a shard. Raises `ImageError` if it cannot be read to its end."""
+    """(suffix, bytes) of an image as a member of a shard. Raises `ImageError` if it cannot be decoded completely."""
     image = open_image(source)
     stream = io.BytesIO()
     shorter = min(image.size)
@@ -264,7 +264,7 @@ def convert(source: ImageSource, options: Options) -> tuple[str, bytes]:
 
 
 def _kind(data: bytes) -> str | None:
-    """The suffix of the images that begin as `data` does."""
+    """The suffix for an image with these bytes, or None."""
     if data[4:12] in (b"ftypavif", b"ftypavis"):
         return "avif"
     return next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), None)

@@ -1,9 +1,9 @@
-"""Parquet files in the layout of the Hugging Face hub: `image` = struct(bytes, path), `label`, names in the schema.
+"""Reads Parquet files in the layout of the hub: `image` = struct(bytes, path), `label`, class names in the schema.
 
     >>> read_parquet([Path("train-00000-of-00001.parquet")])["train"].classes   # doctest: +SKIP
     ('cat', 'dog')
 
-Files may be larger than memory: only labels are read at once, images a row group at a time (docs/adr/0003).
+Files may be larger than memory: labels are read at once, images by row group (docs/adr/0003).
 """
 
 import json
@@ -35,9 +35,9 @@ from squeezenet.limits import (
 from squeezenet.printable import printable
 
 CACHE_BYTES = 256 * 2**20
-"""Image bytes kept in memory: also how far images are shuffled when they are read from disk again and again."""
+"""Bytes of images kept in memory. Images that do not fit are shuffled within so many bytes."""
 
-_BATCH_BYTES = 32 * 2**20  # that rows which are read together may hold, even if each were as large as all of its group
+_BATCH_BYTES = 32 * 2**20  # of rows that are read together, if each row had the size of its whole group
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class _File:
     rows: tuple[int, ...]  # images in each row group
     image: str  # name of the column
     label: str | None
-    names: tuple[str, ...]  # of the classes, where the schema has them
+    names: tuple[str, ...]  # of the classes, if the schema has them
 
 
 class ParquetImages(StoredImages):
-    """The bytes of images in Parquet files. The row groups used last stay in memory, up to `cache_bytes`."""
+    """The images in Parquet files. The row groups used last stay in memory, up to `cache_bytes`."""
 
     def __init__(self, files: list[_File], cache_bytes: int = CACHE_BYTES) -> None:
         self.groups = [(f, g) for f in files for g in range(len(f.rows))]
@@ -75,7 +75,7 @@ class ParquetImages(StoredImages):
         return data or b""
 
     def shuffled(self, random: np.random.Generator) -> Indices:
-        """Row groups in random order, and images at random within as many groups as the cache holds."""
+        """All indices: row groups in random order, images shuffled within as many groups as the cache holds."""
         order = random.permutation(len(self.groups))
         blocks = [np.arange(self.starts[g], self.starts[g + 1]) for g in order]
         held = max(1, min(len(blocks), self.cache_bytes // max(self._read(int(order[0])).nbytes, 1)))
@@ -103,11 +103,11 @@ class ParquetImages(StoredImages):
                 for batch in stored.iter_batches(rows, row_groups=[number], columns=[file.image], use_threads=False):
                     chunks.append(batch[file.image])
                     size += chunks[-1].nbytes
-                    if size > declared + PARQUET_SPARE_BYTES:  # equal rows, which were stored once
+                    if size > declared + PARQUET_SPARE_BYTES:  # equal rows are stored once
                         held = f"more than the {declared:,} bytes that it declares"
                         raise DataError(f"{file.path}: row group {number} holds {held}; leave the file out")
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file.path}: cannot be read any more ({_line(error)}); fetch the file again") from None
+            raise DataError(f"{file.path}: can no longer be read ({_line(error)}); fetch the file again") from None
         images = pa.chunked_array(chunks)
         while self._cache and images.nbytes + sum(a.nbytes for a in self._cache.values()) > self.cache_bytes:
             self._cache.popitem(last=False)
@@ -116,10 +116,10 @@ class ParquetImages(StoredImages):
 
 
 def read_parquet(paths: list[Path]) -> dict[str, Examples]:
-    """The splits that the names of the files tell: train and validation, or "all".
+    """The splits, by the names of the files: train and validation, or "all".
 
-    `validation-`, `val-` and `test-` files are validation; the name of the folder counts where the file's says
-    nothing. Raises `DataError` if files cannot be read, do not belong together, or mix files with and without a split.
+    `validation-`, `val-` and `test-` files are validation. If the name of a file says no split, that of its folder
+    does. Raises `DataError` if files cannot be read, have different classes, or only some name a split.
     """
     splits = {name: [_open(path) for path in files] for name, files in by_split(paths).items()}
     files = [file for split in splits.values() for file in split]
@@ -137,7 +137,7 @@ def read_parquet(paths: list[Path]) -> dict[str, Examples]:
 
 
 def _opened(path: Path, **options: Any) -> pq.ParquetFile:
-    with open_regular(path):  # raises for a pipe or a device, which Arrow would wait for
+    with open_regular(path):  # raises for a pipe or a device; Arrow would wait
         return pq.ParquetFile(path, **options)
 
 
@@ -170,7 +170,7 @@ def _open(path: Path) -> _File:
 
 
 def _decompressed(path: Path, meta: pq.FileMetaData, column: str, groups: Iterable[int]) -> int:
-    """Bytes of a column in some row groups, decompressed. Raises `DataError` if the file is damaged."""
+    """Decompressed bytes of a column in some row groups. Raises `DataError` if the file is damaged."""
     parts = [meta.row_group(group).column(i) for group in groups for i in range(meta.num_columns)]
     with open_regular(path) as file:
         try:
@@ -181,7 +181,7 @@ def _decompressed(path: Path, meta: pq.FileMetaData, column: str, groups: Iterab
 
 
 def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
-    """What the `datasets` library says of the columns; nothing where that is missing or no such description."""
+    """The description of the columns that the library `datasets` writes; empty if there is none."""
     try:
         described = json.loads(metadata.get(b"huggingface", b"{}"))
     except (ValueError, RecursionError):
@@ -192,7 +192,7 @@ def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
 
 
 def _holds_images(kind: pa.DataType) -> bool:
-    """Whether values are bytes of files, names of files, or a struct of both."""
+    """Whether the values are bytes of files, names of files, or a struct of both."""
     types = pa.types
     if types.is_struct(kind):
         fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
@@ -215,7 +215,7 @@ def _column(schema: pa.Schema, features: dict[str, Any], kind: str, usual: tuple
 
 
 def _beside(file: Path, row: int, name: str) -> Path:
-    """The file that a row names, which lies in the folder of the Parquet file. Raises `DataError` for any other."""
+    """The file that a row names, in the folder of the Parquet file. Raises `DataError` for a file outside."""
     parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in parts:
         raise DataError(
@@ -226,7 +226,7 @@ def _beside(file: Path, row: int, name: str) -> Path:
 
 
 def _stated(files: list[_File]) -> Stated | None:
-    """The label column of all files; None where there is none."""
+    """The label column of all files, or None."""
     if files[0].label is None:
         return None
     parts = [_labels(file.path, file.label or "") for file in files]
@@ -240,9 +240,9 @@ def _labels(path: Path, label: str) -> Stated:
             told = _decompressed(path, file.metadata, label, range(file.num_row_groups))
         if told > PARQUET_GROUP_BYTES:
             raise DataError(f"{path}: has labels of {told:,} bytes, over the limit of {PARQUET_GROUP_BYTES:,}")
-        with _opened(path, read_dictionary=text) as file:  # a name that is there a million times is read once
+        with _opened(path, read_dictionary=text) as file:  # a repeated name is read once
             column = file.read(columns=[label], use_threads=False)[label]
-        if pa.types.is_floating(column.type):  # as pandas stores whole numbers in a column that had gaps
+        if pa.types.is_floating(column.type):  # pandas stores whole numbers as floats if values were missing
             column = column.cast(pa.int64())
         number = pa.types.is_integer(column.type)
         if column.null_count:

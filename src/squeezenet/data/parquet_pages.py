@@ -1,20 +1,20 @@
-"""How many bytes the pages of a Parquet file take once they are decompressed, as the header of each page says.
+"""The decompressed size of the pages of a Parquet file, from the header of each page.
 
     >>> with open_regular("x.parquet") as file:                           # doctest: +SKIP
     ...     decompressed_bytes(file, pq.ParquetFile("x.parquet").metadata.row_group(0).column(0))
     1048628
 
-Arrow allocates what these headers ask for; the sums in the file's own summary may be others. The headers are structs
-of Thrift's compact protocol: a byte of 4 bits distance to the last field and 4 bits type, then the value.
+Arrow allocates the sizes in these headers; the file's own summary may state others. A header is a struct of Thrift's
+compact protocol: for each field one byte (4 bits: distance to the last field's id; 4 bits: type), then the value.
 """
 
 from typing import Any, BinaryIO
 
 from squeezenet.errors import DataError
 
-_HEADER_BYTES = 2**14  # of one page's header, with statistics
-_MOST_PAGES = 50_000  # of one column in one row group
-_DEPTH = 8  # of structs in structs; Parquet's have three
+_HEADER_BYTES = 2**14  # of the header of a page, with statistics
+_MOST_PAGES = 50_000  # of a column in a row group
+_DEPTH = 8  # of nested structs; Parquet has three
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
@@ -22,7 +22,7 @@ _UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of a page's header
 
 
 def decompressed_bytes(file: BinaryIO, column: Any) -> int:
-    """Bytes of the pages of `column`, pyarrow's `ColumnChunkMetaData`. Raises `DataError` if they are no pages."""
+    """Decompressed bytes of `column`, a `ColumnChunkMetaData` of pyarrow. Raises `DataError` if pages are damaged."""
     at = min(place for place in (column.dictionary_page_offset, column.data_page_offset) if place is not None)
     if at < 0:
         raise DataError(f"pages at byte {at:,}")
@@ -43,16 +43,16 @@ def decompressed_bytes(file: BinaryIO, column: Any) -> int:
 
 
 class _Header:
-    """Reads one struct; what is not a whole number is skipped."""
+    """Reads a struct; keeps its whole numbers and skips all other values."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
 
     def struct(self, depth: int) -> dict[int, int]:
-        """The whole numbers among the fields, by their ids."""
+        """Id -> value of the fields that are whole numbers."""
         if depth > _DEPTH:
-            raise DataError("structs in structs without end")
+            raise DataError("structs that are nested too deep")
         fields: dict[int, int] = {}
         number = 0
         while (first := self.byte()) & 15:
@@ -64,7 +64,7 @@ class _Header:
         return fields
 
     def value(self, kind: int, depth: int) -> int:
-        """A whole number, or 0 for anything else, which is skipped."""
+        """A whole number; any other value is skipped and gives 0."""
         if kind in _INTEGERS:
             return self.signed()
         if kind == _STRUCT:
@@ -98,11 +98,11 @@ class _Header:
 
     def byte(self) -> int:
         if self.at >= len(self.data):
-            raise DataError("a page whose header does not end")
+            raise DataError("a header of a page without an end")
         self.at += 1
         return self.data[self.at - 1]
 
     def skip(self, count: int | None) -> None:
         if count is None:
-            raise DataError("a page whose header is no header")
+            raise DataError("an unknown type in the header of a page")
         self.at += count

@@ -1,11 +1,11 @@
-"""Decoding many images at once: prepared pixels for evaluation, calibration and distillation.
+"""Decodes many images at once: prepared pixels for evaluation, calibration and distillation.
 
     >>> from squeezenet.data import load_evaluation
     >>> digits = load_evaluation("digits")
     >>> load_pixels(digits, default_preparation(digits), limit=100, progress=False).images.shape
     (100, 1, 16, 16)
 
-Decoding runs in threads: Pillow gives the interpreter's lock back while it decodes and resizes.
+Threads decode: Pillow releases the lock of the interpreter while it decodes and resizes.
 """
 
 import os
@@ -27,11 +27,11 @@ from squeezenet.preparation import Preparation
 from squeezenet.runtime import image
 
 AHEAD = 2
-"""Batches that are decoded while another is used; none where a single image holds more than `BATCH_BYTES`."""
+"""Batches that are decoded ahead while another is used; 0 if one image takes more than `BATCH_BYTES`."""
 SMALL = 96
-"""Images up to this size, all equal and square, are shown to the network as they are."""
+"""Square images of one size, at most so many pixels a side, are not resized."""
 SMALLEST = 16
-"""What three poolings need to leave something over; smaller images are enlarged to it."""
+"""Smallest side of an input, since a network has three poolings; smaller images are enlarged to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +41,19 @@ class Pixels:
     images: NDArray[np.uint8]
     labels: Indices | None
     indices: Indices
-    unreadable: tuple[tuple[int, str], ...] = ()  # (index, what is wrong) of the images left out
+    unreadable: tuple[tuple[int, str], ...] = ()  # (index, reason) of the images that cannot be read
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def skipped(self) -> int:
-        """Images left out because they cannot be read."""
+        """The number of images that cannot be read."""
         return len(self.unreadable)
 
 
 def workers_by_default() -> int:
-    """Threads for decoding: two at least, so that one decodes while another waits for the disk."""
+    """The number of threads: at least 2, so that one decodes while another waits for the disk."""
     return max(2, min(16, os.cpu_count() or 1))
 
 
@@ -64,7 +64,7 @@ def load_pixels(
     progress: bool = True,
     workers: int | None = None,
 ) -> Pixels:
-    """Decode and prepare all images, or `limit` of them taken evenly; those that cannot be read are left out.
+    """The prepared pixels of all images, or of `limit` images evenly taken; unreadable images are left out.
 
     Raises `DataError` if there is no image, or none can be read.
     """
@@ -95,12 +95,12 @@ def load_pixels(
 
 
 def chunks(indices: Indices, size: int) -> list[Indices]:
-    """`indices` in runs of `size`."""
+    """`indices` in consecutive parts of `size`."""
     return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
 def fitting(count: int, bytes_each: int) -> int:
-    """At most `count` images, and no more than `BATCH_BYTES` hold; one at least."""
+    """The number of images, at most `count`, that fit into `BATCH_BYTES`; at least 1."""
     return max(1, min(count, BATCH_BYTES // bytes_each))
 
 
@@ -111,10 +111,10 @@ def decode(
     workers: int | None = None,
     training: bool = False,
 ) -> Iterator[Pixels]:
-    """Prepared pixels of each batch of indices, in order, whatever the number of threads; `AHEAD` batches ahead.
+    """The prepared pixels of each batch of indices, in order; `AHEAD` batches are decoded ahead.
 
-    For `training`, the fastest decoder is taken and images lie channels last in memory; else pixels are exactly those
-    of `runtime.image`. Raises `DataError` if a store cannot be read any more.
+    For `training`, the fastest decoder is used and images are channels last in memory; else pixels are exactly those of
+    `runtime.image`. Raises `DataError` if a file can no longer be read.
     """
     workers = workers or workers_by_default()
     most = AHEAD if preparation.bytes <= BATCH_BYTES else 0
@@ -140,7 +140,7 @@ def decode(
                     part = indices[start : start + share]
                     sources: Sequence[ImageSource] = Picked(examples.images, part)
                     if not concurrent(examples.images):
-                        sources = list(sources)  # read here, by one thread
+                        sources = list(sources)  # read by this thread only
                     room = images[start : start + share]
                     futures.append(pool.submit(_decode, examples.name, part, sources, preparation, training, room))
                 ahead.append((indices, images, futures))
@@ -155,7 +155,7 @@ def decode(
 
 
 def _empty(count: int, preparation: Preparation, channels_last: bool) -> NDArray[np.uint8]:
-    """Room for (N, C, crop, crop)."""
+    """An empty array (N, C, crop, crop)."""
     channels, height, width = preparation.shape
     if channels_last:
         return np.empty((count, height, width, channels), np.uint8).transpose(0, 3, 1, 2)
@@ -170,7 +170,7 @@ def _decode(
     training: bool,
     images: NDArray[np.uint8],
 ) -> list[str | None]:
-    """Fill `images`; for each, None or a line that says why it cannot be read."""
+    """Decode into `images`; for each image, None or why it cannot be read."""
     said: list[str | None] = []
     for k, index in enumerate(indices):
         try:
@@ -187,11 +187,11 @@ def _decode(
 
 
 def default_preparation(examples: Examples, image_size: int | None = None, photo_size: int = 227) -> Preparation:
-    """How to prepare images like these, judged by the first few.
+    """The preparation for images like these, chosen by the first few.
 
-    Square images of one size up to 96 pixels keep it (or are scaled to `image_size`), with the mean and standard
-    deviation of these images. Others are prepared as in the paper: stretched, cut to `image_size` or `photo_size`, BGR,
-    ImageNet's mean. Images without colour stay without. Raises `DataError` if no image can be read.
+    Square images of one size up to 96 pixels keep their size (or are resized to `image_size`) and are normalised by
+    their own mean and standard deviation. Others are prepared as in the paper: stretched, cropped to `image_size` or
+    `photo_size`, BGR, the mean of ImageNet. Grey images stay grey. Raises `DataError` if no image can be read.
     """
     seen = _first_images(examples)
     grey = all(i.mode == "L" for i in seen)
@@ -212,9 +212,9 @@ def default_preparation(examples: Examples, image_size: int | None = None, photo
 
 
 def common_side(examples: Examples) -> int | None:
-    """The side of square images that are all of one size, of at most `SMALL` pixels; None for other images.
+    """The side of square images of one size, of at most `SMALL` pixels; None for other images.
 
-    Judged by the first few. Raises `DataError` if no image can be read.
+    Only the first few images are read. Raises `DataError` if no image can be read.
     """
     return _common_side(_first_images(examples))
 
@@ -240,7 +240,7 @@ def _first_images(examples: Examples) -> list[Image.Image]:
 
 
 def progress_bar(what: str, count: int, shown: bool) -> Any:
-    """A bar on standard error that goes away when it is full; none where that is no terminal."""
+    """A progress bar on standard error, removed at the end; only on a terminal, and only if `shown`."""
     from tqdm import tqdm
 
     return tqdm(total=count, desc=what, unit="img", leave=False, disable=None if shown else True)

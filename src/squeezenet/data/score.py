@@ -1,4 +1,4 @@
-"""Top-1 and top-5, counted exactly and in one way for every runtime.
+"""Top-1 and top-5, counted in the same way for every runtime.
 
 >>> hits(np.array([[0.1, 0.9, 0.0], [0.5, 0.5, 0.5]]), np.array([1, 2]))
 (1, 2)
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from squeezenet.errors import DataError
 
 Z = 1.96
-"""Standard deviations on either side that hold 95% of a normal distribution."""
+"""95% of a normal distribution lie within so many standard deviations."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracies in percent of `images` images; top-5 counts all classes where there are fewer than five."""
+    """Accuracies in percent, measured on `images` images; with five classes or fewer, top-5 is 100%."""
 
     images: int
     top1: float
@@ -28,12 +28,12 @@ class Score:
 
     @property
     def error(self) -> float:
-        """Points by which top-1 may be off: half of the 95% confidence interval (Wilson's) of so few images."""
+        """Half of the 95% confidence interval (Wilson) of top-1, in points."""
         n, share, z = self.images, self.top1 / 100, Z
         return 100 * z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
 
     def shown(self, digits: int = 1) -> str:
-        """Top-1 with its error; with the interval itself where that error would lead beyond 0 or 100%.
+        """Top-1 with its error; with the interval instead if it would go below 0% or above 100%.
 
         >>> Score(30, 90.0, 100.0).shown(), Score(50, 100.0, 100.0).shown()
         ('90.0% [74.4 to 96.5]', '100.0% [92.9 to 100.0]')
@@ -49,15 +49,15 @@ class Score:
 
 
 def hits(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int = 5) -> tuple[int, int]:
-    """How many of (N, classes) `logits` put the label first, and among the first `k`."""
+    """Of (N, classes) `logits`: (how many rank the label first, how many rank it among the first `k`)."""
     rank = ranks(logits, labels)
     return int((rank == 0).sum()), int((rank < k).sum())
 
 
 def ranks(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """(N, classes) logits -> (N,): how many classes come before the label.
+    """(N, classes) logits -> (N,): the number of classes that rank before the label.
 
-    Equal logits count in the order of their classes, as argmax does: a network that says nothing is not right.
+    Equal logits rank in the order of the classes, as for argmax: a network whose logits are all equal is not right.
     """
     mine = np.take_along_axis(logits, labels[:, None], 1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
@@ -65,7 +65,7 @@ def ranks(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[
 
 
 def score(first: int, among: int, images: int) -> Score:
-    """The hits of `images` images as percentages. Raises `DataError` if there are none."""
+    """The hits in percent of `images`. Raises `DataError` if `images` is 0."""
     if not images:
         raise DataError("accuracy needs images; none can be read")
     return Score(images, 100 * first / images, 100 * among / images)

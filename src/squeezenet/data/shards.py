@@ -1,9 +1,9 @@
-"""Tar files of images, never unpacked: where each image lies, and what its label is.
+"""Finds images and labels in tar files, which are never unpacked.
 
     >>> scan(Path("imagenet-train-000000.tar")).labels.names[:2]                              # doctest: +SKIP
     ('3', '917')
 
-Only headers are read, 0.04 ms an image; images are read by their place in the file.
+Only headers are read, in 0.04 ms for each image. An image is read later, by its offset.
 """
 
 import io
@@ -28,20 +28,20 @@ from squeezenet.printable import printable
 from squeezenet.runtime.image import SUFFIXES
 
 WINDOW_BYTES = 2 * 2**30
-"""Shards whose images are mixed: as much as the system's file cache can hold beside a training."""
+"""Images are shuffled within shards of so many bytes: what the file cache can hold beside a training."""
 INDEX = "index.npz"
 PLAN = "pack.json"
-"""Beside shards that `data pack` made: their labels are numbers of lines in `classes.txt`."""
+"""The file that marks shards of `data pack`, whose labels are line numbers of `classes.txt`."""
 
 BLOCK = tarfile.BLOCKSIZE
-_SIZE = slice(124, 136)  # of a header: the member's size in octal digits
+_SIZE = slice(124, 136)  # of a header: the size of the member in octal digits
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _NAME = re.compile(r"(.*/|)([^./][^./]*)\.([^/]*)", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Where the images of one tar file lie. `labels` is None where there are none."""
+    """The offsets and sizes of the images in one tar file. `labels` is None without labels."""
 
     path: Path
     keys: tuple[str, ...]
@@ -51,7 +51,7 @@ class Shard:
 
 
 class ShardImages(StoredImages):
-    """The bytes of images in tar files, read one by one; nothing stays open, so any number of shards will do."""
+    """The images in tar files, read one by one. No file stays open, so the number of shards is not limited."""
 
     concurrent = True
 
@@ -78,17 +78,17 @@ class ShardImages(StoredImages):
                 data = file.read(BLOCK + size)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read any more ({error}); fetch the shard again") from None
-        # The index says where the image was; its header, right before it, says whether it is still there.
+        # The index may be older than the file: check the header right before the image.
         if len(data) != BLOCK + size or data[_SIZE].strip(b" \0").zfill(11) != b"%011o" % size:
-            raise DataError(f"{path}: is not the file that was indexed; fetch it again, or delete {INDEX} beside it")
+            raise DataError(f"{path}: has changed since it was indexed; fetch it again, or delete {INDEX} beside it")
         return data[BLOCK:]
 
     def shuffled(self, random: np.random.Generator) -> Indices:
-        """Shards in random order, and images at random within windows of as many shards as hold `window_bytes`.
+        """All indices: shards in random order, images shuffled within windows of shards of `window_bytes`.
 
-        2 GiB are some 60,000 ImageNet photographs of 256 pixels. Shards that were mixed when they were packed hold all
-        classes, so a batch is as mixed as the whole; what is smaller than a window is shuffled freely. Shards of one
-        class each are mixed no further than a window: pack them first.
+        2 GiB are about 60,000 ImageNet photographs of 256 pixels. Data smaller than a window is shuffled freely. Shards
+        of `data pack` hold all classes in random order. Shards with one class each are mixed only within a window; pack
+        them first.
         """
         order = random.permutation(len(self.paths))
         filled = np.add.reduceat(np.append(self.sizes, 0), self.starts[:-1]) * (np.diff(self.starts) > 0)
@@ -104,7 +104,7 @@ class ShardImages(StoredImages):
 
 
 def scan(path: Path) -> Shard:
-    """Find the images of a shard by reading its headers. Raises `DataError`."""
+    """The images of a shard, found by reading its headers. Raises `DataError`."""
     keys, offsets, sizes, labels = [], [], [], []
     for key, image, label in _samples(path):
         keys.append(key)
@@ -112,19 +112,21 @@ def scan(path: Path) -> Shard:
         sizes.append(image.size)
         labels.append(label)
     if any(label is None for label in labels) and any(label is not None for label in labels):
-        raise DataError(f"{path}: {keys[labels.index(None)]} has no label, others have; add its .cls, or leave it out")
+        raise DataError(
+            f"{path}: {keys[labels.index(None)]} has no label, but others have; add its .cls, or leave it out"
+        )
     told = [label for label in labels if label is not None]
     known = state(told, str(path), meaning(path.parent)) if told else None
     return Shard(path, tuple(keys), np.array(offsets, np.int64), np.array(sizes, np.int64), known)
 
 
 def meaning(folder: Path) -> Meaning:
-    """What a label of digits is in the shards of `folder`."""
+    """How to read a label of digits in the shards of `folder`."""
     return "number" if (folder / PLAN).is_file() else "either"
 
 
 def members(path: Path, file: BinaryIO, start: int = 0, size: int | None = None) -> Iterator[tarfile.TarInfo]:
-    """The regular files of an uncompressed tar, by its headers; their places count from the beginning of `file`.
+    """The regular files of an uncompressed tar, from its headers; offsets count from the beginning of `file`.
 
     The tar is all of `file`, or `size` bytes from `start`. Raises `DataError` if it is damaged or cut short.
     """
@@ -133,13 +135,15 @@ def members(path: Path, file: BinaryIO, start: int = 0, size: int | None = None)
     first = file.read(6)
     for magic, name in _COMPRESSED.items():
         if first.startswith(magic):
-            raise DataError(f"{path}: is compressed with {name}; unpack it to a plain .tar, its images are small as is")
+            raise DataError(
+                f"{path}: is compressed with {name}; unpack it to a plain .tar; images do not become smaller by it"
+            )
     file.seek(start)
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # a list of all of them, kept for nothing
-                if member.size < 0 or tar.offset < member.offset_data:  # the next header would be this one again
+                tar.members.clear()  # would grow with every member
+                if member.size < 0 or tar.offset < member.offset_data:  # the next header would be the same again
                     raise tarfile.ReadError(f"a size of {member.size:,} bytes")
                 if member.offset_data + member.size > end:
                     raise tarfile.ReadError("cut short")
@@ -147,24 +151,24 @@ def members(path: Path, file: BinaryIO, start: int = 0, size: int | None = None)
                     yield member
             file.seek(tar.offset)
             mark = file.read(BLOCK)
-        if mark != bytes(BLOCK):  # tarfile takes a damaged header, or none, for the end
+        if mark != bytes(BLOCK):  # tarfile reads a damaged or missing header as the end
             raise tarfile.ReadError(f"neither a file nor the end at byte {tar.offset:,}")
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: a damaged tar file ({error}); fetch it again") from None
 
 
 def _samples(path: Path) -> Iterator[tuple[str, tarfile.TarInfo, str | None]]:
-    """(key, image, label) of each run of members whose names are equal up to the first dot."""
+    """(key, image, label) for each group of consecutive members whose names are equal up to the first dot."""
     sample = _Sample("")
     left: Counter[str] = Counter()  # suffixes of files in samples without an image
     try:
         file = open_regular(path)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such shard; fetch it, or name those that are there") from None
+        raise DataError(f"{path}: no such shard; fetch it, or name those that exist") from None
     with file:
         for member in members(path, file):
             match = _NAME.fullmatch(member.name)
-            if match is None or any(map(is_litter, match[1].split("/")[:-1])):  # a folder's or a hidden file
+            if match is None or any(map(is_litter, match[1].split("/")[:-1])):  # a folder or a hidden file
                 continue
             if match[1] + match[2] != sample.key:
                 if image := sample.image:
@@ -190,7 +194,7 @@ def _samples(path: Path) -> Iterator[tuple[str, tarfile.TarInfo, str | None]]:
 
 @dataclass
 class _Sample:
-    """What a shard holds of one key."""
+    """The members of a shard with one key."""
 
     key: str
     readable: tarfile.TarInfo | None = None

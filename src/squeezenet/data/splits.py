@@ -1,4 +1,4 @@
-"""Which split of a data set a file or a folder holds, as its name tells.
+"""The split of a data set that a file or folder holds, from its name.
 
 >>> split_of(Path("flowers-val-00000.parquet"))
 'validation'
@@ -31,7 +31,7 @@ def by_split(paths: list[Path]) -> dict[str, list[Path]]:
     for path in paths:
         splits.setdefault(split_of(path), []).append(path)
     if len(splits) > 1 and "all" in splits:
-        raise DataError(f"{splits['all'][0]}: its name tells no split, others' do; {ONE_DATA_SET}")
+        raise DataError(f"{splits['all'][0]}: its name names no split, but other names do; {ONE_DATA_SET}")
     validation = next((splits.pop(name) for name in ("validation", "test") if name in splits), None)
     splits.pop("test", None)
     if validation:

@@ -1,4 +1,4 @@
-"""Files in a folder or an archive: which are images (`runtime.folders` says), and what was left there beside them.
+"""Which files of a folder or archive are images (from `runtime.folders`), and a warning about the others.
 
 >>> is_image("IMG_0001.JPG"), is_image("notes.txt"), is_litter("Thumbs.db")
 (True, False, True)
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def tell(where: str | Path, suffixes: Counter[str]) -> None:
-    """Warn of files that were left out, by their suffixes in lower case; nothing is said of texts, tables and such."""
+    """Warn about files that were not read, by lower-case suffix; texts, tables and the like need no warning."""
     if left := Counter({suffix: count for suffix, count in suffixes.items() if suffix not in _NO_IMAGES}):
         kinds = ", ".join(f"{count:,} {printable(suffix)}" for suffix, count in left.most_common(5))
         _log.warning("%s: files that are no images were not read: %s", printable(str(where)), kinds)

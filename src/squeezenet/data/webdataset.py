@@ -1,11 +1,11 @@
-"""WebDataset shards: tar files in which `KEY.jpg` and `KEY.cls` (or `KEY.json`) lie beside each other.
+"""Reads WebDataset shards: tar files in which `KEY.cls` (or `KEY.json`) follows `KEY.jpg`.
 
     >>> read_webdataset(expand("imagenet-train-{000000..000127}.tar"))["train"].classes[:2]     # doctest: +SKIP
     ('tench', 'goldfish')
 
-Shards may be larger than memory: only headers are read at once, and an index that `data pack` leaves saves even that.
-An image that is damaged is left out and counted when it is decoded; a shard that is cut short or no tar is an error, as
-all that lies behind the damage would be missing.
+Shards may be larger than memory: at first only headers are read, or instead the index of `data pack`. A damaged
+image is left out and counted when it is decoded. A damaged shard is an error, because all images after the damage would
+be missing.
 """
 
 import io
@@ -29,7 +29,7 @@ CLASSES = "classes.txt"
 
 
 def expand(source: str) -> list[Path]:
-    """`x-{000..011}.tar` as its twelve paths; a name without such a range as itself.
+    """The twelve paths of `x-{000..011}.tar`; a name without such a range gives one path.
 
     >>> [path.name for path in expand("x-{08..10}.tar")]
     ['x-08.tar', 'x-09.tar', 'x-10.tar']
@@ -43,11 +43,10 @@ def expand(source: str) -> list[Path]:
 
 
 def read_webdataset(paths: list[Path]) -> dict[str, Examples]:
-    """The splits that the names of the shards tell: train and validation, or "all".
+    """The splits, by the names of the shards: train and validation, or "all".
 
     A label is the text of `KEY.cls`, or `label` in `KEY.json`: the name of a class, or the number of its line in
-    `classes.txt` beside the shards. Raises `DataError` if a shard cannot be read, or has images without a label while
-    others have one.
+    `classes.txt` beside the shards. Raises `DataError` if a shard cannot be read, or if only some images have a label.
     """
     indexed = {shard.path: shard for folder in {p.parent for p in paths} for shard in read_index(folder)}
     splits = {
@@ -68,7 +67,7 @@ def read_webdataset(paths: list[Path]) -> dict[str, Examples]:
 
 
 def _listed(folder: Path) -> tuple[str, ...]:
-    """The names of the classes, where a file beside the shards lists them."""
+    """The class names in `classes.txt` beside the shards; empty without this file."""
     try:
         return read_labels(folder / CLASSES)
     except FileNotFoundError:
@@ -81,12 +80,12 @@ def _labels(shards: list[Shard]) -> Stated | None:
     known = [shard.labels for shard in shards if shard.labels is not None]
     if len(known) < len(shards):
         bare = next(shard.path for shard in shards if shard.labels is None)
-        raise DataError(f"{bare}: its images have no labels, those of other shards have; add them as KEY.cls")
+        raise DataError(f"{bare}: its images have no labels, but those of other shards have; add them as KEY.cls")
     return known[0] if len(known) == 1 else join(known, str(shards[0].path.parent))
 
 
 def write_index(folder: Path, shards: list[Shard]) -> None:
-    """Write where all images of `folder` lie, so that reading it need not scan the shards; labels are numbers.
+    """Write the offsets and labels (numbers) of all images of `folder`, so that reading need not scan the shards.
 
     Raises `OSError`.
     """
@@ -110,7 +109,7 @@ def _rows(shard: Shard) -> Indices:
 
 
 def _mark(path: Path) -> list[int]:
-    """[size, checksum of the end]: enough to see that images were added or taken away; reads look at their own."""
+    """[size, checksum of the end]: changes if images are added or removed. Reading an image checks its own header."""
     with open_regular(path) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(max(0, size - tarfile.RECORDSIZE))
@@ -118,13 +117,13 @@ def _mark(path: Path) -> list[int]:
 
 
 def read_index(folder: Path) -> list[Shard]:
-    """The shards of `folder` that its index still describes: of the size and with the end they had.
+    """The shards of `folder` that its index describes and that have not changed in size or end.
 
-    Keys are not in the index. An index that is damaged describes nothing; the shards will be scanned.
+    The index has no keys. A damaged index gives no shards; the caller scans them.
     """
     try:
         with open_regular(folder / INDEX) as file:
-            # Nothing in it is compressed, so that it cannot grow.
+            # Without compression, its arrays are no larger than the file.
             if any(part.compress_size != part.file_size for part in zipfile.ZipFile(file).infolist()):
                 return []
             with np.load(file, allow_pickle=False) as saved:
@@ -136,7 +135,7 @@ def read_index(folder: Path) -> list[Shard]:
         described = list(
             zip(parts["names"].tolist(), parts["marks"].tolist(), parts["labelled"].tolist(), rows, strict=True)
         )
-    except Exception:  # not there, cut short, not an archive, other arrays: zip and NumPy raise a dozen kinds
+    except Exception:  # missing, damaged or another file: zip and NumPy raise many kinds of errors
         return []
     shards = []
     for name, mark, labelled, places in described:
