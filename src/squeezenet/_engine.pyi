@@ -1,6 +1,8 @@
 """The C engine (engine/python*.c). Only where it was built; `squeezenet doctor` says so."""
 
-from collections.abc import Buffer
+from typing import Any, TypeAlias
+
+Buffer: TypeAlias = Any  # NumPy's arrays have no type for it below Python 3.12
 
 class Network:
     """The network in the bytes of a file. Raises `FormatError` naming the damage, `ValueError` for an unknown path."""

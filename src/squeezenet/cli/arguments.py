@@ -132,7 +132,7 @@ def _scaled(text: str, pattern: str, kind: str) -> int:
     if match is None:
         raise ArgumentTypeError(f"{text}: must be {kind}")
     digits, part = re.sub("[,_]", "", match["whole"]), match["part"] or ""
-    value, rest = divmod(int(digits + part) * SCALES[match["scale"].strip()], 10 ** len(part))
+    value, rest = divmod(int(digits + part) * SCALES[match["scale"].strip()], int(10 ** len(part)))
     if rest or not 1 <= value <= LARGEST:
         raise ArgumentTypeError(f"{text}: must be {kind}, from 1 up")
     return value

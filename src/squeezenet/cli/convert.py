@@ -17,7 +17,7 @@ from squeezenet.printable import printable
 
 if TYPE_CHECKING:
     from squeezenet.formats import About
-    from squeezenet.preparation import Preparation
+    from squeezenet.preparation import Fit, Preparation
 
 TORCHVISION = "torchvision"
 
@@ -129,9 +129,9 @@ def _preparation(args: Namespace) -> "Preparation":
     missing = [f"--{name}" for name in ("resize", "channels", "mean", "std") if getattr(args, name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} missing: needed to prepare images; or give --like MODEL")
-    crop, fit = args.crop or args.resize, args.fit or "stretch"
+    fit: Fit = args.fit or "stretch"
     try:
-        return Preparation(args.resize, crop, fit, args.channels, args.mean, args.std)
+        return Preparation(args.resize, args.crop or args.resize, fit, args.channels, args.mean, args.std)
     except ValueError as error:
         raise UsageError(f"--resize, --crop, --channels, --mean, --std: {error}") from None
 

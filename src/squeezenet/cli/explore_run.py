@@ -142,8 +142,8 @@ def base_of(args: Namespace, data: Data) -> Trial:
     meta = {**asdict(architecture.meta), **job.network}
     network = Metaparameters(**{**meta, "classes": len(data.train.classes), "in_channels": preparation.shape[0]})
     squeeze = Squeezed(args.method, args.squeeze_bytes or 0)
-    counts = [_count(len(data.train), job.max_images), _count(len(data.validation), job.val_images)]
-    return Trial(network, job.image_size or side, job.recipe, fingerprint(data), *counts, squeeze)
+    images, judges = _count(len(data.train), job.max_images), _count(len(data.validation), job.val_images)
+    return Trial(network, job.image_size or side, job.recipe, fingerprint(data), images, judges, squeeze)
 
 
 def value_of(trial: Trial, vary: str) -> Any:

@@ -96,7 +96,8 @@ def _load(name: str) -> ModuleType:
         import logging
 
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where no home folder is, of no use here
-        logging.lastResort.format = lambda record: f"squeezenet: {_one_line(record.getMessage())}"
+        plain = lambda record: f"squeezenet: {_one_line(record.getMessage())}"  # noqa: E731
+        logging.lastResort.format = plain  # type: ignore[union-attr,method-assign]
     return import_module(f"squeezenet.cli.{name}")
 
 
@@ -132,7 +133,7 @@ def _speak_plainly() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _warned
+    warnings.showwarning = _warned  # type: ignore[assignment]
 
 
 def _warned(message: Warning | str, *where: Any) -> None:

@@ -9,7 +9,7 @@
 
 import os
 import sys
-from argparse import Action, ArgumentParser, HelpFormatter, Namespace
+from argparse import Action, ArgumentParser, HelpFormatter
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -29,7 +29,7 @@ class Parser(ArgumentParser):
         self._positionals.title = "arguments"
         self.given: list[str] = []
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.given = list(args)
         return super().parse_known_args(args, namespace)
 

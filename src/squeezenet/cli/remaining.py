@@ -65,7 +65,7 @@ class Remaining:
         if not self._terminal:
             print(text, file=sys.stderr, flush=True)
             return
-        width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr is sys.__stderr__ else 0
+        width = os.get_terminal_size(2).columns if sys.stderr is sys.__stderr__ else 0
         print(f"\r{text[: (width or WIDTH) - 1]}\033[K", end="", file=sys.stderr, flush=True)
         self._drawn = True
 

@@ -67,9 +67,9 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
         data.require_classes()
         choose(args, data)
         job = settings(args)
-        assert job.model is not None
         if args.recipe == FINETUNE.name and args.epochs is None and job.recipe.epochs == FINETUNE.epochs:
             job = replace(job, recipe=job.recipe.for_images(len(data.train)))
+        assert job.model is not None
         if model is None and job.model not in ARCHITECTURES:
             model = load_model(job.model)
         start = begin(job, data, model)
@@ -191,7 +191,8 @@ def _report(out: Path, start: Start, data: Data, about: str) -> None:
 
     @torch.inference_mode()
     def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return network(torch.from_numpy(images).to(device)).float().cpu().numpy()
+        logits: NDArray[np.float32] = network(torch.from_numpy(images).to(device)).float().cpu().numpy()
+        return logits
 
     given = answers(answer, examples, start.preparation, batch_size=16)
     write_report(out / "report.html", out.name, given, examples, data.train.classes, about)

@@ -32,7 +32,8 @@ class HubImages(StoredImages):
     def __getitem__(self, index: int) -> ImageSource:  # type: ignore[override]
         value = self.rows[int(index)][self.column] or {}
         if value.get("bytes") is not None:
-            return value["bytes"]
+            encoded: bytes = value["bytes"]
+            return encoded
         path = Path(value.get("path") or "")
         # Only files that the library fetched: a row could name any file of this machine.
         if ".." in path.parts or not path.is_relative_to(self.cache):

@@ -97,9 +97,9 @@ def pack(
     """
     options = options or Options()
     splits = load_splits(source)
-    for part in splits.values():
-        if part.labels is None:
-            _log.warning("%s: has no labels, so the shards have none and cannot be used for training", part.name)
+    for split in splits.values():
+        if split.labels is None:
+            _log.warning("%s: has no labels, so the shards have none and cannot be used for training", split.name)
     if options.classes is not None:
         splits = {name: first_classes(part, options.classes) for name, part in splits.items()}
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):

@@ -165,8 +165,8 @@ def _open(path: Path) -> _File:
     if label is not None and not _is_label(kind := schema.field(label).type):
         raise DataError(f"{path}: column {printable(label)} holds {_line(kind)}; a label is a number or a name")
     names = described.get("names") if isinstance(described := features.get(label or ""), dict) else None
-    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return _File(path, rows, image, label, tuple(names) if listed else ())
+    listed = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+    return _File(path, rows, image, label, tuple(listed))
 
 
 def _decompressed(path: Path, meta: pq.FileMetaData, column: str, groups: Iterable[int]) -> int:
@@ -198,15 +198,16 @@ def _holds_images(kind: pa.DataType) -> bool:
         fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
         known = {name: field for name, field in fields.items() if name in ("bytes", "path")}
         return bool(known) and all(_holds_images(f) and not types.is_struct(f) for f in known.values())
-    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_string(kind) or types.is_large_string(kind)
+    tests = (types.is_binary, types.is_large_binary, types.is_string, types.is_large_string)
+    return any(test(kind) for test in tests)
 
 
 def _is_label(kind: pa.DataType) -> bool:
     types = pa.types
     if types.is_dictionary(kind):
         kind = kind.value_type
-    number = types.is_integer(kind) or types.is_floating(kind)
-    return number or types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
+    tests = (types.is_integer, types.is_floating, types.is_string, types.is_large_string, types.is_boolean)
+    return any(test(kind) for test in tests)
 
 
 def _column(schema: pa.Schema, features: dict[str, Any], kind: str, usual: tuple[str, ...]) -> str | None:

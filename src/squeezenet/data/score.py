@@ -61,7 +61,8 @@ def ranks(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[
     """
     mine = np.take_along_axis(logits, labels[:, None], 1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
-    return ((logits > mine) | ((logits == mine) & earlier)).sum(1)
+    ranks: NDArray[np.int64] = ((logits > mine) | ((logits == mine) & earlier)).sum(1)
+    return ranks
 
 
 def score(first: int, among: int, images: int) -> Score:

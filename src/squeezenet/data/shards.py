@@ -142,7 +142,7 @@ def members(path: Path, file: BinaryIO, start: int = 0, size: int | None = None)
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # would grow with every member
+                tar.members.clear()  # type: ignore[attr-defined]  # would grow with every member
                 if member.size < 0 or tar.offset < member.offset_data:  # the next header would be the same again
                     raise tarfile.ReadError(f"a size of {member.size:,} bytes")
                 if member.offset_data + member.size > end:

@@ -26,7 +26,7 @@ from squeezenet.graph import Graph
 from squeezenet.model import FloatArray, Grid, Model, Weights
 from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
-from squeezenet.preparation import Preparation
+from squeezenet.preparation import Channels, Preparation
 from squeezenet.runtime.engine import PATHS, EngineRunner
 
 RAM_PATH = "scalar"
@@ -126,5 +126,5 @@ def _memory_of_shape(network: Metaparameters, side: int) -> int:
 
 def _preparation(graph: Graph) -> Preparation:
     channels, side, _ = graph.input_shape
-    order = "L" if channels == 1 else "RGB"
+    order: Channels = "L" if channels == 1 else "RGB"
     return Preparation(side, side, "stretch", order, (0.0,) * channels, (1.0,) * channels)

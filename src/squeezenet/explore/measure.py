@@ -27,7 +27,7 @@ from squeezenet.training import TrainResult, fresh_model, train
 from squeezenet.training.job import Job
 from squeezenet.training.run_folder import versions
 
-OnEpoch = Callable[[dict[str, Any]], object]
+OnEpoch = Callable[[dict[str, Any]], None]
 """Gets each row of metrics.jsonl. What it raises ends the trial where its run folder can go on."""
 
 
@@ -93,8 +93,8 @@ def _train(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch) -> TrainResu
     fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
     model = fresh_model(NETWORK, data, preparation, trial.recipe, **trial.overrides)
     about = describe(NETWORK, {**trial.overrides, **fitting})
-    part = {"max_images": trial.images, "val_images": trial.judges, "split_seed": 0}
-    job = Job(trial.recipe, NETWORK, trial.overrides, image_size=trial.image_size, **part)
+    size, used, judges = trial.image_size, trial.images, trial.judges
+    job = Job(trial.recipe, NETWORK, trial.overrides, image_size=size, max_images=used, val_images=judges, split_seed=0)
     return train(model, data, preparation, trial.recipe, work, architecture=about, job=job, on_epoch=on_epoch)
 
 

@@ -138,7 +138,7 @@ def pareto(rows: Sequence[Row], costs: Sequence[str] = COSTS) -> list[Row]:
 def dominates(one: Row, other: Row, costs: Sequence[str] = COSTS) -> bool:
     """Whether `one` is nowhere worse than `other` and somewhere better."""
     better = [one["top1_squeezed"] - other["top1_squeezed"], *(_saved(one, other, cost) for cost in costs)]
-    return min(better) >= 0 and max(better) > 0
+    return bool(min(better) >= 0 and max(better) > 0)
 
 
 def _saved(one: Row, other: Row, cost: str) -> float:

@@ -8,12 +8,12 @@ breaks one is refused before anything is trained.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, asdict, dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from squeezenet.errors import MissingDependency, UsageError
@@ -76,7 +76,7 @@ class Space:
         ask, network, side = optuna_trial, self.base.network, self.base.image_size
         small = ("32", "32 v1.1", "32 late", "64") if side <= SMALL else ("64", "64 v1.1", "v1.1", "32")
         stems = small if side <= MIDDLE else ("v1.0", "v1.1")
-        chosen = {
+        chosen: dict[str, Callable[[], Any]] = {
             "base_e": lambda: ask.suggest_int("base_e", 16, 128, step=8),
             "incr_e": lambda: ask.suggest_int("incr_e", 0, 128, step=8),
             "freq": lambda: ask.suggest_int("freq", 1, 4),
@@ -144,7 +144,7 @@ def study_of(work: Work, space: Space, budgets: Budgets) -> Study:
     return optuna.create_study(
         study_name=f"squeezenet search {short_hash(about)}",
         storage=work.ledger.storage,
-        directions=["maximize", *["minimize"] * len(COSTS)],
+        directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(COSTS)],
         load_if_exists=True,
     )
 
@@ -198,7 +198,9 @@ def _take_up(study: Study, work: Work, halving: bool) -> bool:
         claim = work.ledger.claim(trial.name, trial.to_dict())
         if claim is not None:
             if halving:
-                work.carry_out(trial, claim, lambda *at: is_hopeless(*at, work.ledger.entries()))
+                work.carry_out(
+                    trial, claim, lambda trial, epoch, top1: is_hopeless(trial, epoch, top1, work.ledger.entries())
+                )
             else:
                 work.carry_out(trial, claim)
             return True

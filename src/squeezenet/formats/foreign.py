@@ -20,7 +20,7 @@ from squeezenet import zoo
 from squeezenet.errors import BadGraph, ModelError
 from squeezenet.formats.about import NOTHING, About, of_torchvision
 from squeezenet.formats.imagenet import imagenet_labels
-from squeezenet.graph import Graph
+from squeezenet.graph import Graph, Shape
 from squeezenet.model import Model, Plain, Weights
 from squeezenet.models import ARCHITECTURES, create_model
 from squeezenet.models.trace import trace
@@ -142,7 +142,7 @@ def _fitting(graph: Graph, state: Keys) -> tuple[Graph, dict[str, Weights]] | No
         return None
     with contextlib.suppress(BadGraph):
         graph = graph.with_classes(len(last))
-    wanted = {}
+    wanted: dict[str, Shape] = {}
     for name, shape in graph.weight_shapes().items():
         wanted |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     if wanted != _shapes(state):

@@ -55,11 +55,13 @@ class AlexNet(nn.Module):
         layers = [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         for number, layer in enumerate(layers, 1):
             nn.init.normal_(layer.weight, std=0.005 if number in (6, 7) else 0.01)
+            assert layer.bias is not None
             nn.init.constant_(layer.bias, 1.0 if number in (2, 4, 5, 6, 7) else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, classes)."""
-        return self.classifier(torch.flatten(self.features(x), 1))
+        logits: Tensor = self.classifier(torch.flatten(self.features(x), 1))
+        return logits
 
 
 class AlexNetOneTower(nn.Module):
@@ -99,4 +101,5 @@ class AlexNetOneTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, 224, 224) -> (N, classes)."""
-        return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
+        logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
+        return logits

@@ -9,6 +9,7 @@ shared, low rank) in a layer's place and autograd does the rest.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -30,14 +31,21 @@ from squeezenet.graph import (
     Op,
     ReLU,
 )
-from squeezenet.model import Model, Plain, Shared, Weights
+from squeezenet.model import Grid, Model, Plain, Shared, Weights
+
+
+class LayerWeight(nn.Module):
+    """A layer's weight: called, it returns the values."""
+
+    def tensor(self) -> Plain | Shared | Grid:
+        """The weight as it is shipped."""
+        raise NotImplementedError
 
 
 class Network(nn.Module):
-    """Runs a graph in float32. `weights` maps a layer's name to a module that returns its weight, and `biases` to
-    its bias."""
+    """Runs a graph in float32. `weights` and `biases` are by layer."""
 
-    def __init__(self, graph: Graph, weights: Mapping[str, nn.Module], biases: Mapping[str, Tensor]) -> None:
+    def __init__(self, graph: Graph, weights: Mapping[str, LayerWeight], biases: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.graph = graph
         self._last_use = graph.last_use()
@@ -45,17 +53,18 @@ class Network(nn.Module):
         self.weights = nn.ModuleDict({self._key[name]: weights[name] for name in self._key})
         self.biases = nn.ParameterDict({self._key[name]: nn.Parameter(biases[name].clone()) for name in self._key})
 
-    def weight(self, name: str) -> nn.Module:
+    def weight(self, name: str) -> LayerWeight:
         """The module that gives a layer's weight."""
-        return self.weights[self._key[name]]
+        return cast(LayerWeight, self.weights[self._key[name]])
 
-    def replace_weight(self, name: str, weight: nn.Module) -> None:
+    def replace_weight(self, name: str, weight: LayerWeight) -> None:
         """Give a layer another idea of its weight."""
         self.weights[self._key[name]] = weight
 
     def bias(self, name: str) -> nn.Parameter:
         """A layer's bias."""
-        return self.biases[self._key[name]]
+        bias: nn.Parameter = self.biases[self._key[name]]
+        return bias
 
     def forward(self, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
         """(N, channels, height, width) -> (N, classes) logits. What each layer gives is put into `seen`, by name."""
@@ -99,7 +108,7 @@ class Network(nn.Module):
                 return x.flatten(1)
 
 
-class DenseWeight(nn.Module):
+class DenseWeight(LayerWeight):
     """A weight of its own values, all of which may change."""
 
     def __init__(self, values: Tensor) -> None:
@@ -115,7 +124,7 @@ class DenseWeight(nn.Module):
         return Plain(self.values.detach().cpu().contiguous().numpy().copy())
 
 
-class FreeWeight(nn.Module):
+class FreeWeight(LayerWeight):
     """A weight of its own values, zero wherever `mask` is zero: pruned weights stay pruned (Han et al. 2015)."""
 
     mask: Tensor
@@ -135,7 +144,7 @@ class FreeWeight(nn.Module):
         return Plain(torch.where(self.mask != 0, self.values, zero).detach().cpu().numpy())
 
 
-class SharedWeight(nn.Module):
+class SharedWeight(LayerWeight):
     """A weight looked up in a codebook; index 0 is a pruned weight.
 
     The lookup is a gather, so autograd gives a centroid the sum of the gradients of the weights that share it:
@@ -162,7 +171,7 @@ class SharedWeight(nn.Module):
 
 def from_model(model: Model) -> Network:
     """A network that can be fine-tuned: free weights keep the zeros they have, shared ones their codebooks."""
-    weights: dict[str, nn.Module] = {}
+    weights: dict[str, LayerWeight] = {}
     model = model.dequantised()
     for name, held in model.weights.items():
         if isinstance(held.weight, Shared):

@@ -7,6 +7,7 @@ State-dict keys are torchvision's, so its published `squeezenet1_0` and `squeeze
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +88,7 @@ class SqueezeNet(nn.Module):
             nn.Conv2d(meta.in_channels, filters, kernel, stride, padding, bias=meta.norm == "none"),
             _activation(filters, meta.norm),  # v1.0: (N, 96, 111, 111)
         ]
-        pool = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
+        pool: dict[str, Any] = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
         if 1 in stem.pools:
             features.append(nn.MaxPool2d(**pool))  # (N, 96, 55, 55)
         channels = filters

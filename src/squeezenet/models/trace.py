@@ -224,7 +224,7 @@ class _Tracer:
         if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
             return _pool(layer, inputs)
         if target in (F.max_pool2d, F.avg_pool2d, torch.max_pool2d):
-            kind = nn.AvgPool2d if target is F.avg_pool2d else nn.MaxPool2d
+            kind: Any = nn.AvgPool2d if target is F.avg_pool2d else nn.MaxPool2d
             return _pool(kind(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"}), inputs)
         name = getattr(target, "__name__", str(target))
         where = f" ({node.target})" if node.op == "call_module" else ""

@@ -108,7 +108,7 @@ def sweep(
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=8)
     if title:
-        axes.set_title(*words([title]), fontsize=9, color=INK)
+        axes.set_title(words([title])[0], fontsize=9, color=INK)
     _plain(axes, x, y)
     return figure
 

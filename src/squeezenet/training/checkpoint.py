@@ -44,7 +44,7 @@ class Checkpoint:
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write one checkpoint and remove all but the newest `KEEP`. Raises `CheckpointError` if the disk refuses."""
     data = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    body = {"step": step, "state": dict(state)}
+    body: dict[str, Any] = {"step": step, "state": dict(state)}
     body["sha256"] = _digest(step, body["state"], data)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,7 @@ class Group:
         return held
 
 
-def _send_bf16(group: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+def _send_bf16(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
     """PyTorch's hook, which it refuses by name where there is no CUDA; gloo adds bf16 too."""
     return bf16_compress_hook(group, bucket)
 
@@ -150,7 +150,7 @@ def join() -> Iterator[Group]:
         # After a restart, PyTorch 2.13 finds the dead processes' addresses in the launcher's store (seen with gloo:
         # connection refused, until no restart is left): each attempt gets its own part of it.
         store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
-        attempt = dist.PrefixStore(agree(store, rank, size), store)
+        attempt = dist.PrefixStore(agree(store, rank, size), store)  # type: ignore[attr-defined]
         dist.init_process_group("nccl" if cuda else "gloo", store=attempt, rank=rank, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"the other processes cannot be reached ({' '.join(str(error).split())[:120]})") from None
@@ -160,7 +160,7 @@ def join() -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def agree(store: dist.Store, rank: int, size: int) -> str:
+def agree(store: Any, rank: int, size: int) -> str:
     """A name that all processes of this attempt know and none before it did, whatever those left in `store`.
 
     TORCHELASTIC_RESTART_COUNT is no such name: on several machines each launcher counts only its own workers' deaths
@@ -170,7 +170,7 @@ def agree(store: dist.Store, rank: int, size: int) -> str:
     word = secrets.token_hex(8)
     if rank:
         store.set(f"hello from {rank}", word)
-        name = store.get(f"welcome {word}").decode()  # waits
+        name: str = store.get(f"welcome {word}").decode()  # waits
         store.set(f"{rank} heard {name}", "")
         return name
     deadline = time.monotonic() + TIMEOUT.total_seconds()

@@ -35,7 +35,8 @@ def evaluate(
     model.eval()
 
     def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return model(torch.from_numpy(images).to(device)).float().cpu().numpy()
+        logits: NDArray[np.float32] = model(torch.from_numpy(images).to(device)).float().cpu().numpy()
+        return logits
 
     try:
         counts = count_hits(answer, data, preparation, batch_size, progress=False)

@@ -58,4 +58,4 @@ def mix(recipe: Recipe, random: torch.Generator) -> Mix:
 def _beta(alpha: float, random: torch.Generator) -> float:
     """A number from Beta(alpha, alpha)."""
     a, b = torch._standard_gamma(torch.tensor([alpha, alpha]), generator=random).tolist()
-    return a / max(a + b, 1e-12)
+    return float(a / max(a + b, 1e-12))

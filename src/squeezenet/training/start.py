@@ -136,7 +136,8 @@ def black_answer(model: nn.Module, preparation: Preparation) -> Tensor:
     model.eval()
     try:
         with torch.inference_mode():
-            return model(torch.zeros(1, *preparation.shape, device=next(model.parameters()).device))
+            logits: Tensor = model(torch.zeros(1, *preparation.shape, device=next(model.parameters()).device))
+            return logits
     except RuntimeError as error:
         shape = " x ".join(map(str, preparation.shape))
         raise DataError(f"the network cannot read images of {shape} ({error}); try another --image-size") from None

@@ -54,7 +54,7 @@ class State:
         self.group = group or Group()
         self.device = next(model.parameters()).device
         # 1.3 to 1.7 times as fast (`digits`, one CPU thread)
-        self.model = model.train().to(memory_format=torch.channels_last)
+        self.model = model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
         self.steps = steps
         self.preparation = preparation
@@ -62,12 +62,14 @@ class State:
         self.optimisers = recipe.optimisers(model)
         self.highest = [group["lr"] for optimiser in self.optimisers for group in optimiser.param_groups]
         self.shipped = copy.deepcopy(model) if recipe.ema else model  # the weights that are judged and saved
-        self.shared = self.group.share(torch.compile(model) if compiled else model, gradients)
+        self.shared = self.group.share(torch.compile(model) if compiled else model, gradients)  # type: ignore[arg-type]
         self.kept: dict[str, Tensor] = {}  # which weights are not pruned; empty while all are there
         self.kept_share = 1.0
         self.step = 0
         self.images, self.seconds = 0, 0.0  # of the whole run, all processes
-        self.loss, self.correct, self.seen = 0.0, 0, 0  # of this epoch, this process
+        self.loss: Tensor | float = 0.0  # of this epoch, this process
+        self.correct: Tensor | int = 0
+        self.seen = 0
         self.unreadable: dict[int, str] = {}
 
     def advance(self, batch: Batch) -> Step:
@@ -166,8 +168,8 @@ class State:
 
     def settle(self) -> None:
         """After the last step: weights in the layout in which they are saved and will be judged by everyone else."""
-        self.model.to(memory_format=torch.contiguous_format)
-        self.shipped.to(memory_format=torch.contiguous_format)
+        for model in (self.model, self.shipped):
+            model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     @property
     def finite(self) -> bool:

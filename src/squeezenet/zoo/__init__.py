@@ -87,7 +87,7 @@ PUBLISHED: Mapping[str, Published] = {
 DEFAULT = "imagenet"  # what `squeezenet classify` takes without --model
 
 
-def find(where: str | Path) -> Path:
+def find(where: str | os.PathLike[str]) -> Path:
     """The file or folder that MODEL means: a path that exists, what ships, or what was pulled; else `where` itself.
 
     Raises `ModelError` if a pulled file is not the one that was published.

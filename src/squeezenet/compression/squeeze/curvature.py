@@ -104,7 +104,7 @@ def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
         for size, pad, kernel, stride in zip(x.shape[2:], op.padding, op.kernel, op.stride, strict=True)
     )
     every = max(1, round(math.sqrt(height * width / most))) if most else 1
-    patches = F.unfold(x, op.kernel, padding=op.padding, stride=[stride * every for stride in op.stride])
+    patches = F.unfold(x, op.kernel, padding=op.padding, stride=(op.stride[0] * every, op.stride[1] * every))
     return patches.reshape(len(x), op.groups, -1, patches.shape[2])
 
 

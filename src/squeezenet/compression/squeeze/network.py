@@ -11,7 +11,7 @@ holds all in float32: its TF32 products are exact for whole numbers up to 2,048.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import log
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from squeezenet.graph import (
 )
 from squeezenet.integer_graph import MAX_EXPONENT, no_integer_form
 from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
-from squeezenet.models.network import Network
+from squeezenet.models.network import LayerWeight, Network
 from squeezenet.runtime.integers import cap_level
 from squeezenet.training.surroundings import CPU
 
@@ -49,7 +49,7 @@ MAX_GROWTH = 16
 """Eighths by which the scale of activations may grow or shrink while learning."""
 
 
-class GridWeight(nn.Module):
+class GridWeight(LayerWeight):
     """A weight whose values, and the step of whose grid, are learned, and that is used as whole levels.
 
     `values` count in the step that the grid had at first: `first` (out,), in eighths of an octave. `growth` (scalar) is
@@ -174,6 +174,9 @@ class IntegerNetwork(Network):
             self.dtype = _dtype(device)
         return self.to(device)
 
+    def weight(self, name: str) -> GridWeight:
+        return cast(GridWeight, super().weight(name))
+
     @property
     def scales(self) -> tuple[Scale, ...]:
         """Of the image, and of what each operation gives, as they are now."""
@@ -209,7 +212,6 @@ class IntegerNetwork(Network):
     def factor(self, op: Conv | Linear) -> Tensor:
         """Steps of the output that one more in a sum means: (out,)."""
         weight = self.weight(op.name)
-        assert isinstance(weight, GridWeight)
         drop = self._scale(self._index[id(op)] + 1).exponent - self._scale(op.inputs[0]).exponent - weight.exponents
         return torch.exp2(drop / -EIGHTHS)
 
@@ -226,7 +228,6 @@ class IntegerNetwork(Network):
         for index, op in enumerate(self.graph.ops):
             if isinstance(op, Layer):
                 weight = self.weight(op.name)
-                assert isinstance(weight, GridWeight)
                 gap = scales[index + 1].exponent - scales[op.inputs[0]].exponent
                 lowest, highest = gap - MAX_DROP - weight.first.min(), gap - MIN_DROP - weight.first.max()
                 weight.growth.clamp_(lowest, highest)
@@ -244,7 +245,9 @@ class IntegerNetwork(Network):
                 # Nothing is added here: the sum takes the bias' gradient, which is cheaper there than by itself.
                 sums = self.sums(op, x, (bias - bias.detach()) / factor)
                 growth = self._growth_of(index + 1)
-                result: Tensor = _Requantise.apply(sums, factor, bias.detach(), target.low, target.high, growth)
+                result: Tensor = _Requantise.apply(  # type: ignore[no-untyped-call]
+                    sums, factor, bias.detach(), target.low, target.high, growth
+                )
                 return result if target.deep else result.to(self.dtype)
             case ReLU():
                 x = x if source.zero == 0 else F.relu(x)
@@ -258,7 +261,9 @@ class IntegerNetwork(Network):
                 other = self._scale(op.inputs[1])
                 total = x.float() * step(source.exponent - target.exponent)
                 total = total + operands[1].float() * step(other.exponent - target.exponent)
-                whole: Tensor = _Whole.apply(total, target.low, target.high, self._growth_of(index + 1))
+                whole: Tensor = _Whole.apply(  # type: ignore[no-untyped-call]
+                    total, target.low, target.high, self._growth_of(index + 1)
+                )
                 return whole.to(x.dtype)
             case MaxPool() | Concat() | Flatten():
                 return super().apply_op(op, operands)

@@ -100,7 +100,8 @@ def _exponents(curvature: Doubles, trade: float) -> Doubles:
     """Eighths of an octave: the step of each group, by what its errors cost."""
     ideal = EIGHTHS / 2 * np.log2(STEP * trade / np.maximum(curvature, 1e-30))
     middle = np.rint(np.median(ideal))
-    return middle + np.rint(np.clip(ideal - middle, -SPREAD, SPREAD) / GRAIN) * GRAIN
+    chosen: Doubles = middle + np.rint(np.clip(ideal - middle, -SPREAD, SPREAD) / GRAIN) * GRAIN
+    return chosen
 
 
 def _costs(levels: Doubles, trade: float) -> Doubles:

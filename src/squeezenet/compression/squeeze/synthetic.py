@@ -77,5 +77,8 @@ def _texture(random: np.random.Generator, side: int) -> np.ndarray:
     """Noise (side, side) of variance 1 whose spectrum falls with a power of the frequency."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
     frequency[0, 0] = np.inf
-    noise = np.fft.ifft2(np.fft.fft2(random.normal(size=(side, side))) / frequency ** random.uniform(*FALL)).real
-    return noise / noise.std()
+    noise: np.ndarray = np.fft.ifft2(
+        np.fft.fft2(random.normal(size=(side, side))) / frequency ** random.uniform(*FALL)
+    ).real
+    noise /= noise.std()
+    return noise
