@@ -36,6 +36,7 @@ MODELS = {"cifar10": "squeezenet_32", "tiny-imagenet": "squeezenet_64"}
 SWEEPS = ("sr", "pct3x3", "bypass")
 BUDGET = 100_000  # bytes: what the zoo's CIFAR-10 network takes
 FULL = {"epochs": 24.0, "images": None, "val_images": None, "base_e": 128, "search": 60, "classes": None}
+FULL |= {"method": "squeeze"}
 SMALL = {"images": 10_000, "base_e": 32, "search": 0}
 MINIATURE = {
     "cifar10": {**FULL, **SMALL, "epochs": 6.0, "val_images": 2_000},
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--base-e", type=int, metavar="N", help="base_e and incr_e")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--search", type=int, metavar="N", help="networks that the search tries on CIFAR-10")
+    parser.add_argument("--method", help="of `squeezenet explore`: none leaves the squeezing out")
     parser.add_argument("--classes", type=int, metavar="N", help="the first N classes of Tiny ImageNet only")
     parser.add_argument("--publish", type=Path, metavar="DIR", help="copy results, report and tables to DIR/NAME")
     args = parser.parse_args()
@@ -75,7 +77,7 @@ def main() -> None:
             print((args.out / name / "tables.txt").read_text())
 
 
-def one(name: str, source: str, told: dict[str, float | None], seeds: int, out: Path) -> None:
+def one(name: str, source: str, told: dict[str, float | str | None], seeds: int, out: Path) -> None:
     """All sweeps of one data set, its search, its tables."""
     folder = out / name
     if told["classes"] is not None and name == "tiny-imagenet":
@@ -83,7 +85,7 @@ def one(name: str, source: str, told: dict[str, float | None], seeds: int, out: 
         call("data", "pack", source, str(part), "--classes", str(told["classes"]))
         source = str(part)
     usual = ["--data", source, "--out", str(folder), "--recipe", str(RECIPE), "--model", MODELS[name]]
-    usual += ["--epochs", str(told["epochs"])]
+    usual += ["--epochs", str(told["epochs"]), "--method", str(told["method"])]
     if told["images"] is not None:
         usual += ["--max-images", str(told["images"])]
     if told["val_images"] is not None:
