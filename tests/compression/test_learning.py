@@ -22,7 +22,7 @@ from squeezenet.compression.squeeze.rate import rate_gradient
 from squeezenet.compression.squeeze.rounding import round_network
 from squeezenet.compression.squeeze.to_size import Prepared, as_model, prepare, round_to_size
 from squeezenet.data import Pixels
-from squeezenet.data.augment import Augmentation
+from squeezenet.data.augment import Augmentation, draw
 from squeezenet.fixed_point import Scale, step
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, Conv, Flatten, Graph, Linear, ReLU
@@ -190,7 +190,7 @@ def test_a_step_of_learning_stays_on_its_device(model: Model, pixels: Pixels, mo
     teaching = Teaching(pixels, PREPARATION, "both", teacher_of(known.network).to(device), how, device)
     optimizer = torch.optim.Adam(network.parameters())
     chosen = torch.arange(4)
-    images = prepared_batch(teaching, chosen, torch.Generator().manual_seed(0))
+    images = prepared_batch(teaching, chosen, draw(4, torch.Generator().manual_seed(0)))
     seen: dict[str, torch.Tensor] = {}
     loss_of(network(images, seen), teaching, chosen, answers_of(teaching, images)).backward()
     for op in network.graph.layers:
@@ -251,7 +251,7 @@ def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels, how: d
     before = divergence(network)
     importance = {name: curvature.importance for name, curvature in known.curvature.items()}
     learning = Learning(epochs=15, batch_size=20, lr=0.05, **how)
-    learn(network, teaching, learning, goal_bits=1e9, trade=0.0, importance=importance)
+    learn(network, teaching, learning, goal_bits=1e9, multiplier=0.0, importance=importance)
     assert divergence(network) < 0.8 * before
 
 

@@ -1,15 +1,17 @@
-"""Retraining between the stages: weights under their mask, centroids by the gradient of all weights that share them.
+"""Fine-tuning between the stages of compression: the step loop of `training.loop` on images that are prepared already.
 
-    >>> fine_tune(network, tuning, Tuning(epochs=2))            # doctest: +SKIP
+    >>> fine_tune(network, teaching, Tuning(epochs=2))            # doctest: +SKIP
 
-With labels the loss is cross-entropy; without, the network learns to answer as it did before it was compressed
-(distillation: Hinton et al. 2015), which needs images only; "both" is the mean of the two.
+With labels the loss is cross-entropy. Without labels the network learns to give the logits that it gave before it was
+compressed (distillation: Hinton et al. 2015); "both" is the mean of the two losses. Pruned weights stay zero, and a
+centroid gets the sum of the gradients of the weights that share it (`models.network`).
 """
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import cos, pi
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -18,29 +20,27 @@ from torch.nn import functional as F
 
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation, augment, draw, normalised
-from squeezenet.errors import DataError, TrainingError
+from squeezenet.errors import DataError
 from squeezenet.model import Model
 from squeezenet.models.network import Network
 from squeezenet.preparation import Preparation
+from squeezenet.training.loop import Plan, answer, resume, take_steps, warm_cosine
 from squeezenet.training.surroundings import CPU
 
 Objective = Literal["labels", "distill", "both"]
 
 NO_AUGMENTATION = Augmentation(mirror=False)
 
-# A network without batch normalisation that just lost most of its weights is easily thrown off for good.
-WARMUP = 0.1
-MAX_GRADIENT = 1.0
+WARMUP = 0.1  # share of the steps in which the learning rate rises
 
-IMAGES_PER_CLASS = 50
-"""Labels teach more than the uncompressed network does only where there are enough of them."""
+IMAGES_PER_CLASS = 50  # with fewer, the uncompressed network is the better teacher than the labels
 
 
 @dataclass(frozen=True, eq=False)
 class Teaching:
-    """What to fine-tune on: prepared images, and their labels or what to answer as: (N, C, H, W) -> (N, classes).
+    """What a network learns from: prepared images, and labels or a `teacher`, (N, C, H, W) -> logits (N, classes).
 
-    Networks learn on `device`; a `teacher` is already there.
+    It learns on `device`, where the teacher is already.
     """
 
     pixels: Pixels
@@ -56,13 +56,21 @@ class Teaching:
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """How long and how fast. `lr` is Adam's: it climbs for a tenth of the run, then falls to zero by half a cosine."""
+class Pace:
+    """How long and how fast a network learns. Adam's rate rises to `lr`, then falls to 0 by half a cosine."""
 
     epochs: float = 2.0
     batch_size: int = 16
     lr: float = 1e-4
     seed: int = 0
+    clip: float = 1.0  # largest norm of the gradient; 0: any
+
+
+@dataclass(frozen=True)
+class Tuning(Pace):
+    """How long and how fast a network is fine-tuned."""
+
+    precision: Literal["float32", "bf16"] = "float32"  # of products; weights and sums stay float32
 
 
 def choose_objective(pixels: Pixels, classes: int) -> Objective:
@@ -85,10 +93,11 @@ def teaching_for(
     teacher: Callable[..., Tensor] | None = None,
     device: torch.device = CPU,
 ) -> Teaching:
-    """What `network` learns from `pixels`: labels where there are enough of them, else what it answers now.
+    """What `network` learns from `pixels`: their labels where there are enough of them, else the logits it gives now.
 
-    A `teacher` (on `device`) is asked in its stead, and beside labels, too. With `features`, one is asked in any case.
-    Without an `augmentation`, photographs are mirrored while distilling: the teacher answers whatever it is shown.
+    A `teacher` (on `device`) takes the place of the network as it is now, and is asked beside labels, too. `features`
+    need a teacher in any case. Without an `augmentation`, photographs are mirrored while distilling: a teacher needs no
+    label for what it is shown.
     """
     if objective == "auto":
         objective = choose_objective(pixels, model.graph.classes)
@@ -107,36 +116,55 @@ def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
 
 
 def fine_tune(
-    network: Network, teaching: Teaching, tuning: Tuning, tick: Callable[[float], object] = lambda loss: None
+    network: Network,
+    teaching: Teaching,
+    tuning: Tuning,
+    tick: Callable[[float], object] = lambda loss: None,
+    checkpoints: Path | None = None,
 ) -> None:
-    """Train what the network's weights and biases are made of. `tick(loss)` is called after every step.
+    """Train what the weights and biases of `network` are made of, in place. `tick(loss)` is called after every step.
 
-    The network learns on the device of `teaching`, and is where it was afterwards. Raises `TrainingError` when the loss
-    is not a number.
+    The network learns on the device of `teaching`, and is where it was afterwards. With a folder of `checkpoints`, a
+    run that was stopped goes on from its last one. Raises `TrainingError` when the loss is not a number.
     """
     count = len(teaching.pixels)
-    batch_size = min(tuning.batch_size, count)
-    steps = steps_of(tuning.epochs, batch_size, count)
-    home = next(network.parameters()).device
-    optimizer = torch.optim.Adam(network.to(teaching.device).parameters(), lr=tuning.lr)
-    random = torch.Generator().manual_seed(tuning.seed)
-    network.train()
-    order = torch.empty(0, dtype=torch.long)
-    for step in range(steps):
-        if len(order) < batch_size:
-            order = torch.cat([order, torch.randperm(count, generator=random)])
-        chosen, order = order[:batch_size], order[batch_size:]
-        for group in optimizer.param_groups:
-            group["lr"] = tuning.lr * min(1.0, (step + 1) / (WARMUP * steps)) * (1 + cos(pi * step / steps)) / 2
-        images = prepared(teaching, chosen, random)
-        loss = loss_of(network(images), teaching, chosen, answers_of(teaching, images))
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is not a number after {step} steps of fine-tuning; lower the learning rate")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
-        optimizer.step()
-        tick(float(loss.detach()))
+    steps = steps_of(tuning.epochs, tuning.batch_size, count)
+    home, start = next(network.parameters()).device, sha256()
+    for tensor in network.state_dict().values():
+        start.update(tensor.cpu().numpy().tobytes())
+    network.train().to(teaching.device)
+    bf16 = tuning.precision == "bf16"
+
+    def batches(first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Indices of images, and random numbers for their augmentation. Those of steps taken are drawn again."""
+        random = torch.Generator().manual_seed(tuning.seed)
+        order = torch.empty(0, dtype=torch.long)
+        size = min(tuning.batch_size, count)
+        for step in range(steps):
+            if len(order) < size:
+                order = torch.cat([order, torch.randperm(count, generator=random)])
+            chosen, order = order[:size], order[size:]
+            draws = draw(size, random)
+            if step >= first:
+                yield chosen, draws
+
+    def losses(step: int, batch: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
+        images = prepared(teaching, *batch)
+        yield loss_of(answer(network, bf16, images), teaching, batch[0], answers_of(teaching, images, bf16))
+
+    plan = Plan(
+        network=network,
+        steps=steps,
+        optimisers=[torch.optim.Adam(network.parameters(), lr=tuning.lr)],
+        rate=warm_cosine(WARMUP, steps),
+        batches=batches,
+        losses=losses,
+        clip=tuning.clip,
+        told=lambda step, loss: tick(loss),
+        checkpoints=checkpoints,
+        identity={**asdict(tuning), "objective": teaching.objective, "images": count, "start": start.hexdigest()},
+    )
+    take_steps(plan, resume(plan))
     network.eval().to(home)
 
 
@@ -145,28 +173,29 @@ def steps_of(epochs: float, batch_size: int, images: int) -> int:
     return round(epochs * images / min(batch_size, images))
 
 
-def prepared(teaching: Teaching, chosen: Tensor, random: torch.Generator | None = None) -> Tensor:
-    """A batch of network inputs (N, C, H, W) on the teaching's device, augmented where `random` is given."""
+def prepared(teaching: Teaching, chosen: Tensor, draws: Tensor | None = None) -> Tensor:
+    """A batch of network inputs (N, C, H, W) on the teaching's device, augmented by `draws` where they are given."""
     images = torch.from_numpy(teaching.pixels.images[chosen.numpy()]).to(teaching.device)
-    if random is not None:
-        images = augment(images, teaching.augmentation, images.shape[-1], draw(len(images), random))  # (N, C, H, W)
+    if draws is not None:
+        images = augment(images, teaching.augmentation, images.shape[-1], draws)  # (N, C, H, W)
     return normalised(images, teaching.preparation)
 
 
-def answers_of(teaching: Teaching, images: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor | None:
-    """What the teacher answers to prepared `images`: (N, classes), or None where there is none.
+@torch.no_grad()
+def answers_of(
+    teaching: Teaching, images: Tensor, bf16: bool = False, seen: dict[str, Tensor] | None = None
+) -> Tensor | None:
+    """The teacher's logits (N, classes) for prepared `images`, or None where there is no teacher.
 
-    `seen` gets what each of its layers gives, for a teacher that is a `Network`.
+    `seen` gets the output of each of its layers, for a teacher that is a `Network`.
     """
     if teaching.teacher is None:
         return None
-    with torch.no_grad():
-        answers: Tensor = teaching.teacher(images) if seen is None else teaching.teacher(images, seen)
-    return answers.float()
+    return answer(teaching.teacher, bf16, images, *([] if seen is None else [seen]))
 
 
 def loss_of(logits: Tensor, teaching: Teaching, chosen: Tensor, answers: Tensor | None) -> Tensor:
-    """What `logits` (N, classes) get wrong about the `chosen` images; `answers` are the teacher's."""
+    """The loss of `logits` (N, classes) for the `chosen` images; `answers` are the teacher's logits."""
     losses = []
     if teaching.objective != "distill":
         assert teaching.pixels.labels is not None

@@ -4,10 +4,10 @@
 (0.04, 512)
 """
 
+from squeezenet.training.epochs import Setup, TrainResult
 from squeezenet.training.evaluate import evaluate
-from squeezenet.training.loop import train
 from squeezenet.training.recipe import FINETUNE, MODERN, PAPER, RECIPES, Recipe
-from squeezenet.training.run import Setup, TrainResult
+from squeezenet.training.run import train
 from squeezenet.training.start import fresh_model
 
 __all__ = [

@@ -35,11 +35,6 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
-    @property
-    def name(self) -> str:
-        """Its files' name, without a suffix."""
-        return _tensors_path(Path(), self.step).stem
-
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write one checkpoint and remove all but the newest `KEEP`. Raises `CheckpointError` if the disk refuses."""
@@ -91,8 +86,13 @@ def _digest(step: int, state: Mapping[str, Any], data: bytes) -> str:
     return hashlib.sha256(head + data).hexdigest()
 
 
+def checkpoint_name(step: int) -> str:
+    """The name of the files of a checkpoint, without a suffix."""
+    return f"step-{step:09d}"
+
+
 def _tensors_path(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:09d}.safetensors"
+    return folder / f"{checkpoint_name(step)}.safetensors"
 
 
 def _steps(folder: Path) -> list[int]:

@@ -11,6 +11,7 @@ gradients are those of one process with the whole batch. Communication per step 
 (FireCaffe, 1511.00175; section 1 of the SqueezeNet paper).
 """
 
+import gc
 import os
 import secrets
 import time
@@ -158,6 +159,7 @@ def join() -> Iterator[Group]:
         yield Group(rank, local_rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     finally:
         dist.destroy_process_group()
+        gc.collect()  # what refers to the group in a circle would keep it, and its threads, as well
 
 
 def agree(store: Any, rank: int, size: int) -> str:

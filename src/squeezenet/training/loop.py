@@ -1,148 +1,187 @@
-"""The training loop: a run that was stopped, however hard, goes on where its last checkpoint is.
+"""The step loop of all that learns: training, fine-tuning, and learning while squeezing.
 
-    >>> data = load_data("digits")                                             # doctest: +SKIP
-    >>> preparation = default_preparation(data.train)                          # doctest: +SKIP
-    >>> model = create_seeded("squeezenet_32", 0, classes=10, in_channels=1)   # doctest: +SKIP
-    >>> train(model, data, preparation, MODERN, Path("run")).top1              # doctest: +SKIP
-    99.17
+    >>> plan = Plan(network=network, steps=100, optimisers=[adam], rate=rate, batches=batches, losses=losses)
+    ...                                                                                     # doctest: +SKIP
+    >>> take_steps(plan, first=resume(plan))                                                # doctest: +SKIP
 
-Everything random depends on (seed, step) or (seed, epoch) alone. On a CPU, a run that was stopped and taken up again
-ends with the same bits as one that never stopped. Under `torchrun` every process makes the same call.
+A `Plan` holds what differs between the three; the order of the lines in `advance` and `take_steps` is the algorithm. A
+run that was stopped goes on from its last checkpoint, and on a CPU it ends with the same bits as one that never
+stopped, provided that everything random depends on (seed, step) or (seed, epoch) alone.
 """
 
-import logging
-import shlex
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from squeezenet.data.examples import Data, Examples
-from squeezenet.data.judged import remember
-from squeezenet.errors import DataError, UsageError
-from squeezenet.files import write_atomically
-from squeezenet.model import Model
-from squeezenet.preparation import Preparation
-from squeezenet.printable import counted
-from squeezenet.training import run_folder
-from squeezenet.training.job import Job, to_toml
-from squeezenet.training.recipe import START, Recipe
-from squeezenet.training.run import Run, Setup, TrainResult
-from squeezenet.training.start import black_answer
-from squeezenet.training.surroundings import computing_threads
-from squeezenet.training.teacher import load_teacher, teacher_of
+from squeezenet.errors import TrainingError
+from squeezenet.training.checkpoint import (
+    Checkpoint,
+    load_newest,
+    optimiser_tensors,
+    restore_module,
+    restore_optimiser,
+    save_checkpoint,
+)
+from squeezenet.training.distributed import ALONE, Group
+from squeezenet.training.surroundings import interrupts
 
-_log = logging.getLogger(__name__)
+CHECKPOINT_SHARE = 0.02  # of the time that checkpoints may take: small networks save every second
+LOOK = 20  # steps between two looks at the loss on a GPU, which each look waits for
+ASK = 10  # steps after which processes ask each other whether one of them was told to stop
 
-ONE_THREAD = 10**10
-"""Work in a step (parameters x pixels x images) below which one thread computes, so that the bits do not depend on the
-number of cores. For `digits` a second one brought under a fifth on idle cores. The limit itself is a round number."""
+Batch = TypeVar("Batch")
 
 
-def train(
-    model: nn.Module,
-    data: Data,
-    preparation: Preparation,
-    recipe: Recipe,
-    out: Path,
-    setup: Setup | None = None,
-    *,
-    architecture: Mapping[str, Any] | None = None,
-    origin: Mapping[str, Any] | None = None,
-    reader: Model | None = None,
-    job: Job | None = None,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
-    say: Callable[[str], None] = _log.info,
-) -> TrainResult:
-    """Train `model` in place and write the run folder `out`; a folder that holds this very run is taken up again.
+def nothing(*_: object) -> None:
+    """Do nothing."""
 
-    `architecture` is what `models.describe` gives, so that the weights can be used without this call; a
-    `models.network.Network` needs none. `origin` is what `start.begin` says of a model that training starts from, saved
-    and held against a run that goes on; `reader` is imitated where the recipe's teacher is `START`. `job` is saved,
-    with the recipe as it was resolved, so that the run can be repeated. `on_epoch` gets each row of metrics.jsonl,
-    `say` a line for a person. In a group, rank 0 alone writes, and alone needs to see `out`.
 
-    Raises `DataError`, `CheckpointError`, and `TrainingError` for a loss that is not a number or a network that does
-    not begin to learn. Ctrl-C and SIGTERM write a checkpoint, then raise `KeyboardInterrupt`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan(Generic[Batch]):
+    """What one kind of training plugs into the loop. Steps are counted from 0; `steps` of them are taken."""
+
+    network: nn.Module  # on the device that computes
+    steps: int
+    optimisers: Sequence[torch.optim.Optimizer]  # each parameter group with its highest learning rate
+    rate: Callable[[int, float], float]  # (step, highest learning rate of a group) -> its learning rate
+    batches: Callable[[int], Iterable[Batch]]  # the batches of all steps from the given one on
+    losses: Callable[[int, Batch], Iterable[Tensor]]  # (step, batch) -> the loss of each part; gradients are added up
+    add_gradients: Callable[[], object] = nothing  # adds to the gradients what no loss gives
+    clip: float = 0.0  # largest norm of the gradient; 0: any
+    updated: Callable[[], object] = nothing  # called after each update of the weights
+    seen: Callable[[int, float], object] = nothing  # (steps taken, loss), when a loss is known
+    before_saving: Callable[[int], object] = nothing  # (steps taken), before a checkpoint may be written
+    told: Callable[[int, float], object] = nothing  # (steps taken, last known loss), after it
+
+    checkpoints: Path | None = None  # folder
+    checkpoint_seconds: float | None = None  # from one to the next; None: as often as `CHECKPOINT_SHARE` allows
+    identity: Mapping[str, Any] = field(default_factory=dict)  # a checkpoint with another identity is not taken up
+    tensors: Callable[[], Mapping[str, Tensor]] = dict  # what a checkpoint holds beside network and optimisers
+    state: Callable[[], Mapping[str, Any]] = dict  # the same for what JSON can hold
+    restore: Callable[[Checkpoint], object] = nothing  # takes both back
+    advice: str = "lower the learning rate"  # where the loss is not a number
+
+
+def warm_cosine(warmup: float, steps: int) -> Callable[[int, float], float]:
+    """A schedule for `Plan.rate`: it climbs for the share `warmup` of the steps, and falls to 0 by half a cosine.
+
+    >>> [round(warm_cosine(0.5, 4)(step, 1.0), 2) for step in range(4)]
+    [0.5, 0.85, 0.5, 0.15]
     """
-    setup = setup or Setup()
-    group, device = setup.group, setup.device or setup.group.device()
-    classes = _check(model.to(device), data, preparation)
-    if recipe.batch_size < group.size:
-        raise UsageError(f"a batch of {recipe.batch_size} has no image for some of {group.size} processes")
-    parameters = sum(p.numel() for p in model.parameters())
-    part = min(recipe.micro_batch or -(-recipe.batch_size // group.size), len(data.train))
-    tiny = parameters * preparation.crop**2 * part < ONE_THREAD
-    recipe = replace(recipe, precision=_precision(recipe, device, tiny))
-    config = {
-        "architecture": dict(architecture) if architecture else None,
-        "parameters": parameters,
-        "preparation": preparation.to_dict(),
-        "labels": list(data.train.classes),
-        "start": dict(origin) if origin else None,
-        "recipe": recipe.to_dict(),
-        "data": {"train": _described(data.train), "validation": _described(data.validation)},
-        "held_out": data.held_out.to_dict() if data.held_out else None,
-        "versions": run_folder.versions(),
-        "processes": group.size,
-    }
-    config = group.on_first(lambda: run_folder.open_run(out, config))
-    if "result" in config:
-        saved = config["result"]
-        if group.first:
-            run_folder.load_weights(out / "model.safetensors", model)
-            say(
-                f"{out}: is finished ({counted(saved['epochs'], 'epoch')}, top-1 {saved['top1']:.2f}%) and was left "
-                f"as it is; use another --out to train anew, and --model {shlex.quote(str(out))} to go on from it"
-            )
-        return TrainResult(**{**saved, "empty_classes": tuple(saved["empty_classes"]), "out": str(out)})
-    if job and group.first:
-        write_atomically(out / "recipe.toml", to_toml(replace(job, recipe=recipe)).encode())
-    teacher = None
-    if recipe.teacher == START and reader is not None:
-        teacher = teacher_of(reader, START, preparation, data.train.classes, classes, device)
-    elif recipe.teacher not in ("", START):
-        teacher = load_teacher(recipe.teacher, preparation, data.train.classes, classes, device)
-    with ExitStack() as stack:
-        group.on_first(lambda: stack.enter_context(run_folder.locked(out)))
-        stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-        stack.enter_context(computing_threads(setup.threads or (1 if tiny else None)))
-        run = Run(model, data, preparation, recipe, out, replace(setup, device=device), teacher, say)
-        run.to_the_end(on_epoch)
-        result = run.result()
-        model.load_state_dict(run.state.shipped.state_dict())
-        if group.first:
-            provenance = {**(origin or {}).get("provenance", {}), **remember(data)}
-            described = (architecture, preparation, data.train.classes, provenance)
-            run_folder.save_model(out / "model.safetensors", model, *described)
-            run_folder.write_config(out, {**config, "result": asdict(result)})
-    return result
+
+    def rate(step: int, highest: float) -> float:
+        return highest * min(1.0, (step + 1) / (warmup * steps)) * (1 + math.cos(math.pi * step / steps)) / 2
+
+    return rate
 
 
-def _precision(recipe: Recipe, device: torch.device, tiny: bool) -> Literal["float32", "bf16"]:
-    """What "auto" means here: bf16 where the hardware multiplies it and there is enough to multiply."""
-    if recipe.precision != "auto":
-        return recipe.precision
-    able = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if able and not tiny else "float32"
+def answer(network: Callable[..., Tensor], bf16: bool, x: Tensor, *more: Any) -> Tensor:
+    """The logits (N, classes) of `network` for `x` in float32. `bf16`: its products are computed in bfloat16."""
+    with torch.autocast(x.device.type, torch.bfloat16) if bf16 else nullcontext():
+        logits = network(x, *more)
+    return logits.float()
 
 
-def _check(model: nn.Module, data: Data, preparation: Preparation) -> int:
-    """Number of classes. Raises `DataError` before any work is done if network and data do not fit together."""
-    classes = data.require_classes()
-    if not len(data.validation):
-        raise DataError(f"{data.validation.name}: no images to judge by; give --val")
-    logits = black_answer(model, preparation)
-    if logits.shape != (1, classes):
-        raise DataError(
-            f"the network has {logits.shape[-1]} outputs for {classes} classes; build it with classes={classes}"
-        )
-    return classes
+def advance(plan: Plan[Batch], step: int, batch: Batch) -> Tensor:
+    """Take one step; returns the loss of the batch, which was not waited for."""
+    for optimiser in plan.optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate(step, group.setdefault("initial_lr", group["lr"]))
+        optimiser.zero_grad()
+    parts = []
+    for loss in plan.losses(step, batch):
+        loss.backward()
+        parts.append(loss.detach())
+    plan.add_gradients()
+    if plan.clip:
+        nn.utils.clip_grad_norm_(plan.network.parameters(), plan.clip)
+    for optimiser in plan.optimisers:
+        optimiser.step()
+    plan.updated()
+    return torch.stack(parts).sum()
 
 
-def _described(examples: Examples) -> dict[str, Any]:
-    return {"source": examples.name, "images": len(examples)}
+def resume(plan: Plan[Any], group: Group = ALONE) -> int:
+    """Restore the last checkpoint of `plan`; how many steps it has taken, 0 where there is none.
+
+    What another run has left in the folder is removed: its later steps would hide ours.
+    """
+    if plan.checkpoints is None:
+        return 0
+    folder = plan.checkpoints
+    found: Checkpoint | None = group.on_first(lambda: load_newest(folder))
+    if found is None:
+        return 0
+    if found.state.get("run", {}) != dict(plan.identity):
+        group.on_first(lambda: shutil.rmtree(folder))
+        return 0
+    restore_module(plan.network, found.tensors, "model.")
+    for number, optimiser in enumerate(plan.optimisers):
+        restore_optimiser(optimiser, found.tensors, f"optimiser{number}.")
+    plan.restore(found)
+    return found.step
+
+
+def take_steps(plan: Plan[Batch], first: int, group: Group = ALONE) -> None:
+    """Take all steps from `first` on.
+
+    Raises `TrainingError` where the loss is not a number. After Ctrl-C or SIGTERM the step is finished, a checkpoint
+    written, and `KeyboardInterrupt` raised.
+    """
+    look = 1 if next(plan.network.parameters()).device.type == "cpu" else LOOK
+    unseen: list[tuple[int, Tensor]] = []
+    known, cost, saved_at = 0.0, 0.0, time.perf_counter()
+    with interrupts() as interrupted:
+        for step, batch in enumerate(plan.batches(first), first):
+            unseen.append((step + 1, advance(plan, step, batch)))
+            done, last = step + 1, step + 1 == plan.steps
+            if last or done % look == 0:
+                for taken, loss in unseen:
+                    known = float(loss)
+                    if not math.isfinite(known):
+                        raise _no_number(plan, known, taken)
+                    plan.seen(taken, known)
+                unseen.clear()
+            plan.before_saving(done)
+            stop = _all_stop(interrupted.is_set(), done, group)
+            now = time.perf_counter()
+            pause = cost / CHECKPOINT_SHARE if plan.checkpoint_seconds is None else plan.checkpoint_seconds
+            if plan.checkpoints and group.first and (stop or last or now - saved_at >= pause):
+                _save(plan, plan.checkpoints, done)
+                saved_at = time.perf_counter()
+                cost = saved_at - now
+            if stop:
+                told = f"interrupted after step {done:,} of {plan.steps:,}"
+                raise KeyboardInterrupt(told + ("; the same command goes on from there" if plan.checkpoints else ""))
+            plan.told(done, known)
+
+
+def _all_stop(asked: bool, done: int, group: Group) -> bool:
+    """Whether to stop after this step, which all processes must do together."""
+    return asked if group.size == 1 else done % ASK == 0 and group.add(asked) != [0]
+
+
+def _save(plan: Plan[Any], folder: Path, done: int) -> None:
+    if not all(bool(torch.isfinite(p).all()) for p in plan.network.parameters()):
+        return  # the next loss will tell
+    held = {f"model.{name}": tensor for name, tensor in plan.network.state_dict().items()} | dict(plan.tensors())
+    for number, optimiser in enumerate(plan.optimisers):
+        held |= optimiser_tensors(optimiser, f"optimiser{number}.")
+    save_checkpoint(folder, done, held, {"run": dict(plan.identity), **plan.state()})
+
+
+def _no_number(plan: Plan[Any], loss: float, step: int) -> TrainingError:
+    rate = max(group["lr"] for optimiser in plan.optimisers for group in optimiser.param_groups)
+    told = f"the loss is {loss} at step {step} of {plan.steps}, learning rate {rate:.3g}"
+    if plan.checkpoints:
+        last = max((path.name for path in plan.checkpoints.glob("*.safetensors")), default="none yet")
+        told += f"; the last good checkpoint is {last}"
+    return TrainingError(f"{told}: {plan.advice}")

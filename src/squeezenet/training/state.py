@@ -1,11 +1,13 @@
-"""The state of a training run, and one step of the optimiser.
+"""The state of a training run: what a checkpoint holds, the losses of a batch, and what follows an update.
 
 >>> state = State(model, MODERN, steps=1000, preparation=preparation)           # doctest: +SKIP
 >>> state.advance(batch)                                                        # doctest: +SKIP
-Step(loss=2.31, correct=7, images=64, lr=0.0004)
+tensor(2.31)
 """
 
 import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +22,9 @@ from squeezenet.data.batches import Batch
 from squeezenet.data.score import Score
 from squeezenet.preparation import Preparation
 from squeezenet.training import sparsity
-from squeezenet.training.checkpoint import optimiser_tensors, restore_module, restore_optimiser
+from squeezenet.training.checkpoint import Checkpoint, restore_module
 from squeezenet.training.distributed import Gradients, Group
+from squeezenet.training.loop import Plan, advance, answer
 from squeezenet.training.mixing import Mix, mix
 from squeezenet.training.recipe import Recipe
 from squeezenet.training.teacher import Teacher
@@ -34,7 +37,6 @@ class Step:
     loss: Tensor
     correct: Tensor
     images: int
-    lr: float
 
 
 class State:
@@ -60,7 +62,6 @@ class State:
         self.preparation = preparation
         self.teacher = teacher
         self.optimisers = recipe.optimisers(model)
-        self.highest = [group["lr"] for optimiser in self.optimisers for group in optimiser.param_groups]
         self.shipped = copy.deepcopy(model) if recipe.ema else model  # the weights that are judged and saved
         self.shared = self.group.share(torch.compile(model) if compiled else model, gradients)  # type: ignore[arg-type]
         self.kept: dict[str, Tensor] = {}  # which weights are not pruned; empty while all are there
@@ -71,61 +72,63 @@ class State:
         self.correct: Tensor | int = 0
         self.seen = 0
         self.unreadable: dict[int, str] = {}
+        self.unseen: deque[Step] = deque()  # steps that nobody has looked at
 
-    def advance(self, batch: Batch) -> Step:
-        """One step of the optimiser on this process's part of a batch."""
+    def advance(self, batch: Batch) -> Tensor:
+        """The loss of one step, taken outside of a run."""
+        return advance(self.plan(lambda first: ()), self.step, batch)
+
+    def plan(self, batches: Callable[[int], Iterable[Batch]], **more: Any) -> Plan[Batch]:
+        """What training plugs into the step loop; `more` are fields of the `Plan`."""
+        return Plan(
+            network=self.model, steps=self.steps, optimisers=self.optimisers,
+            batches=batches, losses=self.losses, updated=self.updated,
+            rate=lambda step, highest: highest * self.recipe.rate(step, self.steps) / self.recipe.lr,
+            clip=self.recipe.clip, tensors=self.tensors, state=self.counters, restore=self.restore, **more,
+        )  # fmt: skip
+
+    def losses(self, step: int, batch: Batch) -> Iterator[Tensor]:
+        """The loss of each micro-batch of this process's part of a batch, as a share of that of the whole batch."""
         recipe, count = self.recipe, len(batch.labels)
-        lr = recipe.rate(self.step, self.steps)
-        seed = int(np.random.SeedSequence((recipe.seed, self.step)).generate_state(1, np.uint64)[0] >> 1)
+        seed = int(np.random.SeedSequence((recipe.seed, step)).generate_state(1, np.uint64)[0] >> 1)
         torch.manual_seed(seed + self.group.rank)  # dropout
         random = torch.Generator().manual_seed(seed)
         draws = draw(batch.size, random)[batch.rows]  # of the whole batch, so that they depend on no one's share of it
         mixed = mix(recipe, random)
         total, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.long, device=self.device)
-        for optimiser in self.optimisers:
-            optimiser.zero_grad()
         micro = recipe.micro_batch or max(count, 1)
         for start in range(0, max(count, 1), micro):
             part = slice(start, start + micro)
+            images, labels = batch.images[part], batch.labels[part].to(self.device, non_blocking=True)
             last = start + micro >= count
-            waits = nullcontext() if last or self.group.size == 1 else self.shared.no_sync()  # type: ignore[operator]
-            with waits:
-                loss, right = self._learn(batch.images[part], batch.labels[part], draws[part], mixed, batch.size)
-            total += loss
+            # The loop computes the gradients of what is yielded before it goes on here.
+            with nullcontext() if last or self.group.size == 1 else self.shared.no_sync():  # type: ignore[operator]
+                if not count:  # no image can be read, yet the other processes wait for this one's gradients
+                    yield self.shared(torch.zeros(1, *self.preparation.shape, device=self.device)).sum() * 0
+                    break
+                loss, right = self._loss(images, labels, draws[part], mixed)
+                # The optimiser sees the mean over all processes; an unreadable image counts as one without gradient.
+                yield loss * (len(labels) * self.group.size / batch.size)
+            total += loss.detach() * len(labels)
             correct += right
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        self._update(lr)
-        self.step += 1
         self.loss, self.correct, self.seen = self.loss + total, self.correct + correct, self.seen + count
         self.images += batch.size - len(batch.unreadable)
-        return Step(total / max(count, 1), correct, count, lr)
+        self.unseen.append(Step(total / max(count, 1), correct, count))
 
-    def _learn(
-        self, images: Tensor, labels: Tensor, draws: Tensor, mixed: Mix, batch_size: int
-    ) -> tuple[Tensor, Tensor]:
-        """Sum of the losses, and how many were right; leaves gradients."""
-        if not len(labels):  # none of them can be read, yet the others wait for this process's gradients
-            blank = torch.zeros(1, *self.preparation.shape, device=self.device)
-            (self.shared(blank).sum() * 0).backward()
-            return torch.zeros((), device=self.device), torch.zeros((), dtype=torch.long, device=self.device)
+    def _loss(self, images: Tensor, labels: Tensor, draws: Tensor, mixed: Mix) -> tuple[Tensor, Tensor]:
+        """The mean loss of images (N, C, R, R), and how many of them were classified correctly."""
         how, crop = self.recipe.augmentation, self.preparation.crop
-        labels = labels.to(self.device, non_blocking=True)
         x = network_input(images.to(self.device, non_blocking=True), how, self.preparation, draws)
         side = self.side(self.step)
         if side < crop:
             x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
         x = mixed.images(x).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            logits = self.shared(x)
-        logits = logits.float()
+        logits = answer(self.shared, self.recipe.precision == "bf16", x)
         loss = mixed.loss(lambda truth: self._labels_loss(logits, truth), labels)
         if self.teacher is not None:
             weight = self.recipe.teacher_weight
             loss = (1 - weight) * loss + weight * self.teacher.loss(x, logits, self.recipe)
-        # The mean over all processes is what the optimiser sees; an unreadable image counts as one without gradient.
-        (loss * (len(labels) * self.group.size / batch_size)).backward()
-        return loss.detach() * len(labels), (logits.argmax(1) == labels).sum()
+        return loss, (logits.argmax(1) == labels).sum()
 
     def _labels_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
@@ -139,12 +142,8 @@ class State:
         share = recipe.first_resolution + (1 - recipe.first_resolution) * done / recipe.full_resolution
         return min(crop, max(8, round(share * crop / 4) * 4))
 
-    def _update(self, lr: float) -> None:
-        groups = [group for optimiser in self.optimisers for group in optimiser.param_groups]
-        for group, highest in zip(groups, self.highest, strict=True):
-            group["lr"] = highest * lr / self.recipe.lr
-        for optimiser in self.optimisers:
-            optimiser.step()
+    def updated(self) -> None:
+        """After an update: the running average of the weights, and which of them are pruned."""
         self._average()
         density = sparsity.density_at(self.recipe, self.step / self.steps)
         if density != self.kept_share:
@@ -152,6 +151,7 @@ class State:
             self.kept_share = density
         for network in {self.model, self.shipped}:
             sparsity.apply_masks(network, self.kept)
+        self.step += 1
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -171,12 +171,7 @@ class State:
         for model in (self.model, self.shipped):
             model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
-    @property
-    def finite(self) -> bool:
-        """Whether all weights are numbers."""
-        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
-
-    def row(self, score: Score, per_epoch: int, lr: float) -> dict[str, Any]:
+    def row(self, score: Score, per_epoch: int) -> dict[str, Any]:
         """A line of metrics.jsonl, of all processes together, and a new epoch."""
         loss, correct, seen = self.group.add(float(self.loss), int(self.correct), self.seen)
         row = {
@@ -187,20 +182,17 @@ class State:
             "train_top1": round(100 * correct / max(seen, 1), 3),
             "top1": round(score.top1, 3),
             "top5": round(score.top5, 3),
-            "lr": lr,
+            "lr": self.recipe.rate(self.step - 1, self.steps),
             "images_per_second": round(self.images / max(self.seconds, 1e-9), 1),
         }
         self.loss, self.correct, self.seen = 0.0, 0, 0
         return row
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, their running average, and what the optimisers remember."""
-        held = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        """The running average of the weights, and which are pruned."""
+        held = {f"kept.{name}": mask for name, mask in self.kept.items()}
         if self.shipped is not self.model:
             held |= {f"ema.{name}": tensor for name, tensor in self.shipped.state_dict().items()}
-        held |= {f"kept.{name}": mask for name, mask in self.kept.items()}
-        for number, optimiser in enumerate(self.optimisers):
-            held |= optimiser_tensors(optimiser, f"optimiser{number}.")
         return held
 
     def counters(self) -> dict[str, Any]:
@@ -215,20 +207,18 @@ class State:
             "unreadable": {str(index): why for index, why in sorted(self.unreadable.items())},
         }
 
-    def restore(self, step: int, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
-        """Take up what a checkpoint holds. Raises `CheckpointError` if it belongs to another network."""
-        restore_module(self.model, tensors, "model.")
+    def restore(self, found: Checkpoint) -> None:
+        """Take back `tensors` and `counters`. Raises `CheckpointError` if they belong to another network."""
+        tensors, counters = found.tensors, found.state
         if self.shipped is not self.model:
             restore_module(self.shipped, tensors, "ema.")
-        for number, optimiser in enumerate(self.optimisers):
-            restore_optimiser(optimiser, tensors, f"optimiser{number}.")
         self.kept = {
             name.removeprefix("kept."): mask.to(self.device)
             for name, mask in tensors.items()
             if name.startswith("kept.")
         }
         self.kept_share = counters["kept_share"]
-        self.step = step
+        self.step = found.step
         self.images, self.seconds = counters["images"], counters["seconds"]
         self.unreadable = {int(index): why for index, why in counters["unreadable"].items()}
         if self.group.first:  # sums of the epoch so far, of all processes

@@ -1,10 +1,10 @@
-"""Learning from what every layer of the float network gives, not from its answers alone (FitNets: Romero et al. 2015,
-1412.6550).
+"""Learning from the output of every layer of the float network, not from its logits alone.
 
->>> feature_loss(student, mine, given, {"conv1": 0.002})               # doctest: +SKIP
+    >>> feature_loss(student, mine, theirs, {"conv1": 0.002})               # doctest: +SKIP
 
-A thousand images have a thousand answers, but millions of activations. Errors of all layers count in one currency: the
-divergence that they cause by the second order (`curvature`), in nats.
+Source: FitNets (Romero et al. 2015, 1412.6550). A thousand images have a thousand labels, but millions of activations.
+`importance` of a layer is the second derivative of the loss with respect to its output (`curvature`), in nats per
+image; so an error of any layer costs about `0.5 * importance * error**2` nats, and the costs of layers can be added.
 """
 
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ from squeezenet.graph import Layer
 
 
 def feature_loss(
-    student: IntegerNetwork, mine: Mapping[str, Tensor], given: Mapping[str, Tensor], importance: Mapping[str, float]
+    student: IntegerNetwork, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], importance: Mapping[str, float]
 ) -> Tensor:
-    """The divergence, mean over layers, that errors of their outputs stand for.
+    """The mean over layers of `0.5 * importance * error**2`, in nats per image.
 
-    `mine` are the student's outputs (N, out, ...), in steps, `given` the float network's; `importance` is a layer's
-    `Curvature.importance`. What no level can hold is cut off the float network's, as it is the student's.
+    `mine` are the student's layer outputs (N, out, ...), in steps of their scales; `theirs` are those of the float
+    network, clamped to the range that the scale can express. `importance` holds `Curvature.importance` of each layer.
     """
     losses = []
     for op, scale in zip(student.graph.ops, student.scales[1:], strict=True):
         if isinstance(op, Layer):
-            wanted = given[op.name].float()
+            wanted = theirs[op.name].float()
             wanted = wanted.clamp(scale.low * scale.step, scale.high * scale.step)
             error = mine[op.name].float() * scale.step - wanted
             losses.append(importance[op.name] / 2 * error.square().sum(1).mean())

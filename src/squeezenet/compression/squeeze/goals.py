@@ -106,7 +106,10 @@ def squeeze(
 def _learning(recipe: CompressionRecipe, share: float = 1.0) -> Learning:
     """How a `share` of the recipe's epochs is learned."""
     told = recipe.learning
-    return Learning(told.epochs * share, told.batch_size, told.lr, told.lr, told.step_lr, told.features, recipe.seed)
+    return Learning(
+        epochs=told.epochs * share, batch_size=told.batch_size, lr=told.lr, bias_lr=told.lr, step_lr=told.step_lr,
+        features=told.features, seed=recipe.seed,
+    )  # fmt: skip
 
 
 def _teaching(

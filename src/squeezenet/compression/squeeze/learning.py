@@ -1,77 +1,106 @@
-"""Learning while squeezing: an integer network is trained on what it answers and, at once, on what it costs.
+"""Learning while squeezing: an integer network is trained for its accuracy and for the size of its file at once.
 
-    >>> learn(network, teaching, Learning(epochs=4), goal_bits=8 * 250_000)            # doctest: +SKIP
+    >>> learn(network, teaching, Learning(epochs=4), goal_bits=8 * 250_000, multiplier=1e-4)    # doctest: +SKIP
 
-The loss is cross-entropy or distillation; the gradient of the code's length (`rate`) is added to that of the weights,
-and its weight, `trade`, is steered so that the levels reach the wanted size after `SETTLED` of the run.
+`loss = loss of the logits + multiplier * bits of the levels`, where `multiplier` is a Lagrange multiplier in nats per
+bit. The gradient of the bits (`rate`) is added to that of the weights, and the multiplier is steered so that the levels
+have the wanted size after the share `SETTLED` of the steps. The steps are those of `training.loop`.
 """
 
-import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from math import cos, exp, isfinite, log, pi
+from math import exp, log
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from squeezenet.compression.finetune import Teaching, answers_of, loss_of, prepared, steps_of
+from squeezenet.compression.finetune import Pace, Teaching, answers_of, loss_of, prepared, steps_of
 from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits, rate_gradient, total_bits
-from squeezenet.errors import TrainingError
-from squeezenet.training.checkpoint import (
-    load_newest,
-    optimiser_tensors,
-    restore_module,
-    restore_optimiser,
-    save_checkpoint,
-)
-from squeezenet.training.surroundings import interrupts
+from squeezenet.data.augment import draw
+from squeezenet.training.checkpoint import Checkpoint
+from squeezenet.training.loop import Plan, resume, take_steps, warm_cosine
 
-SETTLED = 0.6
-"""Share of the run after which the size should be what was asked for."""
-
-LOOK = 10
-"""Steps between two counts of the levels, and on a GPU, which would have to be waited for, between two of the loss."""
-
-SHARPNESS = 10.0  # a size that is off by a tenth is answered with full strength:
-GAIN = 0.3  # the trade grows or falls by a factor of e ** GAIN at every look,
-DAMPING = 2.0  # and is e ** DAMPING times as strong, or weak, as long as it lasts
-
-WARMUP = 0.05
-SAVE_SECONDS = 60
+SETTLED = 0.6  # share of the steps after which the size should be what was asked for
+COUNT = 10  # steps between two counts of the levels, after each of which the multiplier is steered
+SHARPNESS = 10.0  # a size that is a tenth off is answered with full strength:
+GAIN = 0.3  # the multiplier grows or falls by a factor of exp(GAIN) at every count,
+DAMPING = 2.0  # and by another factor of exp(DAMPING) for as long as the size is off
+WARMUP = 0.05  # share of the steps in which the learning rates rise
 
 
 @dataclass(frozen=True)
-class Learning:
-    """How long and how fast. Rates are Adam's, in steps of the weights' grids and of the layers' outputs.
+class Learning(Pace):
+    """How long and how fast an integer network learns: not at all unless epochs are asked for.
 
-    Nothing is learned unless asked for: on a thousand images rounding alone has measured better, on fifty thousand
-    learning has, in many small steps (docs/RESULTS.md, "Squeeze").
+    Rates are Adam's, in steps of the weights' grids and of the layers' outputs. RESULTS, "Squeeze": on a thousand
+    images rounding alone was better, on fifty thousand learning was, in many small steps.
     """
 
     epochs: float = 0.0
-    batch_size: int = 16
     lr: float = 0.002
+    clip: float = 0.0
     bias_lr: float = 0.002
     step_lr: float = 0.0  # of the steps of weights and activations, in eighths of an octave; 0: they stay as they are
-    features: float = 0.0  # weight, against the loss of the answers, of what every layer gives (`features.py`)
-    seed: int = 0
+    features: float = 0.0  # weight of the loss of the layer outputs (`features.py`) beside that of the logits
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: what a caller may show."""
+    """What a caller may show: the steps taken, the last known loss, and the bits of all levels."""
 
     step: int
     steps: int
     loss: float
     bits: float
-    trade: float
+    multiplier: float
+
+
+class _Rate:
+    """The rate term: bits of the levels, their gradient, and the multiplier that is steered towards `goal` bits."""
+
+    def __init__(self, grids: Mapping[str, GridWeight], goal: float, multiplier: float) -> None:
+        self.grids, self.goal, self.multiplier = grids, goal, multiplier
+        self.count()
+        self.start, self.damped = self.bits, multiplier
+
+    def count(self) -> None:
+        """Count all levels: `tables` holds the bits of a level by its magnitude for each layer, `bits` the sum."""
+        levels = {name: grid.levels() for name, grid in self.grids.items()}
+        self.tables = {name: level_bits(level) for name, level in levels.items()}
+        self.bits = sum(total_bits(level, self.tables[name]) for name, level in levels.items())
+
+    def steer(self, done: float) -> None:
+        """Count, and change the multiplier by how far the size is off after the share `done` of the steps."""
+        self.count()
+        wanted = self.start * (self.goal / self.start) ** min(1.0, done / SETTLED)
+        off = max(-1.0, min(1.0, SHARPNESS * log(self.bits / wanted)))
+        self.multiplier *= exp(GAIN * off)
+        self.damped = self.multiplier * exp(DAMPING * off)
+
+    def add_gradients(self) -> None:
+        """Add `multiplier` times the gradient of the bits."""
+        for name, grid in self.grids.items():
+            steps = grid.steps()
+            steps.backward(self.damped * rate_gradient(steps.detach(), self.tables[name]))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tables, for a checkpoint."""
+        return {f"table.{name}": table for name, table in self.tables.items()}
+
+    def state(self) -> dict[str, Any]:
+        """The rest."""
+        return {"multiplier": self.multiplier, "damped": self.damped, "bits": self.bits}
+
+    def restore(self, found: Checkpoint) -> None:
+        """Take both back."""
+        self.tables = {name: found.tensors[f"table.{name}"].to(table.device) for name, table in self.tables.items()}
+        self.multiplier, self.damped, self.bits = (found.state[key] for key in ("multiplier", "damped", "bits"))
 
 
 def learn(
@@ -79,102 +108,73 @@ def learn(
     teaching: Teaching,
     learning: Learning,
     goal_bits: float,
-    trade: float,
+    multiplier: float,
     tick: Callable[[Progress], object] = lambda progress: None,
     checkpoints: Path | None = None,
     importance: Mapping[str, float] = MappingProxyType({}),
 ) -> float:
-    """Train `network` in place until its levels cost `goal_bits`; returns the trade it ended with (nats a bit).
+    """Train `network` in place until its levels have `goal_bits`; returns the multiplier at the end.
 
-    `importance` says what errors of a layer's outputs cost, for those that learn from features.
-    It learns on the device of `teaching`, and is where it was afterwards.
-    With a folder of `checkpoints` a run that was stopped goes on where its last one is. Raises `TrainingError` when the
-    loss is not a number; Ctrl-C and SIGTERM write a checkpoint, then raise `KeyboardInterrupt`.
+    `importance` weights the errors of each layer's output, where `learning.features` are asked for. The network learns
+    on the device of `teaching`, and is where it was afterwards. With a folder of `checkpoints`, a run that was stopped
+    goes on from its last one. Raises `TrainingError` when the loss is not a number; Ctrl-C and SIGTERM write a
+    checkpoint, then raise `KeyboardInterrupt`.
     """
-    count, device = len(teaching.pixels), teaching.device
-    home = network.growth.device
+    count, device, home = len(teaching.pixels), teaching.device, network.growth.device
     network.on(device)
-    batch_size = min(learning.batch_size, count)
-    steps = steps_of(learning.epochs, batch_size, count)
-    grids = {
-        op.name: weight for op in network.graph.layers if isinstance(weight := network.weight(op.name), GridWeight)
-    }
-    groups = [
-        {"params": [grid.values for grid in grids.values()], "highest": learning.lr},
-        {"params": list(network.biases.parameters()), "highest": learning.bias_lr},
-    ]
+    size, steps = min(learning.batch_size, count), steps_of(learning.epochs, learning.batch_size, count)
+    weights = {op.name: network.weight(op.name) for op in network.graph.layers}
+    grids = {name: weight for name, weight in weights.items() if isinstance(weight, GridWeight)}
     growths = [network.growth, *(grid.growth for grid in grids.values())]
     for growth in growths:
         growth.requires_grad_(learning.step_lr > 0)
-    if learning.step_lr:
-        groups.append({"params": growths, "highest": learning.step_lr})
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    groups: list[dict[str, Any]] = [
+        {"params": [grid.values for grid in grids.values()], "lr": learning.lr},
+        {"params": list(network.biases.parameters()), "lr": learning.bias_lr},
+        *([{"params": growths, "lr": learning.step_lr}] if learning.step_lr else []),
+    ]
     # A bfloat16 teacher is four times as fast as one in float32, for 0.0013 nats (the authors' network on photographs).
-    fast = device.type != "cpu" or network.dtype == torch.bfloat16
-    look = 1 if device.type == "cpu" else LOOK
-    tables, bits = _count(grids)
-    first, start, now, loss_seen = 0, bits, trade, 0.0
-    run = {**asdict(learning), "objective": teaching.objective, "goal": goal_bits, "start": start}
-    if checkpoints and (found := load_newest(checkpoints)):
-        if found.state["run"] == run:
-            restore_module(network, found.tensors, "network.")
-            restore_optimiser(optimizer, found.tensors, "optimiser.")
-            first, trade = found.step, found.state["trade"]
-        else:  # what a stopped run to another size left; its later steps would hide ours
-            shutil.rmtree(checkpoints)
+    bf16 = device.type != "cpu" or network.dtype == torch.bfloat16
+    rate = _Rate(grids, goal_bits, multiplier)
 
-    def save(step: int) -> None:
-        if checkpoints:
-            held = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-            held |= optimiser_tensors(optimizer, "optimiser.")
-            save_checkpoint(checkpoints, step, held, {"run": run, "trade": trade})
-
-    saved = time.monotonic()
-    with interrupts() as interrupted:
+    def batches(first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Indices of images, and random numbers for their augmentation."""
         for step in range(first, steps):
-            if step % LOOK == 0:
-                tables, bits = _count(grids)
-                wanted = start * (goal_bits / start) ** min(1.0, step / (SETTLED * steps))
-                off = max(-1.0, min(1.0, SHARPNESS * log(bits / wanted)))
-                trade *= exp(GAIN * off)
-                now = trade * exp(DAMPING * off)
-            chosen = _chosen(step, batch_size, count, learning.seed)
             random = torch.Generator().manual_seed(learning.seed * 1_000_003 + step)
-            climb = min(1.0, (step + 1) / (WARMUP * steps))
-            for group in optimizer.param_groups:
-                group["lr"] = group["highest"] * climb * (1 + cos(pi * step / steps)) / 2
-            images = prepared(teaching, chosen, random)
-            given: dict[str, Tensor] | None = {} if learning.features else None
-            mine: dict[str, Tensor] | None = {} if learning.features else None
-            with torch.autocast(device.type, torch.bfloat16, enabled=fast):
-                answers = answers_of(teaching, images, given)
-            loss = loss_of(network(images, mine), teaching, chosen, answers)
-            if given and mine:
-                loss = loss + learning.features * feature_loss(network, mine, given, importance)
-            if (step + 1) % look == 0 or step + 1 == steps:
-                loss_seen = float(loss.detach())
-                if not isfinite(loss_seen):
-                    raise TrainingError(f"the loss is not a number after {step} steps of learning; lower --lr")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            for name, grid in grids.items():
-                steps_now = grid.steps()
-                steps_now.backward(now * rate_gradient(steps_now.detach(), tables[name]))
-            optimizer.step()
-            if learning.step_lr:
-                network.keep_within_reach()
-            tick(Progress(step + 1, steps, loss_seen, bits, trade))
-            if (step + 1) % LOOK:  # between two looks there is more to remember
-                continue
-            if interrupted.is_set() or time.monotonic() - saved > SAVE_SECONDS:
-                save(step + 1)
-                saved = time.monotonic()
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-    if first < steps:
-        save(steps)
+            yield _chosen(step, size, count, learning.seed), draw(size, random)
+
+    def losses(step: int, batch: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
+        if step % COUNT == 0:
+            rate.steer(step / steps)
+        images = prepared(teaching, *batch)
+        theirs: dict[str, Tensor] | None = {} if learning.features else None
+        mine: dict[str, Tensor] | None = {} if learning.features else None
+        answers = answers_of(teaching, images, bf16, theirs)
+        loss = loss_of(network(images, mine), teaching, batch[0], answers)
+        if theirs and mine:
+            loss = loss + learning.features * feature_loss(network, mine, theirs, importance)
+        yield loss
+
+    plan = Plan(
+        network=network,
+        steps=steps,
+        optimisers=[torch.optim.Adam(groups, betas=(0.9, 0.99))],
+        rate=warm_cosine(WARMUP, steps),
+        batches=batches,
+        losses=losses,
+        add_gradients=rate.add_gradients,
+        clip=learning.clip,
+        updated=network.keep_within_reach if learning.step_lr else lambda: None,
+        told=lambda step, loss: tick(Progress(step, steps, loss, rate.bits, rate.multiplier)),
+        checkpoints=checkpoints,
+        identity={**asdict(learning), "objective": teaching.objective, "goal": goal_bits, "start": rate.start},
+        tensors=rate.tensors,
+        state=rate.state,
+        restore=rate.restore,
+    )
+    take_steps(plan, resume(plan))
     network.on(home)
-    return trade
+    return rate.multiplier
 
 
 def _chosen(step: int, batch_size: int, count: int, seed: int) -> Tensor:
@@ -185,16 +185,6 @@ def _chosen(step: int, batch_size: int, count: int, seed: int) -> Tensor:
     return orders[first - epochs[0] * count : last - epochs[0] * count]
 
 
-@lru_cache(maxsize=2)  # of 50,000 images: as long as a step of learning on a GPU
+@lru_cache(maxsize=2)  # to shuffle 50,000 images takes as long as a step of learning on a GPU
 def _order(epoch: int, count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-
-
-def _count(grids: dict[str, GridWeight]) -> tuple[dict[str, Tensor], float]:
-    """Bits of a level by magnitude, for each layer, and of all levels together."""
-    tables, total = {}, 0.0
-    for name, grid in grids.items():
-        levels = grid.levels()
-        tables[name] = level_bits(levels)
-        total += total_bits(levels, tables[name])
-    return tables, total
