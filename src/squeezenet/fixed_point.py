@@ -1,11 +1,11 @@
-"""Scales of an integer network, in eighths of an octave, and the integer arithmetic that goes from one to another.
+"""Scales of the values of an integer network, and the integer arithmetic between scales (docs/FORMAT.md).
 
-    >>> requantise(np.array([1000, -1000]), drop=24).tolist()      # 24 eighths: a factor of 2 ** -3
+    >>> requantise(np.array([1000, -1000]), rescaling=24).tolist()      # times 2 ** (-24 / 8)
     [125, -125]
 
-A real number is held as `2 ** (exponent / 8) * (q - zero)`. A step of an eighth is 9%, so the finest fit of a range to
-8 bits loses a twelfth of a bit at most, an exponent is a small number, and the product of scales is a sum.
-What an integer network computes is defined in docs/FORMAT.md ("Integer networks"); `runtime/integers.py` runs it.
+An integer q stands for the real number `2 ** (exponent / 8) * (q - zero)`. Exponents are integers: the product of two
+scales is a sum of exponents. One more in an exponent makes the scale 9% coarser.
+A rescaling exponent, here `rescaling`, is the exponent of the result less those of what was multiplied.
 """
 
 from dataclasses import dataclass
@@ -16,51 +16,53 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 
 EIGHTHS = 8
+"""Exponents count eighths of a power of two."""
 ROOTS = (32768, 35734, 38968, 42495, 46341, 50535, 55109, 60097)
-"""2 ** 15 * 2 ** (i / 8), to nearest."""
+"""2 ** 15 * 2 ** (i / 8), rounded to nearest."""
 
 BIAS_BITS = 4
-"""A bias counts in sixteenths of the step of its layer's output."""
+"""A bias is stored in sixteenths (2 ** -4) of the scale of its layer's output."""
 
-MIN_DROP, MAX_DROP = -80, 200
-"""Eighths that a sum may lose on its way to the next scale; the shift is then 5 to 40."""
+MIN_RESCALING, MAX_RESCALING = -80, 200
+"""Limits of a rescaling exponent; the shift is then 5 to 40."""
 
 FINER = 64
-"""Eighths (8 bits) by which a mean over all positions is finer than what it is the mean of."""
-
+"""The exponent of a wide mean over all positions is lower by this: it has 8 bits more than its input."""
 
 WIDEST = (1 << 24) - 1
-"""Where wide values are cut off: float32 holds every whole number up to it."""
+"""The largest wide value: float32 holds every integer up to it."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How integers stand for real numbers: from 0 to 255 less the zero, or to 510 in a `deep` value, whose zero is 0
-    and which a device may hold as two of 8 bits. `wide` values, the logits, have 24 bits and a sign."""
+    """What the integers of a value stand for: `step * (q - zero)`, with q from 0 to 255.
+
+    A `nine_bit` value has q from 0 to 510, and a `wide` one, the logits, 24 bits and a sign. Both have no zero point.
+    """
 
     exponent: int
     zero: int = 0
     wide: bool = False
-    deep: bool = False
+    nine_bit: bool = False
 
     @property
     def step(self) -> float:
-        """The real number that one more means."""
+        """The real number that 1 stands for."""
         return step(self.exponent)
 
     @property
     def low(self) -> int:
-        """Where integers are cut off below, the zero taken away."""
+        """The smallest q - zero."""
         return -WIDEST if self.wide else -self.zero
 
     @property
     def high(self) -> int:
-        """Where they are cut off above."""
-        return WIDEST if self.wide else (510 if self.deep else 255) - self.zero
+        """The largest q - zero."""
+        return WIDEST if self.wide else (510 if self.nine_bit else 255) - self.zero
 
     @property
     def span(self) -> int:
-        """How far apart the two are."""
+        """The largest less the smallest."""
         return self.high - self.low
 
 
@@ -74,40 +76,40 @@ def step(exponent: int) -> float:
     return ROOTS[eighths] * 2.0 ** (octaves - 15)
 
 
-def factor(drop: int) -> tuple[int, int]:
-    """(multiplier, shift) of 2 ** (-drop / 8): multiply, then shift right.
+def factor(rescaling: int) -> tuple[int, int]:
+    """(multiplier, shift) so that 2 ** (-rescaling / 8) is multiplier / 2 ** shift.
 
     >>> factor(0), factor(1)
     ((32768, 15), (60097, 16))
     """
-    octaves, eighths = divmod(-drop, EIGHTHS)
+    octaves, eighths = divmod(-rescaling, EIGHTHS)
     return ROOTS[eighths], 15 - octaves
 
 
-def requantise(sums: Integers, drop: int, bias: Integers | int = 0) -> Integers:
-    """`sums` * 2 ** (-drop / 8) + bias / 16, to nearest, halves up. All of it in 64 bits."""
-    multiplier, shift = factor(drop)
+def requantise(sums: Integers, rescaling: int, bias: Integers | int = 0) -> Integers:
+    """`sums` * 2 ** (-rescaling / 8) + bias / 16, rounded to nearest, halves up. 64 bits are enough."""
+    multiplier, shift = factor(rescaling)
     product: Integers = np.asarray(sums, np.int64) * multiplier
     product = product + (np.asarray(bias, np.int64) << (shift - BIAS_BITS))
     return (product + (1 << (shift - 1))) >> shift
 
 
-def fraction(drop: int) -> int:
-    """2 ** (-drop / 8) in 65,536ths, rounded down."""
-    multiplier, shift = factor(drop)
+def fraction(rescaling: int) -> int:
+    """2 ** (-rescaling / 8) in units of 2 ** -16, rounded down."""
+    multiplier, shift = factor(rescaling)
     return multiplier << (16 - shift) if shift <= 16 else multiplier >> (shift - 16)
 
 
-def rescale(values: Integers, drop: int) -> Integers:
-    """`values` in 65,536ths of the scale that is `drop` eighths coarser."""
-    return np.asarray(values, np.int64) * fraction(drop)
+def rescale(values: Integers, rescaling: int) -> Integers:
+    """`values` * 2 ** (-rescaling / 8) in units of 2 ** -16."""
+    return np.asarray(values, np.int64) * fraction(rescaling)
 
 
 def mean(sums: Integers, count: int) -> Integers:
-    """Sums of `count` values as their mean in 65,536ths, by the rounded reciprocal of `count`."""
+    """`sums` / `count` in units of 2 ** -16, by the rounded reciprocal of `count`."""
     return np.asarray(sums, np.int64) * ((65536 + count // 2) // count)
 
 
 def round_fraction(values: Integers) -> Integers:
-    """65,536ths to whole numbers, halves up."""
+    """`values` * 2 ** -16, rounded to nearest, halves up."""
     return (values + 32768) >> 16

@@ -1,4 +1,4 @@
-"""What the scales of an integer network must fulfil, so that every operation has one meaning (docs/FORMAT.md).
+"""Checks that the scales of an integer network fit its operations (docs/FORMAT.md, "Integer networks").
 
 >>> graph = Graph((3, 8, 8), (Conv((0,), "conv1", 4, (3, 3)), ReLU((1,)), GlobalAvgPool((2,)), Flatten((3,))))
 >>> check_scales(graph, (Scale(-40, 128), Scale(-24), Scale(-24), Scale(-88, wide=True), Scale(-88, wide=True)))
@@ -7,19 +7,19 @@
 from collections.abc import Sequence
 
 from squeezenet.errors import BadGraph
-from squeezenet.fixed_point import FINER, MAX_DROP, MIN_DROP, Scale
+from squeezenet.fixed_point import FINER, MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 
 MAX_EXPONENT = 255
 
 
-def takes_depth(op: Op) -> bool:
-    """Whether an operation may read a deep value, and give one."""
+def takes_nine_bits(op: Op) -> bool:
+    """Whether an operation may read and make 9-bit values, whichever the other is."""
     return isinstance(op, Linear) or (isinstance(op, Conv) and op.groups == 1)
 
 
-def keeps_depth(op: Op) -> bool:
-    """Whether what an operation gives may be deep as what it reads is."""
+def keeps_nine_bits(op: Op) -> bool:
+    """Whether the result of an operation has 9 bits if its input has."""
     return isinstance(op, MaxPool | Flatten) or (isinstance(op, ReLU) and not op.cap)
 
 
@@ -36,16 +36,18 @@ def no_integer_form(op: Op) -> BadGraph:
 
 
 def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
-    """Raise `BadGraph` unless `scales` has one for the image and one for each operation, and they go together."""
+    """Raise `BadGraph` unless `scales` has one for the image and one for each operation, and all fit together."""
     check_operations(graph)
     if len(scales) != len(graph.ops) + 1:
         raise BadGraph(f"{len(scales)} scales for {len(graph.ops) + 1} values")
     for number, scale in enumerate(scales):
-        highest_zero = 0 if scale.wide or scale.deep else 255
-        if not (0 <= scale.zero <= highest_zero and abs(scale.exponent) <= MAX_EXPONENT) or (scale.wide and scale.deep):
+        highest_zero = 0 if scale.wide or scale.nine_bit else 255
+        if not (0 <= scale.zero <= highest_zero and abs(scale.exponent) <= MAX_EXPONENT) or (
+            scale.wide and scale.nine_bit
+        ):
             raise BadGraph(f"value {number} has no possible scale")
-    if scales[0].wide or scales[0].deep or scales[-1].deep:
-        raise BadGraph("an image has 8 bits, and so have logits that are not wide")
+    if scales[0].wide or scales[0].nine_bit or scales[-1].nine_bit:
+        raise BadGraph("the image must have 8 bits, and the logits 8 bits or be wide")
     for index, op in enumerate(graph.ops):
         _check(op, [scales[i] for i in op.inputs], scales[index + 1])
 
@@ -53,9 +55,9 @@ def check_scales(graph: Graph, scales: Sequence[Scale]) -> None:
 def _check(op: Op, sources: list[Scale], target: Scale) -> None:
     source, what = sources[0], type(op).__name__
     if not isinstance(op, Flatten) and any(scale.wide for scale in sources):
-        raise BadGraph(f"{what} reads a wide value; only the logits may be one")
-    if any(scale.deep for scale in (*sources, target)) and not (keeps_depth(op) or takes_depth(op)):
-        raise BadGraph(f"{what} can neither read nor give a deep value")
+        raise BadGraph(f"{what} reads a wide value; only the logits may be wide")
+    if any(scale.nine_bit for scale in (*sources, target)) and not (keeps_nine_bits(op) or takes_nine_bits(op)):
+        raise BadGraph(f"{what} cannot read or make a 9-bit value")
     match op:
         case Conv() | Linear():
             fits = True
@@ -66,9 +68,9 @@ def _check(op: Op, sources: list[Scale], target: Scale) -> None:
         case GlobalAvgPool():
             fits = source == target or target == Scale(source.exponent - FINER, wide=True)
         case Add():
-            drops = [target.exponent - scale.exponent for scale in sources]
-            fits = not target.wide and all(MIN_DROP <= drop <= MAX_DROP for drop in drops)
+            rescalings = [target.exponent - scale.exponent for scale in sources]
+            fits = not target.wide and all(MIN_RESCALING <= rescaling <= MAX_RESCALING for rescaling in rescalings)
         case LRN():
             raise no_integer_form(op)
     if not fits:
-        raise BadGraph(f"{what}: the scales of what it reads and what it gives do not go together")
+        raise BadGraph(f"{what}: the scales of its inputs and of its result do not fit together")

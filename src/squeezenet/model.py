@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squeezenet.errors import ModelError
-from squeezenet.fixed_point import BIAS_BITS, MAX_DROP, MIN_DROP, Scale, step
+from squeezenet.fixed_point import BIAS_BITS, MAX_RESCALING, MIN_RESCALING, Scale, step
 from squeezenet.graph import Graph, Layer, Shape
 from squeezenet.integer_graph import check_scales
 from squeezenet.preparation import Preparation
@@ -129,8 +129,12 @@ def check_integers(name: str, held: Weights, source: Scale, target: Scale) -> No
     weight = held.weight
     if not isinstance(weight, Grid) or _largest(weight.levels) > MAX_LEVEL:
         raise ModelError(f"{name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
-    drops = target.exponent - source.exponent - weight.exponents.astype(np.int64)
-    if weight.exponents.shape != held.bias.shape or drops.min() < MIN_DROP or drops.max() > MAX_DROP:
+    rescalings = target.exponent - source.exponent - weight.exponents.astype(np.int64)
+    if (
+        weight.exponents.shape != held.bias.shape
+        or rescalings.min() < MIN_RESCALING
+        or rescalings.max() > MAX_RESCALING
+    ):
         raise ModelError(f"{name}: the scales of input, weight and output are too far apart")
     if not np.array_equal(held.bias, np.rint(held.bias)) or np.abs(held.bias).max() >= MAX_BIAS:
         raise ModelError(f"{name}: the biases of an integer network are whole numbers below 2 ** 22")

@@ -62,9 +62,9 @@ def test_a_value_is_deep_where_that_is_worth_it_and_can_be(name: str, monkeypatc
     scales = scales_of(graph)
     found = deepened(graph, scales, costing(graph, made=1e6))
     check_scales(graph, found)
-    assert found[1].deep == found[2].deep == possible
+    assert found[1].nine_bit == found[2].nine_bit == possible
     for before, after in zip(scales, found, strict=True):
-        assert after in (before, replace(before, exponent=before.exponent - 8, deep=True))
+        assert after in (before, replace(before, exponent=before.exponent - 8, nine_bit=True))
     assert deepened(graph, scales, costing(graph, made=1e-6))[1] == scales[1]  # little is lost there
 
 
@@ -74,7 +74,7 @@ def test_what_takes_too_long_to_read_is_not_deep() -> None:
         readers = (Conv((2,), "read", out, (1, 1)), Conv((0,), "other", 10, (2, 2)), Conv((4,), "last", 1, (1, 1)))
         graph = graph_with(readers)
         found = deepened(graph, scales_of(graph), costing(graph))
-        assert found[1].deep == last
+        assert found[1].nine_bit == last
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +90,13 @@ def test_nine_bits_are_as_good_as_half_the_step_and_ship_as_they_were_trained(
     monkeypatch.setattr(depth, "WORTH", 1.0)
     model = little_model(name, pixels)
     known, images = prepare(model, pixels), prepared(pixels)
-    plain = tuple(replace(s, exponent=s.exponent + 8 * s.deep, deep=False) for s in known.scales)
+    plain = tuple(replace(s, exponent=s.exponent + 8 * s.nine_bit, nine_bit=False) for s in known.scales)
     deep = deepened(model.graph, plain, costing(model.graph, **{model.graph.layers[0].name: 1e9}))
-    assert deep[1].deep
+    assert deep[1].nine_bit
 
     def found(scales: tuple[Scale, ...], eighths: int) -> np.ndarray:
         """What the file gives with the deep values' steps so much larger than `plain` says."""
-        moved = tuple(replace(s, exponent=p.exponent + eighths) if d.deep else s
+        moved = tuple(replace(s, exponent=p.exponent + eighths) if d.nine_bit else s
                       for s, p, d in zip(scales, plain, deep, strict=True))  # fmt: skip
         network = round_network(known.network, moved, known.curvature, trade=1e-9)
         network.dtype = torch.float32
@@ -121,7 +121,7 @@ def two_layers(first: Scale, op: Op) -> Model:
         for name, shape in graph.weight_shapes().items()
     }
     preparation = Preparation(5, 5, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
-    scales = (Scale(0), replace(first, deep=False), Scale(0), Scale(50), Scale(50))
+    scales = (Scale(0), replace(first, nine_bit=False), Scale(0), Scale(50), Scale(50))
     model = Model(graph, weights, preparation, scales=scales)
     object.__setattr__(model, "scales", (Scale(0), first, first if isinstance(op, ReLU) else Scale(0), *scales[3:]))
     return model
@@ -133,7 +133,7 @@ def two_layers(first: Scale, op: Op) -> Model:
     ids=["ReLU", "cap", "sum", "groups"],
 )
 def test_files_with_deep_values_where_there_are_none_are_refused(op: Op, allowed: bool) -> None:
-    model = two_layers(Scale(0, deep=True), op)
+    model = two_layers(Scale(0, nine_bit=True), op)
     data = sqz.encode(model)
     with nullcontext() if allowed else pytest.raises(BadGraph):
         sqz.decode(data)

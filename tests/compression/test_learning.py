@@ -146,7 +146,7 @@ def test_features_count_the_nats_that_their_errors_stand_for(model: Model, pixel
             wanted = given[op.name].double().numpy()
             if not scale.wide:
                 wanted = np.clip(
-                    wanted, -scale.zero * scale.step, ((510 if scale.deep else 255) - scale.zero) * scale.step
+                    wanted, -scale.zero * scale.step, ((510 if scale.nine_bit else 255) - scale.zero) * scale.step
                 )
             error = mine[op.name].double().numpy() * scale.step - wanted
             places = error.size / error.shape[1]

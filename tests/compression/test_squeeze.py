@@ -54,7 +54,7 @@ def by_the_book(model: Model, image: np.ndarray) -> list[float]:
     values = [np.array(x0, object)]
 
     def clip(n: int, scale: Scale) -> int:
-        low, high = -scale.zero, (510 if scale.deep else 255) - scale.zero
+        low, high = -scale.zero, (510 if scale.nine_bit else 255) - scale.zero
         low, high = (-(2**24) + 1, 2**24 - 1) if scale.wide else (low, high)
         return min(max(n, low), high)
 
@@ -74,8 +74,8 @@ def by_the_book(model: Model, image: np.ndarray) -> list[float]:
             held = model.weights[op.name]
             assert isinstance(held.weight, Grid)
             for c in range(op.out):
-                drop = scale.exponent - scales[op.inputs[0]].exponent - int(held.weight.exponents[c])
-                octaves, eighths = divmod(-drop, 8)
+                rescaling = scale.exponent - scales[op.inputs[0]].exponent - int(held.weight.exponents[c])
+                octaves, eighths = divmod(-rescaling, 8)
                 m, s, bias = ROOTS[eighths], 15 - octaves, int(held.bias[c])
                 for place in np.ndindex(shape[1:]):
                     levels = held.weight.levels[c]
@@ -183,7 +183,7 @@ def integer_models(draw: st.DrawFn) -> Model:
         levels = np.rint(random.normal(0, spread, shape)).clip(-MAX_LEVEL, MAX_LEVEL) * (random.random(shape) < kept)
         grid = Grid(levels.astype(np.int16), random.integers(-30, 30, shape[0]).astype(np.int16))
         weights[name] = Weights(grid, random.integers(1 - most, most, shape[0]).astype(np.float32))
-    middle = Scale(draw(st.integers(0, 40)), deep=draw(st.booleans()))
+    middle = Scale(draw(st.integers(0, 40)), nine_bit=draw(st.booleans()))
     scales = (Scale(0, draw(st.integers(0, 255))), middle, middle, Scale(draw(st.integers(40, 70)), wide=True))
     labels = tuple(draw(st.lists(st.text("ab ", max_size=9), min_size=classes, max_size=classes)))
     preparation = Preparation(side, side, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
@@ -266,10 +266,10 @@ def _example() -> bytes:
 
 
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(-80, 200), st.integers(-(2**22), 2**22))
-def test_requantising_is_a_product_to_nearest(total: int, drop: int, bias: int) -> None:
-    found = int(requantise(np.array([total]), drop, bias)[0])
-    exact = total * 2 ** (-drop / 8) + bias / 16
-    assert abs(found - exact) <= 0.5 + abs(total) * 2 ** (-drop / 8) * 2**-15
-    multiplier, shift = factor(drop)
+def test_requantising_is_a_product_to_nearest(total: int, rescaling: int, bias: int) -> None:
+    found = int(requantise(np.array([total]), rescaling, bias)[0])
+    exact = total * 2 ** (-rescaling / 8) + bias / 16
+    assert abs(found - exact) <= 0.5 + abs(total) * 2 ** (-rescaling / 8) * 2**-15
+    multiplier, shift = factor(rescaling)
     assert 2**15 <= multiplier < 2**16
     assert 5 <= shift <= 40

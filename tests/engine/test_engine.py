@@ -49,13 +49,13 @@ def layers(draw: st.DrawFn) -> Model:
     inside, out = groups * number(1, 9), groups * draw(st.sampled_from([1, 7, 8, 16, 19, 33, 70, 129]))
     if draw(st.booleans()) and groups > 1:
         groups = out = inside
-    x = b.layer(Conv((0,), "first", inside, (1, 1)), b.scale(deep=groups == 1 and draw(st.booleans())))
+    x = b.layer(Conv((0,), "first", inside, (1, 1)), b.scale(nine_bit=groups == 1 and draw(st.booleans())))
     padding = number(0, 3), number(0, 3)
     kernel = tuple(number(1, min(5, b.preparation.crop + 2 * p)) for p in padding)
     op = Conv((x,), "second", out, kernel, (number(1, 3), number(1, 3)), padding, groups)
     x = b.layer(op, b.scale(wide=draw(st.sampled_from([False, False, True]))))
     if groups == 1 and draw(st.booleans()):
-        b.scales[x] = replace(b.scales[x], zero=0, wide=False, deep=True)
+        b.scales[x] = replace(b.scales[x], zero=0, wide=False, nine_bit=True)
         x = b.layer(Conv((b.put(ReLU((x,))),), "third", 9, (1, 1)))
     return b.finish(b.put(ReLU((x,), cap=draw(st.sampled_from([0.0, 1.0])))) if not b.scales[x].wide else x)
 
@@ -197,15 +197,15 @@ def test_buffers_of_another_size_are_refused() -> None:
 def test_memory_while_running_holds_all_activations_that_are_alive_at_once(path: str) -> None:
     """Counted by hand, in bytes of activations; what comes on top is alignment, 64 bytes each, and scratch memory."""
 
-    def needed(deep: bool) -> int:
+    def needed(nine_bit: bool) -> int:
         b = Builder(0, 32)  # 3 x 32 x 32
-        x = b.layer(Conv((0,), "a", 64, (1, 1)), b.scale(deep=deep))  # 64 x 32 x 32: twice that with 9 bits
+        x = b.layer(Conv((0,), "a", 64, (1, 1)), b.scale(nine_bit=nine_bit))  # 64 x 32 x 32: twice that with 9 bits
         b.layer(Conv((x,), "b", 8, (1, 1)))  # 8 x 32 x 32, for which there is no room where the image lay
         return runner(b.finish(len(b.shapes) - 1), path=path).memory.running
 
     most = 1 if path == "reference" else 2 * 64 * 32 * 2 + 64
-    for deep, expected in ((False, (3 + 64 + 8) * 1024), (True, (3 + 2 * 64 + 8) * 1024)):
-        assert expected <= needed(deep) <= expected + 8 * 64 + most
+    for nine_bit, expected in ((False, (3 + 64 + 8) * 1024), (True, (3 + 2 * 64 + 8) * 1024)):
+        assert expected <= needed(nine_bit) <= expected + 8 * 64 + most
 
 
 @needs_engine

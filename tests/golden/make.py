@@ -3,7 +3,7 @@
     python tests/golden/make.py
 
 tiny_v1.sqz holds every operation and every coding there was at first; levels_v1.sqz the codings that came later: level
-streams, and both forms for lists of floats; integers_v1.sqz is an integer network, with deep and wide values. The
+streams, and both forms for lists of floats; integers_v1.sqz is an integer network, with 9-bit and wide values. The
 .json beside each says what any reader must get from it. All numbers come from integer arithmetic, so they are the same
 on every machine. A file that exists is left alone.
 """
@@ -129,11 +129,11 @@ def integer_model() -> Model:
     graph = Graph(
         (3, 13, 13),
         (
-            Conv((0,), "conv1", 12, (3, 3), (2, 2), (1, 1)),  # 1: (12, 7, 7), deep
+            Conv((0,), "conv1", 12, (3, 3), (2, 2), (1, 1)),  # 1: (12, 7, 7), 9 bits
             ReLU((1,)),
             MaxPool((2,), (3, 3), (2, 2)),  # 3: (12, 3, 3)
             Conv((3,), "fire2/squeeze1x1", 6, (1, 1)),
-            ReLU((4,)),  # 5, deep
+            ReLU((4,)),  # 5, 9 bits
             Conv((5,), "fire2/expand1x1", 8, (1, 1)),
             Conv((5,), "fire2/expand3x3", 8, (3, 3), padding=(1, 1)),
             Concat((6, 7)),  # 8: (16, 3, 3)
@@ -151,7 +151,7 @@ def integer_model() -> Model:
         levels = (numbers(prod(shape), seed) // 10).reshape(shape).astype(np.int16)
         exponents = (numbers(shape[0], seed + 50) // 100 - 60).astype(np.int16)
         weights[name] = Weights(Grid(levels, exponents), numbers(shape[0], seed + 70).astype(np.float32))
-    deep1, deep2, signed, summed = Scale(-64, deep=True), Scale(-72, deep=True), Scale(-44, 100), Scale(-36, 90)
+    deep1, deep2, signed, summed = Scale(-64, nine_bit=True), Scale(-72, nine_bit=True), Scale(-44, 100), Scale(-36, 90)
     scales = (Scale(-48, 128), *[deep1] * 3, *[deep2] * 2, *[signed] * 3, Scale(-34, 140), *[summed] * 3)
     preparation = Preparation(16, 13, "stretch", "RGB", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
     wide = Scale(-74, wide=True)
@@ -173,7 +173,7 @@ def facts(found: Model) -> dict[str, object]:
         "weights": {name: held.weight.values().ravel().tolist() for name, held in found.weights.items()},
         "biases": {name: held.bias.tolist() for name, held in found.weights.items()},
         "logits": runner(found, path=NUMPY)(image())[0].tolist(),
-    } | ({"scales": [str(scale) for scale in found.scales]} if found.scales else {})
+    } | ({"scales": [str(scale).replace("nine_bit", "deep") for scale in found.scales]} if found.scales else {})
 
 
 def release(name: str, made: Model) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from squeezenet import sqz
-from squeezenet.fixed_point import MAX_DROP, MIN_DROP, Scale
+from squeezenet.fixed_point import MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 from squeezenet.model import FloatArray, Grid, Model, Plain, Shared, Weights
 from squeezenet.preparation import Preparation
@@ -37,17 +37,21 @@ class Builder:
         self.scales.append(scale or self.scales[op.inputs[0]])
         return len(self.ops)
 
-    def scale(self, zero: int | None = None, wide: bool = False, deep: bool = False) -> Scale:
+    def scale(self, zero: int | None = None, wide: bool = False, nine_bit: bool = False) -> Scale:
         chosen = int(self.random.integers(256)) if zero is None else zero
-        return Scale(int(self.random.integers(-40, 40)), 0 if wide or deep else chosen, wide, deep)
+        return Scale(int(self.random.integers(-40, 40)), 0 if wide or nine_bit else chosen, wide, nine_bit)
 
-    def layer(self, op: Conv | Linear, target: Scale | None = None, drops: int | None = None) -> int:
+    def layer(self, op: Conv | Linear, target: Scale | None = None, rescalings: int | None = None) -> int:
         value = op.inputs[0]
         shape = op.weight_shape(*self.shapes[value])
         levels = self.random.integers(-127, 128, shape)
         levels[self.random.random(shape) < 0.3] = 0
         spread = 8 * np.log2(1 + 40 * np.sqrt(np.prod(shape[1:]))) + self.random.normal(0, 4, op.out)
-        chosen = np.clip(np.rint(spread), MIN_DROP, MAX_DROP) if drops is None else np.full(op.out, drops)
+        chosen = (
+            np.clip(np.rint(spread), MIN_RESCALING, MAX_RESCALING)
+            if rescalings is None
+            else np.full(op.out, rescalings)
+        )
         target = target or self.scale()
         exponents = target.exponent - self.scales[value].exponent - chosen
         biases = self.random.integers(-900, 900, op.out)
@@ -125,27 +129,29 @@ def shared() -> Model:
 def far() -> Model:
     """Scales so far apart that a shift is as small, and as large, as it can be; a value as wide as a row of logits."""
     b = Builder(5, side=5)
-    x = b.layer(Conv((0,), "a", 16, (2, 2)), b.scale(255), drops=90)
-    for name, drops in (("b", MIN_DROP), ("c", 9), ("d", MAX_DROP)):
-        y = b.layer(Conv((x,), name, 16, (2, 2)), drops=drops)
+    x = b.layer(Conv((0,), "a", 16, (2, 2)), b.scale(255), rescalings=90)
+    for name, rescalings in (("b", MIN_RESCALING), ("c", 9), ("d", MAX_RESCALING)):
+        y = b.layer(Conv((x,), name, 16, (2, 2)), rescalings=rescalings)
         held = b.weights[name]
         b.weights[name] = replace(held, bias=held.bias + np.float32((1 << 21) - 1000))
         b.put(Flatten((y,)))
-    return b.finish(b.layer(Conv((x,), "e", 3, (3, 3), padding=(1, 1)), b.scale(wide=True), drops=MIN_DROP))
+    return b.finish(b.layer(Conv((x,), "e", 3, (3, 3), padding=(1, 1)), b.scale(wide=True), rescalings=MIN_RESCALING))
 
 
-def deep() -> Model:
-    """Deep values behind convolutions and linear layers, through pools, ReLUs and a flat value, read by several."""
+def nine_bit() -> Model:
+    """9-bit values behind convolutions and linear layers, through pools, ReLUs and a flat value, read by several."""
     b = Builder(7, side=11)
-    x = b.layer(Conv((0,), "a", 24, (3, 3), (2, 2), (1, 1)), b.scale(deep=True))
+    x = b.layer(Conv((0,), "a", 24, (3, 3), (2, 2), (1, 1)), b.scale(nine_bit=True))
     y = b.put(ReLU((b.put(MaxPool((x,), (3, 3), (1, 1), (1, 1))),)))
     read = [b.put(ReLU((b.layer(Conv((i,), f"b{i}", 19, (1, 1)), Scale(3, 8)),))) for i in (x, y)]
-    z = b.layer(Conv((b.put(Concat(tuple(read))),), "c", 70, (3, 2), padding=(1, 1)), b.scale(deep=True))
+    z = b.layer(Conv((b.put(Concat(tuple(read))),), "c", 70, (3, 2), padding=(1, 1)), b.scale(nine_bit=True))
     z = b.put(MaxPool((z,), (2, 2), (2, 2), ceil=True))
-    z = b.layer(Conv((b.put(ReLU((z,))),), "d", 3, (3, 3), padding=(1, 1)), b.scale(deep=True))  # few: no vectors
+    z = b.layer(Conv((b.put(ReLU((z,))),), "d", 3, (3, 3), padding=(1, 1)), b.scale(nine_bit=True))  # few: no vectors
     flat = b.put(Flatten((z,)))
-    x = b.layer(Linear((flat,), "e", 33), b.scale(deep=True), drops=MIN_DROP)  # shifts that vectors do not have
-    x = b.layer(Linear((b.put(ReLU((x,))),), "f", 40), b.scale(deep=True))
+    x = b.layer(
+        Linear((flat,), "e", 33), b.scale(nine_bit=True), rescalings=MIN_RESCALING
+    )  # shifts that vectors do not have
+    x = b.layer(Linear((b.put(ReLU((x,))),), "f", 40), b.scale(nine_bit=True))
     b.weights["f"] = replace(b.weights["f"], bias=b.weights["f"].bias + np.float32(255 * 16))
     return b.finish(b.layer(Linear((x,), "g", 9), b.scale(wide=True)))
 
@@ -156,7 +162,7 @@ def loud() -> Model:
     b.scales = [Scale(-80, 0)]
     x = 0
     for name in "ab":
-        x = b.layer(Conv((x,), name, 40, (2, 2)), b.scale(0), drops=40)
+        x = b.layer(Conv((x,), name, 40, (2, 2)), b.scale(0), rescalings=40)
         held = b.weights[name]
         signs = b.random.random(held.weight.shape) < b.random.random((40, 1, 1, 1))
         b.weights[name] = replace(held, weight=replace(held.weight, levels=np.where(signs, 127, -127).astype(np.int16)))
@@ -169,7 +175,7 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "mobile": mobile,
     "shared": shared,
     "far": far,
-    "deep": deep,
+    "nine_bit": nine_bit,
     "loud": loud,
 }
 
@@ -182,7 +188,7 @@ def network(seed: int) -> Model:
         shapes = b.shapes
         kind = chance.randrange(8)
         values = [v for v, shape in enumerate(shapes) if len(shape) == 3 and not b.scales[v].wide]
-        values = [v for v in values if kind in (0, 1, 4) or not b.scales[v].deep]
+        values = [v for v in values if kind in (0, 1, 4) or not b.scales[v].nine_bit]
         x = chance.choice(values)
         _, h, w = shapes[x]
         same = [v for v in values if shapes[v][1:] == shapes[x][1:]]
@@ -192,7 +198,7 @@ def network(seed: int) -> Model:
                 op = Conv(
                     (x,), f"layer{i}", chance.choice([4, 8, 20]), (k, k), (chance.randint(1, 2),) * 2, (k // 2,) * 2
                 )
-                b.layer(op, b.scale(chance.choice([0, None]), deep=chance.random() < 0.3))
+                b.layer(op, b.scale(chance.choice([0, None]), nine_bit=chance.random() < 0.3))
             case 2:
                 b.put(ReLU((x,), cap=chance.choice([0.0, 0.3, 7.0])))
             case 3:
@@ -213,7 +219,7 @@ def network(seed: int) -> Model:
                 wide = chance.random() < 0.5
                 scale = b.scales[x]
                 b.put(GlobalAvgPool((x,)), Scale(scale.exponent - 64, wide=True) if wide else scale)
-    return b.finish(chance.choice([v for v, s in enumerate(b.shapes) if len(s) == 3 and not b.scales[v].deep]))
+    return b.finish(chance.choice([v for v, s in enumerate(b.shapes) if len(s) == 3 and not b.scales[v].nine_bit]))
 
 
 def normalised() -> Model:

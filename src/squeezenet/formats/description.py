@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from squeezenet.errors import ModelError, SqueezeNetError
-from squeezenet.fixed_point import BIAS_BITS, MAX_DROP, Scale, step
+from squeezenet.fixed_point import BIAS_BITS, MAX_RESCALING, Scale, step
 from squeezenet.graph import Graph
 from squeezenet.integer_graph import MAX_EXPONENT
 from squeezenet.model import MAX_LEVEL, FloatArray, Grid, Model, Plain, Shared, Tensor, Weights
@@ -36,7 +36,7 @@ DAMAGE = (
 )  # fmt: skip
 """What reading a description that somebody made up can raise."""
 
-_FARTHEST = 2 * MAX_EXPONENT + MAX_DROP  # the largest exponent that a weight between two scales can have
+_FARTHEST = 2 * MAX_EXPONENT + MAX_RESCALING  # the largest exponent that a weight between two scales can have
 
 
 def describe(model: Model) -> str:

@@ -24,12 +24,12 @@ class IntegerRunner(Runner):
     def __init__(self, model: Model, threads: int = 1) -> None:
         self._scales = model.scales
         super().__init__(model, threads)
-        self._drops: dict[str, Integers] = {}
+        self._rescalings: dict[str, Integers] = {}
         for op in model.graph.layers:
             weight = model.weights[op.name].weight
             assert isinstance(weight, Grid)
             source, target = self._scales[op.inputs[0]], self._scales[model.graph.ops.index(op) + 1]
-            self._drops[op.name] = target.exponent - source.exponent - weight.exponents.astype(np.int64)
+            self._rescalings[op.name] = target.exponent - source.exponent - weight.exponents.astype(np.int64)
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """Prepared images (N, channels, height, width) -> logits (N, classes): whole numbers times one float32."""
@@ -88,11 +88,11 @@ class IntegerRunner(Runner):
             sums = convolve(op, x, weight, (shape[1], shape[2])).reshape(op.out, -1)
         else:
             sums = (weight @ x)[:, None]
-        whole, drops = _integers(sums), self._drops[op.name]
+        whole, rescalings = _integers(sums), self._rescalings[op.name]
         y = np.empty_like(whole)
-        for drop in np.unique(drops):
-            rows = drops == drop
-            y[rows] = requantise(whole[rows], int(drop), _integers(bias[rows])[:, None])
+        for rescaling in np.unique(rescalings):
+            rows = rescalings == rescaling
+            y[rows] = requantise(whole[rows], int(rescaling), _integers(bias[rows])[:, None])
         return _clip(y, target).reshape(shape)
 
 

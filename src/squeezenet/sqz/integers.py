@@ -21,7 +21,7 @@ from squeezenet.model import MAX_BIAS, MAX_LEVEL, Grid, Weights
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
-WIDE, DEEP = 256, 257  # in place of a zero, which is a byte
+WIDE, NINE_BIT = 256, 257  # in place of a zero, which is a byte
 MAX_EXPONENT = 1 << 12  # what is stored; the model itself allows less
 
 
@@ -86,10 +86,10 @@ def _streams(weights: Weights) -> Iterator[NDArray[np.int32]]:
 def _put_scale(out: bytearray, scale: Scale) -> None:
     """An exponent, folded so that small ones of both signs are short, and a zero."""
     put_varint(out, 2 * scale.exponent if scale.exponent >= 0 else -2 * scale.exponent - 1)
-    put_varint(out, WIDE if scale.wide else DEEP if scale.deep else scale.zero)
+    put_varint(out, WIDE if scale.wide else NINE_BIT if scale.nine_bit else scale.zero)
 
 
 def _take_scale(cursor: Cursor) -> Scale:
-    folded, zero = cursor.varint(2 * MAX_EXPONENT), cursor.varint(DEEP)
+    folded, zero = cursor.varint(2 * MAX_EXPONENT), cursor.varint(NINE_BIT)
     exponent = folded // 2 if folded % 2 == 0 else -(folded // 2) - 1
-    return Scale(exponent, zero if zero < WIDE else 0, zero == WIDE, zero == DEEP)
+    return Scale(exponent, zero if zero < WIDE else 0, zero == WIDE, zero == NINE_BIT)

@@ -14,7 +14,7 @@ from squeezenet.compression.squeeze.curvature import Curvature
 from squeezenet.compression.squeeze.ranges import shared_scales, wide_values
 from squeezenet.fixed_point import EIGHTHS, Scale
 from squeezenet.graph import Graph, Layer
-from squeezenet.integer_graph import keeps_depth, takes_depth
+from squeezenet.integer_graph import keeps_nine_bits, takes_nine_bits
 
 WORTH = 3.0
 """The share of what all rounding of values costs, by the share of all products that reading a value takes."""
@@ -34,12 +34,19 @@ def deepened(graph: Graph, scales: tuple[Scale, ...], curvature: Mapping[str, Cu
         if _can_be_deep(graph, scales, group, readers) and share > WORTH * work:
             deep.update(group)
     return tuple(
-        replace(scale, exponent=scale.exponent - EIGHTHS, deep=True) if i in deep else scale
+        replace(scale, exponent=scale.exponent - EIGHTHS, nine_bit=True) if i in deep else scale
         for i, scale in enumerate(scales)
     )
 
 
 def _can_be_deep(graph: Graph, scales: tuple[Scale, ...], group: list[int], readers: list[int]) -> bool:
     """As `squeezenet.integer_graph` asks. What nobody reads is the logits."""
-    made = 0 not in group and all(takes_depth(op) or keeps_depth(op) for op in (graph.ops[i - 1] for i in group))
-    return made and bool(readers) and scales[group[0]].zero == 0 and all(takes_depth(graph.ops[i - 1]) for i in readers)
+    made = 0 not in group and all(
+        takes_nine_bits(op) or keeps_nine_bits(op) for op in (graph.ops[i - 1] for i in group)
+    )
+    return (
+        made
+        and bool(readers)
+        and scales[group[0]].zero == 0
+        and all(takes_nine_bits(graph.ops[i - 1]) for i in readers)
+    )

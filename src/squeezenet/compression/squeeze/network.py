@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from squeezenet.compression.squeeze.ranges import shared_scales
-from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_DROP, MIN_DROP, Scale, step
+from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_RESCALING, MIN_RESCALING, Scale, step
 from squeezenet.graph import (
     LRN,
     Add,
@@ -212,8 +212,10 @@ class IntegerNetwork(Network):
     def factor(self, op: Conv | Linear) -> Tensor:
         """Steps of the output that one more in a sum means: (out,)."""
         weight = self.weight(op.name)
-        drop = self._scale(self._index[id(op)] + 1).exponent - self._scale(op.inputs[0]).exponent - weight.exponents
-        return torch.exp2(drop / -EIGHTHS)
+        rescaling = (
+            self._scale(self._index[id(op)] + 1).exponent - self._scale(op.inputs[0]).exponent - weight.exponents
+        )
+        return torch.exp2(rescaling / -EIGHTHS)
 
     def bias_steps(self, op: Conv | Linear) -> Tensor:
         """A layer's bias in steps of its output as they are now: (out,)."""
@@ -229,7 +231,7 @@ class IntegerNetwork(Network):
             if isinstance(op, Layer):
                 weight = self.weight(op.name)
                 gap = scales[index + 1].exponent - scales[op.inputs[0]].exponent
-                lowest, highest = gap - MAX_DROP - weight.first.min(), gap - MIN_DROP - weight.first.max()
+                lowest, highest = gap - MAX_RESCALING - weight.first.min(), gap - MIN_RESCALING - weight.first.max()
                 weight.growth.clamp_(lowest, highest)
 
     def apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
@@ -248,7 +250,7 @@ class IntegerNetwork(Network):
                 result: Tensor = _Requantise.apply(  # type: ignore[no-untyped-call]
                     sums, factor, bias.detach(), target.low, target.high, growth
                 )
-                return result if target.deep else result.to(self.dtype)
+                return result if target.nine_bit else result.to(self.dtype)
             case ReLU():
                 x = x if source.zero == 0 else F.relu(x)
                 return x.clamp(max=cap_level(op.cap, target)) if op.cap else x
@@ -272,7 +274,7 @@ class IntegerNetwork(Network):
 
     def sums(self, op: Conv | Linear, x: Tensor, offset: Tensor | None = None) -> Tensor:
         """What a layer adds up, before it is brought to the scale of its output; `offset` (out,) is added to it."""
-        if self._scale(self._index[id(op)] + 1).deep:
+        if self._scale(self._index[id(op)] + 1).nine_bit:
             x = x.float()  # which bfloat16 has too few bits for
         weight = self.weight(op.name)().to(x.dtype)
         offset = None if offset is None else offset.to(x.dtype)
@@ -311,8 +313,8 @@ def _reach(graph: Graph, scales: Sequence[Scale]) -> int:
     room = [MAX_EXPONENT - abs(scale.exponent) for scale in scales]
     for value, op in enumerate(graph.ops, 1):
         if isinstance(op, Add):
-            drops = [scales[value].exponent - scales[i].exponent for i in op.inputs]
-            room += [min(drop - MIN_DROP, MAX_DROP - drop) // 2 for drop in drops]
+            rescalings = [scales[value].exponent - scales[i].exponent for i in op.inputs]
+            room += [min(rescaling - MIN_RESCALING, MAX_RESCALING - rescaling) // 2 for rescaling in rescalings]
     return min(MAX_GROWTH, *room)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from squeezenet.compression.squeeze.curvature import Block, Curvature, Doubles, blocks_of
 from squeezenet.compression.squeeze.network import DEAD, GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits
-from squeezenet.fixed_point import EIGHTHS, MAX_DROP, MIN_DROP, Scale
+from squeezenet.fixed_point import EIGHTHS, MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import Layer
 from squeezenet.model import MAX_LEVEL
 from squeezenet.models.network import Network
@@ -71,7 +71,7 @@ def round_layer(weight: Tensor, curvature: Curvature, trade: float, gap: int) ->
     exponents = _exponents(curvature.importance * curvature.left, trade).repeat(per_group)
     largest = np.maximum(np.abs(rows).max(1), 1e-30) / MAX_LEVEL
     exponents = np.maximum(exponents, np.ceil(EIGHTHS * np.log2(largest)))
-    exponents = np.clip(exponents, gap - MAX_DROP, gap - MIN_DROP)
+    exponents = np.clip(exponents, gap - MAX_RESCALING, gap - MIN_RESCALING)
     unit = 2.0 ** (exponents / EIGHTHS)
     wanted = rows / unit[:, None]
     gain = curvature.importance * unit**2 / 2

@@ -274,6 +274,6 @@ def _empty(network: Network, scales: tuple[Scale, ...]) -> IntegerNetwork:
     graph, weights = network.graph, {}
     for index, op in enumerate(graph.ops):
         if isinstance(op, Layer):
-            drop = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
-            weights[op.name] = GridWeight(torch.zeros_like(network.weight(op.name)()), drop)
+            rescaling = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
+            weights[op.name] = GridWeight(torch.zeros_like(network.weight(op.name)()), rescaling)
     return IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
