@@ -760,9 +760,11 @@ def test_import_squeezenet_is_light():
 def test_classify_needs_no_workshop(tiny, tmp_path):
     code = """
 import sys
-from squeezenet.cli.main import WORKSHOP, main
+from squeezenet.cli.extras import modules
+from squeezenet.cli.main import main
 assert main(sys.argv[1:]) == 0
-print(sorted(WORKSHOP & set(sys.modules)), [m for m in sys.modules if m.startswith("squeezenet.models")])
+workshop = modules("train") - {"numpy"}
+print(sorted(workshop & set(sys.modules)), [m for m in sys.modules if m.startswith("squeezenet.models")])
 """
     for model in (tiny, "digits"):
         out = python(code, "classify", "--model", model, picture(tmp_path / "a.png"))

@@ -10,14 +10,11 @@ from typing import Any
 
 from squeezenet import zoo
 from squeezenet.cli.cores import available_cores
+from squeezenet.cli.extras import packages
 from squeezenet.cli.table import table
 from squeezenet.errors import SqueezeNetError
 from squeezenet.version import __version__
 
-WORKSHOP = (
-    "numpy", "torch", "safetensors", "datasets", "pyarrow", "scikit-learn", "tensorboard", "matplotlib", "tqdm",
-    "msgspec", "tomli-w",
-)  # fmt: skip
 OPTIONAL = ("simplejpeg",)  # training decodes JPEGs with it where it is installed
 
 EXAMPLES = """
@@ -36,7 +33,8 @@ def run(args: Namespace) -> dict[str, Any]:
     """Versions, and the result of the self-test: classify, then write and read a file. Raises if it fails."""
     from squeezenet.runtime.engine import PATHS
 
-    libraries = {name: _version(name) for name in ("pillow", *WORKSHOP, *OPTIONAL)}
+    needed = packages("train")
+    libraries = {name: _version(name) for name in ("pillow", *needed)}
     _label_an_image()
     if libraries["numpy"]:
         _write_and_read()
@@ -50,7 +48,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "engine": "C" if PATHS else "Python",
         "path": PATHS[-1] if PATHS else "numpy",
         "can_classify": True,  # the self-test did
-        "can_train": all(libraries[name] for name in WORKSHOP),
+        "can_train": bool(needed) and all(libraries[name] for name in needed if name not in OPTIONAL),
         "self_test": "passed",
     }
 

@@ -38,10 +38,6 @@ VERBS = {
     "doctor": "check this installation",
 }
 
-WORKSHOP = {
-    "torch", "safetensors", "datasets", "pyarrow", "sklearn", "tensorboard", "matplotlib", "tqdm", "msgspec", "tomli_w",
-}  # fmt: skip
-EXTRAS = {"optuna": "explore", "numpy": "numpy"}
 ARRAYS = {"classify", "inspect"}
 """Verbs that need NumPy at most; the others need what trains as well."""
 
@@ -175,10 +171,10 @@ def _explain(error: BaseException, out: Any = None, verb: str = "") -> SqueezeNe
     if isinstance(error, SqueezeNetError):
         return error
     if isinstance(error, ImportError):
+        from squeezenet.cli.extras import extra_with
+
         missing = (error.name or "").split(".")[0]
-        first = missing == "numpy" and verb not in ARRAYS  # the first of many missing packages
-        extra = "train" if first or missing in WORKSHOP else EXTRAS.get(missing)
-        if extra:
+        if extra := extra_with(missing, small=verb in ARRAYS):
             return MissingDependency(f"this needs {missing}; install it with: pip install 'sqznet[{extra}]'")
         return None
     if isinstance(error, MemoryError):
