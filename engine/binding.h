@@ -1,6 +1,6 @@
-/* What the parts of `squeezenet._engine` share (not `python.h`: some file systems take that for `Python.h`). They are
- * written for `squeezenet.sqz` and `squeezenet.runtime` alone, which check what users may get wrong; here only what
- * could touch foreign memory is checked. */
+/* What the parts of `squeezenet._engine` have in common. (A file `python.h` could be taken for `Python.h` where case does not
+ * count.) Only `squeezenet.sqz` and `squeezenet.runtime` call this module, and they check what users may get wrong; here
+ * only the sizes of buffers are checked. */
 #ifndef SQZ_BINDING_H
 #define SQZ_BINDING_H
 
@@ -11,7 +11,7 @@
 /* Raise the error of `squeezenet.errors` that names the damage. */
 void python_raise_damage(int status);
 
-/* python_coders.c: functions of the module, as its table describes them. */
+/* python_coders.c: functions of the module; the table in python.c describes them. */
 PyObject *python_levels_decode(PyObject *self, PyObject *args);
 PyObject *python_levels_encode(PyObject *self, PyObject *args);
 PyObject *python_levels_size(PyObject *self, PyObject *args);

@@ -1,17 +1,19 @@
-/* Convolutions and linear layers by tiles (`sqz_tile`): some places of a row, and some vectors of outputs, at once.
+/* Convolutions and linear layers, tile by tile (`sqz_tile` in kernels.h).
  *
- * The lines that a row of windows reads are either rows of the input itself or copies of them with the padding filled
- * in; a copied line is kept while windows need it. */
+ * input (height, width, channels) -> sums (positions, vectors x lanes) of a tile -> result (height, width, outputs)
+ *
+ * The windows of one row of the result read `kernel[0]` lines. A line is a row of the input itself, or a copy of it with
+ * the padding filled in; a copy is kept while later rows need it. */
 #include <string.h>
 
 #include "floats.h"
 #include "reference.h"
 #include "run.h"
 
-/* What is left to do with sums: rescale them to levels. `first` is the first output, all of a group's counted up to
- * whole vectors; `channel` is where it goes. */
+/* Sums of a tile -> stored elements of the result. `vector` is the tile's first vector among those of its group,
+ * `position` its first position. */
 static void finish(const sqz_task *task, const sqz_layout *layout, const void *sums, const sqz_tile *tile,
-                   uint32_t group, uint32_t vector, size_t place)
+                   uint32_t group, uint32_t vector, size_t position)
 {
     const sqz_op *op = task->op;
     const sqz_value *y = sqz_result(task);
@@ -19,10 +21,10 @@ static void finish(const sqz_task *task, const sqz_layout *layout, const void *s
     const uint32_t left = layout->outputs - first, width = tile->vectors * lanes;
     const uint32_t outputs = left < width ? left : width;
     const size_t channel = (size_t)group * layout->outputs + first;
-    uint8_t *out = task->values + y->at + (place * y->step + channel) * y->bytes;
+    uint8_t *out = task->values + y->offset + (position * y->pitch + channel) * y->bytes;
     if (task->network->floats) {
-        for (uint32_t p = 0; p < tile->places; p++)
-            sqz_put_floats(op, (float *)(void *)out + p * y->step, (const float *)sums + p * width, outputs);
+        for (uint32_t p = 0; p < tile->positions; p++)
+            sqz_put_floats(op, (float *)(void *)out + p * y->pitch, (const float *)sums + p * width, outputs);
         return;
     }
     if (op->vector) {
@@ -30,27 +32,27 @@ static void finish(const sqz_task *task, const sqz_layout *layout, const void *s
         const int32_t *multipliers = (const int32_t *)(const void *)(task->network->weights + op->multipliers);
         const int64_t *offsets = (const int64_t *)(const void *)(task->network->weights + op->offsets);
         sqz_rescale r = {multipliers + at, offsets + at, tile->vectors, outputs, op->low, op->high};
-        if (y->scale.deep) r.high = SQZ_HIGHEST;
-        for (int half = 0; half <= y->scale.deep; half++, r.offsets += padded, out += op->out)
-            task->network->kernels->rescale(&r, sums, tile->places, out, y->step);
+        if (y->scale.nine_bit) r.high = SQZ_HIGHEST;
+        for (int half = 0; half <= y->scale.nine_bit; half++, r.offsets += padded, out += op->out)
+            task->network->kernels->rescale(&r, sums, tile->positions, out, y->pitch);
         return;
     }
     const sqz_factor *f = (const sqz_factor *)(const void *)(task->network->weights + op->factors) + channel;
     const int32_t *whole = sums;
-    for (uint32_t p = 0; p < tile->places; p++)
+    for (uint32_t p = 0; p < tile->positions; p++)
         for (uint32_t o = 0; o < outputs; o++) {
             const int32_t level = (int32_t)sqz_requantise(op, f + o, whole[p * width + o]);
-            uint8_t *to = out + (p * y->step + o) * y->bytes;
+            uint8_t *to = out + (p * y->pitch + o) * y->bytes;
             if (y->scale.wide)
                 memcpy(to, &level, sizeof level);
             else {
                 *to = (uint8_t)(level < SQZ_HIGHEST ? level : SQZ_HIGHEST);
-                if (y->scale.deep) to[op->out] = (uint8_t)(level - *to);
+                if (y->scale.nine_bit) to[op->out] = (uint8_t)(level - *to);
             }
         }
 }
 
-/* Copy n elements to a line, or fill it with n zeros. */
+/* Copy n elements to a line from its element `at` on; if `from` is NULL, write n zero points. */
 static void put_line(const sqz_task *task, uint8_t *line, size_t at, const uint8_t *from, size_t n)
 {
     const sqz_kernels *k = task->network->kernels;
@@ -68,7 +70,7 @@ static void put_line(const sqz_task *task, uint8_t *line, size_t at, const uint8
     }
 }
 
-/* A row of a group's inputs, padding filled in: (places, inputs). */
+/* Copy a row of the inputs of a group, with the padding filled in: (positions, inputs). */
 static void copy_line(const sqz_task *task, const sqz_layout *layout, uint32_t group, int64_t row, uint8_t *line)
 {
     const sqz_op *op = task->op;
@@ -78,18 +80,18 @@ static void copy_line(const sqz_task *task, const sqz_layout *layout, uint32_t g
     const size_t before = op->padding[1] < across ? op->padding[1] : across;
     const size_t most = row >= 0 && row < (int64_t)x->height ? x->width : 0;
     const size_t inside = across - before < most ? across - before : most;
-    const uint8_t *from = task->values + x->at + group * n * x->bytes;
+    const uint8_t *from = task->values + x->offset + group * n * x->bytes;
     put_line(task, line, 0, NULL, before * n);
-    if (inside > 0) from += (size_t)row * x->width * x->step * x->bytes;
-    if (x->step == n)
+    if (inside > 0) from += (size_t)row * x->width * x->pitch * x->bytes;
+    if (x->pitch == n)
         put_line(task, line, before * n, from, inside * n);
     else
         for (size_t i = 0; i < inside; i++)
-            put_line(task, line, (before + i) * n, from + i * x->step * x->bytes, n);
+            put_line(task, line, (before + i) * n, from + i * x->pitch * x->bytes, n);
     put_line(task, line, (before + inside) * n, NULL, (across - before - inside) * n);
 }
 
-/* Point `lines` at what the windows of a row read. `next` is the first row of padded input that was not yet copied. */
+/* Point `lines` at the lines that the windows of a row read. `next`: the first padded row that is not copied yet. */
 static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t row, size_t *next,
                   const uint8_t **lines, uint8_t *copies)
 {
@@ -98,9 +100,9 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
     const size_t first = (size_t)row * op->stride[0], height = op->kernel[0];
     for (size_t i = 0; i < height; i++) {
         if (layout->direct)
-            lines[i] = task->values + x->at + row * layout->advance + i * x->width * x->step * x->bytes;
+            lines[i] = task->values + x->offset + row * layout->row_step + i * x->width * x->pitch * x->bytes;
         else {
-            uint8_t *line = copies + (first + i) % height * layout->line;
+            uint8_t *line = copies + (first + i) % height * layout->line_bytes;
             if (first + i >= *next) {
                 copy_line(task, layout, group, (int64_t)(first + i) - op->padding[0], line);
                 *next = first + i + 1;
@@ -110,6 +112,7 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
     }
 }
 
+/* The units of work are blocks of outputs in one row: (groups, rows, blocks). Each part of the team takes some. */
 void sqz_packed_layer(const sqz_task *task, unsigned part)
 {
     const sqz_network *network = task->network;
@@ -117,11 +120,11 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
     const sqz_layout layout = sqz_layout_of(network, op);
-    const size_t places = (size_t)y->height * y->width, units = (size_t)op->groups * layout.rows * layout.blocks;
-    const size_t end = sqz_share(units, part + 1, task->parts);
+    const size_t positions = (size_t)y->height * y->width, units = (size_t)op->groups * layout.rows * layout.blocks;
+    const size_t end = sqz_part_start(units, part + 1, task->parts);
     const uint8_t **lines = (const uint8_t **)(void *)sqz_scratch(task, part);
     uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(op->kernel[0] * sizeof *lines);
-    const uint8_t *starts = network->weights + op->starts;
+    const uint8_t *initial = network->weights + op->initial;
     size_t next = 0, fetched = SIZE_MAX;
     union {
         int32_t whole[SQZ_MOST_SUMS];
@@ -130,32 +133,33 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     sqz_tile tile;
     tile.lines = lines;
     tile.rows = op->kernel[0];
-    tile.run = layout.run;
-    tile.step = op->stride[1] * (layout.direct ? x->step : layout.inputs) * k->bytes;
-    for (size_t unit = sqz_share(units, part, task->parts); unit < end; unit++) {
+    tile.packs = layout.packs;
+    tile.stride = op->stride[1] * (layout.direct ? x->pitch : layout.inputs) * k->bytes;
+    for (size_t unit = sqz_part_start(units, part, task->parts); unit < end; unit++) {
         const uint32_t block = (uint32_t)(unit % layout.blocks), group = (uint32_t)(unit / layout.blocks / layout.rows);
         const uint32_t row = (uint32_t)(unit / layout.blocks % layout.rows), vector = sqz_first_vector(&layout, block);
         const size_t begin = (size_t)row * layout.columns;
-        const size_t columns = places - begin < layout.columns ? places - begin : layout.columns;
+        const size_t columns = positions - begin < layout.columns ? positions - begin : layout.columns;
         if (unit / layout.blocks != fetched) {
             if (row == 0) next = 0;
             fetch(task, &layout, group, row, &next, lines, copies);
             fetched = unit / layout.blocks;
         }
         tile.vectors = sqz_first_vector(&layout, block + 1) - vector;
-        tile.weights = network->weights + op->weights + ((size_t)group * layout.vectors + vector) * layout.taps;
-        tile.starts = starts + ((size_t)group * layout.vectors + vector) * k->lanes * 4;
-        const size_t tiles = (columns + k->places[tile.vectors] - 1) / k->places[tile.vectors];
+        tile.weights = network->weights + op->weights + ((size_t)group * layout.vectors + vector) * layout.vector_bytes;
+        tile.initial = initial + ((size_t)group * layout.vectors + vector) * k->lanes * 4;
+        const size_t tiles = (columns + k->positions[tile.vectors] - 1) / k->positions[tile.vectors];
         for (size_t i = 0; i < tiles; i++) {
             const size_t from = columns * i / tiles;
-            tile.places = (uint32_t)(columns * (i + 1) / tiles - from);
-            tile.at = from * tile.step;
+            tile.positions = (uint32_t)(columns * (i + 1) / tiles - from);
+            tile.begin = from * tile.stride;
             k->multiply(&tile, &sums);
             finish(task, &layout, &sums, &tile, group, vector, begin + from);
         }
     }
 }
 
+/* Every channel has a kernel of its own: weights (kernel, channels), in chunks of SQZ_CHUNK channels. */
 void sqz_depthwise(const sqz_task *task, unsigned part)
 {
     const sqz_network *network = task->network;
@@ -163,27 +167,28 @@ void sqz_depthwise(const sqz_task *task, unsigned part)
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
     const int8_t *weights = (const int8_t *)network->weights + op->weights;
-    const size_t places = (size_t)y->height * y->width, end = sqz_share(places, part + 1, task->parts);
-    sqz_layout layout; /* as `finish` sees it: one group of all channels */
+    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
+    sqz_layout layout; /* for `finish`: one group of all channels */
     layout.outputs = y->channels;
     layout.vectors = (uint32_t)sqz_aligned(y->channels) / k->lanes;
     sqz_tile tile;
     tile.vectors = SQZ_CHUNK / k->lanes;
-    tile.places = 1;
-    for (size_t place = sqz_share(places, part, task->parts); place < end; place++)
+    tile.positions = 1;
+    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
         for (uint32_t c = 0; c < y->channels; c += SQZ_CHUNK) {
             const size_t n = y->channels - c < SQZ_CHUNK ? y->channels - c : SQZ_CHUNK;
             int32_t sums[SQZ_CHUNK] = {0};
             for (size_t a = 0; a < op->kernel[0]; a++)
                 for (size_t b = 0; b < op->kernel[1]; b++) {
-                    const size_t v = place / y->width * op->stride[0] + a, h = place % y->width * op->stride[1] + b;
+                    const size_t v = position / y->width * op->stride[0] + a;
+                    const size_t h = position % y->width * op->stride[1] + b;
                     if (v < op->padding[0] || h < op->padding[1] || v - op->padding[0] >= x->height ||
                         h - op->padding[1] >= x->width)
                         continue;
-                    const size_t at = ((v - op->padding[0]) * x->width + h - op->padding[1]) * x->step + c;
+                    const size_t at = ((v - op->padding[0]) * x->width + h - op->padding[1]) * x->pitch + c;
                     const int8_t *tap = weights + (a * op->kernel[1] + b) * y->channels + c;
-                    k->weigh(sums, task->values + x->at + at, tap, x->scale.zero, n);
+                    k->multiply_accumulate(sums, task->values + x->offset + at, tap, x->scale.zero, n);
                 }
-            finish(task, &layout, sums, &tile, 0, c / k->lanes, place);
+            finish(task, &layout, sums, &tile, 0, c / k->lanes, position);
         }
 }

@@ -1,4 +1,4 @@
-/* Reading the primitives of the format. The first failure stays in `status`, and every later read gives 0. */
+/* Reads numbers of the format. The first failure stays in `status`; after it every read gives 0. */
 #ifndef SQZ_CURSOR_H
 #define SQZ_CURSOR_H
 
@@ -7,16 +7,18 @@
 #include "sqz.h"
 
 typedef struct {
-    const uint8_t *at, *end;
+    const uint8_t *at, *end; /* the next byte, and the end */
     int status;
 } sqz_cursor;
 
+/* Set the status, unless there was a failure before. Returns 0. */
 static inline int sqz_fail(sqz_cursor *c, int status)
 {
     if (c->status == SQZ_OK) c->status = status;
     return 0;
 }
 
+/* The next `count` bytes, or NULL. */
 static inline const uint8_t *sqz_take(sqz_cursor *c, size_t count)
 {
     if (c->status != SQZ_OK || count > (size_t)(c->end - c->at)) {
@@ -33,11 +35,13 @@ static inline uint32_t sqz_take_byte(sqz_cursor *c)
     return at != NULL ? *at : 0;
 }
 
+/* The 32-bit number of four bytes, least significant first. */
 static inline uint32_t sqz_little(const uint8_t *at)
 {
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
+/* A varint of at most `limit`. */
 static inline uint32_t sqz_take_varint(sqz_cursor *c, uint32_t limit)
 {
     uint64_t value = 0;
@@ -53,6 +57,7 @@ static inline uint32_t sqz_take_varint(sqz_cursor *c, uint32_t limit)
     return 0;
 }
 
+/* A finite float. */
 static inline float sqz_take_float(sqz_cursor *c)
 {
     const uint8_t *at = sqz_take(c, 4);

@@ -1,18 +1,22 @@
-/* The file as a whole: header, checksum, sections (docs/FORMAT.md, "File"). */
+/* A file as a whole: header, checksum, sections (docs/FORMAT.md, "File"). */
 #include "graph.h"
 #include "kernels.h"
 #include "budget.h"
 #include "plan.h"
 #include "text.h"
 
-enum { HEADER = 24, CHECKED = 16, INTEGER = 1 };
+enum {
+    HEADER = 24,  /* bytes of the header */
+    CHECKED = 16, /* offset from which on the checksum counts */
+    INTEGER = 1   /* flag of an integer network */
+};
 
 typedef struct {
     sqz_cursor graph, text, weights;
     int integer;
 } sections;
 
-/* Four bytes at once: table i is for a byte that has i more behind it. */
+/* Four bytes at once: table i is for a byte that i more bytes follow. */
 static uint32_t crc32(const uint8_t *bytes, size_t size)
 {
     uint32_t table[4][256], crc = UINT32_MAX;
@@ -50,7 +54,7 @@ static int check_sum(const uint8_t *file, size_t bytes)
     return crc32(file + CHECKED, bytes - CHECKED) == sqz_little(file + 12) ? SQZ_OK : SQZ_CHECKSUM;
 }
 
-/* Of a file whose header was checked. */
+/* The sections of a file whose header was checked. */
 static int find_sections(const uint8_t *file, size_t bytes, sections *found)
 {
     const size_t graph = sqz_little(file + 16), text = sqz_little(file + 20), left = bytes - HEADER;
@@ -65,7 +69,7 @@ static int find_sections(const uint8_t *file, size_t bytes, sections *found)
     return SQZ_OK;
 }
 
-/* Hands out memory from front to back; with no memory it only counts. */
+/* Reserve `count` items of `each` bytes, from front to back. Without memory only the bytes are counted. */
 static void *cut(uint8_t *memory, size_t *used, size_t count, size_t each)
 {
     void *piece = memory != NULL ? memory + *used : NULL;
@@ -73,6 +77,7 @@ static void *cut(uint8_t *memory, size_t *used, size_t count, size_t each)
     return piece;
 }
 
+/* Lay out a network in memory, or count its bytes if `memory` is NULL. */
 static size_t lay_out(uint8_t *memory, uint32_t ops, uint32_t reads, sqz_network **network)
 {
     size_t used = 0;
@@ -83,8 +88,8 @@ static size_t lay_out(uint8_t *memory, uint32_t ops, uint32_t reads, sqz_network
     n.values = cut(memory, &used, (size_t)ops + 1, sizeof *n.values);
     n.inputs = cut(memory, &used, reads, sizeof *n.inputs);
     n.live = cut(memory, &used, (size_t)ops + 1, sizeof *n.live);
-    n.count = ops;
-    n.reads = reads;
+    n.op_count = ops;
+    n.input_count = reads;
     if (memory != NULL) **network = n;
     return used;
 }
@@ -98,7 +103,7 @@ int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory)
     if (status != SQZ_OK) return status;
     status = find_sections(file, bytes, &found);
     if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
-    /* sqz_open sums up the bytes; here that is only done to say what is wrong with a file that was damaged. */
+    /* sqz_open checks the checksum; here it is checked only to tell a damaged file from a wrong one. */
     if (status != SQZ_OK) return check_sum(file, bytes) == SQZ_OK ? status : SQZ_CHECKSUM;
     *memory = lay_out(NULL, ops, reads, &network) + SQZ_ALIGNMENT;
     return SQZ_OK;
@@ -117,8 +122,8 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
     status = sqz_graph_read(found.graph, bytes, *network);
     if (status == SQZ_OK && found.integer) status = sqz_graph_scales(&found.weights, *network);
     if (status != SQZ_OK) return status;
-    (*network)->at = found.weights.at;
-    (*network)->end = found.weights.end;
+    (*network)->coded = found.weights.at;
+    (*network)->coded_end = found.weights.end;
     (*network)->floats = !found.integer;
     (*network)->kernels = sqz_kernels_of(path, !found.integer);
     sqz_plan(*network);
@@ -134,13 +139,13 @@ void sqz_image_shape(const sqz_network *network, uint32_t shape[3])
 
 uint32_t sqz_classes(const sqz_network *network)
 {
-    return network->values[network->count].channels;
+    return network->values[network->op_count].channels;
 }
 
 uint32_t sqz_layers(const sqz_network *network)
 {
     uint32_t layers = 0;
-    for (uint32_t i = 0; i < network->count; i++) layers += (uint32_t)sqz_is_layer(network->ops + i);
+    for (uint32_t i = 0; i < network->op_count; i++) layers += (uint32_t)sqz_is_layer(network->ops + i);
     return layers;
 }
 

@@ -1,45 +1,45 @@
-/* Scales in eighths of an octave (docs/FORMAT.md, "Integer networks"). `>>` of a negative number rounds down, as every
- * compiler for a machine of two's complement does it. */
+/* Arithmetic of integer networks (docs/FORMAT.md, "Integer networks"). A rescaling exponent d, in eighths of an octave,
+ * stands for the factor 2^(-d / 8). `>>` of a negative number must round down, as all compilers for two's complement do. */
 #ifndef SQZ_FIXED_POINT_H
 #define SQZ_FIXED_POINT_H
 
 #include <stdint.h>
 
-enum { SQZ_LEAST_DROP = -80, SQZ_MOST_DROP = 200 };
+enum { SQZ_LEAST_RESCALING = -80, SQZ_MOST_RESCALING = 200 }; /* bounds of a rescaling exponent */
 
-/* `drop` = 8 octaves - eighths, eighths from 0 to 7. */
-static inline int32_t sqz_octaves(int32_t drop)
+/* The whole octaves of d = 8 * octaves - eighths, with eighths from 0 to 7. */
+static inline int32_t sqz_octaves(int32_t d)
 {
-    return (drop + 8 * 128 + 7) / 8 - 128;
+    return (d + 8 * 128 + 7) / 8 - 128;
 }
 
-/* 2^(-drop / 8) = multiplier / 2^shift */
-static inline int32_t sqz_multiplier(int32_t drop)
+/* 2^(-d / 8) = multiplier / 2^shift, rounded */
+static inline int32_t sqz_multiplier(int32_t d)
 {
     static const int32_t roots[8] = {32768, 35734, 38968, 42495, 46341, 50535, 55109, 60097};
-    return roots[8 * sqz_octaves(drop) - drop];
+    return roots[8 * sqz_octaves(d) - d];
 }
 
-static inline int32_t sqz_shift(int32_t drop)
+static inline int32_t sqz_shift(int32_t d)
 {
-    return 15 + sqz_octaves(drop);
+    return 15 + sqz_octaves(d);
 }
 
-/* 2^(-drop / 8) in 65,536ths, rounded down; below 2^49 for a drop of a scale. */
-static inline int64_t sqz_fraction(int32_t drop)
+/* 2^(-d / 8) in 65,536ths, rounded down; below 2^49 if d is the difference of two scale exponents. */
+static inline int64_t sqz_fraction(int32_t d)
 {
-    const int32_t shift = sqz_shift(drop), multiplier = sqz_multiplier(drop); /* which is below 2^16 */
+    const int32_t shift = sqz_shift(d), multiplier = sqz_multiplier(d); /* which is below 2^16 */
     if (shift > 16) return shift < 32 ? multiplier >> (shift - 16) : 0;
     return (int64_t)multiplier * ((int64_t)1 << (16 - shift));
 }
 
-/* 65,536ths to a whole number, halves up. */
+/* 65,536ths -> integer, to nearest, halves up. */
 static inline int64_t sqz_round(int64_t fraction)
 {
     return (fraction + 32768) >> 16;
 }
 
-/* The rounded reciprocal of `count` in 65,536ths: what makes a mean of a sum. */
+/* 1 / count in 65,536ths, to nearest: a sum times this is a mean. */
 static inline int64_t sqz_reciprocal(uint64_t count)
 {
     return (int64_t)((65536 + count / 2) / count);
@@ -50,7 +50,7 @@ static inline int64_t sqz_clip(int64_t n, int64_t low, int64_t high)
     return n < low ? low : n > high ? high : n;
 }
 
-/* The real number that one more means: 2^(exponent / 8). */
+/* The step of a value, 2^(exponent / 8): the real number that the integer 1 stands for. */
 static inline float sqz_step(int32_t exponent)
 {
     float step = (float)sqz_multiplier(-exponent);

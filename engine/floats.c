@@ -1,27 +1,29 @@
-/* Float networks, as docs/FORMAT.md words their operations; loops go over channels last, where neighbours are. */
+/* Float networks: every operation as docs/FORMAT.md defines it. Inner loops go over channels, neighbours in memory. */
 #include "floats.h"
 
 typedef struct {
     const sqz_value *value;
     float *at;
-} grid;
+} view; /* a value and its first element */
 
-static grid grid_of(const sqz_value *value, uint8_t *values)
+static view view_of(const sqz_value *value, uint8_t *values)
 {
-    const grid g = {value, (float *)(void *)(values + value->at)};
+    const view g = {value, (float *)(void *)(values + value->offset)};
     return g;
 }
 
-static float *pixel(grid g, size_t y, size_t x)
+/* The channels of a position. */
+static float *pixel(view g, size_t y, size_t x)
 {
-    return g.at + (y * g.value->width + x) * g.value->step;
+    return g.at + (y * g.value->width + x) * g.value->pitch;
 }
 
-/* Where place (a, b) of a window reads; NULL outside. */
-static const float *look(const sqz_op *op, grid in, size_t y, size_t x, size_t a, size_t b)
+/* The input under kernel position (a, b) of the window at (y, x); NULL in the padding, whose indices are negative and so
+ * very large here. */
+static const float *look(const sqz_op *op, view in, size_t y, size_t x, size_t a, size_t b)
 {
     const size_t v = y * op->stride[0] + a - op->padding[0], h = x * op->stride[1] + b - op->padding[1];
-    return v < in.value->height && h < in.value->width ? pixel(in, v, h) : NULL; /* what is negative wrapped around */
+    return v < in.value->height && h < in.value->width ? pixel(in, v, h) : NULL;
 }
 
 static void relu(const sqz_op *op, const float *x, float *out, size_t n)
@@ -33,8 +35,8 @@ static void relu(const sqz_op *op, const float *x, float *out, size_t n)
     }
 }
 
-/* (inputs, kernel) of each output, as in the file. A place of the window is looked up once for all outputs. */
-static void layer(const sqz_network *network, const sqz_op *op, grid in, size_t y, size_t x, float *out)
+/* Weights (out, inputs, kernel), as in the file. A kernel position is looked up once for all outputs. */
+static void layer(const sqz_network *network, const sqz_op *op, view in, size_t y, size_t x, float *out)
 {
     const size_t inputs = in.value->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
     const size_t outputs = op->out / op->groups;
@@ -63,7 +65,7 @@ static void divide(float *out, float count, size_t n)
     for (size_t c = 0; c < n; c++) out[c] /= count;
 }
 
-static void pool(const sqz_op *op, grid in, size_t y, size_t x, float *restrict out, size_t n)
+static void pool(const sqz_op *op, view in, size_t y, size_t x, float *restrict out, size_t n)
 {
     const int mean = op->kind == SQZ_AVERAGE_POOL;
     const float count = (float)((uint64_t)op->kernel[0] * op->kernel[1]);
@@ -80,12 +82,12 @@ static void pool(const sqz_op *op, grid in, size_t y, size_t x, float *restrict 
     if (mean) divide(out, count, n);
 }
 
-static void global_average(grid in, float *out, size_t n)
+static void global_average(view in, float *out, size_t n)
 {
-    const size_t places = (size_t)in.value->height * in.value->width;
+    const size_t positions = (size_t)in.value->height * in.value->width;
     memset(out, 0, n * sizeof *out);
-    for (size_t i = 0; i < places; i++) total(out, in.at + i * in.value->step, n);
-    divide(out, (float)places, n);
+    for (size_t i = 0; i < positions; i++) total(out, in.at + i * in.value->pitch, n);
+    divide(out, (float)positions, n);
 }
 
 static void normalise(const sqz_op *op, const float *x, float *out, size_t n)
@@ -99,16 +101,17 @@ static void normalise(const sqz_op *op, const float *x, float *out, size_t n)
     }
 }
 
+/* Concatenate. An input may lie inside the result already. */
 static void join(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t y, size_t x, float *out)
 {
     for (uint32_t i = 0; i < op->inputs; i++) {
-        const sqz_value *part = network->values + network->inputs[op->from + i];
-        memmove(out, pixel(grid_of(part, values), y, x), part->channels * sizeof *out); /* perhaps onto itself */
+        const sqz_value *part = network->values + network->inputs[op->first_input + i];
+        memmove(out, pixel(view_of(part, values), y, x), part->channels * sizeof *out);
         out += part->channels;
     }
 }
 
-static void flatten(grid in, float *out)
+static void flatten(view in, float *out)
 {
     for (size_t c = 0; c < in.value->channels; c++)
         for (size_t y = 0; y < in.value->height; y++)
@@ -117,9 +120,9 @@ static void flatten(grid in, float *out)
 
 void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
 {
-    const uint32_t *inputs = network->inputs + op->from;
-    const grid in = grid_of(network->values + inputs[0], values);
-    const grid out = grid_of(network->values + (op - network->ops) + 1, values);
+    const uint32_t *inputs = network->inputs + op->first_input;
+    const view in = view_of(network->values + inputs[0], values);
+    const view out = view_of(network->values + (op - network->ops) + 1, values);
     const size_t n = out.value->channels;
     for (size_t y = from; y < to; y++)
         for (size_t x = 0; x < out.value->width; x++) {
@@ -148,7 +151,7 @@ void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, s
                 join(network, op, values, y, x, at);
                 break;
             case SQZ_ADD: {
-                const float *a = pixel(in, y, x), *b = pixel(grid_of(network->values + inputs[1], values), y, x);
+                const float *a = pixel(in, y, x), *b = pixel(view_of(network->values + inputs[1], values), y, x);
                 for (size_t c = 0; c < n; c++) at[c] = a[c] + b[c];
                 break;
             }

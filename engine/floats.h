@@ -1,4 +1,4 @@
-/* The operations of float networks. Layers with few outputs are here too; the others are in `convolution.c`. */
+/* The operations of float networks. Layers with many outputs are in convolution.c instead. */
 #ifndef SQZ_FLOATS_H
 #define SQZ_FLOATS_H
 
@@ -7,10 +7,10 @@
 
 #include "network.h"
 
-/* Compute rows `from` to `to` of the operation's result; `values` is where values begin. */
+/* Compute rows `from` to `to` - 1 of the result of an operation. `values`: the start of the running memory. */
 void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to);
 
-/* Store n results of a layer, with the ReLU behind it if that is to be done here. */
+/* Store n results of a layer, after the ReLU behind it if the layer computes that too. */
 static inline void sqz_put_floats(const sqz_op *op, float *restrict out, const float *restrict x, size_t n)
 {
     const float most = op->cap > 0 ? op->cap : INFINITY;

@@ -1,16 +1,16 @@
-/* Reading the graph of a stranger: nothing it says is believed before it was compared with the limits. */
+/* Reads the graph of a file from a stranger: every number is compared with the limits before it is used. */
 #include "graph.h"
 
 #include "fixed_point.h"
 #include "budget.h"
 
-#define LARGEST UINT64_C(0x7FFFFFFF) /* of a varint */
-#define MOST_EXPONENT 255
-#define MOST_STORED_EXPONENT 4096u
-#define WIDE 256u /* in place of a zero */
-#define DEEP 257u
+#define LARGEST UINT64_C(0x7FFFFFFF) /* varint */
+#define MOST_EXPONENT 255            /* largest magnitude of a scale exponent, */
+#define MOST_STORED_EXPONENT 4096u   /* and of one in the file, before other rules */
+#define WIDE 256u                    /* instead of a zero point: a wide value, */
+#define NINE_BIT 257u                /* a 9-bit value */
 
-/* A product that stops growing at 2^48, far above every limit: thousands of them can be added. */
+/* a * b, at most 2^48: far above every limit, and thousands of them can be added without overflow. */
 static uint64_t times(uint64_t a, uint64_t b)
 {
     const uint64_t most = UINT64_C(1) << 48;
@@ -33,7 +33,7 @@ static void take_pair(sqz_cursor *c, uint32_t pair[2])
     pair[1] = sqz_take_varint(c, LARGEST);
 }
 
-/* The operation that makes value `value`. Its inputs go to `inputs`, unless that is NULL. */
+/* Read the operation that makes value `value`. Its inputs go to `inputs`, unless that is NULL. */
 static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
 {
     sqz_op op;
@@ -88,7 +88,7 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
     return op;
 }
 
-/* The preparation of images. Returns the number of operations. */
+/* Read the preparation of images. Returns the number of operations. */
 static uint32_t take_start(sqz_cursor *c, sqz_preparation *p)
 {
     memset(p, 0, sizeof *p);
@@ -118,7 +118,7 @@ int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs)
     return c.status;
 }
 
-/* Places of a window along one side; 0 if there are none. */
+/* How many positions a window has along one side; 0 if it is refused. */
 static uint32_t window(uint32_t n, const sqz_op *op, int side)
 {
     const int64_t kernel = op->kernel[side], stride = op->stride[side], padding = op->padding[side];
@@ -135,7 +135,7 @@ static int same_shape(const sqz_value *a, const sqz_value *b)
     return a->channels == b->channels && a->height == b->height && a->width == b->width && a->flat == b->flat;
 }
 
-/* The shape of what an operation makes. */
+/* Compute the shape of the result of an operation. */
 static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result)
 {
     const sqz_value *x = sqz_source(network, op);
@@ -157,7 +157,7 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
         break;
     case SQZ_CONCAT:
         for (uint32_t i = 0; i < op->inputs; i++) {
-            const sqz_value *v = network->values + network->inputs[op->from + i];
+            const sqz_value *v = network->values + network->inputs[op->first_input + i];
             if (v->flat || v->height != x->height || v->width != x->width) return SQZ_BAD_GRAPH;
             channels += v->channels;
         }
@@ -165,7 +165,7 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
         result->channels = (uint32_t)channels;
         break;
     case SQZ_ADD:
-        if (!same_shape(x, network->values + network->inputs[op->from + 1])) return SQZ_BAD_GRAPH;
+        if (!same_shape(x, network->values + network->inputs[op->first_input + 1])) return SQZ_BAD_GRAPH;
         break;
     case SQZ_NORMALISATION:
         if (op->size < 1 || op->size > x->channels) return SQZ_BAD_GRAPH;
@@ -186,33 +186,35 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
     return elements(result) < 1 || elements(result) > SQZ_MAX_ELEMENTS ? SQZ_BAD_GRAPH : SQZ_OK;
 }
 
-/* How often, and at what time last, every value is read: time i + 1 for operation i. Values nobody reads are kept. */
+/* Count how often every value is read, and when it is read last: operation i runs at time i + 1. A value that is never
+ * read is kept until the end. */
 static void count_reads(sqz_network *network)
 {
-    for (uint32_t v = 0; v <= network->count; v++) {
-        network->values[v].reads = 0;
-        network->values[v].last = network->count + 1;
+    for (uint32_t v = 0; v <= network->op_count; v++) {
+        network->values[v].reader_count = 0;
+        network->values[v].last_read = network->op_count + 1;
     }
-    for (uint32_t i = 0; i < network->count; i++)
+    for (uint32_t i = 0; i < network->op_count; i++)
         for (uint32_t j = 0; j < network->ops[i].inputs; j++) {
-            sqz_value *x = network->values + network->inputs[network->ops[i].from + j];
-            x->reads++;
-            x->last = i + 1;
+            sqz_value *x = network->values + network->inputs[network->ops[i].first_input + j];
+            x->reader_count++;
+            x->last_read = i + 1;
         }
 }
 
+/* `count`, rounded up to a multiple of `size`. */
 static uint64_t whole(uint64_t count, uint64_t size)
 {
     return (count + size - 1) / size * size;
 }
 
-/* What a graph asks for, added up operation by operation: see docs/FORMAT.md, and squeezenet/sqz/costs.py, which does
- * the same with the same names. */
+/* The memory and work that a graph asks for, added up operation by operation (docs/FORMAT.md, "What a reader refuses").
+ * squeezenet/sqz/costs.py does the same, with the same names. */
 typedef struct {
-    uint64_t weights, stored; /* as an engine lays them out */
-    uint64_t live, most_live; /* elements of values now, and at most */
-    uint64_t lines, windows;  /* at most, of one operation */
-    uint64_t work;
+    uint64_t weights, stored; /* weights in the file; weights as an engine lays them out */
+    uint64_t live, most_live; /* elements of values that are alive now, and at most */
+    uint64_t lines, windows;  /* most elements of lines and of windows of one operation */
+    uint64_t work;            /* in multiply-accumulates */
 } costs;
 
 static void count_operation(costs *k, const sqz_network *network, const sqz_op *op)
@@ -221,7 +223,7 @@ static void count_operation(costs *k, const sqz_network *network, const sqz_op *
     const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
     const uint64_t area = times(op->kernel[0], op->kernel[1]), window = times(elements(y), area);
     uint64_t read = 0;
-    for (uint32_t i = 0; i < op->inputs; i++) read += elements(network->values + network->inputs[op->from + i]);
+    for (uint32_t i = 0; i < op->inputs; i++) read += elements(network->values + network->inputs[op->first_input + i]);
     if (area > 1 || op->padding[0] > 0 || op->padding[1] > 0 || op->kind == SQZ_CONVOLUTION) {
         const uint64_t wide = (uint64_t)x->width + 2 * (uint64_t)op->padding[1];
         const uint64_t padded = times3(x->channels, (uint64_t)x->height + 2 * (uint64_t)op->padding[0], wide);
@@ -250,12 +252,12 @@ static int limits(const sqz_network *network, uint64_t file_bytes)
 {
     const uint64_t side = network->preparation.resize, image = elements(network->values);
     costs k = {0, 0, image, image, 0, 0, 0};
-    for (uint32_t i = 0; i < network->count; i++) {
+    for (uint32_t i = 0; i < network->op_count; i++) {
         count_operation(&k, network, network->ops + i);
         k.live += elements(network->values + i + 1);
         if (k.live > k.most_live) k.most_live = k.live;
         for (uint32_t v = 0; v <= i; v++)
-            if (network->values[v].last == i + 1) k.live -= elements(network->values + v);
+            if (network->values[v].last_read == i + 1) k.live -= elements(network->values + v);
     }
     const uint64_t memory = 4 * (side * side + image + k.most_live + k.lines + 2 * k.stored);
     return k.most_live > SQZ_MAX_LIVE || k.windows > SQZ_MAX_WINDOWS || k.weights > SQZ_MAX_WEIGHTS ||
@@ -274,34 +276,34 @@ int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
     memset(image, 0, sizeof *image);
     image->channels = sqz_channel_count(&network->preparation);
     image->height = image->width = network->preparation.crop;
-    for (uint32_t i = 0; i < network->count; i++) {
+    for (uint32_t i = 0; i < network->op_count; i++) {
         sqz_op *op = network->ops + i;
         *op = take_op(&c, i + 1, network->inputs + from);
-        op->from = from;
+        op->first_input = from;
         from += op->inputs;
         if (c.status == SQZ_OK) c.status = shape(network, op, network->values + i + 1);
         if (c.status != SQZ_OK) return c.status;
     }
-    if (!network->values[network->count].flat) return SQZ_BAD_GRAPH;
+    if (!network->values[network->op_count].flat) return SQZ_BAD_GRAPH;
     count_reads(network);
     return limits(network, file_bytes);
 }
 
 static sqz_scale take_scale(sqz_cursor *c)
 {
-    const uint32_t folded = sqz_take_varint(c, 2 * MOST_STORED_EXPONENT), zero = sqz_take_varint(c, DEEP);
-    sqz_scale scale = {(int32_t)(folded / 2), (int32_t)(zero < WIDE ? zero : 0), zero == WIDE, zero == DEEP};
+    const uint32_t folded = sqz_take_varint(c, 2 * MOST_STORED_EXPONENT), zero = sqz_take_varint(c, NINE_BIT);
+    sqz_scale scale = {(int32_t)(folded / 2), (int32_t)(zero < WIDE ? zero : 0), zero == WIDE, zero == NINE_BIT};
     if (folded % 2 > 0) scale.exponent = -scale.exponent - 1;
     return scale;
 }
 
 static int same_scale(const sqz_scale *a, const sqz_scale *b)
 {
-    return a->exponent == b->exponent && a->zero == b->zero && a->wide == b->wide && a->deep == b->deep;
+    return a->exponent == b->exponent && a->zero == b->zero && a->wide == b->wide && a->nine_bit == b->nine_bit;
 }
 
-/* Whether an operation may read a deep value and give one, or gives what it reads. */
-static int goes_deep(const sqz_op *op)
+/* Whether an operation may read or make a 9-bit value. */
+static int allows_nine_bits(const sqz_op *op)
 {
     return (sqz_is_layer(op) && op->groups == 1) || op->kind == SQZ_RELU || op->kind == SQZ_MAX_POOL ||
            op->kind == SQZ_MAX_POOL_CEIL || op->kind == SQZ_FLATTEN;
@@ -311,11 +313,11 @@ static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_sc
 {
     if (op->kind == SQZ_NORMALISATION) return 0; /* has no integer form */
     for (uint32_t i = 0; i < op->inputs; i++) {
-        const sqz_scale *x = &network->values[network->inputs[op->from + i]].scale;
-        const int32_t drop = result->exponent - x->exponent;
+        const sqz_scale *x = &network->values[network->inputs[op->first_input + i]].scale;
+        const int32_t rescaling = result->exponent - x->exponent;
         if (x->wide && op->kind != SQZ_FLATTEN) return 0;
-        if ((x->deep || result->deep) && !goes_deep(op)) return 0;
-        if (op->kind == SQZ_ADD && (result->wide || drop < SQZ_LEAST_DROP || drop > SQZ_MOST_DROP)) return 0;
+        if ((x->nine_bit || result->nine_bit) && !allows_nine_bits(op)) return 0;
+        if (op->kind == SQZ_ADD && (result->wide || rescaling < SQZ_LEAST_RESCALING || rescaling > SQZ_MOST_RESCALING)) return 0;
         if (op->kind == SQZ_CONCAT && !same_scale(x, result)) return 0;
     }
     return result->exponent >= -MOST_EXPONENT && result->exponent <= MOST_EXPONENT;
@@ -323,7 +325,7 @@ static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_sc
 
 int sqz_graph_scales(sqz_cursor *c, sqz_network *network)
 {
-    for (uint32_t v = 0; v <= network->count && c->status == SQZ_OK; v++) {
+    for (uint32_t v = 0; v <= network->op_count && c->status == SQZ_OK; v++) {
         const sqz_op *op = v > 0 ? network->ops + v - 1 : NULL;
         sqz_scale *scale = &network->values[v].scale;
         if (op == NULL || sqz_is_layer(op) || op->kind == SQZ_ADD)
@@ -338,11 +340,11 @@ int sqz_graph_scales(sqz_cursor *c, sqz_network *network)
         }
     }
     const sqz_scale *image = &network->values[0].scale;
-    if (image->wide || image->deep || network->values[network->count].scale.deep || image->exponent < -MOST_EXPONENT ||
+    if (image->wide || image->nine_bit || network->values[network->op_count].scale.nine_bit || image->exponent < -MOST_EXPONENT ||
         image->exponent > MOST_EXPONENT)
         sqz_fail(c, SQZ_BAD_GRAPH);
-    for (uint32_t v = 1; v <= network->count; v++)
+    for (uint32_t v = 1; v <= network->op_count; v++)
         if (!scales_fit(network, network->ops + v - 1, &network->values[v].scale)) sqz_fail(c, SQZ_BAD_GRAPH);
-    for (uint32_t v = 0; v <= network->count; v++) network->values[v].channels <<= network->values[v].scale.deep;
+    for (uint32_t v = 0; v <= network->op_count; v++) network->values[v].channels <<= network->values[v].scale.nine_bit;
     return c->status;
 }

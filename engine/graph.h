@@ -5,13 +5,13 @@
 #include "cursor.h"
 #include "network.h"
 
-/* How many operations, and how many inputs they have together. */
+/* How many operations there are, and how many inputs they have together. */
 int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs);
 
-/* Fill `network->preparation`, `ops`, `values` and `inputs`, for which there is memory, and check everything but scales. */
+/* Fill `network->preparation`, `ops`, `values` and `inputs`, for which there is memory; check all but the scales. */
 int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network);
 
-/* Fill the scales of all values and check that they go together. */
+/* Fill the scales of all values, and check them against each other. */
 int sqz_graph_scales(sqz_cursor *c, sqz_network *network);
 
 #endif

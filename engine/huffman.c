@@ -1,7 +1,7 @@
-/* Reading symbol streams bit by bit: a table of 15 counts is all that a decoder needs. */
+/* Reads symbol streams bit by bit: for a canonical code the number of codes of each length is enough. */
 #include "huffman.h"
 
-enum { MOST_ZEROS = 4 }; /* before the first one of a coded difference: lengths differ by 15 at most */
+enum { MOST_ZEROS = 4 }; /* in front of the first 1 of a coded difference: lengths differ by 15 at most */
 
 static uint32_t take_bit(sqz_cursor *c, sqz_symbols *s)
 {
@@ -11,7 +11,7 @@ static uint32_t take_bit(sqz_cursor *c, sqz_symbols *s)
     return bit;
 }
 
-/* A signed difference in the exponential Golomb code. */
+/* A signed difference, in the exponential Golomb code. */
 static int take_difference(sqz_cursor *c, sqz_symbols *s)
 {
     unsigned zeros = 0, n = 1;
@@ -21,7 +21,7 @@ static int take_difference(sqz_cursor *c, sqz_symbols *s)
     return n % 2 == 0 ? (int)(n / 2) : -(int)(n / 2);
 }
 
-/* The code that the lengths describe; complete, unless it is that of one symbol. */
+/* Make the canonical code from its lengths. They must fill the code, unless only one symbol occurs. */
 static void make_code(sqz_cursor *c, sqz_symbols *s, const uint8_t *lengths, uint32_t size)
 {
     uint32_t next[SQZ_LONGEST_CODE + 2] = {0}, used = 0, filled = 0;
@@ -52,7 +52,7 @@ void sqz_symbols_open(sqz_cursor *c, sqz_symbols *s, uint64_t count, uint32_t al
         if (count > 0 || size > 0 || bytes > 0) sqz_fail(c, SQZ_BAD_STREAM);
         return;
     }
-    if (size > s->bits) sqz_fail(c, SQZ_BAD_STREAM); /* every length takes a bit at least */
+    if (size > s->bits) sqz_fail(c, SQZ_BAD_STREAM); /* every length takes at least a bit */
     for (uint32_t symbol = 0; symbol < size && c->status == SQZ_OK; symbol++) {
         length += take_difference(c, s);
         if (length < 0 || length > SQZ_LONGEST_CODE) sqz_fail(c, SQZ_BAD_STREAM);

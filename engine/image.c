@@ -1,4 +1,4 @@
-/* From the bytes of a cut image to what a network reads. */
+/* Pixels of a cropped image -> the input of the network. */
 #include "network.h"
 #include "subnormal.h"
 

@@ -1,4 +1,4 @@
-/* Which paths there are, and which of them this machine has. */
+/* The paths, and which of them this machine has. */
 #include "kernels.h"
 
 #if defined(SQZ_ARM_DOT) && defined(__linux__)
@@ -8,8 +8,8 @@
 #ifdef SQZ_X86
 #include <cpuid.h>
 
-/* Whether the processor has what a path needs, and the system keeps its registers: 6 of XCR0 are those of AVX, 0xe6
- * those of AVX-512. `__builtin_cpu_supports` says the same and is 4 kB. */
+/* Whether the processor has these instructions, and the operating system saves their registers: bits 0x06 of XCR0 are
+ * those of AVX, 0xe6 those of AVX-512. `__builtin_cpu_supports` tells the same, in 4 kB of code. */
 static int x86_has(uint32_t leaf7_b, uint32_t leaf7_c, uint32_t registers)
 {
     const uint32_t leaf1_c = bit_FMA | bit_OSXSAVE | bit_AVX;
@@ -24,7 +24,7 @@ static int x86_has(uint32_t leaf7_b, uint32_t leaf7_c, uint32_t registers)
 #ifdef SQZ_ARM_DOT
 static int has_dot_product(void)
 {
-#if defined(__ARM_FEATURE_DOTPROD) /* the whole engine is for such machines, as on Apple's */
+#if defined(__ARM_FEATURE_DOTPROD) /* the whole engine is compiled for such machines, as on Apple's */
     return 1;
 #elif defined(__linux__)
     return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* HWCAP_ASIMDDP */

@@ -1,5 +1,4 @@
-/* WebAssembly with vectors of 128 bits. It multiplies neither unsigned bytes with signed ones nor bytes at all without
- * widening, so both factors are widened first. */
+/* WebAssembly with vectors of 128 bits. It has no product of bytes that adds up, so bytes are widened to 16 bits. */
 #include "kernels.h"
 
 #ifdef __wasm_simd128__
@@ -8,46 +7,24 @@
 #define SQZ_TARGET
 #include "loops.h"
 
-#define INLINE __attribute__((always_inline)) static inline
-
 enum { LANES = 4, DEPTH = 2 };
 
-INLINE void tile(const sqz_tile *t, int32_t *sums, const uint32_t vectors, const uint32_t places)
-{
-    v128_t sum[12];
-    const int32_t *starts = t->starts;
-    const int16_t *w = t->weights;
-    for (uint32_t v = 0; v < vectors; v++)
-        for (uint32_t p = 0; p < places; p++) sum[p * vectors + v] = wasm_v128_load(starts + LANES * v);
-    for (size_t row = 0; row < t->rows; row++) {
-        const uint8_t *x = t->lines[row] + t->at;
-        for (size_t i = 0; i < t->run; i++, x += 4, w += LANES * DEPTH * vectors)
-            for (uint32_t p = 0; p < places; p++) {
-                const v128_t both = wasm_v128_load32_splat(x + p * t->step);
-                for (uint32_t v = 0; v < vectors; v++) {
-                    const v128_t products = wasm_i32x4_dot_i16x8(both, wasm_v128_load(w + LANES * DEPTH * v));
-                    sum[p * vectors + v] = wasm_i32x4_add(sum[p * vectors + v], products);
-                }
-            }
-    }
-    for (uint32_t i = 0; i < places * vectors; i++) wasm_v128_store(sums + LANES * i, sum[i]);
-}
+#define MULTIPLY multiply
+#define SUM int32_t
+#define WEIGHT int16_t
+#define PACK DEPTH
+#define VECTOR v128_t
+#define LOAD(address) wasm_v128_load(address)
+#define STORE(address, vector) wasm_v128_store(address, vector)
+#define BROADCAST(x) wasm_v128_load32_splat(x)
+#define ADD_PRODUCTS(sum, x, w) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
+#define VECTOR_LANES LANES
+#define PARTS 1
+#define AT_ONCE SQZ_VECTORS
+#define FITS(vectors, positions) (vectors * positions <= 12)
+#include "tile.h"
 
-/* clang-format off */
-#define TILE(VECTORS, PLACES) case 16 * VECTORS + PLACES: tile(t, sums, VECTORS, PLACES); break;
-
-static void multiply(const sqz_tile *t, void *sums)
-{
-    switch (16 * t->vectors + t->places) {
-    TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7) TILE(1, 8)
-    TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5) TILE(2, 6)
-    TILE(3, 1) TILE(3, 2) TILE(3, 3) TILE(3, 4)
-    TILE(4, 1) TILE(4, 2) TILE(4, 3)
-    }
-}
-/* clang-format on */
-
-static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t places, uint8_t *out, size_t step)
+static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out, size_t step)
 {
     const v128_t low = wasm_i32x4_splat(r->low), high = wasm_i32x4_splat(r->high);
     for (uint32_t v = 0; v * LANES < r->outputs; v++) {
@@ -57,15 +34,15 @@ static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t places, 
         const v128_t odd = wasm_v128_load(r->offsets + LANES * v + LANES / 2);
         const v128_t first_offsets = wasm_i64x2_shuffle(even, odd, 0, 2);
         const v128_t second_offsets = wasm_i64x2_shuffle(even, odd, 1, 3);
-        for (uint32_t place = 0; place < places; place++) {
-            const v128_t sum = wasm_v128_load(sums + (place * r->vectors + v) * LANES);
+        for (uint32_t position = 0; position < positions; position++) {
+            const v128_t sum = wasm_v128_load(sums + (position * r->vectors + v) * LANES);
             const v128_t first = wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4(sum, factors), first_offsets);
             const v128_t second = wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4(sum, factors), second_offsets);
             v128_t level = wasm_i32x4_shuffle(first, second, 1, 3, 5, 7); /* the upper halves */
             level = wasm_i32x4_min(wasm_i32x4_max(level, low), high);
             const v128_t half = wasm_u16x8_narrow_i32x4(level, level);
             const uint32_t bytes = (uint32_t)wasm_i32x4_extract_lane(wasm_u8x16_narrow_i16x8(half, half), 0);
-            memcpy(out + place * step + v * LANES, &bytes, left < LANES ? left : LANES);
+            memcpy(out + position * step + v * LANES, &bytes, left < LANES ? left : LANES);
         }
     }
 }
@@ -77,45 +54,35 @@ static void widen(void *line, const uint8_t *x, size_t n)
 }
 
 const sqz_kernels sqz_simd128 = {
-    LANES, DEPTH, 2, 0, {0, 8, 6, 4, 3}, multiply, rescale, widen, maximum, total, weigh, add, enter,
+    .lanes = LANES,
+    .depth = DEPTH,
+    .bytes = 2,
+    .positions = {0, 8, 6, 4, 3},
+    .multiply = multiply,
+    .rescale = rescale,
+    .widen = widen,
+    .maximum = maximum,
+    .accumulate = accumulate,
+    .multiply_accumulate = multiply_accumulate,
+    .add = add,
+    .quantise = quantise,
 };
 
-/* The same for floats, in the order of the window: a sum does not depend on the tile in which it stands. */
-INLINE void tile_floats(const sqz_tile *t, float *sums, const uint32_t vectors, const uint32_t places)
-{
-    v128_t sum[12];
-    const float *starts = t->starts, *w = t->weights;
-    for (uint32_t v = 0; v < vectors; v++)
-        for (uint32_t p = 0; p < places; p++) sum[p * vectors + v] = wasm_v128_load(starts + LANES * v);
-    for (size_t row = 0; row < t->rows; row++) {
-        const uint8_t *x = t->lines[row] + t->at;
-        for (size_t i = 0; i < t->run; i++, x += sizeof(float), w += LANES * vectors)
-            for (uint32_t p = 0; p < places; p++) {
-                const v128_t all = wasm_v128_load32_splat(x + p * t->step);
-                for (uint32_t v = 0; v < vectors; v++) {
-                    const v128_t products = wasm_f32x4_mul(all, wasm_v128_load(w + LANES * v));
-                    sum[p * vectors + v] = wasm_f32x4_add(sum[p * vectors + v], products);
-                }
-            }
-    }
-    for (uint32_t i = 0; i < places * vectors; i++) wasm_v128_store(sums + LANES * i, sum[i]);
-}
-
-/* clang-format off */
-#define TILE_FLOATS(VECTORS, PLACES) case 16 * VECTORS + PLACES: tile_floats(t, sums, VECTORS, PLACES); break;
-
-static void multiply_floats(const sqz_tile *t, void *sums)
-{
-    switch (16 * t->vectors + t->places) {
-    TILE_FLOATS(1, 1) TILE_FLOATS(1, 2) TILE_FLOATS(1, 3) TILE_FLOATS(1, 4) TILE_FLOATS(1, 5) TILE_FLOATS(1, 6)
-    TILE_FLOATS(1, 7) TILE_FLOATS(1, 8) TILE_FLOATS(2, 1) TILE_FLOATS(2, 2) TILE_FLOATS(2, 3) TILE_FLOATS(2, 4)
-    TILE_FLOATS(2, 5) TILE_FLOATS(2, 6) TILE_FLOATS(3, 1) TILE_FLOATS(3, 2) TILE_FLOATS(3, 3) TILE_FLOATS(3, 4)
-    TILE_FLOATS(4, 1) TILE_FLOATS(4, 2) TILE_FLOATS(4, 3)
-    }
-}
-/* clang-format on */
+#define MULTIPLY multiply_floats
+#define SUM float
+#define WEIGHT float
+#define PACK 1
+#define VECTOR v128_t
+#define LOAD(address) wasm_v128_load(address)
+#define STORE(address, vector) wasm_v128_store(address, vector)
+#define BROADCAST(x) wasm_v128_load32_splat(x)
+#define ADD_PRODUCTS(sum, x, w) wasm_f32x4_add(sum, wasm_f32x4_mul(x, w))
+#define VECTOR_LANES LANES
+#define PARTS 1
+#define AT_ONCE SQZ_VECTORS
+#define FITS(vectors, positions) (vectors * positions <= 12)
+#include "tile.h"
 
 const sqz_kernels sqz_simd128_floats = {
-    LANES, 1, 4, 0, {0, 8, 6, 4, 3}, multiply_floats, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-};
+    .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 8, 6, 4, 3}, .multiply = multiply_floats};
 #endif

@@ -1,30 +1,33 @@
-/* The weights of a layer: decoded, checked, and laid out for the path. */
+/* The weights of a layer: decoded, checked, and laid out as the path multiplies them. */
 #include "cursor.h"
-#include "deep.h"
 #include "fixed_point.h"
 #include "layers.h"
 #include "plan.h"
 #include "tensors.h"
 
 enum {
-    MOST_LEVEL = 127,
-    MOST_BIAS = 1 << 22,
-    MOST_WEIGHT_EXPONENT = 4096,
-    LEAST_SHIFT = 17,
+    MOST_LEVEL = 127,            /* largest magnitude of a level, */
+    MOST_BIAS = 1 << 22,         /* of a bias, */
+    MOST_WEIGHT_EXPONENT = 4096, /* and of the scale exponent of an output's weights */
+    LEAST_SHIFT = 17,            /* shifts of a factor that the vector form has */
     MOST_SHIFT = 32
 };
 
-/* What a layer is in the file. */
+/* A layer as the file has it. */
 typedef struct {
-    int32_t *levels, *exponents, *biases;
-    size_t each; /* levels of one output */
+    int32_t *levels;    /* (outputs, each) */
+    int32_t *exponents; /* of the weights of each output, less that of the output before */
+    int32_t *biases;    /* of each output, in sixteenths of the step of the result */
+    size_t each;        /* levels of one output */
 } layer;
 
-static void take_stream(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *memory)
+/* The weights of a layer that reads a 9-bit value: the levels (outputs, each) become (outputs, 2, each), once for the
+ * lower halves and once for the upper ones (network.h). There must be room for them. */
+static void repeat_levels(int32_t *levels, size_t outputs, size_t each)
 {
-    const size_t size = sqz_take_varint(c, INT32_MAX);
-    const uint8_t *bytes = sqz_take(c, size);
-    if (bytes != NULL && sqz_levels_decode(bytes, size, levels, shape, memory) != SQZ_OK) sqz_fail(c, SQZ_BAD_STREAM);
+    for (size_t from = outputs; from-- > 0;)
+        for (size_t to = 2 * from + 2; to-- > 2 * from;)
+            memmove(levels + to * each, levels + from * each, each * sizeof *levels);
 }
 
 static layer take_layer(sqz_cursor *c, const sqz_network *network, const sqz_op *op, uint8_t *memory)
@@ -37,15 +40,18 @@ static layer take_layer(sqz_cursor *c, const sqz_network *network, const sqz_op 
     found.biases = (int32_t *)(void *)memory;
     memory += sqz_aligned(op->out * sizeof *found.biases);
     found.levels = (int32_t *)(void *)memory;
-    memory += sqz_aligned((op->out * found.each << sqz_source(network, op)->scale.deep) * sizeof *found.levels);
-    take_stream(c, found.exponents, list, memory);
-    take_stream(c, found.levels, shape, memory);
-    take_stream(c, found.biases, list, memory);
-    if (sqz_source(network, op)->scale.deep) found.each = sqz_both_halves(found.levels, op->out, found.each);
+    memory += sqz_aligned((op->out * found.each << sqz_source(network, op)->scale.nine_bit) * sizeof *found.levels);
+    sqz_take_levels(c, found.exponents, list, memory);
+    sqz_take_levels(c, found.levels, shape, memory);
+    sqz_take_levels(c, found.biases, list, memory);
+    if (sqz_source(network, op)->scale.nine_bit) {
+        repeat_levels(found.levels, op->out, found.each);
+        found.each *= 2;
+    }
     return found;
 }
 
-/* Check a layer, and make the factor of each output. */
+/* Check a layer against the limits of docs/FORMAT.md, and compute the factor of each output. */
 static int take_factors(const layer *l, sqz_op *op, const sqz_scale *from, const sqz_scale *to, sqz_factor *factors)
 {
     int64_t exponent = 0;
@@ -61,28 +67,28 @@ static int take_factors(const layer *l, sqz_op *op, const sqz_scale *from, const
             largest = magnitude > largest ? magnitude : largest;
             sum += (uint32_t)magnitude;
         }
-        const int64_t drop = to->exponent - from->exponent - exponent;
+        const int64_t rescaling = to->exponent - from->exponent - exponent;
         if (largest > MOST_LEVEL || exponent > MOST_WEIGHT_EXPONENT || exponent < -MOST_WEIGHT_EXPONENT || bias >= MOST_BIAS ||
-            bias <= -MOST_BIAS || drop < SQZ_LEAST_DROP || drop > SQZ_MOST_DROP || 255 * sum > INT32_MAX)
+            bias <= -MOST_BIAS || rescaling < SQZ_LEAST_RESCALING || rescaling > SQZ_MOST_RESCALING || 255 * sum > INT32_MAX)
             return SQZ_BAD_STREAM;
-        const int32_t shift = sqz_shift((int32_t)drop);
-        factors[o].multiplier = sqz_multiplier((int32_t)drop);
+        const int32_t shift = sqz_shift((int32_t)rescaling);
+        factors[o].multiplier = sqz_multiplier((int32_t)rescaling);
         factors[o].shift = shift;
         factors[o].offset = bias * ((int64_t)1 << (shift - 4)) + ((int64_t)1 << (shift - 1));
-        factors[o].offset += to->zero * ((int64_t)1 << shift); /* what is stored is x + zero */
+        factors[o].offset += to->zero * ((int64_t)1 << shift); /* a stored element is q = x + zero */
         if (shift < LEAST_SHIFT || shift > MOST_SHIFT) op->vector = 0;
     }
     return SQZ_OK;
 }
 
-/* Where output `o` of a group stands among the offsets of its vector: first the even lanes, then the odd ones. */
+/* Index of the offset of output `o` of a group (sqz_rescale): even lanes of a vector first, then odd lanes. */
 static size_t offset_at(uint32_t o, uint32_t lanes)
 {
     const uint32_t lane = o % lanes;
     return o - lane + lane / 2 + (lane % 2) * (lanes / 2);
 }
 
-/* Factors as vectors, those of each group beginning with a new vector; `padded` outputs a group. */
+/* Factors in the vector form. Each group has `padded` outputs, which fill whole vectors. */
 static void lay_out_factors(const sqz_network *network, const sqz_op *op, const sqz_factor *factors, uint32_t padded)
 {
     const uint32_t outputs = op->method == SQZ_DEPTHWISE ? op->out : op->out / op->groups;
@@ -97,10 +103,11 @@ static void lay_out_factors(const sqz_network *network, const sqz_op *op, const 
             multipliers[first + o] = used ? f->multiplier * (1 << (MOST_SHIFT - f->shift)) : 0;
             offsets[first + offset_at(o, lanes)] = used ? f->offset * ((int64_t)1 << (MOST_SHIFT - f->shift)) : 0;
         }
-    if (network->values[op - network->ops + 1].scale.deep) sqz_upper_half(offsets, padded);
+    if (network->values[op - network->ops + 1].scale.nine_bit) /* then the offsets of the upper halves */
+        for (size_t i = 0; i < padded; i++) offsets[padded + i] = offsets[i] - ((int64_t)SQZ_HIGHEST << 32);
 }
 
-/* A weight in the form in which it is multiplied. */
+/* Store weight i, a level or the bits of a float, with the bytes in which it is multiplied. */
 static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
 {
     int32_t level;
@@ -113,8 +120,8 @@ static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
         ((int8_t *)at)[i] = (int8_t)level;
 }
 
-/* One line of a kernel of one output: (inputs, area) -> `depth` products side by side, those of the other outputs of the
- * block between them and the next. */
+/* One row of the kernel of one output: (inputs, area) -> (packs, depth). Packs lie `step` bytes apart: between them are
+ * the packs of the other outputs of the block. */
 static inline void pack_line(uint8_t *to, const uint32_t *weights, const sqz_op *op, size_t inputs, size_t depth,
                              size_t step, uint32_t bytes)
 {
@@ -127,23 +134,23 @@ static inline void pack_line(uint8_t *to, const uint32_t *weights, const sqz_op 
         }
 }
 
-/* Weights, levels or floats, as `sqz_tile` has them. */
+/* Weights (out, inputs, kernel), levels or floats -> the order of `sqz_tile`: (rows, packs, vectors, lanes, depth). */
 static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *weights)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
     const sqz_kernels *k = network->kernels;
-    const size_t each = (size_t)layout.inputs * op->kernel[0] * op->kernel[1], place = (size_t)k->depth * k->bytes;
-    memset(network->weights + op->weights, 0, (size_t)op->groups * layout.vectors * layout.taps);
+    const size_t each = (size_t)layout.inputs * op->kernel[0] * op->kernel[1], pack_bytes = (size_t)k->depth * k->bytes;
+    memset(network->weights + op->weights, 0, (size_t)op->groups * layout.vectors * layout.vector_bytes);
     for (uint32_t group = 0; group < op->groups; group++)
         for (uint32_t block = 0; block < layout.blocks; block++) {
             const uint32_t first = sqz_first_vector(&layout, block) * k->lanes;
             const uint32_t width = sqz_first_vector(&layout, block + 1) * k->lanes - first;
-            const size_t vector = (size_t)group * layout.vectors + first / k->lanes, step = width * place;
-            uint8_t *to = network->weights + op->weights + vector * layout.taps;
+            const size_t vector = (size_t)group * layout.vectors + first / k->lanes, step = width * pack_bytes;
+            uint8_t *to = network->weights + op->weights + vector * layout.vector_bytes;
             for (uint32_t o = first; o < first + width && o < layout.outputs; o++)
                 for (size_t line = 0; line < op->kernel[0]; line++) {
                     const uint32_t *from = weights + ((size_t)group * layout.outputs + o) * each + line * op->kernel[1];
-                    uint8_t *at = to + line * layout.run * step + (o - first) * place;
+                    uint8_t *at = to + line * layout.packs * step + (o - first) * pack_bytes;
                     if (k->bytes == 1)
                         pack_line(at, from, op, layout.inputs, k->depth, step, 1);
                     else if (k->bytes == 2)
@@ -154,19 +161,22 @@ static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *w
         }
 }
 
-/* What the sums of each output begin with. Padding holds the zero of the input, which so counts as nothing. */
-static void lay_out_starts(const sqz_network *network, const sqz_op *op, const layer *l, int32_t zero)
+/* The values that the integer sums of each output begin with.
+ *
+ * The kernels multiply stored activations q (less `centre`), and padding holds the zero point. The layer is defined on
+ * x = q - zero, so sums begin with -(zero - centre) * (sum of the weights). */
+static void lay_out_initial_sums(const sqz_network *network, const sqz_op *op, const layer *l, int32_t zero)
 {
-    const int32_t left = zero - network->kernels->centre; /* of the zero in what is multiplied */
+    const int32_t offset = zero - network->kernels->centre;
     const sqz_layout layout = sqz_layout_of(network, op);
     const size_t padded = (size_t)layout.vectors * network->kernels->lanes;
-    int32_t *starts = (int32_t *)(void *)(network->weights + op->starts);
-    memset(starts, 0, op->groups * padded * sizeof *starts);
+    int32_t *initial = (int32_t *)(void *)(network->weights + op->initial);
+    memset(initial, 0, op->groups * padded * sizeof *initial);
     for (size_t o = 0; o < op->out; o++) {
-        int32_t *start = starts + o / layout.outputs * padded + o % layout.outputs;
-        int32_t sum = 0; /* with 255 times it below 2^31, which was checked */
+        int32_t *start = initial + o / layout.outputs * padded + o % layout.outputs;
+        int32_t sum = 0; /* 255 times its magnitude is below 2^31, which was checked */
         for (size_t i = 0; i < l->each; i++) sum += l->levels[o * l->each + i];
-        *start = -left * sum;
+        *start = -offset * sum;
     }
 }
 
@@ -181,9 +191,9 @@ int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *
     if (op->method == SQZ_PACKED) {
         const sqz_layout layout = sqz_layout_of(network, op);
         pack(network, op, (const uint32_t *)(const void *)l.levels);
-        lay_out_starts(network, op, &l, from->zero);
+        lay_out_initial_sums(network, op, &l, from->zero);
         lay_out_factors(network, op, factors, layout.vectors * network->kernels->lanes);
-    } else if (op->method == SQZ_DEPTHWISE) { /* (kernel, channels) */
+    } else if (op->method == SQZ_DEPTHWISE) { /* (channels, kernel) -> (kernel, channels) */
         for (size_t o = 0; o < op->out; o++)
             for (size_t tap = 0; tap < l.each; tap++) store(weights, tap * op->out + o, 1, l.levels + o * l.each + tap);
         lay_out_factors(network, op, factors, (uint32_t)sqz_aligned(op->out));
@@ -204,9 +214,9 @@ int sqz_float_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *me
     if (op->method == SQZ_PACKED) {
         const sqz_layout layout = sqz_layout_of(network, op);
         const size_t padded = (size_t)layout.vectors * network->kernels->lanes;
-        float *starts = (float *)(void *)(network->weights + op->starts);
-        memset(starts, 0, op->groups * padded * sizeof *starts);
-        for (size_t o = 0; o < op->out; o++) starts[o / layout.outputs * padded + o % layout.outputs] = biases[o];
+        float *initial = (float *)(void *)(network->weights + op->initial);
+        memset(initial, 0, op->groups * padded * sizeof *initial);
+        for (size_t o = 0; o < op->out; o++) initial[o / layout.outputs * padded + o % layout.outputs] = biases[o];
         pack(network, op, (const uint32_t *)(const void *)found);
     } else
         memcpy(network->weights + op->weights, found, weights * sizeof *found);

@@ -1,40 +1,40 @@
-/* The model and the range coder of level streams; `levels.h` says how to call them.
+/* The probability model and the range coder of level streams. docs/FORMAT.md defines both, with the same names.
  *
- * `squeezenet/sqz/levels_reference.py` is the same in Python, slow and easy to follow; tests hold both to the same
- * bytes. Reading and writing walk through the levels in one function, so that they cannot come to differ. */
+ * `squeezenet/sqz/levels_reference.py` does the same in Python, slowly and plainly; tests compare their bytes. Decoding and
+ * encoding are one function (`walk`), so that they cannot differ. */
 #include "levels.h"
 
 #include <string.h>
 
 enum {
-    ONE = 1 << 14, /* a density or a sign of 1 */
-    DENSITIES = 33,
-    SIGNS = 64,
+    ONE = 1 << 14, /* a density of 1, or a sign that is always positive */
+    DENSITIES = 33,   /* classes of densities */
+    SIGNS = 64,       /* contexts of signs */
     LENGTHS = 20,     /* flags of a magnitude's length: 2^20 has 21 bits */
-    NEIGHBOURS = 22,  /* lengths that the mean magnitude of two neighbours may have */
-    DIGITS = 16,      /* nodes of the tree of a magnitude's four digits after the first */
+    NEIGHBOURS = 22,  /* bit lengths that the mean magnitude of two neighbours can have */
+    DIGITS = 16,      /* nodes of the tree of the four bits after the first one of a magnitude */
     ZERO_AT = 0,
     SIGN_AT = ZERO_AT + 4 * DENSITIES,
     LENGTH_AT = SIGN_AT + SIGNS,
     DIGIT_AT = LENGTH_AT + NEIGHBOURS * LENGTHS,
     CONTEXTS = DIGIT_AT + (LENGTHS + 1) * DIGITS,
-    FEATURES = 7,
-    PLACES = 64, /* places of a kernel that have factors of their own */
-    STRIP = 8    /* cells that learn at once */
+    FEATURES = 7, /* of the prediction of a sign */
+    POSITIONS = 64, /* kernel positions with factors of their own */
+    STRIP = 8    /* cells that are updated at once */
 };
 #define CERTAIN (UINT32_C(1) << 22) /* a probability of 1 */
-#define SURE 12u                    /* observations that a first guess counts for */
+#define SURE 12u                    /* observations that an initial guess counts as */
 #define LARGEST_FACTOR (1 << 19)
 
 typedef struct {
-    uint32_t context[CONTEXTS]; /* probability of a one in 22 bits, then observations in 10 */
-    int32_t factor[PLACES][FEATURES];
+    uint32_t context[CONTEXTS]; /* probability of a 1 in the upper 22 bits, observations in the lower 10 */
+    int32_t factor[POSITIONS][FEATURES];
     uint16_t rate[SQZ_LARGEST_KERNEL + 2]; /* 2^16 / (n + 2) */
-    uint8_t class[(ONE >> 5) + 1];         /* of densities: 32 of them in a row are in one class */
+    uint8_t class[(ONE >> 5) + 1];         /* class of each density, in steps of 32 */
 } model;
 
 typedef struct {
-    uint32_t low, range; /* `low` is the code's distance from the interval's start where a stream is read */
+    uint32_t low, range; /* encoding: the interval; decoding: `low` is the code less its start */
     size_t at, end;
     const uint8_t *in;
     uint8_t *out;
@@ -45,7 +45,7 @@ typedef enum { READ, WRITE } direction;
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 7")
-#define SMALL __attribute__((cold)) /* compiled for size: no device writes streams */
+#define SMALL __attribute__((cold)) /* compiled to be small: no device encodes streams */
 #else
 #define INLINE static inline
 #define UNROLL
@@ -63,7 +63,7 @@ static inline unsigned length(uint32_t value)
 #endif
 }
 
-/* The `i`th of the bounds between densities: 0 to 4, then four to each power of two. */
+/* The i-th bound between the classes of densities: 0 to 4, then four between two powers of two. */
 static uint32_t bound(uint32_t i)
 {
     return i < 4 ? i : (4 + (i & 3)) << (i / 4 - 1);
@@ -83,9 +83,9 @@ static void start(model *m)
 {
     for (uint32_t i = 0; i < SQZ_LARGEST_KERNEL + 2; i++) m->rate[i] = (uint16_t)(65536 / (i + 2));
     for (size_t i = 0; i < CONTEXTS; i++) m->context[i] = CERTAIN / 2 << 10;
-    for (uint32_t i = 0, class = 0; i <= ONE >> 5; i++) {
-        if (i >= bound(class + 1)) class++;
-        m->class[i] = (uint8_t)class;
+    for (uint32_t i = 0, found = 0; i <= ONE >> 5; i++) {
+        if (i >= bound(found + 1)) found++;
+        m->class[i] = (uint8_t)found;
     }
     for (uint32_t i = 0; i < DENSITIES; i++) {
         uint32_t guess = (bound(i) + bound(i + 1)) << 12;
@@ -95,7 +95,7 @@ static void start(model *m)
     for (uint32_t i = 0; i < SIGNS; i++) m->context[SIGN_AT + i] = (CERTAIN / 32 + i * (CERTAIN * 15 / 16 / SIGNS)) << 10 | SURE;
     for (uint32_t i = 0; i < (LENGTHS + 1) * DIGITS; i++)
         if (i % DIGITS > 1) m->context[DIGIT_AT + i] |= 16 * (length(i % DIGITS) - 1);
-    for (size_t i = 0; i < PLACES; i++)
+    for (size_t i = 0; i < POSITIONS; i++)
         for (size_t j = 0; j < FEATURES; j++) m->factor[i][j] = j > 0 ? -10000 : 0;
 }
 
@@ -120,8 +120,8 @@ static inline void forward(coder *c, uint32_t step)
         for (size_t i = c->at < c->end ? c->at : c->end; i > 0 && ++c->out[i - 1] == 0;) i--;
 }
 
-/* Read or write one bit whose probability to be a one is `ones` / 2^16. What the bit decides is chosen by masks: for
- * bits that a processor cannot foresee. */
+/* Code one bit whose probability to be 1 is `ones` / 2^16. Masks instead of branches: for bits that a processor cannot
+ * predict. */
 INLINE uint32_t split(coder *c, uint32_t ones, uint32_t bit, direction way)
 {
     const uint32_t step = (c->range >> 16) * ones, rest = c->range - step;
@@ -139,11 +139,11 @@ INLINE uint32_t split(coder *c, uint32_t ones, uint32_t bit, direction way)
 static inline uint32_t chance(uint32_t context)
 {
     const uint32_t ones = context >> 16;
-    if (ones - 32 <= 65504 - 32) return ones; /* nearly always: a branch that is foreseen */
+    if (ones - 32 <= 65504 - 32) return ones; /* nearly always: the branch is predicted */
     return ones < 32 ? 32 : 65504;
 }
 
-/* Read or write one bit in its context, and learn from it; by masks, like `split`. */
+/* Code one bit in its context, and update the context; by masks, like `split`. */
 INLINE uint32_t code(coder *c, const uint16_t *rate, uint32_t *context, uint32_t bit, direction way)
 {
     const uint32_t state = *context, ones = state >> 10, seen = state & 1023;
@@ -154,7 +154,7 @@ INLINE uint32_t code(coder *c, const uint16_t *rate, uint32_t *context, uint32_t
     return bit;
 }
 
-/* The same by branches, which cost nothing where a processor foresees the bit. */
+/* The same with branches, which cost nothing where the processor predicts the bit. */
 INLINE int code_likely(coder *c, const uint16_t *rate, uint32_t *context, int bit, direction way)
 {
     const uint32_t state = *context, ones = state >> 10, seen = state & 1023;
@@ -175,7 +175,7 @@ INLINE int code_likely(coder *c, const uint16_t *rate, uint32_t *context, int bi
     return bit;
 }
 
-/* The sign of a level that is not 0: 1 if negative. A linear forecast, whose factors learn, chooses the context. */
+/* Code the sign of a level that is not 0; 1: negative. A linear prediction with learned factors selects the context. */
 INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t features, int32_t *factor, uint32_t bit,
                           direction way)
 {
@@ -187,14 +187,14 @@ UNROLL
     bit = code(c, m->rate, m->context + SIGN_AT + forecast, bit, way);
     const int32_t error = (int32_t)(bit << 16) - expected;
 UNROLL
-    for (size_t i = 0; i < features; i++) { /* rounded down, by an addition that makes the shifted number positive */
+    for (size_t i = 0; i < features; i++) { /* >> 13 rounded down, as the addition makes the number positive */
         const int32_t next = factor[i] + (int32_t)((uint32_t)(error * feature[i] + (1 << 26)) >> 13) - (1 << 13);
         factor[i] = next > LARGEST_FACTOR ? LARGEST_FACTOR : next < -LARGEST_FACTOR ? -LARGEST_FACTOR : next;
     }
     return bit;
 }
 
-/* A magnitude from 1: how many bits it has, then the bits after the first. */
+/* Code a magnitude of at least 1: how many bits it has, then the bits after the first. */
 INLINE uint32_t code_magnitude(coder *c, model *m, unsigned neighbours, uint32_t value, direction way)
 {
     unsigned digits = 0, last = way == READ ? LENGTHS : length(value) - 1;
@@ -208,7 +208,7 @@ INLINE uint32_t code_magnitude(coder *c, model *m, unsigned neighbours, uint32_t
     return prefix;
 }
 
-/* `value` on its way to `target`, both at most ONE. In 16 bits, so that a vector holds many. */
+/* Move `value` towards `target`, both at most ONE. In 16 bits, so that a vector holds many. */
 static inline uint16_t towards(uint16_t value, int16_t target, uint16_t rate)
 {
     const int16_t up = (int16_t)(target - (int16_t)value), down = (int16_t)-up;
@@ -217,7 +217,7 @@ static inline uint16_t towards(uint16_t value, int16_t target, uint16_t rate)
     return (uint16_t)(value + (up < 0 ? -moved : moved));
 }
 
-/* What the levels of one output teach about the signs of the next ones. */
+/* Update the mean signs with the levels of one output. */
 INLINE void learn_some_signs(uint16_t *restrict fast, uint16_t *restrict slow, const int32_t *restrict levels,
                              size_t cells, uint16_t fast_rate, uint16_t slow_rate)
 {
@@ -237,7 +237,7 @@ static void learn_signs(uint16_t *fast, uint16_t *slow, const int32_t *levels, s
     learn_some_signs(fast + i, slow + i, levels + i, cells - i, fast_rate, slow_rate);
 }
 
-/* The same about densities, where kernels have one place. */
+/* The same for the densities of inputs, where kernels have one position. */
 INLINE void learn_some_densities(uint16_t *restrict column, const int32_t *restrict levels, size_t inputs,
                                  uint16_t rate)
 {
@@ -251,26 +251,26 @@ static void learn_densities(uint16_t *column, const int32_t *levels, size_t inpu
     learn_some_densities(column + i, levels + i, inputs - i, rate);
 }
 
-/* Read or write every level. Returns SQZ_OK or SQZ_TRUNCATED. `places` is that of the shape, as a constant if it is 1. */
-INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *found, sqz_shape shape, size_t places,
+/* Decode or encode all levels. Returns SQZ_OK or SQZ_TRUNCATED. `positions`: those of the kernel, a constant if 1. */
+INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *found, sqz_shape shape, size_t positions,
                 direction way)
 {
     const size_t inputs = shape.inputs, width = shape.width;
-    uint16_t *fast = (uint16_t *)(m + 1), *slow = fast + inputs * places, *column = slow + inputs * places;
+    uint16_t *fast = (uint16_t *)(m + 1), *slow = fast + inputs * positions, *column = slow + inputs * positions;
     const int32_t *levels = way == READ ? found : given;
     const uint16_t *rate = m->rate;
     uint64_t kept = 0, seen = 0;
     coder c = *given_coder; /* a copy can stay in registers */
     start(m);
-    for (size_t i = 0; i < 2 * inputs * places; i++) fast[i] = ONE / 2;
+    for (size_t i = 0; i < 2 * inputs * positions; i++) fast[i] = ONE / 2;
     for (size_t output = 0, at = 0; output < shape.outputs; output++) {
         uint32_t row = (uint32_t)((kept + 1) * ONE / (seen + 2)), row_seen = 7;
-        const size_t column_seen = output < 64 ? output * places + 3 : 64;
+        const size_t column_seen = output < 64 ? output * positions + 3 : 64;
         const uint16_t column_rate = rate[column_seen < 64 ? column_seen : 64];
         for (size_t input = 0, cell = 0; input < inputs; input++) {
             uint32_t mean = output > 0 ? column[input] : row, kernel = 0;
             int32_t signs = 0;
-            for (size_t k = 0, x = 0, y = 0; k < places; k++, at++, cell++) {
+            for (size_t k = 0, x = 0, y = 0; k < positions; k++, at++, cell++) {
                 const int32_t left = x > 0 ? levels[at - 1] : 0, above = y > 0 ? levels[at - width] : 0;
                 /* At most (4 + k) ONE x 65536 / (k + 4): fits 32 bits. */
                 const uint32_t density = (2 * (mean + row) + kernel * ONE) * rate[k + 2] >> 16;
@@ -287,31 +287,31 @@ INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *fou
                     feature[4] = 256 * sign(above);
                     feature[5] = 128 * (sign(before) + sign(after));
                     feature[6] = 256 * sign(signs);
-                    int32_t *factor = m->factor[k < PLACES ? k : PLACES - 1];
-                    const uint32_t negative = code_sign(&c, m, feature, places > 1 ? 7 : 3, factor, level < 0, way);
+                    int32_t *factor = m->factor[k < POSITIONS ? k : POSITIONS - 1];
+                    const uint32_t negative = code_sign(&c, m, feature, positions > 1 ? 7 : 3, factor, level < 0, way);
                     const unsigned neighbours = length((magnitude(left) + magnitude(above)) >> 1);
                     const int32_t size = (int32_t)code_magnitude(&c, m, neighbours, magnitude(level), way);
                     level = (size ^ -(int32_t)negative) + (int32_t)negative;
                     kernel++;
                     signs += 1 - 2 * (int32_t)negative;
                     row += (ONE - row) * rate[row_seen] >> 16;
-                    if (places > 1) mean += (ONE - mean) * column_rate >> 16;
+                    if (positions > 1) mean += (ONE - mean) * column_rate >> 16;
                 } else {
                     row -= row * rate[row_seen] >> 16;
-                    if (places > 1) mean -= mean * column_rate >> 16;
+                    if (positions > 1) mean -= mean * column_rate >> 16;
                 }
                 if (way == READ) found[at] = level;
                 if (row_seen < 128) row_seen++;
                 if (++x == width) x = 0, y++;
             }
             if (way == READ && c.at > c.end + 3) return SQZ_TRUNCATED;
-            if (places > 1 || output == 0) column[input] = (uint16_t)mean;
+            if (positions > 1 || output == 0) column[input] = (uint16_t)mean;
             kept += kernel;
         }
-        seen += (uint64_t)inputs * places;
-        const int32_t *coded = levels + output * inputs * places;
-        learn_signs(fast, slow, coded, inputs * places, rate[output < 3 ? output : 3], rate[output < 64 ? output : 64]);
-        if (places == 1) learn_densities(column, coded, inputs, column_rate);
+        seen += (uint64_t)inputs * positions;
+        const int32_t *coded = levels + output * inputs * positions;
+        learn_signs(fast, slow, coded, inputs * positions, rate[output < 3 ? output : 3], rate[output < 64 ? output : 64]);
+        if (positions == 1) learn_densities(column, coded, inputs, column_rate);
     }
     *given_coder = c;
     return SQZ_OK;
@@ -337,9 +337,9 @@ int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_sh
         return SQZ_OK;
     }
     for (; c.at < 4; c.at++) c.low = c.low << 8 | (c.at < size ? bytes[c.at] : 0u);
-    const size_t places = (size_t)shape.height * shape.width;
-    const int status = places == 1 ? walk(&c, memory, NULL, levels, shape, 1, READ)
-                                   : walk(&c, memory, NULL, levels, shape, places, READ);
+    const size_t positions = (size_t)shape.height * shape.width;
+    const int status = positions == 1 ? walk(&c, memory, NULL, levels, shape, 1, READ)
+                                   : walk(&c, memory, NULL, levels, shape, positions, READ);
     if (status != SQZ_OK) return status;
     return c.at == size + 3 ? SQZ_OK : c.at > size + 3 ? SQZ_TRUNCATED : SQZ_TRAILING;
 }

@@ -1,11 +1,11 @@
-/* Level streams: integer weights through an adaptive range coder (docs/FORMAT.md, "Level streams").
+/* Level streams: integer weights (levels) in an adaptive range code (docs/FORMAT.md, "Level streams").
  *
  *     sqz_shape shape = {64, 16, 3, 3};
  *     void *memory = malloc(sqz_levels_memory(shape));
  *     int status = sqz_levels_decode(bytes, size, levels, shape, memory);
  *
- * Portable C99, integers only. Nothing is allocated, printed or kept between calls; no byte outside the given buffers
- * is touched whatever they hold. `memory` is aligned as malloc aligns and need not be cleared. */
+ * Portable C99, integers only. Nothing is allocated, printed or kept between calls. Whatever the buffers hold, no byte
+ * outside them is read or written. `memory` must be aligned as malloc aligns, and need not be cleared. */
 #ifndef SQZ_LEVELS_H
 #define SQZ_LEVELS_H
 
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define SQZ_LARGEST_LEVEL 2097151 /* 2^21 - 1 */
-#define SQZ_LARGEST_KERNEL 1024   /* places of a kernel; larger ones are coded as more inputs */
+#define SQZ_LARGEST_KERNEL 1024   /* kernel positions; a larger kernel is coded as more inputs */
 
 enum {
     SQZ_OK = 0,
@@ -23,18 +23,18 @@ enum {
     SQZ_NO_ROOM = -4    /* the buffer for the stream is too short */
 };
 
-/* A weight, last index fastest. A bias or a list is {its length, 1, 1, 1}. None is 0. */
+/* The shape of a weight, last index fastest. A list of n levels is {n, 1, 1, 1}. No number is 0. */
 typedef struct {
     uint32_t outputs, inputs, height, width;
 } sqz_shape;
 
-/* Bytes of working memory: some 9 kB, and 4 for each weight of one output, and 2 for each input. */
+/* Bytes of working memory: about 9 kB, 4 bytes for each weight of one output, and 2 bytes for each input. */
 size_t sqz_levels_memory(sqz_shape shape);
 
-/* Read `size` bytes, which have to be one whole stream. */
+/* Decode `size` bytes, which must be one whole stream. */
 int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_shape shape, void *memory);
 
-/* Write a stream to `bytes`, or only count its bytes if `bytes` is NULL; `*size` is room before and bytes after. */
+/* Encode to `bytes`; if `bytes` is NULL, only count. `*size`: the room before the call, the bytes after it. */
 int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory);
 
 #endif

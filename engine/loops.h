@@ -1,12 +1,44 @@
-/* Plain loops that a compiler turns into vectors. Each path includes them once, with its SQZ_TARGET.
+/* Plain loops that a compiler turns into vectors. Each path includes them once, with its own SQZ_TARGET.
  *
- * They go in strips of constant length, which need no code for any other length. Past the end of activations there is
- * SQZ_SLACK to read, past the end of sums there is room for a whole strip; bytes of the last strip go through a copy. */
+ * They go in strips of constant length, so that no code is made for other lengths. Activations may be read up to SQZ_SLACK
+ * bytes past their end, and sums have room for a whole strip; the bytes of the last strip go through a copy. */
 #include <string.h>
 
-enum { STRIP = 32, SUMS = 8 };
+/* SQZ_EACH: a loop that is unrolled. `count` is a constant where the loop is inlined. */
+#ifdef __GNUC__
+#define SQZ_INLINE __attribute__((always_inline)) static inline
+#define SQZ_EACH(i, count) _Pragma("GCC unroll 8") for (uint32_t i = 0; i < (count); i++)
+#else
+#define SQZ_INLINE static inline
+#define SQZ_EACH(i, count) for (uint32_t i = 0; i < (count); i++)
+#endif
+#define GLUED(a, b) GLUED_NAMES(a, b)
+#define GLUED_NAMES(a, b) a##b
 
-/* What there is of a strip: to `out`, or no more than the `left` that are wanted. */
+enum { STRIP = 32, SUMS = 8 }; /* elements of a strip: of bytes, of sums */
+
+/* The 4 bytes at x, as an integer or a float. */
+static inline int32_t four_bytes(const uint8_t *x)
+{
+    int32_t bytes;
+    memcpy(&bytes, x, sizeof bytes);
+    return bytes;
+}
+
+static inline float one_float(const uint8_t *x)
+{
+    float one;
+    memcpy(&one, x, sizeof one);
+    return one;
+}
+
+/* `widen` of the paths that multiply bytes. */
+static inline void widen_to_bytes(void *line, const uint8_t *x, size_t n)
+{
+    memcpy(line, x, n);
+}
+
+/* Store a strip at `out`, or only its first `left` bytes. */
 static inline void put_strip(uint8_t *out, const uint8_t *strip, size_t left)
 {
     if (left >= STRIP)
@@ -32,13 +64,13 @@ SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x,
     }
 }
 
-SQZ_TARGET static void total(int32_t *restrict sums, const uint8_t *restrict x, size_t n)
+SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restrict x, size_t n)
 {
     for (size_t i = 0; i < n; i += SUMS)
         for (size_t j = i; j < i + SUMS; j++) sums[j] += x[j];
 }
 
-SQZ_TARGET static void weigh(int32_t *restrict sums, const uint8_t *restrict x, const int8_t *restrict weights,
+SQZ_TARGET static void multiply_accumulate(int32_t *restrict sums, const uint8_t *restrict x, const int8_t *restrict weights,
                              int32_t zero, size_t n)
 {
     for (size_t i = 0; i < n; i += SUMS)
@@ -59,8 +91,8 @@ SQZ_TARGET static void add(uint8_t *restrict out, const uint8_t *restrict a, con
     }
 }
 
-/* Adding 1.5 x 2^23 leaves a float no bits for a fraction: it is rounded to nearest, halves to even. */
-SQZ_TARGET static void enter(uint8_t *restrict out, const float *restrict pixels, float factor, int32_t zero, size_t n)
+/* After adding 1.5 x 2^23 a float has no bits left for a fraction: so it is rounded to nearest, halves to even. */
+SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pixels, float factor, int32_t zero, size_t n)
 {
     const float shift = 12582912.0f, low = (float)-zero, high = (float)(255 - zero);
     for (size_t i = 0; i < n; i += STRIP) {

@@ -1,10 +1,15 @@
-/* A network as the engine holds it: operations on values, where each value lies, how each operation is computed.
+/* A network as the engine holds it: a list of operations, and for each value (activation tensor) its place in memory.
  *
- * Every value is in the order (height, width, channels): bytes in an integer network, or 32 bits where a value is wide;
- * else floats. A value may live inside another: what is joined is written where the joined value stands.
+ * Operation i, counted from 0, reads earlier values and makes value i + 1. Value 0 is the image. An element of a value is
+ * one byte in an integer network (32 bits where the value is wide), and a float in a float network. Elements lie in the
+ * order (height, width, channels); a pair (row, column) is called a position.
  *
- * A deep value, 0 to 510, has twice its channels: first the lower halves, min(x, 255), then the upper ones,
- * max(x - 255, 0). A layer writes both, and one that reads them has its weights twice. Nothing else has to know. */
+ * A value may lie inside the memory of another one, its host. So the inputs of a concatenation are written directly to
+ * their channels of the result.
+ *
+ * A 9-bit value has elements q from 0 to 510. It is stored with twice its channels: the lower halves, min(q, 255), of
+ * all channels, then the upper halves, max(q - 255, 0). The layer that makes it writes both; a layer that reads it has
+ * its weights twice. So all other code sees bytes only. */
 #ifndef SQZ_NETWORK_H
 #define SQZ_NETWORK_H
 
@@ -12,7 +17,7 @@
 
 struct sqz_kernels;
 
-/* Numbers of the file. */
+/* Kinds of operations: their numbers in the file. */
 enum {
     SQZ_CONVOLUTION = 1,
     SQZ_LINEAR,
@@ -29,55 +34,59 @@ enum {
 };
 
 enum {
-    SQZ_WIDEST = (1 << 24) - 1, /* where wide values are cut off */
-    SQZ_HIGHEST = 255,          /* where others are */
-    SQZ_FINER = 64,             /* eighths by which a wide mean is finer than what it is the mean of */
-    SQZ_ALIGNMENT = 64
+    SQZ_WIDEST = (1 << 24) - 1, /* largest magnitude of an element of a wide value */
+    SQZ_HIGHEST = 255,          /* largest stored element of the other values */
+    SQZ_FINER = 64,             /* eighths of an octave by which a wide mean is finer than its input */
+    SQZ_ALIGNMENT = 64          /* bytes */
 };
 
+/* An element q of a value stands for the real number (q - zero) * 2^(exponent / 8). */
 typedef struct {
-    int32_t exponent; /* in eighths of an octave */
-    int32_t zero;
-    int wide, deep;
+    int32_t exponent; /* scale exponent, in eighths of an octave */
+    int32_t zero;     /* zero point: the stored element that stands for 0 */
+    int wide;         /* elements have 32 bits, with zero point 0 */
+    int nine_bit;     /* elements have 9 bits, with zero point 0 */
 } sqz_scale;
 
 typedef struct {
-    uint32_t channels, height, width; /* as it is stored; of a flat value: its length, 1, 1 */
+    uint32_t channels, height, width; /* as stored; a flat value has (its length, 1, 1) */
     int flat;
     sqz_scale scale;
-    uint32_t home, channel; /* the value in whose memory it lives, perhaps its own, and the channel where it begins */
-    uint32_t reads, last;   /* how often it is read, and the last time; value v is made at time v */
-    uint32_t free;          /* the last time at which it or a guest is read */
-    uint32_t bytes;         /* of an element */
-    size_t at;              /* bytes from the start of the running memory */
-    size_t step;            /* elements from one place to the next */
+    uint32_t host;         /* number of the value in whose memory this one lies; its own number if it has its own */
+    uint32_t host_channel; /* the channel of the host at which it begins */
+    uint32_t reader_count; /* how many inputs of operations read it */
+    uint32_t last_read;    /* last time at which it is read; value v is made at time v */
+    uint32_t busy_until;   /* last time at which it or a value inside it is read */
+    uint32_t bytes;        /* of an element */
+    size_t offset;         /* bytes from the start of the running memory to its first element */
+    size_t pitch;          /* elements from one position to the next; the channels of its host */
 } sqz_value;
 
-/* How a layer is computed. */
+/* How a layer is computed: in plain loops, each channel by itself, or by tiles with packed weights (kernels.h). */
 typedef enum { SQZ_PLAIN, SQZ_DEPTHWISE, SQZ_PACKED } sqz_method;
 
 typedef struct {
     uint8_t kind;
-    uint32_t inputs, from; /* how many, and where they stand in `network->inputs` */
-    uint32_t out, kernel[2], stride[2], padding[2], groups;
-    uint32_t size; /* of a normalisation, then its numbers */
+    uint32_t inputs, first_input; /* how many inputs; index of the first one in `network->inputs` */
+    uint32_t out, kernel[2], stride[2], padding[2], groups; /* as in docs/FORMAT.md; pairs are (height, width) */
+    uint32_t size;                                          /* local response normalisation only, like the next three */
     float alpha, beta, k;
-    float cap;         /* 0: none */
-    int relu;          /* of a layer of floats: the ReLU behind it, with this cap, is done here */
-    int skip;          /* nothing is left to do: another operation does it, or the values share their memory */
-    int32_t low, high; /* bounds of the results, as they are stored */
+    float cap;         /* of a ReLU; 0: none */
+    int relu;          /* float layer: also computes the ReLU behind it, with this cap */
+    int skip;          /* nothing to compute: another operation does it, or input and result share their memory */
+    int32_t low, high; /* bounds of the stored elements of the result */
 
-    /* Of layers. Each output has a factor, or in the vector form a start, a multiplier and an offset. */
+    /* Layers only. The sums of each output are rescaled by an `sqz_factor`, or by its vector form (sqz_rescale). */
     sqz_method method;
-    int vector; /* all factors have the vector form */
-    size_t weights, factors, starts, multipliers, offsets; /* where they stand in the memory of weights */
-    const uint8_t *at;                                     /* where an integer layer begins in the file, */
-    uint64_t effort;                                       /* what reading it takes, */
-    unsigned part;                                         /* who reads it, */
-    int status;                                            /* and what came of it */
+    int vector; /* every factor has the vector form */
+    size_t weights, factors, initial, multipliers, offsets; /* bytes from the start of the memory of weights */
+    const uint8_t *coded;                                   /* where the layer begins in the file */
+    uint64_t cost;                                          /* of decoding it: roughly proportional to time */
+    unsigned part;                                          /* the part of the team that decodes it */
+    int status;                                             /* SQZ_OK, or the damage that was found */
 } sqz_op;
 
-/* (sum * multiplier + offset) >> shift */
+/* Sum of an output -> stored element: (sum * multiplier + offset) >> shift */
 typedef struct {
     int64_t offset;
     int32_t multiplier, shift;
@@ -85,20 +94,22 @@ typedef struct {
 
 struct sqz_network {
     const struct sqz_kernels *kernels; /* NULL: the reference */
-    int floats;                        /* no integer network */
+    int floats;                        /* whether this is a float network */
     sqz_preparation preparation;       /* of an image */
-    uint32_t count, reads;             /* operations; inputs of all of them together */
-    sqz_op *ops;
-    sqz_value *values;
-    uint32_t *inputs, *live;
-    const uint8_t *at, *end; /* of the file: the weights */
-    size_t weights_bytes, decoding_bytes, values_bytes, scratch_bytes;
-    uint8_t *weights;
+    uint32_t op_count, input_count;    /* operations; inputs of all of them together */
+    sqz_op *ops;                       /* op_count */
+    sqz_value *values;                 /* op_count + 1 */
+    uint32_t *inputs;                  /* input_count numbers of values */
+    uint32_t *live;                    /* op_count + 1 numbers of values, for the planner */
+    const uint8_t *coded, *coded_end;  /* the weights in the file */
+    size_t weights_bytes, decoding_bytes, values_bytes, scratch_bytes; /* of memory; decoding and scratch: per part */
+    uint8_t *weights;                                                  /* laid out for the path */
 };
 
+/* The first input of an operation. */
 static inline const sqz_value *sqz_source(const sqz_network *network, const sqz_op *op)
 {
-    return network->values + network->inputs[op->from];
+    return network->values + network->inputs[op->first_input];
 }
 
 static inline uint32_t sqz_channel_count(const sqz_preparation *preparation)
@@ -106,23 +117,26 @@ static inline uint32_t sqz_channel_count(const sqz_preparation *preparation)
     return preparation->channels == SQZ_L ? 1 : 3;
 }
 
+/* Whether an operation has weights. */
 static inline int sqz_is_layer(const sqz_op *op)
 {
     return op->kind == SQZ_CONVOLUTION || op->kind == SQZ_LINEAR;
 }
 
+/* `bytes`, rounded up to whole alignments. */
 static inline size_t sqz_aligned(size_t bytes)
 {
     return (bytes + SQZ_ALIGNMENT - 1) / SQZ_ALIGNMENT * SQZ_ALIGNMENT;
 }
 
+/* The first aligned address from `memory` on. */
 static inline uint8_t *sqz_align(void *memory)
 {
     return (uint8_t *)memory + (SQZ_ALIGNMENT - (uintptr_t)memory % SQZ_ALIGNMENT) % SQZ_ALIGNMENT;
 }
 
-/* The part of `count` that is the share of `part` of `parts`. */
-static inline size_t sqz_share(size_t count, size_t part, size_t parts)
+/* The first of the items of `part`, where `count` items are split evenly into `parts`. Part `parts` begins at `count`. */
+static inline size_t sqz_part_start(size_t count, size_t part, size_t parts)
 {
     return (size_t)((uint64_t)count * part / parts);
 }

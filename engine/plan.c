@@ -1,4 +1,4 @@
-/* Decisions that depend on the graph alone. */
+/* The planner: decisions that depend on the graph and the path, not on weights or images. */
 #include "plan.h"
 
 #include <string.h>
@@ -7,17 +7,18 @@
 #include "tensors.h"
 
 enum {
-    LEAST_OUTPUTS = 8, /* of a group, for vectors of outputs: fewer would be mostly padding */
-    MOST_COLUMNS = 96  /* places that share a pass over the weights */
+    LEAST_OUTPUTS = 8, /* outputs of a group that are worth a vector: fewer would be mostly padding */
+    MOST_COLUMNS = 96  /* positions that share a pass over the weights */
 };
-#define MOST_VALUES ((size_t)1 << 28) /* bytes of values, above which joined ones are copied */
+/* Bytes of values; above that, the inputs of a concatenation do not lie inside its result. */
+#define MOST_VALUES ((size_t)1 << 28)
 
 static size_t elements(const sqz_value *v)
 {
     return (size_t)v->channels * v->height * v->width;
 }
 
-/* The level at which a capped ReLU cuts off. */
+/* The element x at which a capped ReLU cuts off: cap / 2^(exponent / 8), to nearest. */
 static int64_t cap_level(float cap, int32_t exponent)
 {
     const double units = (double)cap * 65536;
@@ -25,32 +26,32 @@ static int64_t cap_level(float cap, int32_t exponent)
     return f > 0 && c > (INT64_MAX >> 1) / f ? 255 : sqz_round(c * f >> 16);
 }
 
-/* Bounds of results, as they are stored: x + zero. */
+/* Bounds of the stored elements of a result: q = x + zero. */
 static void bounds(sqz_op *op, const sqz_scale *scale)
 {
     op->low = scale->wide ? -SQZ_WIDEST : 0;
-    op->high = scale->wide ? SQZ_WIDEST : SQZ_HIGHEST << scale->deep;
+    op->high = scale->wide ? SQZ_WIDEST : SQZ_HIGHEST << scale->nine_bit;
     if (op->kind == SQZ_RELU || op->kind == SQZ_CAPPED) op->low = scale->zero;
     if (op->kind == SQZ_CAPPED) op->high = (int32_t)sqz_clip(cap_level(op->cap, scale->exponent) + scale->zero, 0, 255);
 }
 
-/* Let value x live in value y, unless it has a place already. */
+/* Put value x inside value y, from `channel` on, unless it is inside another one already. Returns whether it was put. */
 static int move_in(sqz_network *network, uint32_t x, uint32_t y, uint32_t channel)
 {
-    if (network->values[x].home != x) return 0;
-    network->values[x].home = y;
-    network->values[x].channel = channel;
+    if (network->values[x].host != x) return 0;
+    network->values[x].host = y;
+    network->values[x].host_channel = channel;
     return 1;
 }
 
-/* What needs no work: a ReLU that its layer can do, or that changes nothing; a flat value of one place; and, if
- * `join`, values that are joined. */
-static void share(sqz_network *network, int join)
+/* Find operations that need no work of their own, and put their inputs inside their results: a ReLU that its layer
+ * computes, or that changes nothing; a flatten of one position; and, if `join`, concatenations. */
+static void merge_values(sqz_network *network, int join)
 {
-    for (uint32_t v = 0; v <= network->count; v++) network->values[v].home = v, network->values[v].channel = 0;
-    for (uint32_t i = 0; i < network->count; i++) {
+    for (uint32_t v = 0; v <= network->op_count; v++) network->values[v].host = v, network->values[v].host_channel = 0;
+    for (uint32_t i = 0; i < network->op_count; i++) {
         sqz_op *op = network->ops + i;
-        const uint32_t y = i + 1, x = network->inputs[op->from];
+        const uint32_t y = i + 1, x = network->inputs[op->first_input];
         const sqz_value *source = network->values + x;
         op->skip = op->relu = 0;
         bounds(op, &network->values[y].scale);
@@ -59,7 +60,7 @@ static void share(sqz_network *network, int join)
         case SQZ_CAPPED:
             if (!network->floats && op->low == 0 && op->high >= SQZ_HIGHEST)
                 op->skip = move_in(network, x, y, 0);
-            else if (x > 0 && sqz_is_layer(network->ops + x - 1) && source->reads == 1)
+            else if (x > 0 && sqz_is_layer(network->ops + x - 1) && source->reader_count == 1)
                 if ((op->skip = move_in(network, x, y, 0)) != 0) {
                     network->ops[x - 1].low = op->low;
                     network->ops[x - 1].high = op->high;
@@ -73,7 +74,7 @@ static void share(sqz_network *network, int join)
         case SQZ_CONCAT:
             op->skip = join;
             for (uint32_t j = 0, channel = 0; j < op->inputs; j++) {
-                const uint32_t part = network->inputs[op->from + j];
+                const uint32_t part = network->inputs[op->first_input + j];
                 if (!join || !move_in(network, part, y, channel)) op->skip = 0;
                 channel += network->values[part].channels;
             }
@@ -84,49 +85,49 @@ static void share(sqz_network *network, int join)
     }
 }
 
-/* Give every value that is nobody's guest its bytes: the first gap between those alive when the first of its guests is
- * made, until the last of them is read. Returns the bytes of all. */
-static size_t place(sqz_network *network)
+/* Give every host its offset: the first gap, large enough, between the hosts that are busy from the time at which the
+ * first value inside it is made until the last one is read. Returns the bytes of all values together. */
+static size_t assign_offsets(sqz_network *network)
 {
     size_t used = 0;
     uint32_t count = 0;
-    for (uint32_t v = network->count + 1; v-- > 0;) { /* a host comes after its guests */
-        sqz_value *value = network->values + v, *host = network->values + value->home;
-        value->at = SIZE_MAX;
-        value->free = value->last;
+    for (uint32_t v = network->op_count + 1; v-- > 0;) { /* a host has a higher number than the values inside it */
+        sqz_value *value = network->values + v, *host = network->values + value->host;
+        value->offset = SIZE_MAX;
+        value->busy_until = value->last_read;
         if (host == value) continue;
-        value->channel += host->channel;
-        value->home = host->home;
+        value->host_channel += host->host_channel;
+        value->host = host->host;
     }
-    for (uint32_t v = 0; v <= network->count; v++) {
-        sqz_value *host = network->values + network->values[v].home;
-        if (host->free < network->values[v].last) host->free = network->values[v].last;
+    for (uint32_t v = 0; v <= network->op_count; v++) {
+        sqz_value *host = network->values + network->values[v].host;
+        if (host->busy_until < network->values[v].last_read) host->busy_until = network->values[v].last_read;
     }
-    for (uint32_t time = 0; time <= network->count; time++) {
-        const uint32_t v = network->values[time].home;
+    for (uint32_t time = 0; time <= network->op_count; time++) {
+        const uint32_t v = network->values[time].host;
         sqz_value *value = network->values + v;
-        if (value->at != SIZE_MAX) continue;
+        if (value->offset != SIZE_MAX) continue;
         const size_t size = sqz_aligned(elements(value) * value->bytes + SQZ_SLACK);
         uint32_t kept = 0, where = 0;
         size_t at = 0;
         for (uint32_t i = 0; i < count; i++)
-            if (network->values[network->live[i]].free >= time) network->live[kept++] = network->live[i];
-        for (count = kept; where < count; where++) { /* in the order of their places */
+            if (network->values[network->live[i]].busy_until >= time) network->live[kept++] = network->live[i];
+        for (count = kept; where < count; where++) { /* in the order of their offsets */
             const sqz_value *other = network->values + network->live[where];
-            if (other->at - at >= size) break;
-            at = other->at + sqz_aligned(elements(other) * other->bytes + SQZ_SLACK);
+            if (other->offset - at >= size) break;
+            at = other->offset + sqz_aligned(elements(other) * other->bytes + SQZ_SLACK);
         }
         memmove(network->live + where + 1, network->live + where, (count - where) * sizeof *network->live);
         network->live[where] = v;
         count++;
-        value->at = at;
+        value->offset = at;
         if (at + size > used) used = at + size;
     }
-    for (uint32_t v = 0; v <= network->count; v++) {
+    for (uint32_t v = 0; v <= network->op_count; v++) {
         sqz_value *value = network->values + v;
-        const sqz_value *host = network->values + value->home;
-        value->step = host->channels;
-        if (host != value) value->at = host->at + (size_t)value->channel * value->bytes;
+        const sqz_value *host = network->values + value->host;
+        value->pitch = host->channels;
+        if (host != value) value->offset = host->offset + (size_t)value->host_channel * value->bytes;
     }
     return used;
 }
@@ -135,40 +136,40 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
 {
     const sqz_kernels *k = network->kernels;
     const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
-    const int one = op->kernel[0] == 1 && op->kernel[1] == 1 && op->stride[0] == 1 && op->stride[1] == 1;
+    const int pointwise = op->kernel[0] == 1 && op->kernel[1] == 1 && op->stride[0] == 1 && op->stride[1] == 1;
     sqz_layout layout;
     layout.inputs = x->channels / op->groups;
     layout.outputs = op->out / op->groups;
     layout.vectors = (layout.outputs + k->lanes - 1) / k->lanes;
     layout.blocks = (layout.vectors + SQZ_VECTORS - 1) / SQZ_VECTORS;
-    layout.run = ((size_t)op->kernel[1] * layout.inputs + k->depth - 1) / k->depth;
-    layout.taps = op->kernel[0] * layout.run * k->lanes * k->depth * k->bytes;
+    layout.packs = ((size_t)op->kernel[1] * layout.inputs + k->depth - 1) / k->depth;
+    layout.vector_bytes = op->kernel[0] * layout.packs * k->lanes * k->depth * k->bytes;
     layout.direct = k->bytes == x->bytes && op->groups == 1 && op->padding[0] == 0 && op->padding[1] == 0 &&
-                    (op->kernel[1] == 1 || x->step == x->channels);
+                    (op->kernel[1] == 1 || x->pitch == x->channels);
     layout.rows = y->height;
     layout.columns = y->width;
-    layout.advance = op->stride[0] * x->width * x->step * x->bytes;
-    if (one && layout.direct) {
-        const uint32_t places = y->height * y->width;
-        layout.rows = (places + MOST_COLUMNS - 1) / MOST_COLUMNS;
-        layout.columns = (places + layout.rows - 1) / layout.rows;
-        layout.advance = layout.columns * x->step * x->bytes;
+    layout.row_step = op->stride[0] * x->width * x->pitch * x->bytes;
+    if (pointwise && layout.direct) {
+        const uint32_t positions = y->height * y->width;
+        layout.rows = (positions + MOST_COLUMNS - 1) / MOST_COLUMNS;
+        layout.columns = (positions + layout.rows - 1) / layout.rows;
+        layout.row_step = layout.columns * x->pitch * x->bytes;
     }
     const size_t across = ((size_t)y->width - 1) * op->stride[1] + op->kernel[1];
-    layout.line = sqz_aligned(across * layout.inputs * k->bytes + SQZ_SLACK);
+    layout.line_bytes = sqz_aligned(across * layout.inputs * k->bytes + SQZ_SLACK);
     return layout;
 }
 
-/* Bytes of memory beside the values that one part needs. */
+/* Bytes of scratch memory that one part of the team needs for an operation. */
 static size_t scratch(const sqz_network *network, const sqz_op *op)
 {
     const sqz_value *x = sqz_source(network, op);
     if (network->kernels == NULL) return 0;
     if (!network->floats && (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL))
-        return sqz_aligned(x->width * x->step + SQZ_SLACK);
+        return sqz_aligned(x->width * x->pitch + SQZ_SLACK);
     if (!sqz_is_layer(op) || op->method != SQZ_PACKED) return 0;
     const sqz_layout layout = sqz_layout_of(network, op);
-    return sqz_aligned(op->kernel[0] * sizeof(uint8_t *)) + (layout.direct ? 0 : op->kernel[0] * layout.line);
+    return sqz_aligned(op->kernel[0] * sizeof(uint8_t *)) + (layout.direct ? 0 : op->kernel[0] * layout.line_bytes);
 }
 
 static sqz_method choose_method(const sqz_network *network, const sqz_op *op)
@@ -179,7 +180,8 @@ static sqz_method choose_method(const sqz_network *network, const sqz_op *op)
     return op->out / op->groups >= LEAST_OUTPUTS ? SQZ_PACKED : SQZ_PLAIN;
 }
 
-static size_t take(size_t *used, size_t bytes)
+/* Reserve `bytes` at the end of the memory; returns their offset. */
+static size_t reserve(size_t *used, size_t bytes)
 {
     const size_t at = *used;
     *used += sqz_aligned(bytes);
@@ -189,14 +191,14 @@ static size_t take(size_t *used, size_t bytes)
 sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
 {
     const sqz_value *x = sqz_source(network, op);
-    const uint32_t inputs = (x->channels >> x->scale.deep) / op->groups;
+    const uint32_t inputs = (x->channels >> x->scale.nine_bit) / op->groups;
     const sqz_shape whole = {op->out, inputs, op->kernel[0], op->kernel[1]};
     const sqz_shape flat = {op->out, inputs * op->kernel[0] * op->kernel[1], 1, 1};
     return (uint64_t)op->kernel[0] * op->kernel[1] <= SQZ_LARGEST_KERNEL ? whole : flat;
 }
 
-/* Where the weights of a layer will lie, and what reading them takes. */
-static void place_weights(sqz_network *network, sqz_op *op)
+/* Reserve memory for the weights of a layer, and count the bytes that decoding it takes. */
+static void plan_weights(sqz_network *network, sqz_op *op)
 {
     const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
     const size_t inputs = x->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
@@ -207,13 +209,13 @@ static void place_weights(sqz_network *network, sqz_op *op)
     if (op->method == SQZ_PACKED) {
         const sqz_layout layout = sqz_layout_of(network, op);
         padded = (size_t)op->groups * layout.vectors * network->kernels->lanes;
-        bytes = (size_t)op->groups * layout.vectors * layout.taps;
+        bytes = (size_t)op->groups * layout.vectors * layout.vector_bytes;
     }
-    op->weights = take(used, bytes);
-    op->factors = take(used, op->out * sizeof(sqz_factor));
-    op->starts = take(used, padded * sizeof(int32_t));
-    op->multipliers = take(used, padded * sizeof(int32_t));
-    op->offsets = take(used, (padded << y->scale.deep) * sizeof(int64_t));
+    op->weights = reserve(used, bytes);
+    op->factors = reserve(used, op->out * sizeof(sqz_factor));
+    op->initial = reserve(used, padded * sizeof(int32_t));
+    op->multipliers = reserve(used, padded * sizeof(int32_t));
+    op->offsets = reserve(used, (padded << y->scale.nine_bit) * sizeof(int64_t));
     const sqz_shape shape = sqz_weight_shape(network, op);
     const sqz_shape list = {op->out, 1, 1, 1};
     size_t most = network->floats ? sqz_tensor_memory(shape) : sqz_levels_memory(shape);
@@ -224,17 +226,17 @@ static void place_weights(sqz_network *network, sqz_op *op)
 
 void sqz_plan(sqz_network *network)
 {
-    for (uint32_t v = 0; v <= network->count; v++)
+    for (uint32_t v = 0; v <= network->op_count; v++)
         network->values[v].bytes = network->floats || network->values[v].scale.wide ? 4 : 1;
-    share(network, 1);
-    network->values_bytes = place(network);
+    merge_values(network, 1);
+    network->values_bytes = assign_offsets(network);
     if (network->values_bytes > MOST_VALUES) {
-        share(network, 0);
-        network->values_bytes = place(network);
+        merge_values(network, 0);
+        network->values_bytes = assign_offsets(network);
     }
     network->weights_bytes = network->decoding_bytes = network->scratch_bytes = 0;
-    for (uint32_t i = 0; i < network->count; i++) {
-        if (sqz_is_layer(network->ops + i)) place_weights(network, network->ops + i);
+    for (uint32_t i = 0; i < network->op_count; i++) {
+        if (sqz_is_layer(network->ops + i)) plan_weights(network, network->ops + i);
         const size_t bytes = scratch(network, network->ops + i);
         if (bytes > network->scratch_bytes) network->scratch_bytes = bytes;
     }

@@ -1,31 +1,33 @@
-/* Where values lie, how layers are computed, how much memory that takes. */
+/* The planner: where values lie in memory, how each layer is computed, how much memory that takes. */
 #ifndef SQZ_PLAN_H
 #define SQZ_PLAN_H
 
 #include "kernels.h"
 
-/* How a packed convolution (or linear layer) goes through its input. */
+/* How a packed layer walks through its input. */
 typedef struct {
-    uint32_t inputs, outputs; /* of one group */
-    uint32_t vectors, blocks; /* of the outputs of one group; a block is computed at once */
-    size_t run;               /* groups of activations in a line's window */
-    size_t taps;              /* bytes of the weights of one vector */
-    int direct;               /* windows are read where the input stands, else from copied lines */
-    uint32_t rows, columns;   /* of the result; its places are cut anew where no window has more than one */
-    size_t advance;           /* where the input stands: bytes from what one row reads to what the next does */
-    size_t line;              /* bytes of a copied line */
+    uint32_t inputs, outputs;  /* channels of one group */
+    uint32_t vectors, blocks;  /* vectors for the outputs of one group; blocks of vectors, each computed in one pass */
+    size_t packs;              /* packs (kernels.h) of a window in one line */
+    size_t vector_bytes;       /* bytes of the weights of one vector */
+    int direct;                /* windows are read where the input lies, without a copy of its lines */
+    uint32_t rows, columns;    /* of the result; a 1x1 convolution without stride cuts its positions into rows anew */
+    size_t row_step;           /* direct: bytes from the input of one row of the result to the input of the next */
+    size_t line_bytes;         /* bytes of a copied line */
 } sqz_layout;
 
+/* Fill what depends on the graph and the path alone: offsets of values and weights, methods, bytes of memory. */
 void sqz_plan(sqz_network *network);
 
-/* Of a layer's levels, as they are coded. */
+/* The shape in which a layer's weights are coded in the file. */
 sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op);
 
 sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op);
 
+/* The first vector of a block: blocks differ by at most one vector. */
 static inline uint32_t sqz_first_vector(const sqz_layout *layout, uint32_t block)
 {
-    return (uint32_t)sqz_share(layout->vectors, block, layout->blocks);
+    return (uint32_t)sqz_part_start(layout->vectors, block, layout->blocks);
 }
 
 #endif

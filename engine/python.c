@@ -1,4 +1,4 @@
-/* `squeezenet._engine`: the engine for Python, by the stable ABI of 3.11. */
+/* `squeezenet._engine`: the engine as a Python module, in the stable ABI of Python 3.11. */
 #include "binding.h"
 
 #include "sqz.h"

@@ -4,7 +4,7 @@
 #include "levels.h"
 #include "sqz.h"
 
-/* The levels' buffer and the memory to work in; 0 if that is not possible, with an exception set. */
+/* Get the buffer of the levels, and working memory. Returns 0 with an exception set if that fails. */
 static int open_levels(PyObject *object, int flags, sqz_shape shape, Py_buffer *view, void **memory)
 {
     const uint64_t most = UINT64_C(1) << 31, each = (uint64_t)shape.height * shape.width;
@@ -45,7 +45,7 @@ PyObject *python_levels_decode(PyObject *self, PyObject *args)
     return PyLong_FromLong(status);
 }
 
-/* The bytes of a stream, or only their number. */
+/* The bytes of a stream (write = 1), or only their number. */
 static PyObject *measure_or_encode(PyObject *args, int write)
 {
     Py_buffer levels;
@@ -65,7 +65,7 @@ static PyObject *measure_or_encode(PyObject *args, int write)
     else if (!write)
         result = PyLong_FromSize_t(size);
     else if ((result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)) != NULL && size > 0) {
-        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* nobody else has seen the object yet */
+        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* no other code has this object yet */
         Py_BEGIN_ALLOW_THREADS
         sqz_levels_encode(levels.buf, shape, bytes, &size, memory);
         Py_END_ALLOW_THREADS
@@ -87,7 +87,7 @@ PyObject *python_levels_size(PyObject *self, PyObject *args)
     return measure_or_encode(args, 0);
 }
 
-/* The text of a file that a network was made of. */
+/* The text of a file that `Network` has accepted. */
 PyObject *python_text(PyObject *self, PyObject *args)
 {
     Py_buffer file;
@@ -97,7 +97,7 @@ PyObject *python_text(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "y*", &file)) return NULL;
     int status = sqz_text_measure(file.buf, (size_t)file.len, &length);
     if (status == SQZ_OK && (result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length)) != NULL) {
-        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* nobody else has seen the object yet */
+        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* no other code has this object yet */
         Py_BEGIN_ALLOW_THREADS
         status = sqz_text_read(file.buf, (size_t)file.len, bytes);
         Py_END_ALLOW_THREADS

@@ -1,4 +1,4 @@
-/* `squeezenet._engine.Network`: a network that is read from a file once and run often. */
+/* `squeezenet._engine.Network`: a network that is decoded once and run often. */
 #include "binding.h"
 
 #include <stdlib.h>
@@ -8,12 +8,14 @@
 #include "threads.h"
 
 enum { MOST_THREADS = 64 };
-#define MOST_MEMORY ((size_t)3 << 26) /* bytes that threads may take together, beyond what one of them needs */
+/* Bytes for running that several threads may take together. One thread may take all that it needs. */
+#define MOST_MEMORY ((size_t)3 << 26)
 
-/* A network that is ready to run. The memory of the last run is kept for the next: fresh memory costs page faults. */
+/* A network that is ready to run. The memory of the last run is kept for the next one: new memory costs page faults. */
 typedef struct {
     PyObject_HEAD
-    void *description, *weights, *spare;
+    void *description, *weights; /* memory of sqz_open and of sqz_load_weights */
+    void *spare;                 /* running memory of the last run, or NULL */
     size_t spare_bytes;
     sqz_network *network;
     sqz_path path;
@@ -23,15 +25,15 @@ typedef struct {
     Network *self;
     void *decoding;
     int status;
-} reading;
+} loading;
 
-static void read_weights(void *context, const sqz_team *team)
+static void load_weights(void *context, const sqz_team *team)
 {
-    reading *r = context;
-    r->status = sqz_prepare(r->self->network, r->self->weights, r->decoding, team);
+    loading *r = context;
+    r->status = sqz_load_weights(r->self->network, r->self->weights, r->decoding, team);
 }
 
-/* SQZ_OK, another status, or 1 without memory. */
+/* Returns SQZ_OK, another status, or 1 if there is not enough memory. */
 static int open_network(Network *self, const uint8_t *file, size_t bytes, unsigned threads)
 {
     size_t size;
@@ -42,9 +44,9 @@ static int open_network(Network *self, const uint8_t *file, size_t bytes, unsign
     if (status != SQZ_OK) return status;
     while (threads > 1 && sqz_ask(self->network, threads).decoding > 4 * MOST_MEMORY) threads--;
     const sqz_needs needs = sqz_ask(self->network, threads);
-    reading r = {self, malloc(needs.decoding), 1};
+    loading r = {self, malloc(needs.decoding), 1};
     self->weights = malloc(needs.weights);
-    if (r.decoding != NULL && self->weights != NULL) sqz_with_team(threads, read_weights, &r);
+    if (r.decoding != NULL && self->weights != NULL) sqz_with_team(threads, load_weights, &r);
     free(r.decoding);
     return r.status;
 }
@@ -61,7 +63,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *keywo
         for (path = 0; path < SQZ_PATHS && strcmp(name, sqz_path_name((sqz_path)path)) != 0;) path++;
     Network *self = NULL;
     if (threads < 1)
-        PyErr_SetString(PyExc_ValueError, "at least one thread has to read");
+        PyErr_SetString(PyExc_ValueError, "at least one thread is needed");
     else if (!sqz_has_path((sqz_path)path))
         PyErr_Format(PyExc_ValueError, "this machine has no path '%s'", name);
     else
@@ -94,7 +96,8 @@ static void network_free(PyObject *object)
     Py_DECREF(type);
 }
 
-/* A batch. As many images as threads, or more: each thread takes some. Fewer: all threads work on one image. */
+/* A batch of images. If there are at least as many images as threads, each thread runs some of them; otherwise all threads
+ * run one image after the other together. */
 typedef struct {
     const sqz_network *network;
     const float *images;
@@ -102,7 +105,7 @@ typedef struct {
     size_t count, pixels, classes, running;
     uint8_t *memory;
     unsigned parts;
-    int apart; /* each image is one thread's from end to end */
+    int apart; /* each image is run by one thread */
 } batch;
 
 static void run_some(const void *task, unsigned part)
@@ -124,7 +127,7 @@ static void run_batch(void *context, const sqz_team *team)
             sqz_run(b->network, b->images + i * b->pixels, b->logits + i * b->classes, b->memory, team);
 }
 
-/* Memory for a run, the spare one if it is large enough. */
+/* Memory for a run: the spare memory, if it is large enough. */
 static uint8_t *borrow(Network *self, size_t *bytes)
 {
     uint8_t *memory = self->spare;
@@ -250,12 +253,12 @@ static PyMethodDef network_methods[] = {
 };
 
 static PyGetSetDef network_attributes[] = {
-    {"path", network_path, NULL, "how it is computed", NULL},
+    {"path", network_path, NULL, "the instruction set that computes it", NULL},
     {"shape", network_shape, NULL, "of an image: channels, height, width", NULL},
     {"classes", network_classes, NULL, "how many logits", NULL},
-    {"layers", network_layers, NULL, "how many operations have weights, and a name", NULL},
+    {"layers", network_layers, NULL, "how many operations have weights, and so a name", NULL},
     {"framing", network_framing, NULL, "of an image: resize, crop, fit, channels", NULL},
-    {"memory", network_memory, NULL, "bytes: of weights, while decoding, while running", NULL},
+    {"memory", network_memory, NULL, "bytes of memory: for weights, while decoding, while running", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -1,33 +1,33 @@
-/* The slow and obvious form of every operation, and the only one of those that never cost time. */
+/* The plain form of every operation: what the fast forms are compared with. Operations that cost little have no other. */
 #include "reference.h"
 
 #include <string.h>
 
 #include "fixed_point.h"
 
-/* A value as whole numbers: x = q - zero, and 0 outside. */
+/* A value and its first element. `get` and `put` work on x = q - zero, where q is the stored element. */
 typedef struct {
     const sqz_value *value;
     uint8_t *at;
-} grid;
+} view;
 
-static grid grid_of(const sqz_value *value, uint8_t *values)
+static view view_of(const sqz_value *value, uint8_t *values)
 {
-    const grid g = {value, values + value->at};
+    const view g = {value, values + value->offset};
     return g;
 }
 
-static size_t index_of(grid g, size_t y, size_t x, size_t channel)
+static size_t index_of(view g, size_t y, size_t x, size_t channel)
 {
-    return (y * g.value->width + x) * g.value->step + channel;
+    return (y * g.value->width + x) * g.value->pitch + channel;
 }
 
-static int inside(grid g, int64_t y, int64_t x)
+static int inside(view g, int64_t y, int64_t x)
 {
     return y >= 0 && x >= 0 && y < (int64_t)g.value->height && x < (int64_t)g.value->width;
 }
 
-static int64_t get(grid g, size_t y, size_t x, size_t channel)
+static int64_t get(view g, size_t y, size_t x, size_t channel)
 {
     const size_t i = index_of(g, y, x, channel);
     int32_t wide;
@@ -36,7 +36,7 @@ static int64_t get(grid g, size_t y, size_t x, size_t channel)
     return wide;
 }
 
-static void put(grid g, size_t y, size_t x, size_t channel, int64_t n)
+static void put(view g, size_t y, size_t x, size_t channel, int64_t n)
 {
     const size_t i = index_of(g, y, x, channel);
     const sqz_scale *scale = &g.value->scale;
@@ -47,9 +47,9 @@ static void put(grid g, size_t y, size_t x, size_t channel, int64_t n)
         g.at[i] = (uint8_t)(sqz_clip(n, -scale->zero, 255 - scale->zero) + scale->zero);
 }
 
-uint8_t sqz_enter(float pixel, int32_t zero)
+uint8_t sqz_quantise(float pixel, int32_t zero)
 {
-    if (!(pixel > (float)-zero)) return 0; /* what is no number, too */
+    if (!(pixel > (float)-zero)) return 0; /* also if it is not a number */
     if (pixel >= (float)(255 - zero)) return 255;
     int32_t n = (int32_t)pixel; /* towards 0 */
     const float left = pixel - (float)n;
@@ -58,7 +58,7 @@ uint8_t sqz_enter(float pixel, int32_t zero)
     return (uint8_t)(n + zero);
 }
 
-static int64_t convolve(const sqz_network *network, const sqz_op *op, grid in, size_t y, size_t x, size_t o)
+static int64_t convolve(const sqz_network *network, const sqz_op *op, view in, size_t y, size_t x, size_t o)
 {
     const size_t inputs = in.value->channels / op->groups, first = o / (op->out / op->groups) * inputs;
     const int8_t *level = (const int8_t *)network->weights + op->weights + o * inputs * op->kernel[0] * op->kernel[1];
@@ -74,7 +74,7 @@ static int64_t convolve(const sqz_network *network, const sqz_op *op, grid in, s
     return sqz_requantise(op, f, sum);
 }
 
-static int64_t pool(const sqz_op *op, grid in, size_t y, size_t x, size_t channel)
+static int64_t pool(const sqz_op *op, view in, size_t y, size_t x, size_t channel)
 {
     const uint64_t count = (uint64_t)op->kernel[0] * op->kernel[1];
     int64_t sum = 0, most = -255;
@@ -90,7 +90,7 @@ static int64_t pool(const sqz_op *op, grid in, size_t y, size_t x, size_t channe
     return op->kind == SQZ_AVERAGE_POOL ? sqz_round(sum * sqz_reciprocal(count)) : most;
 }
 
-static int64_t global_average(grid in, int wide, size_t channel)
+static int64_t global_average(view in, int wide, size_t channel)
 {
     int64_t sum = 0;
     for (size_t y = 0; y < in.value->height; y++)
@@ -99,7 +99,7 @@ static int64_t global_average(grid in, int wide, size_t channel)
     return wide ? (sum + 128) >> 8 : sqz_round(sum);
 }
 
-static int64_t add(grid a, grid b, const sqz_scale *result, size_t y, size_t x, size_t channel)
+static int64_t add(view a, view b, const sqz_scale *result, size_t y, size_t x, size_t channel)
 {
     return sqz_round(get(a, y, x, channel) * sqz_fraction(result->exponent - a.value->scale.exponent) +
                      get(b, y, x, channel) * sqz_fraction(result->exponent - b.value->scale.exponent));
@@ -107,13 +107,13 @@ static int64_t add(grid a, grid b, const sqz_scale *result, size_t y, size_t x, 
 
 static int64_t join(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t y, size_t x, size_t channel)
 {
-    const uint32_t *input = network->inputs + op->from;
+    const uint32_t *input = network->inputs + op->first_input;
     while (channel >= network->values[*input].channels) channel -= network->values[*input++].channels;
-    return get(grid_of(network->values + *input, values), y, x, channel);
+    return get(view_of(network->values + *input, values), y, x, channel);
 }
 
-/* The element of a flat value: the order was channel, row, column. */
-static int64_t flatten(grid in, size_t i)
+/* Element i of the flat value: (height, width, channels) in memory, but (channels, height, width) in its order. */
+static int64_t flatten(view in, size_t i)
 {
     const size_t width = in.value->width, area = in.value->height * width;
     return get(in, i % area / width, i % width, i / area);
@@ -121,9 +121,9 @@ static int64_t flatten(grid in, size_t i)
 
 void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
 {
-    const uint32_t *inputs = network->inputs + op->from;
-    const grid in = grid_of(network->values + inputs[0], values);
-    const grid out = grid_of(network->values + (op - network->ops) + 1, values);
+    const uint32_t *inputs = network->inputs + op->first_input;
+    const view in = view_of(network->values + inputs[0], values);
+    const view out = view_of(network->values + (op - network->ops) + 1, values);
     const int32_t zero = out.value->scale.zero;
     for (size_t y = from; y < to; y++)
         for (size_t x = 0; x < out.value->width; x++)
@@ -150,7 +150,7 @@ void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values
                     n = join(network, op, values, y, x, c);
                     break;
                 case SQZ_ADD:
-                    n = add(in, grid_of(network->values + inputs[1], values), &out.value->scale, y, x, c);
+                    n = add(in, view_of(network->values + inputs[1], values), &out.value->scale, y, x, c);
                     break;
                 default:
                     n = flatten(in, c);

@@ -8,21 +8,21 @@
 #include "reference.h"
 #include "subnormal.h"
 
-enum { CHUNK = 512 }; /* pixels of a channel that are entered at once */
-#define MOST_SUM ((uint64_t)INT32_MAX / 255) /* bytes whose sum fits 32 bits */
+enum { CHUNK = 512 }; /* pixels of a channel that are quantised at once */
+#define MOST_SUM ((uint64_t)INT32_MAX / 255) /* as many bytes have a sum that fits 32 bits */
 
-/* Do the sums of an addition fit 32 bits? */
-static int small(const sqz_network *network, const sqz_op *op)
+/* Whether all sums of an addition fit 32 bits. */
+static int sums_fit(const sqz_network *network, const sqz_op *op)
 {
     const int32_t exponent = network->values[(op - network->ops) + 1].scale.exponent;
     int64_t most = 256 * 65536;
     for (uint32_t i = 0; i < op->inputs; i++)
-        most += 255 * sqz_fraction(exponent - network->values[network->inputs[op->from + i]].scale.exponent);
+        most += 255 * sqz_fraction(exponent - network->values[network->inputs[op->first_input + i]].scale.exponent);
     return most < INT32_MAX / 2;
 }
 
-/* The fast form of an operation, where there is one. */
-static void (*fast(const sqz_network *network, const sqz_op *op))(const sqz_task *, unsigned)
+/* The fast form of an operation; NULL where there is only the reference. */
+static void (*fast_form(const sqz_network *network, const sqz_op *op))(const sqz_task *, unsigned)
 {
     const sqz_value *x = sqz_source(network, op);
     if (network->kernels == NULL) return NULL;
@@ -39,61 +39,63 @@ static void (*fast(const sqz_network *network, const sqz_op *op))(const sqz_task
     case SQZ_GLOBAL_AVERAGE:
         return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_global_average : NULL;
     case SQZ_ADD:
-        return small(network, op) ? sqz_add : NULL;
+        return sums_fit(network, op) ? sqz_add : NULL;
     default:
         return NULL;
     }
 }
 
-/* The image as value 0, (height, width, channels) instead of (channels, height, width). */
-static void enter(const void *data, unsigned part)
+/* Image (channels, height, width), float -> value 0 (height, width, channels), quantised in an integer network. */
+static void read_image(const void *data, unsigned part)
 {
     const sqz_task *task = data;
     const sqz_value *y = task->network->values;
     const float factor = sqz_step(-y->scale.exponent);
-    const size_t places = (size_t)y->height * y->width, end = sqz_share(places, part + 1, task->parts);
+    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
     uint8_t levels[CHUNK];
-    for (size_t place = sqz_share(places, part, task->parts); place < end; place += CHUNK)
+    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position += CHUNK)
         for (size_t c = 0; c < y->channels; c++) {
-            const size_t n = end - place < CHUNK ? end - place : CHUNK;
-            const float *pixels = task->image + c * places + place;
-            uint8_t *out = task->values + y->at + (place * y->step + c) * y->bytes;
+            const size_t n = end - position < CHUNK ? end - position : CHUNK;
+            const float *pixels = task->image + c * positions + position;
+            uint8_t *out = task->values + y->offset + (position * y->pitch + c) * y->bytes;
             if (task->network->floats) {
-                for (size_t i = 0; i < n; i++) ((float *)(void *)out)[i * y->step] = pixels[i];
+                for (size_t i = 0; i < n; i++) ((float *)(void *)out)[i * y->pitch] = pixels[i];
                 continue;
             }
             if (task->network->kernels != NULL)
-                task->network->kernels->enter(levels, pixels, factor, y->scale.zero, n);
+                task->network->kernels->quantise(levels, pixels, factor, y->scale.zero, n);
             else
-                for (size_t i = 0; i < n; i++) levels[i] = sqz_enter(pixels[i] * factor, y->scale.zero);
-            for (size_t i = 0; i < n; i++) out[i * y->step] = levels[i];
+                for (size_t i = 0; i < n; i++) levels[i] = sqz_quantise(pixels[i] * factor, y->scale.zero);
+            for (size_t i = 0; i < n; i++) out[i * y->pitch] = levels[i];
         }
 }
 
-static void leave(const sqz_network *network, const uint8_t *values, float *logits)
+/* The last value -> logits, as real numbers. */
+static void write_logits(const sqz_network *network, const uint8_t *values, float *logits)
 {
-    const sqz_value *x = network->values + network->count;
+    const sqz_value *x = network->values + network->op_count;
     const float step = sqz_step(x->scale.exponent);
     if (network->floats) {
-        memcpy(logits, values + x->at, x->channels * sizeof *logits);
+        memcpy(logits, values + x->offset, x->channels * sizeof *logits);
         return;
     }
     for (size_t i = 0; i < x->channels; i++) {
         int32_t wide;
         if (x->scale.wide)
-            memcpy(&wide, values + x->at + 4 * i, sizeof wide);
+            memcpy(&wide, values + x->offset + 4 * i, sizeof wide);
         else
-            wide = values[x->at + i] - x->scale.zero;
+            wide = values[x->offset + i] - x->scale.zero;
         logits[i] = (float)wide * step;
     }
 }
 
+/* The part of an operation. */
 static void compute(const void *data, unsigned part)
 {
     const sqz_task *task = data;
-    void (*work)(const sqz_task *, unsigned) = fast(task->network, task->op);
+    void (*work)(const sqz_task *, unsigned) = fast_form(task->network, task->op);
     const size_t rows = sqz_result(task)->height;
-    const size_t from = sqz_share(rows, part, task->parts), to = sqz_share(rows, part + 1, task->parts);
+    const size_t from = sqz_part_start(rows, part, task->parts), to = sqz_part_start(rows, part + 1, task->parts);
     if (work != NULL)
         work(task, part);
     else if (task->network->floats)
@@ -102,12 +104,12 @@ static void compute(const void *data, unsigned part)
         sqz_reference(task->network, task->op, task->values, from, to);
 }
 
-/* A part of the work on floats. */
+/* The same with subnormal floats as zeros: for float networks, and for the pixels of an image. */
 static void work_on_floats(const void *data, unsigned part)
 {
     const sqz_task *task = data;
     const uint64_t before = sqz_flush_subnormal();
-    (task->op == NULL ? enter : compute)(data, part);
+    (task->op == NULL ? read_image : compute)(data, part);
     sqz_restore_subnormal(before);
 }
 
@@ -115,7 +117,7 @@ void sqz_run(const sqz_network *network, const float *image, float *logits, void
 {
     sqz_task task = {network, NULL, image, sqz_align(running), NULL, team != NULL ? team->parts : 1};
     task.scratch = task.values + network->values_bytes;
-    for (uint32_t i = 0; i <= network->count; i++) {
+    for (uint32_t i = 0; i <= network->op_count; i++) {
         void (*work)(const void *, unsigned) = network->floats || i == 0 ? work_on_floats : compute;
         task.op = i > 0 ? network->ops + i - 1 : NULL;
         if (i > 0 && task.op->skip) continue;
@@ -124,5 +126,5 @@ void sqz_run(const sqz_network *network, const float *image, float *logits, void
         else
             work(&task, 0);
     }
-    leave(network, task.values, logits);
+    write_logits(network, task.values, logits);
 }

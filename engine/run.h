@@ -1,4 +1,4 @@
-/* One operation as it is shared out: every part computes its own places of the result. */
+/* One operation, whose work is split into parts: every part computes some positions or channels of the result. */
 #ifndef SQZ_RUN_H
 #define SQZ_RUN_H
 
@@ -6,10 +6,11 @@
 
 typedef struct {
     const sqz_network *network;
-    const sqz_op *op;
-    const float *image;
-    uint8_t *values, *scratch;
-    unsigned parts;
+    const sqz_op *op;   /* NULL: the image is read into value 0 */
+    const float *image; /* (channels, height, width) */
+    uint8_t *values;    /* running memory: the values, */
+    uint8_t *scratch;   /* then scratch memory of each part */
+    unsigned parts;     /* of the team */
 } sqz_task;
 
 void sqz_packed_layer(const sqz_task *task, unsigned part);
@@ -19,11 +20,13 @@ void sqz_average_pool(const sqz_task *task, unsigned part);
 void sqz_global_average(const sqz_task *task, unsigned part);
 void sqz_add(const sqz_task *task, unsigned part);
 
+/* The scratch memory of a part. */
 static inline uint8_t *sqz_scratch(const sqz_task *task, unsigned part)
 {
     return task->scratch + part * task->network->scratch_bytes;
 }
 
+/* The value that the operation makes. */
 static inline const sqz_value *sqz_result(const sqz_task *task)
 {
     return task->network->values + (task->op - task->network->ops) + 1;

@@ -1,5 +1,5 @@
-/* Floats below 2^-126 count as zero between these two calls, in the thread that makes them. A processor may take a
- * hundred times longer for one of them, and a file from a stranger may have nothing else. */
+/* Between these two calls, floats below 2^-126 (subnormal ones) count as zero in the calling thread. A processor may take
+ * a hundred times longer for such a float, and a hostile file may hold nothing else. */
 #ifndef SQZ_SUBNORMAL_H
 #define SQZ_SUBNORMAL_H
 
@@ -11,7 +11,7 @@
 static inline uint64_t sqz_flush_subnormal(void)
 {
     const unsigned before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040); /* results that are subnormal, and operands */
+    _mm_setcsr(before | 0x8040); /* subnormal results, and subnormal operands */
     return before;
 }
 

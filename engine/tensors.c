@@ -1,4 +1,4 @@
-/* Every coding of a weight, back to the floats that went in. */
+/* Decodes the weights and biases of float networks, in every coding of the format. The floats are those that the writer had. */
 #include "tensors.h"
 
 #include <string.h>
@@ -7,24 +7,24 @@
 #include "network.h"
 
 enum {
-    SPARSE = 1,
+    SPARSE = 1, /* bits of the byte that names a coding */
     SHARED = 2,
     ADAPTIVE = 4,
-    GAPS = 254,
+    GAPS = 254, /* forms of a list of floats, beside planes */
     EXPONENTS = 255,
     MOST_CENTROIDS = 4096,
-    FRACTION = 23, /* bits of a float after its exponent */
-    FIRST_LENGTH = 31
+    FRACTION = 23,    /* bits of a float after its exponent */
+    FIRST_LENGTH = 31 /* bits to which the first gap is compared */
 };
-#define MOST_LISTED 65536u /* numbers of a list as gaps or exponents */
+#define MOST_LISTED 65536u /* floats of a list in the form of gaps or exponents */
 
-/* The memory to read a tensor in. */
+/* Working memory. */
 typedef struct {
-    uint16_t *order;
-    uint8_t *lengths;
-    float *codebook;
-    uint8_t *kept; /* a bit for each weight */
-    void *model;
+    uint16_t *order;  /* of a symbol stream */
+    uint8_t *lengths; /* of a symbol stream */
+    float *codebook;  /* MOST_CENTROIDS */
+    uint8_t *kept;    /* a bit for each weight: whether it is kept, not pruned */
+    void *model;      /* of a level stream */
 } room;
 
 static size_t weights_of(sqz_shape shape)
@@ -56,14 +56,14 @@ size_t sqz_tensor_memory(sqz_shape shape)
     return fixed + bits_of(shape) + (weight > bias ? weight : bias);
 }
 
-static void take_levels(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *model)
+void sqz_take_levels(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *memory)
 {
     const size_t size = sqz_take_varint(c, INT32_MAX);
     const uint8_t *bytes = sqz_take(c, size);
-    if (bytes != NULL && sqz_levels_decode(bytes, size, levels, shape, model) != SQZ_OK) sqz_fail(c, SQZ_BAD_STREAM);
+    if (bytes != NULL && sqz_levels_decode(bytes, size, levels, shape, memory) != SQZ_OK) sqz_fail(c, SQZ_BAD_STREAM);
 }
 
-/* Numbers of `width` bits in a row, most significant first, padded to a whole byte with zeros. */
+/* Numbers of any count of bits, one after the other, most significant bit first; zeros fill up the last byte. */
 typedef struct {
     const uint8_t *bytes;
     size_t at;
@@ -84,7 +84,7 @@ static uint32_t take_packed(packed *p, unsigned width)
     return value;
 }
 
-/* The value of a float's bits. Both may lie in the same place. */
+/* Store the float that has these bits, unless it is infinite or not a number. */
 static void settle(sqz_cursor *c, float *value, uint32_t bits)
 {
     if ((bits >> FRACTION & 255) == 255) sqz_fail(c, SQZ_BAD_STREAM);
@@ -123,7 +123,7 @@ static void take_gaps(sqz_cursor *c, float *values, size_t count, const room *r)
     int32_t *levels = (int32_t *)(void *)values;
     int64_t length = FIRST_LENGTH;
     uint64_t bits = 0, key = 0;
-    take_levels(c, levels, list, r->model);
+    sqz_take_levels(c, levels, list, r->model);
     for (size_t i = 0; i < count && c->status == SQZ_OK; i++) {
         length += levels[i];
         if (length < 1 || length > 32) sqz_fail(c, SQZ_BAD_STREAM);
@@ -145,7 +145,7 @@ static void take_exponents(sqz_cursor *c, float *values, size_t count, const roo
     const int32_t largest = (int32_t)sqz_take_byte(c);
     int32_t *levels = (int32_t *)(void *)values;
     if (largest > 254) sqz_fail(c, SQZ_BAD_STREAM);
-    take_levels(c, levels, list, r->model);
+    sqz_take_levels(c, levels, list, r->model);
     for (size_t i = 0; i < count && c->status == SQZ_OK; i++)
         if (levels[i] == 0 || levels[i] > largest + 1 || levels[i] < -largest - 1) sqz_fail(c, SQZ_BAD_STREAM);
     packed p = open_packed(c, (uint64_t)count * FRACTION);
@@ -181,7 +181,7 @@ static void take_adaptive(sqz_cursor *c, float *weight, size_t size, sqz_shape s
     const int32_t count = (int32_t)take_codebook(c, r);
     int32_t *levels = (int32_t *)(void *)weight, negative = 0;
     for (int32_t i = 0; i < count && c->status == SQZ_OK; i++) negative += (int32_t)(bits_at(r->codebook + i) >> 31);
-    take_levels(c, levels, shape, r->model);
+    sqz_take_levels(c, levels, shape, r->model);
     for (size_t i = 0; i < size && c->status == SQZ_OK; i++) {
         const int32_t level = levels[i];
         if (level < -negative || level > count - negative) sqz_fail(c, SQZ_BAD_STREAM);
@@ -194,7 +194,7 @@ static int is_kept(const room *r, size_t i)
     return r->kept[i / 8] >> i % 8 & 1;
 }
 
-/* Mark the weights that are kept; returns how many. */
+/* Mark the weights that are kept, from relative positions (gaps). Returns how many there are. */
 static size_t take_positions(sqz_cursor *c, size_t size, const room *r)
 {
     const uint32_t most = size < INT32_MAX ? (uint32_t)size : INT32_MAX;
@@ -224,7 +224,7 @@ static size_t take_positions(sqz_cursor *c, size_t size, const room *r)
     return count;
 }
 
-/* Indices into a codebook, of the weights that are kept or of all; then index 0 is a pruned weight. */
+/* Indices into a codebook: of the kept weights, or of all weights, where index 0 is a pruned one. */
 static void take_shared(sqz_cursor *c, float *weight, size_t size, size_t count, int sparse, const room *r)
 {
     const uint32_t centroids = take_codebook(c, r);
@@ -238,7 +238,7 @@ static void take_shared(sqz_cursor *c, float *weight, size_t size, size_t count,
     sqz_symbols_close(c, &s);
 }
 
-/* Numbers of their own: read in a row, then spread from the last to the first, none of which moves backwards. */
+/* Kept weights that share no codebook: read one after the other, then moved to their positions from the last one on. */
 static void take_sparse(sqz_cursor *c, float *weight, size_t size, size_t count, const room *r)
 {
     take_list(c, weight, count, r);

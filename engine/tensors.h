@@ -1,14 +1,19 @@
-/* Weights and biases of float networks (docs/FORMAT.md, "Weights", "Floats"). */
+/* Weights and biases: the codings of docs/FORMAT.md, "Weights" and "Floats", and level streams at a cursor. */
 #ifndef SQZ_TENSORS_H
 #define SQZ_TENSORS_H
 
 #include "cursor.h"
 
-/* Bytes of memory to read a weight of a shape, and a bias of as many numbers as it has outputs. */
+/* Bytes of memory that decoding a float weight of this shape takes, or the biases of its outputs. */
 size_t sqz_tensor_memory(sqz_shape shape);
 
+/* A weight, coded in any way. */
 void sqz_take_weight(sqz_cursor *c, float *weight, sqz_shape shape, void *memory);
 
+/* A list of `count` floats. */
 void sqz_take_floats(sqz_cursor *c, float *values, size_t count, void *memory);
+
+/* A level stream with its length before it; `memory` as `sqz_levels_memory` says. */
+void sqz_take_levels(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *memory);
 
 #endif

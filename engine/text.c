@@ -1,10 +1,10 @@
-/* Names and labels: tokens are bytes, or copies of what was written before. */
+/* Decompresses names and labels. A token is a byte, or a match: a copy of bytes that were written before. */
 #include "text.h"
 
 #include "huffman.h"
 #include "budget.h"
 
-enum { BYTES = 256, LEAST = 4, MOST = 67, TOKENS = BYTES + MOST - LEAST + 1 };
+enum { BYTES = 256, LEAST = 4, MOST = 67, TOKENS = BYTES + MOST - LEAST + 1 }; /* least and most bytes of a match */
 
 size_t sqz_text_length(sqz_cursor *c)
 {
@@ -21,7 +21,7 @@ static uint32_t count_symbols(sqz_cursor *c, sqz_symbols stream, uint32_t count,
     return found;
 }
 
-/* Append a match to the `at` bytes that were written, of `length`; returns its size. */
+/* Append a match after `at` bytes of a text of `length`. Returns its size. */
 static size_t copy(sqz_cursor *c, uint8_t *text, size_t at, size_t length, uint32_t token, size_t distance)
 {
     const size_t size = token - BYTES + LEAST;

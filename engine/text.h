@@ -4,10 +4,10 @@
 
 #include "cursor.h"
 
-/* Bytes of the text that begins here. */
+/* The length of the text that begins at the cursor, in bytes. */
 size_t sqz_text_length(sqz_cursor *c);
 
-/* Write the text, which is as long as sqz_text_length says. */
+/* Decompress the text. It is as long as sqz_text_length says. */
 int sqz_text_unpack(sqz_cursor c, uint8_t *text);
 
 #endif

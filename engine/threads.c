@@ -1,6 +1,6 @@
-/* A team that waits by looking: an operation takes some microseconds, falling asleep and waking up takes more. After
- * a while it looks only as often as nobody else wants the processor. Whoever is free takes the next part, so that a
- * thread whose processor is busy with something else is not waited for before it has begun. */
+/* A team whose threads wait by polling: an operation takes some microseconds, and to sleep and wake up takes longer. After
+ * LOOKS polls a thread lets others run before each further one. A thread that is free takes the next part of a round: so
+ * nobody waits for a thread that does not get a processor. */
 #define _POSIX_C_SOURCE 200112L
 #include "threads.h"
 
@@ -8,16 +8,16 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { MOST_PARTS = 64, LOOKS = 1000 };
+enum { MOST_PARTS = 64, LOOKS = 1000 }; /* LOOKS: polls before other threads are let run */
 
 typedef struct {
     void (*work)(const void *task, unsigned part);
     const void *task;
-    unsigned parts, next, left; /* of this round; the first that nobody took; how many are not yet done */
-    unsigned round, stop;
-} shared;
+    unsigned parts, next, left; /* parts of a round; the next one to take; how many are not done */
+    unsigned round, stop;       /* number of the round; whether the threads shall end */
+} team_state;
 
-/* Wait until `*watched` is `value`, or, if that is not `wanted`, until it is something else. */
+/* Wait until `*watched` is `value` (wanted = 1), or until it is not (wanted = 0). */
 static void wait_for(const unsigned *watched, unsigned value, int wanted)
 {
     for (unsigned looks = 0; (__atomic_load_n(watched, __ATOMIC_ACQUIRE) == value) != wanted; looks++) {
@@ -28,8 +28,8 @@ static void wait_for(const unsigned *watched, unsigned value, int wanted)
     }
 }
 
-/* Do what is left of a round. A part that was taken keeps its round from ending, so `work` and `task` stay. */
-static void help(shared *team)
+/* Do the parts of a round that nobody has taken. A round ends after its last part: `work` and `task` stay valid. */
+static void help(team_state *team)
 {
     unsigned part;
     while ((part = __atomic_fetch_add(&team->next, 1, __ATOMIC_ACQ_REL)) < team->parts) {
@@ -38,9 +38,10 @@ static void help(shared *team)
     }
 }
 
+/* A thread of the team: one round after the other. */
 static void *serve(void *context)
 {
-    shared *team = context;
+    team_state *team = context;
     for (unsigned round = 0;; round++) {
         wait_for(&team->round, round, 0);
         if (__atomic_load_n(&team->stop, __ATOMIC_ACQUIRE)) return NULL;
@@ -50,7 +51,7 @@ static void *serve(void *context)
 
 static void each(void *context, void (*work)(const void *task, unsigned part), const void *task)
 {
-    shared *team = context;
+    team_state *team = context;
     team->work = work;
     team->task = task;
     __atomic_store_n(&team->left, team->parts, __ATOMIC_RELAXED);
@@ -63,7 +64,7 @@ static void each(void *context, void (*work)(const void *task, unsigned part), c
 void sqz_with_team(unsigned parts, void (*body)(void *context, const sqz_team *team), void *context)
 {
     pthread_t threads[MOST_PARTS];
-    shared self = {NULL, NULL, parts < MOST_PARTS ? parts : MOST_PARTS, 0, 0, 0, 0};
+    team_state self = {NULL, NULL, parts < MOST_PARTS ? parts : MOST_PARTS, 0, 0, 0, 0};
     unsigned others = 0;
     self.next = self.parts;
     while (others + 1 < self.parts && pthread_create(threads + others, NULL, serve, &self) == 0) others++;

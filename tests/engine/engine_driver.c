@@ -62,7 +62,7 @@ static void do_job(void *context, const sqz_team *team)
     check(sqz_open(j->file, j->bytes, j->path, description, &network));
     const sqz_needs needs = sqz_ask(network, team->parts);
     void *weights = have(malloc(needs.weights)), *decoding = have(malloc(needs.decoding));
-    check(sqz_prepare(network, weights, decoding, team));
+    check(sqz_load_weights(network, weights, decoding, team));
     void *running = have(malloc(needs.running));
     sqz_image_shape(network, shape);
     const size_t each = (size_t)shape[0] * shape[1] * shape[2], classes = sqz_classes(network);

@@ -1,0 +1,88 @@
+/* Template of `multiply` (kernels.h): the sums of one tile, kept in registers. A file includes it once for each kind of
+ * number, after defining:
+ *
+ *     MULTIPLY                 name of the function
+ *     SUM, WEIGHT              types: of a sum (int32_t or float), of a weight as it is multiplied
+ *     PACK                     activations of a pack, which has 4 bytes
+ *     VECTOR, LOAD, STORE      type of a register, how it is read and written
+ *     BROADCAST(x)             a register with the pack of activations at x in every lane
+ *     ADD_PRODUCTS(sum, x, w)  sum + the products of activations and weights, lane by lane
+ *     VECTOR_LANES             sums of a register; `PARTS` registers make a vector of LANES outputs
+ *     AT_ONCE                  vectors of a tile that are computed together
+ *     FITS(vectors, positions) whether the kernels ask for such a tile, so that code is made for it
+ *
+ * A file with a TILE of its own defines MULTIPLY, SUM, PARTS, AT_ONCE and FITS only. All sums of floats are added in the
+ * order of the window: they do not depend on the tile. */
+#ifndef TILE
+#define TILE GLUED(tile_of_, MULTIPLY)
+/* `vectors` registers of each position, from the tile's register `first` on. Both counts are constants where this is
+ * inlined. Whichever is the fewer of weights and activations is loaded first and kept. */
+SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, const uint32_t vectors,
+                                const uint32_t positions)
+{
+    VECTOR sum[24]; /* (positions, vectors) */
+    const size_t width = (size_t)LANES * t->vectors;
+    const SUM *initial = (const SUM *)t->initial + VECTOR_LANES * first;
+    const WEIGHT *w = (const WEIGHT *)t->weights + PACK * VECTOR_LANES * first;
+    SQZ_EACH(v, vectors)
+        SQZ_EACH(p, positions) sum[p * vectors + v] = LOAD(initial + VECTOR_LANES * v);
+    for (size_t row = 0; row < t->rows; row++) {
+        const uint8_t *x = t->lines[row] + t->begin;
+        for (size_t i = 0; i < t->packs; i++, x += 4, w += PACK * width) {
+            VECTOR kept[8];
+            if (vectors <= 2) {
+                SQZ_EACH(v, vectors) kept[v] = LOAD(w + PACK * VECTOR_LANES * v);
+                SQZ_EACH(p, positions) {
+                    const VECTOR pack = BROADCAST(x + p * t->stride);
+                    SQZ_EACH(v, vectors)
+                        sum[p * vectors + v] = ADD_PRODUCTS(sum[p * vectors + v], pack, kept[v]);
+                }
+            } else {
+                SQZ_EACH(p, positions) kept[p] = BROADCAST(x + p * t->stride);
+                SQZ_EACH(v, vectors) {
+                    const VECTOR weights = LOAD(w + PACK * VECTOR_LANES * v);
+                    SQZ_EACH(p, positions)
+                        sum[p * vectors + v] = ADD_PRODUCTS(sum[p * vectors + v], kept[p], weights);
+                }
+            }
+        }
+    }
+    SQZ_EACH(p, positions)
+        SQZ_EACH(v, vectors)
+            STORE(sums + p * width + VECTOR_LANES * (first + v), sum[p * vectors + v]);
+}
+#endif
+
+#define CASE(V, P) \
+    case 16 * V + P: \
+        if (FITS(V, P)) TILE(t, sums, PARTS * first, PARTS * V, P); \
+        break;
+#define CASES(V) CASE(V, 1) CASE(V, 2) CASE(V, 3) CASE(V, 4) CASE(V, 5) CASE(V, 6) CASE(V, 7) CASE(V, 8)
+
+SQZ_TARGET static void MULTIPLY(const sqz_tile *t, void *sums)
+{
+    for (uint32_t first = 0; first < t->vectors; first += AT_ONCE)
+        switch (16u * (t->vectors - first < AT_ONCE ? t->vectors - first : AT_ONCE) + t->positions) {
+            CASES(1)
+            CASES(2)
+            CASES(3)
+            CASES(4)
+        }
+}
+
+#undef CASE
+#undef CASES
+#undef TILE
+#undef MULTIPLY
+#undef SUM
+#undef WEIGHT
+#undef PACK
+#undef VECTOR
+#undef LOAD
+#undef STORE
+#undef BROADCAST
+#undef ADD_PRODUCTS
+#undef VECTOR_LANES
+#undef PARTS
+#undef AT_ONCE
+#undef FITS
