@@ -35,6 +35,7 @@ coverage: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror engine/*.[ch]
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

@@ -1,5 +1,5 @@
-/* How much a file may ask for (docs/FORMAT.md, "What a reader refuses"). src/squeezenet/limits.py has the same numbers with
- * their units, under the same names; tests/sqz/test_hostile_models.py compares the two. */
+/* How much a file may ask for (docs/FORMAT.md, "What a reader refuses"). src/squeezenet/limits.py has the same numbers
+ * with their units, under the same names; tests/sqz/test_hostile_models.py compares the two. */
 #ifndef SQZ_BUDGET_H
 #define SQZ_BUDGET_H
 

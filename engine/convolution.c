@@ -2,8 +2,8 @@
  *
  * input (height, width, channels) -> sums (positions, vectors x lanes) of a tile -> result (height, width, outputs)
  *
- * The windows of one row of the result read `kernel[0]` lines. A line is a row of the input itself, or a copy of it with
- * the padding filled in; a copy is kept while later rows need it. */
+ * The windows of one row of the result read `kernel[0]` lines. A line is a row of the input itself, or a copy of it
+ * with the padding filled in; a copy is kept while later rows need it. */
 #include <string.h>
 
 #include "floats.h"
@@ -86,8 +86,7 @@ static void copy_line(const sqz_task *task, const sqz_layout *layout, uint32_t g
     if (x->pitch == n)
         put_line(task, line, before * n, from, inside * n);
     else
-        for (size_t i = 0; i < inside; i++)
-            put_line(task, line, (before + i) * n, from + i * x->pitch * x->bytes, n);
+        for (size_t i = 0; i < inside; i++) put_line(task, line, (before + i) * n, from + i * x->pitch * x->bytes, n);
     put_line(task, line, (before + inside) * n, NULL, (across - before - inside) * n);
 }
 

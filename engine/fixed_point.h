@@ -1,5 +1,6 @@
 /* Arithmetic of integer networks (docs/FORMAT.md, "Integer networks"). A rescaling exponent d, in eighths of an octave,
- * stands for the factor 2^(-d / 8). `>>` of a negative number must round down, as all compilers for two's complement do. */
+ * stands for the factor 2^(-d / 8). `>>` of a negative number must round down, as all compilers for two's complement
+ * do. */
 #ifndef SQZ_FIXED_POINT_H
 #define SQZ_FIXED_POINT_H
 

@@ -18,8 +18,8 @@ static float *pixel(view g, size_t y, size_t x)
     return g.at + (y * g.value->width + x) * g.value->pitch;
 }
 
-/* The input under kernel position (a, b) of the window at (y, x); NULL in the padding, whose indices are negative and so
- * very large here. */
+/* The input under kernel position (a, b) of the window at (y, x); NULL in the padding, whose indices are negative and
+ * so very large here. */
 static const float *look(const sqz_op *op, view in, size_t y, size_t x, size_t a, size_t b)
 {
     const size_t v = y * op->stride[0] + a - op->padding[0], h = x * op->stride[1] + b - op->padding[1];
@@ -129,34 +129,21 @@ void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, s
             float *at = pixel(out, y, x);
             switch (op->kind) {
             case SQZ_CONVOLUTION:
-            case SQZ_LINEAR:
-                layer(network, op, in, y, x, at);
-                break;
+            case SQZ_LINEAR: layer(network, op, in, y, x, at); break;
             case SQZ_RELU:
-            case SQZ_CAPPED:
-                relu(op, pixel(in, y, x), at, n);
-                break;
+            case SQZ_CAPPED: relu(op, pixel(in, y, x), at, n); break;
             case SQZ_MAX_POOL:
             case SQZ_MAX_POOL_CEIL:
-            case SQZ_AVERAGE_POOL:
-                pool(op, in, y, x, at, n);
-                break;
-            case SQZ_GLOBAL_AVERAGE:
-                global_average(in, at, n);
-                break;
-            case SQZ_NORMALISATION:
-                normalise(op, pixel(in, y, x), at, n);
-                break;
-            case SQZ_CONCAT:
-                join(network, op, values, y, x, at);
-                break;
+            case SQZ_AVERAGE_POOL: pool(op, in, y, x, at, n); break;
+            case SQZ_GLOBAL_AVERAGE: global_average(in, at, n); break;
+            case SQZ_NORMALISATION: normalise(op, pixel(in, y, x), at, n); break;
+            case SQZ_CONCAT: join(network, op, values, y, x, at); break;
             case SQZ_ADD: {
                 const float *a = pixel(in, y, x), *b = pixel(view_of(network->values + inputs[1], values), y, x);
                 for (size_t c = 0; c < n; c++) at[c] = a[c] + b[c];
                 break;
             }
-            default:
-                flatten(in, at);
+            default: flatten(in, at);
             }
         }
 }

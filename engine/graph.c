@@ -56,9 +56,7 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
         take_pair(c, op.padding);
         op.groups = sqz_take_varint(c, LARGEST);
         break;
-    case SQZ_LINEAR:
-        op.out = sqz_take_varint(c, LARGEST);
-        break;
+    case SQZ_LINEAR: op.out = sqz_take_varint(c, LARGEST); break;
     case SQZ_CAPPED:
         op.cap = sqz_take_float(c);
         if (!(op.cap > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
@@ -74,16 +72,14 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
     case SQZ_GLOBAL_AVERAGE:
     case SQZ_CONCAT:
     case SQZ_ADD:
-    case SQZ_FLATTEN:
-        break;
+    case SQZ_FLATTEN: break;
     case SQZ_NORMALISATION:
         op.size = sqz_take_varint(c, LARGEST);
         op.alpha = sqz_take_float(c);
         op.beta = sqz_take_float(c);
         op.k = sqz_take_float(c);
         break;
-    default:
-        sqz_fail(c, SQZ_BAD_GRAPH);
+    default: sqz_fail(c, SQZ_BAD_GRAPH);
     }
     return op;
 }
@@ -149,12 +145,8 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
         if (op->groups < 1 || x->channels % op->groups > 0 || op->out % op->groups > 0) return SQZ_BAD_GRAPH;
         result->channels = op->out;
         break;
-    case SQZ_LINEAR:
-        result->channels = op->out;
-        break;
-    case SQZ_GLOBAL_AVERAGE:
-        result->height = result->width = 1;
-        break;
+    case SQZ_LINEAR: result->channels = op->out; break;
+    case SQZ_GLOBAL_AVERAGE: result->height = result->width = 1; break;
     case SQZ_CONCAT:
         for (uint32_t i = 0; i < op->inputs; i++) {
             const sqz_value *v = network->values + network->inputs[op->first_input + i];
@@ -175,8 +167,7 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
         result->height = result->width = 1;
         result->flat = 1;
         break;
-    default:
-        break;
+    default: break;
     }
     if (op->kind == SQZ_CONVOLUTION || op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL ||
         op->kind == SQZ_AVERAGE_POOL) {
@@ -317,7 +308,8 @@ static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_sc
         const int32_t rescaling = result->exponent - x->exponent;
         if (x->wide && op->kind != SQZ_FLATTEN) return 0;
         if ((x->nine_bit || result->nine_bit) && !allows_nine_bits(op)) return 0;
-        if (op->kind == SQZ_ADD && (result->wide || rescaling < SQZ_LEAST_RESCALING || rescaling > SQZ_MOST_RESCALING)) return 0;
+        if (op->kind == SQZ_ADD && (result->wide || rescaling < SQZ_LEAST_RESCALING || rescaling > SQZ_MOST_RESCALING))
+            return 0;
         if (op->kind == SQZ_CONCAT && !same_scale(x, result)) return 0;
     }
     return result->exponent >= -MOST_EXPONENT && result->exponent <= MOST_EXPONENT;
@@ -340,8 +332,8 @@ int sqz_graph_scales(sqz_cursor *c, sqz_network *network)
         }
     }
     const sqz_scale *image = &network->values[0].scale;
-    if (image->wide || image->nine_bit || network->values[network->op_count].scale.nine_bit || image->exponent < -MOST_EXPONENT ||
-        image->exponent > MOST_EXPONENT)
+    if (image->wide || image->nine_bit || network->values[network->op_count].scale.nine_bit ||
+        image->exponent < -MOST_EXPONENT || image->exponent > MOST_EXPONENT)
         sqz_fail(c, SQZ_BAD_GRAPH);
     for (uint32_t v = 1; v <= network->op_count; v++)
         if (!scales_fit(network, network->ops + v - 1, &network->values[v].scale)) sqz_fail(c, SQZ_BAD_GRAPH);

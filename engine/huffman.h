@@ -10,7 +10,7 @@ enum { SQZ_ALPHABET = 65536, SQZ_LONGEST_CODE = 15 };
 typedef struct {
     uint16_t *order; /* symbols by (length, symbol) */
     const uint8_t *bytes;
-    size_t at, bits; /* the next bit; bits of the stream */
+    size_t at, bits;                       /* the next bit; bits of the stream */
     uint32_t counts[SQZ_LONGEST_CODE + 1]; /* how many codes have each length */
     int single;                            /* only one symbol occurs: it has no code */
 } sqz_symbols;

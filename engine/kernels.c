@@ -36,7 +36,8 @@ static int has_dot_product(void)
 
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar", "avx2", "avx512vnni", "neon", "neondot", "simd128"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "avx2",   "avx512vnni",
+                                                 "neon",      "neondot", "simd128"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -44,11 +45,9 @@ int sqz_has_path(sqz_path path)
 {
     switch (path) {
     case SQZ_REFERENCE:
-    case SQZ_SCALAR:
-        return 1;
+    case SQZ_SCALAR: return 1;
 #ifdef SQZ_X86
-    case SQZ_AVX2:
-        return x86_has(bit_AVX2, 0, 0x06);
+    case SQZ_AVX2: return x86_has(bit_AVX2, 0, 0x06);
     case SQZ_AVX512VNNI:
         return x86_has(bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ, bit_AVX512VNNI, 0xe6);
 #endif
@@ -61,8 +60,7 @@ int sqz_has_path(sqz_path path)
 #ifdef __wasm_simd128__
     case SQZ_SIMD128: return 1;
 #endif
-    default:
-        return 0;
+    default: return 0;
     }
 }
 

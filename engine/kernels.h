@@ -11,13 +11,13 @@ enum {
     SQZ_SLACK = 64       /* bytes past the end of values and lines that may be read; they are multiplied by 0 */
 };
 
-/* A tile is the part of a convolution's result that is computed at once: some neighbouring positions of one row, and some
- * vectors of `lanes` outputs.
+/* A tile is the part of a convolution's result that is computed at once: some neighbouring positions of one row, and
+ * some vectors of `lanes` outputs.
  *
- * The windows are read from `rows` lines of activations, one for each row of the kernel. In every line the window of the
- * first position begins `begin` bytes after the line's start, and the window of the next position `stride` bytes later.
- * A window of a line is `packs` packs long. A pack is `depth` neighbouring activations: one lane multiplies them by
- * `depth` weights and adds up the products. Weights are ordered (rows, packs, vectors, lanes, depth). */
+ * The windows are read from `rows` lines of activations, one for each row of the kernel. In every line the window of
+ * the first position begins `begin` bytes after the line's start, and the window of the next position `stride` bytes
+ * later. A window of a line is `packs` packs long. A pack is `depth` neighbouring activations: one lane multiplies them
+ * by `depth` weights and adds up the products. Weights are ordered (rows, packs, vectors, lanes, depth). */
 typedef struct {
     const uint8_t *const *lines;
     size_t rows, begin, stride, packs;

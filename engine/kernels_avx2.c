@@ -1,4 +1,5 @@
-/* x86 with AVX2. A sum of two products of bytes could saturate in 16 bits (vpmaddubsw), so bytes are widened to 16 bits. */
+/* x86 with AVX2. A sum of two products of bytes could saturate in 16 bits (vpmaddubsw), so bytes are widened to 16
+ * bits. */
 #include "kernels.h"
 
 #ifdef SQZ_X86

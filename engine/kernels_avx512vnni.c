@@ -1,4 +1,5 @@
-/* x86 with AVX-512 and its neural network instructions (VNNI): 64 products of bytes at once, added up in groups of four. */
+/* x86 with AVX-512 and its neural network instructions (VNNI): 64 products of bytes at once, added up in groups of
+ * four. */
 #include "kernels.h"
 
 #ifdef SQZ_X86
@@ -25,20 +26,20 @@ enum { LANES = 16, DEPTH = 4 };
 #define FITS(vectors, positions) (vectors <= 2)
 #include "tile.h"
 
-/* (sum * factor + offset) >> 32 of 16 sums: the upper halves of the 64-bit products of the even and of the odd lanes. */
-SQZ_TARGET SQZ_INLINE __m512i level_of(__m512i sum, __m512i even_factor,
-                                                                         __m512i odd_factor, __m512i even_offset,
-                                                                         __m512i odd_offset)
+/* (sum * factor + offset) >> 32 of 16 sums: the upper halves of the 64-bit products of the even and of the odd
+ * lanes. */
+SQZ_TARGET SQZ_INLINE __m512i level_of(__m512i sum, __m512i even_factor, __m512i odd_factor, __m512i even_offset,
+                                       __m512i odd_offset)
 {
     const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(sum, even_factor), even_offset);
     const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(sum, 32), odd_factor), odd_offset);
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 }
 
-/* All vectors of a position become bytes at once. Packing works within quarters of a register; `order` sorts their parts. */
-SQZ_TARGET SQZ_INLINE void rescale_some(const sqz_rescale *r, const int32_t *sums,
-                                                                          uint32_t positions, uint8_t *out, size_t step,
-                                                                          const uint32_t vectors)
+/* All vectors of a position become bytes at once. Packing works within quarters of a register; `order` sorts their
+ * parts. */
+SQZ_TARGET SQZ_INLINE void rescale_some(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out,
+                                        size_t step, const uint32_t vectors)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i low = _mm512_set1_epi8((char)r->low), high = _mm512_set1_epi8((char)r->high);

@@ -1,5 +1,5 @@
-/* 64-bit ARM with NEON, and with dot products where the machine has them. Both multiply signed bytes, so 128 is subtracted
- * from the activations. */
+/* 64-bit ARM with NEON, and with dot products where the machine has them. Both multiply signed bytes, so 128 is
+ * subtracted from the activations. */
 #include "kernels.h"
 
 #ifdef SQZ_ARM
@@ -33,8 +33,7 @@ SQZ_INLINE int8x16_t half_pack(int8x16_t packs, const uint32_t half)
 }
 
 /* A sum of two products of at most 128 x 127 fits 16 bits: of activations 0 and 2 of a pack, and of 1 and 3. */
-SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uint32_t vectors,
-                     const uint32_t positions)
+SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uint32_t vectors, const uint32_t positions)
 {
     (void)first; /* 0: all vectors at once */
     int32x4_t low[8], high[8];

@@ -68,8 +68,9 @@ static int take_factors(const layer *l, sqz_op *op, const sqz_scale *from, const
             sum += (uint32_t)magnitude;
         }
         const int64_t rescaling = to->exponent - from->exponent - exponent;
-        if (largest > MOST_LEVEL || exponent > MOST_WEIGHT_EXPONENT || exponent < -MOST_WEIGHT_EXPONENT || bias >= MOST_BIAS ||
-            bias <= -MOST_BIAS || rescaling < SQZ_LEAST_RESCALING || rescaling > SQZ_MOST_RESCALING || 255 * sum > INT32_MAX)
+        if (largest > MOST_LEVEL || exponent > MOST_WEIGHT_EXPONENT || exponent < -MOST_WEIGHT_EXPONENT ||
+            bias >= MOST_BIAS || bias <= -MOST_BIAS || rescaling < SQZ_LEAST_RESCALING ||
+            rescaling > SQZ_MOST_RESCALING || 255 * sum > INT32_MAX)
             return SQZ_BAD_STREAM;
         const int32_t shift = sqz_shift((int32_t)rescaling);
         factors[o].multiplier = sqz_multiplier((int32_t)rescaling);

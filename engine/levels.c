@@ -1,26 +1,26 @@
 /* The probability model and the range coder of level streams. docs/FORMAT.md defines both, with the same names.
  *
- * `squeezenet/sqz/levels_reference.py` does the same in Python, slowly and plainly; tests compare their bytes. Decoding and
- * encoding are one function (`walk`), so that they cannot differ. */
+ * `squeezenet/sqz/levels_reference.py` does the same in Python, slowly and plainly; tests compare their bytes. Decoding
+ * and encoding are one function (`walk`), so that they cannot differ. */
 #include "levels.h"
 
 #include <string.h>
 
 enum {
-    ONE = 1 << 14, /* a density of 1, or a sign that is always positive */
-    DENSITIES = 33,   /* classes of densities */
-    SIGNS = 64,       /* contexts of signs */
-    LENGTHS = 20,     /* flags of a magnitude's length: 2^20 has 21 bits */
-    NEIGHBOURS = 22,  /* bit lengths that the mean magnitude of two neighbours can have */
-    DIGITS = 16,      /* nodes of the tree of the four bits after the first one of a magnitude */
+    ONE = 1 << 14,   /* a density of 1, or a sign that is always positive */
+    DENSITIES = 33,  /* classes of densities */
+    SIGNS = 64,      /* contexts of signs */
+    LENGTHS = 20,    /* flags of a magnitude's length: 2^20 has 21 bits */
+    NEIGHBOURS = 22, /* bit lengths that the mean magnitude of two neighbours can have */
+    DIGITS = 16,     /* nodes of the tree of the four bits after the first one of a magnitude */
     ZERO_AT = 0,
     SIGN_AT = ZERO_AT + 4 * DENSITIES,
     LENGTH_AT = SIGN_AT + SIGNS,
     DIGIT_AT = LENGTH_AT + NEIGHBOURS * LENGTHS,
     CONTEXTS = DIGIT_AT + (LENGTHS + 1) * DIGITS,
-    FEATURES = 7, /* of the prediction of a sign */
+    FEATURES = 7,   /* of the prediction of a sign */
     POSITIONS = 64, /* kernel positions with factors of their own */
-    STRIP = 8    /* cells that are updated at once */
+    STRIP = 8       /* cells that are updated at once */
 };
 #define CERTAIN (UINT32_C(1) << 22) /* a probability of 1 */
 #define SURE 12u                    /* observations that an initial guess counts as */
@@ -92,7 +92,8 @@ static void start(model *m)
         if (guess > CERTAIN - CERTAIN / 64) guess = CERTAIN - CERTAIN / 64;
         for (uint32_t j = 0; j < 4; j++) m->context[ZERO_AT + 4 * i + j] = guess << 10 | SURE;
     }
-    for (uint32_t i = 0; i < SIGNS; i++) m->context[SIGN_AT + i] = (CERTAIN / 32 + i * (CERTAIN * 15 / 16 / SIGNS)) << 10 | SURE;
+    for (uint32_t i = 0; i < SIGNS; i++)
+        m->context[SIGN_AT + i] = (CERTAIN / 32 + i * (CERTAIN * 15 / 16 / SIGNS)) << 10 | SURE;
     for (uint32_t i = 0; i < (LENGTHS + 1) * DIGITS; i++)
         if (i % DIGITS > 1) m->context[DIGIT_AT + i] |= 16 * (length(i % DIGITS) - 1);
     for (size_t i = 0; i < POSITIONS; i++)
@@ -180,13 +181,13 @@ INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t fea
                           direction way)
 {
     int32_t sum = 0;
-UNROLL
+    UNROLL
     for (size_t i = 0; i < features; i++) sum += factor[i] * feature[i];
     const uint32_t forecast = sum < -(1 << 27) ? 0 : sum >= 1 << 27 ? SIGNS - 1 : (uint32_t)(sum + (1 << 27)) >> 22;
     const int32_t expected = (int32_t)chance(m->context[SIGN_AT + forecast]);
     bit = code(c, m->rate, m->context + SIGN_AT + forecast, bit, way);
     const int32_t error = (int32_t)(bit << 16) - expected;
-UNROLL
+    UNROLL
     for (size_t i = 0; i < features; i++) { /* >> 13 rounded down, as the addition makes the number positive */
         const int32_t next = factor[i] + (int32_t)((uint32_t)(error * feature[i] + (1 << 26)) >> 13) - (1 << 13);
         factor[i] = next > LARGEST_FACTOR ? LARGEST_FACTOR : next < -LARGEST_FACTOR ? -LARGEST_FACTOR : next;
@@ -310,7 +311,8 @@ INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *fou
         }
         seen += (uint64_t)inputs * positions;
         const int32_t *coded = levels + output * inputs * positions;
-        learn_signs(fast, slow, coded, inputs * positions, rate[output < 3 ? output : 3], rate[output < 64 ? output : 64]);
+        learn_signs(fast, slow, coded, inputs * positions, rate[output < 3 ? output : 3],
+                    rate[output < 64 ? output : 64]);
         if (positions == 1) learn_densities(column, coded, inputs, column_rate);
     }
     *given_coder = c;
@@ -339,7 +341,7 @@ int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_sh
     for (; c.at < 4; c.at++) c.low = c.low << 8 | (c.at < size ? bytes[c.at] : 0u);
     const size_t positions = (size_t)shape.height * shape.width;
     const int status = positions == 1 ? walk(&c, memory, NULL, levels, shape, 1, READ)
-                                   : walk(&c, memory, NULL, levels, shape, positions, READ);
+                                      : walk(&c, memory, NULL, levels, shape, positions, READ);
     if (status != SQZ_OK) return status;
     return c.at == size + 3 ? SQZ_OK : c.at > size + 3 ? SQZ_TRUNCATED : SQZ_TRAILING;
 }

@@ -1,7 +1,8 @@
 /* Plain loops that a compiler turns into vectors. Each path includes them once, with its own SQZ_TARGET.
  *
- * They go in strips of constant length, so that no code is made for other lengths. Activations may be read up to SQZ_SLACK
- * bytes past their end, and sums have room for a whole strip; the bytes of the last strip go through a copy. */
+ * They go in strips of constant length, so that no code is made for other lengths. Activations may be read up to
+ * SQZ_SLACK bytes past their end, and sums have room for a whole strip; the bytes of the last strip go through a
+ * copy. */
 #include <string.h>
 
 /* SQZ_EACH: a loop that is unrolled. `count` is a constant where the loop is inlined. */
@@ -70,8 +71,8 @@ SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restric
         for (size_t j = i; j < i + SUMS; j++) sums[j] += x[j];
 }
 
-SQZ_TARGET static void multiply_accumulate(int32_t *restrict sums, const uint8_t *restrict x, const int8_t *restrict weights,
-                             int32_t zero, size_t n)
+SQZ_TARGET static void multiply_accumulate(int32_t *restrict sums, const uint8_t *restrict x,
+                                           const int8_t *restrict weights, int32_t zero, size_t n)
 {
     for (size_t i = 0; i < n; i += SUMS)
         for (size_t j = i; j < i + SUMS; j++) sums[j] += (x[j] - zero) * weights[j];
@@ -92,7 +93,8 @@ SQZ_TARGET static void add(uint8_t *restrict out, const uint8_t *restrict a, con
 }
 
 /* After adding 1.5 x 2^23 a float has no bits left for a fraction: so it is rounded to nearest, halves to even. */
-SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pixels, float factor, int32_t zero, size_t n)
+SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pixels, float factor, int32_t zero,
+                                size_t n)
 {
     const float shift = 12582912.0f, low = (float)-zero, high = (float)(255 - zero);
     for (size_t i = 0; i < n; i += STRIP) {

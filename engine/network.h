@@ -1,8 +1,8 @@
 /* A network as the engine holds it: a list of operations, and for each value (activation tensor) its place in memory.
  *
- * Operation i, counted from 0, reads earlier values and makes value i + 1. Value 0 is the image. An element of a value is
- * one byte in an integer network (32 bits where the value is wide), and a float in a float network. Elements lie in the
- * order (height, width, channels); a pair (row, column) is called a position.
+ * Operation i, counted from 0, reads earlier values and makes value i + 1. Value 0 is the image. An element of a value
+ * is one byte in an integer network (32 bits where the value is wide), and a float in a float network. Elements lie in
+ * the order (height, width, channels); a pair (row, column) is called a position.
  *
  * A value may lie inside the memory of another one, its host. So the inputs of a concatenation are written directly to
  * their channels of the result.
@@ -78,7 +78,7 @@ typedef struct {
 
     /* Layers only. The sums of each output are rescaled by an `sqz_factor`, or by its vector form (sqz_rescale). */
     sqz_method method;
-    int vector; /* every factor has the vector form */
+    int vector;                                             /* every factor has the vector form */
     size_t weights, factors, initial, multipliers, offsets; /* bytes from the start of the memory of weights */
     const uint8_t *coded;                                   /* where the layer begins in the file */
     uint64_t cost;                                          /* of decoding it: roughly proportional to time */
@@ -135,7 +135,8 @@ static inline uint8_t *sqz_align(void *memory)
     return (uint8_t *)memory + (SQZ_ALIGNMENT - (uintptr_t)memory % SQZ_ALIGNMENT) % SQZ_ALIGNMENT;
 }
 
-/* The first of the items of `part`, where `count` items are split evenly into `parts`. Part `parts` begins at `count`. */
+/* The first of the items of `part`, where `count` items are split evenly into `parts`. Part `parts` begins at
+ * `count`. */
 static inline size_t sqz_part_start(size_t count, size_t part, size_t parts)
 {
     return (size_t)((uint64_t)count * part / parts);

@@ -35,7 +35,8 @@ static void bounds(sqz_op *op, const sqz_scale *scale)
     if (op->kind == SQZ_CAPPED) op->high = (int32_t)sqz_clip(cap_level(op->cap, scale->exponent) + scale->zero, 0, 255);
 }
 
-/* Put value x inside value y, from `channel` on, unless it is inside another one already. Returns whether it was put. */
+/* Put value x inside value y, from `channel` on, unless it is inside another one already. Returns whether it was
+ * put. */
 static int move_in(sqz_network *network, uint32_t x, uint32_t y, uint32_t channel)
 {
     if (network->values[x].host != x) return 0;
@@ -79,8 +80,7 @@ static void merge_values(sqz_network *network, int join)
                 channel += network->values[part].channels;
             }
             break;
-        default:
-            break;
+        default: break;
         }
     }
 }

@@ -96,8 +96,8 @@ static void network_free(PyObject *object)
     Py_DECREF(type);
 }
 
-/* A batch of images. If there are at least as many images as threads, each thread runs some of them; otherwise all threads
- * run one image after the other together. */
+/* A batch of images. If there are at least as many images as threads, each thread runs some of them; otherwise all
+ * threads run one image after the other together. */
 typedef struct {
     const sqz_network *network;
     const float *images;

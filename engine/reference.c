@@ -1,4 +1,5 @@
-/* The plain form of every operation: what the fast forms are compared with. Operations that cost little have no other. */
+/* The plain form of every operation: what the fast forms are compared with. Operations that cost little have no
+ * other. */
 #include "reference.h"
 
 #include <string.h>
@@ -135,25 +136,16 @@ void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values
                     n = convolve(network, op, in, y, x, c % op->out) - zero - (c < op->out ? 0 : SQZ_HIGHEST);
                     break;
                 case SQZ_RELU:
-                case SQZ_CAPPED:
-                    n = sqz_clip(get(in, y, x, c), op->low - zero, op->high - zero);
-                    break;
+                case SQZ_CAPPED: n = sqz_clip(get(in, y, x, c), op->low - zero, op->high - zero); break;
                 case SQZ_MAX_POOL:
                 case SQZ_MAX_POOL_CEIL:
-                case SQZ_AVERAGE_POOL:
-                    n = pool(op, in, y, x, c);
-                    break;
-                case SQZ_GLOBAL_AVERAGE:
-                    n = global_average(in, out.value->scale.wide, c);
-                    break;
-                case SQZ_CONCAT:
-                    n = join(network, op, values, y, x, c);
-                    break;
+                case SQZ_AVERAGE_POOL: n = pool(op, in, y, x, c); break;
+                case SQZ_GLOBAL_AVERAGE: n = global_average(in, out.value->scale.wide, c); break;
+                case SQZ_CONCAT: n = join(network, op, values, y, x, c); break;
                 case SQZ_ADD:
                     n = add(in, view_of(network->values + inputs[1], values), &out.value->scale, y, x, c);
                     break;
-                default:
-                    n = flatten(in, c);
+                default: n = flatten(in, c);
                 }
                 put(out, y, x, c, n);
             }

@@ -8,7 +8,7 @@
 #include "reference.h"
 #include "subnormal.h"
 
-enum { CHUNK = 512 }; /* pixels of a channel that are quantised at once */
+enum { CHUNK = 512 };                        /* pixels of a channel that are quantised at once */
 #define MOST_SUM ((uint64_t)INT32_MAX / 255) /* as many bytes have a sum that fits 32 bits */
 
 /* Whether all sums of an addition fit 32 bits. */
@@ -32,16 +32,11 @@ static void (*fast_form(const sqz_network *network, const sqz_op *op))(const sqz
     case SQZ_LINEAR:
         return op->method == SQZ_PACKED ? sqz_packed_layer : op->method == SQZ_DEPTHWISE ? sqz_depthwise : NULL;
     case SQZ_MAX_POOL:
-    case SQZ_MAX_POOL_CEIL:
-        return sqz_max_pool;
-    case SQZ_AVERAGE_POOL:
-        return (uint64_t)op->kernel[0] * op->kernel[1] <= MOST_SUM ? sqz_average_pool : NULL;
-    case SQZ_GLOBAL_AVERAGE:
-        return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_global_average : NULL;
-    case SQZ_ADD:
-        return sums_fit(network, op) ? sqz_add : NULL;
-    default:
-        return NULL;
+    case SQZ_MAX_POOL_CEIL: return sqz_max_pool;
+    case SQZ_AVERAGE_POOL: return (uint64_t)op->kernel[0] * op->kernel[1] <= MOST_SUM ? sqz_average_pool : NULL;
+    case SQZ_GLOBAL_AVERAGE: return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_global_average : NULL;
+    case SQZ_ADD: return sums_fit(network, op) ? sqz_add : NULL;
+    default: return NULL;
     }
 }
 

@@ -10,8 +10,8 @@
  *
  * Portable C99. The engine allocates nothing, prints nothing and keeps no state between calls. The caller provides all
  * memory; it must be aligned as malloc aligns, and need not be cleared. Only sqz_measure, sqz_open and sqz_load_weights
- * read the file. A damaged or hostile file is refused with a status; nothing is read past its end.
- * A network does not change after sqz_load_weights: any number of threads may run it, each with its own running memory. */
+ * read the file. A damaged or hostile file is refused with a status; nothing is read past its end. A network does not
+ * change after sqz_load_weights: any number of threads may run it, each with its own running memory. */
 #ifndef SQZ_H
 #define SQZ_H
 
@@ -21,17 +21,17 @@
 #include "levels.h" /* SQZ_OK, SQZ_TRUNCATED, SQZ_TRAILING */
 
 enum {
-    SQZ_NOT_SQZ = -5,     /* does not begin with the magic bytes */
-    SQZ_VERSION = -6,     /* a version or a flag that is newer than this reader */
-    SQZ_CHECKSUM = -7,    /* not the bytes that were written */
-    SQZ_BAD_GRAPH = -8,   /* unknown operation, impossible shape, scales that contradict each other */
-    SQZ_BAD_STREAM = -9,  /* a number or a stream that contradicts the graph, or itself */
-    SQZ_LIMIT = -10       /* more memory or time than a file of its size may ask for */
+    SQZ_NOT_SQZ = -5,    /* does not begin with the magic bytes */
+    SQZ_VERSION = -6,    /* a version or a flag that is newer than this reader */
+    SQZ_CHECKSUM = -7,   /* not the bytes that were written */
+    SQZ_BAD_GRAPH = -8,  /* unknown operation, impossible shape, scales that contradict each other */
+    SQZ_BAD_STREAM = -9, /* a number or a stream that contradicts the graph, or itself */
+    SQZ_LIMIT = -10      /* more memory or time than a file of its size may ask for */
 };
 
-/* Path: the instruction set that computes a network. An integer network gives the same logits on every path, to the bit.
- * A float network gives the same bits in every run and for any number of threads; its logits on two paths differ by some
- * millionths of the largest logit. */
+/* Path: the instruction set that computes a network. An integer network gives the same logits on every path, to the
+ * bit. A float network gives the same bits in every run and for any number of threads; its logits on two paths differ
+ * by some millionths of the largest logit. */
 typedef enum {
     SQZ_REFERENCE, /* every operation in plain loops */
     SQZ_SCALAR,    /* any machine */
@@ -56,8 +56,8 @@ typedef struct {
     size_t running;  /* during a run */
 } sqz_needs;
 
-/* A team of threads, which the caller provides. `each` calls work(task, part) for every part from 0 to parts - 1, in any
- * order and on any threads, and returns when all are done. */
+/* A team of threads, which the caller provides. `each` calls work(task, part) for every part from 0 to parts - 1, in
+ * any order and on any threads, and returns when all are done. */
 typedef struct {
     unsigned parts;
     void (*each)(void *context, void (*work)(const void *task, unsigned part), const void *task);
@@ -67,15 +67,15 @@ typedef struct {
 /* How many bytes of memory sqz_open needs. */
 int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory);
 
-/* Read everything but the weights. `file` must stay in place until sqz_load_weights has returned, `memory` until the last
- * run. */
+/* Read everything but the weights. `file` must stay in place until sqz_load_weights has returned, `memory` until the
+ * last run. */
 int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network);
 
 /* The memory that the network needs if a team of `parts` loads and runs it. */
 sqz_needs sqz_ask(const sqz_network *network, unsigned parts);
 
-/* Decode the weights and lay them out as the path multiplies them. A team decodes several layers of an integer network at
- * once, with the same result and the same status; a float network is decoded by one part. `team` may be NULL. */
+/* Decode the weights and lay them out as the path multiplies them. A team decodes several layers of an integer network
+ * at once, with the same result and the same status; a float network is decoded by one part. `team` may be NULL. */
 int sqz_load_weights(sqz_network *network, void *weights, void *decoding, const sqz_team *team);
 
 void sqz_image_shape(const sqz_network *network, uint32_t shape[3]); /* channels, height, width */
@@ -84,8 +84,8 @@ uint32_t sqz_layers(const sqz_network *network); /* operations with weights: eac
 
 typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;
 
-/* How an image becomes the input of the network (docs/FORMAT.md, "Preparation of an image"). The caller resizes and crops
- * it; sqz_normalise does the rest. */
+/* How an image becomes the input of the network (docs/FORMAT.md, "Preparation of an image"). The caller resizes and
+ * crops it; sqz_normalise does the rest. */
 typedef struct {
     uint32_t resize, crop; /* pixels of a side after resizing, and after cropping */
     int shorter;           /* 1: the shorter side gets `resize` pixels; 0: both do */
@@ -98,7 +98,8 @@ const sqz_preparation *sqz_preparation_of(const sqz_network *network);
 /* Pixels (crop, crop, R G B), or (crop, crop) of grey -> a prepared image (channels, crop, crop). */
 void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image);
 
-/* A prepared image (channels, height, width) -> logits (classes). `team` may be NULL: then this thread does all work. */
+/* A prepared image (channels, height, width) -> logits (classes). `team` may be NULL: then this thread does all
+ * work. */
 void sqz_run(const sqz_network *network, const float *image, float *logits, void *running, const sqz_team *team);
 
 /* The text of a file that sqz_open has accepted: names and labels (docs/FORMAT.md, "Text"). First its length, then its

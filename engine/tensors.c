@@ -1,4 +1,5 @@
-/* Decodes the weights and biases of float networks, in every coding of the format. The floats are those that the writer had. */
+/* Decodes the weights and biases of float networks, in every coding of the format. The floats are those that the writer
+ * had. */
 #include "tensors.h"
 
 #include <string.h>
@@ -184,8 +185,10 @@ static void take_adaptive(sqz_cursor *c, float *weight, size_t size, sqz_shape s
     sqz_take_levels(c, levels, shape, r->model);
     for (size_t i = 0; i < size && c->status == SQZ_OK; i++) {
         const int32_t level = levels[i];
-        if (level < -negative || level > count - negative) sqz_fail(c, SQZ_BAD_STREAM);
-        else weight[i] = level == 0 ? 0 : r->codebook[negative + level - (level > 0)];
+        if (level < -negative || level > count - negative)
+            sqz_fail(c, SQZ_BAD_STREAM);
+        else
+            weight[i] = level == 0 ? 0 : r->codebook[negative + level - (level > 0)];
     }
 }
 

@@ -1,6 +1,6 @@
-/* A team whose threads wait by polling: an operation takes some microseconds, and to sleep and wake up takes longer. After
- * LOOKS polls a thread lets others run before each further one. A thread that is free takes the next part of a round: so
- * nobody waits for a thread that does not get a processor. */
+/* A team whose threads wait by polling: an operation takes some microseconds, and to sleep and wake up takes longer.
+ * After LOOKS polls a thread lets others run before each further one. A thread that is free takes the next part of a
+ * round: so nobody waits for a thread that does not get a processor. */
 #define _POSIX_C_SOURCE 200112L
 #include "threads.h"
 

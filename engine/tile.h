@@ -11,8 +11,8 @@
  *     AT_ONCE                  vectors of a tile that are computed together
  *     FITS(vectors, positions) whether the kernels ask for such a tile, so that code is made for it
  *
- * A file with a TILE of its own defines MULTIPLY, SUM, PARTS, AT_ONCE and FITS only. All sums of floats are added in the
- * order of the window: they do not depend on the tile. */
+ * A file with a TILE of its own defines MULTIPLY, SUM, PARTS, AT_ONCE and FITS only. All sums of floats are added in
+ * the order of the window: they do not depend on the tile. */
 #ifndef TILE
 #define TILE GLUED(tile_of_, MULTIPLY)
 /* `vectors` registers of each position, from the tile's register `first` on. Both counts are constants where this is
@@ -34,28 +34,25 @@ SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, co
                 SQZ_EACH(v, vectors) kept[v] = LOAD(w + PACK * VECTOR_LANES * v);
                 SQZ_EACH(p, positions) {
                     const VECTOR pack = BROADCAST(x + p * t->stride);
-                    SQZ_EACH(v, vectors)
-                        sum[p * vectors + v] = ADD_PRODUCTS(sum[p * vectors + v], pack, kept[v]);
+                    SQZ_EACH(v, vectors) sum[p * vectors + v] = ADD_PRODUCTS(sum[p * vectors + v], pack, kept[v]);
                 }
             } else {
                 SQZ_EACH(p, positions) kept[p] = BROADCAST(x + p * t->stride);
                 SQZ_EACH(v, vectors) {
                     const VECTOR weights = LOAD(w + PACK * VECTOR_LANES * v);
-                    SQZ_EACH(p, positions)
-                        sum[p * vectors + v] = ADD_PRODUCTS(sum[p * vectors + v], kept[p], weights);
+                    SQZ_EACH(p, positions) sum[p * vectors + v] = ADD_PRODUCTS(sum[p * vectors + v], kept[p], weights);
                 }
             }
         }
     }
     SQZ_EACH(p, positions)
-        SQZ_EACH(v, vectors)
-            STORE(sums + p * width + VECTOR_LANES * (first + v), sum[p * vectors + v]);
+        SQZ_EACH(v, vectors) STORE(sums + p * width + VECTOR_LANES * (first + v), sum[p * vectors + v]);
 }
 #endif
 
 #define CASE(V, P) \
     case 16 * V + P: \
-        if (FITS(V, P)) TILE(t, sums, PARTS * first, PARTS * V, P); \
+        if (FITS(V, P)) TILE(t, sums, PARTS *first, PARTS *V, P); \
         break;
 #define CASES(V) CASE(V, 1) CASE(V, 2) CASE(V, 3) CASE(V, 4) CASE(V, 5) CASE(V, 6) CASE(V, 7) CASE(V, 8)
 

@@ -4,7 +4,7 @@
 #include "plan.h"
 
 enum {
-    MOST_PARTS = 64,  /* parts that get layers; others have nothing to do */
+    MOST_PARTS = 64,   /* parts that get layers; others have nothing to do */
     COST_OF_A_BYTE = 5 /* a byte of a stream takes as long to decode as so many levels that are 0 */
 };
 
@@ -20,8 +20,8 @@ static int load_in_order(sqz_network *network, uint8_t *decoding)
     return c.at == c.end ? SQZ_OK : SQZ_TRAILING;
 }
 
-/* Find where the layers of an integer network begin: three streams each, whose lengths are in the file. Stops at a layer
- * whose lengths are damaged; decoding it will report that. Returns how many operations were looked at. */
+/* Find where the layers of an integer network begin: three streams each, whose lengths are in the file. Stops at a
+ * layer whose lengths are damaged; decoding it will report that. Returns how many operations were looked at. */
 static uint32_t find_layers(const sqz_network *network, sqz_cursor *c)
 {
     uint32_t i = 0;
