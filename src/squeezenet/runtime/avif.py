@@ -1,4 +1,4 @@
-"""How much memory the decoder of an AVIF file takes, told from the file's boxes and the headers of its AV1 data.
+"""How much memory the decoder of an AVIF file needs, computed from the file's boxes and the headers of its AV1 data.
 
 >>> frame_bytes(open("photo.avif", "rb").read())                # doctest: +SKIP
 7200000
@@ -18,17 +18,17 @@ from squeezenet.errors import ImageError
 from squeezenet.limits import AVIF_PARTS
 
 FRAME_BYTES = (4, 8, 8)
-"""Most bytes that decoding takes for each pixel of a frame, by the profile of AV1: 4:2:0 of 10 bits, 4:4:4 of 10 bits,
-4:4:4 of 12 bits. Three quarters of them hold the pixels."""
+"""Most bytes that decoding needs for each pixel of a frame, for each profile of AV1: 4:2:0 with 10 bits, 4:4:4 with
+10 bits, 4:4:4 with 12 bits. Three quarters of these bytes hold the pixels."""
 SEQUENCE_HEADER_BYTES = 1_000
-"""Most bytes of a sequence header up to the size of frames: it may describe 32 operating points before that."""
+"""Most bytes of a sequence header before the size of the frames, which may follow 32 operating points."""
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
-"""Types of OBUs ("open bitstream units", the pieces of AV1 data): the first gives the size of frames, the others begin
-a frame."""
+"""Types of OBUs ("open bitstream units", the pieces of AV1 data): the first one declares the size of frames, the others
+begin a frame."""
 
 
 class Box(NamedTuple):
-    """Where the contents of a box lie in the file."""
+    """The kind of a box, and where its contents lie in the file."""
 
     kind: bytes
     start: int
@@ -36,16 +36,16 @@ class Box(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An item of the file that gives pixels: "av01" is AV1 data, "grid" an image that is put together from others."""
+    """An item of the file that has pixels: "av01" is AV1 data, "grid" is an image that consists of other items."""
 
     kind: bytes
     data: bytes
 
 
 def as_still(data: bytes) -> bytes:
-    """The same file without EXIF, and of a kind (brand) of which Pillow reads the still image, not the animation.
+    """The same file without EXIF, and with a brand for which Pillow reads the still image, not the animation.
 
-    The orientation of an AVIF stands in other boxes than EXIF, which Pillow would only rewrite.
+    EXIF is not needed: other boxes of an AVIF hold its orientation.
     """
     meta = _meta(data)
     kind = b"avif" if data[8:12] == b"avis" else data[8:12]
@@ -55,7 +55,7 @@ def as_still(data: bytes) -> bytes:
 
 
 def frame_bytes(data: bytes) -> int:
-    """Bytes that all frames of a file's still image take in the decoder. Raises `ImageError` if the file is damaged."""
+    """Bytes that the decoder needs for all frames of the still image. Raises `ImageError` if the file is damaged."""
     parts = iter(range(AVIF_PARTS))
     try:
         return sum(_grid(item.data) if item.kind == b"grid" else _frames(item.data, parts) for item in _items(data))
@@ -67,7 +67,7 @@ def frame_bytes(data: bytes) -> int:
 
 
 def _meta(data: bytes) -> Box:
-    """The box that describes the still image: the first of this kind, after which a decoder looks for no other."""
+    """The box that describes the still image. Decoders use the first one of this kind."""
     found = next((box for box in _boxes(data, 0, len(data)) if box.kind == b"meta"), None)
     if found is None:
         raise ImageError("an AVIF without a still image; save the image again")
@@ -75,6 +75,7 @@ def _meta(data: bytes) -> Box:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[Box]:
+    """The boxes between two positions of the file."""
     for _ in range(AVIF_PARTS):
         if at + 8 > end:
             return
@@ -84,14 +85,14 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[Box]:
         if size == 0:
             size = end - at
         if size < head or at + size > end:
-            raise ImageError("damaged image (a box of an AVIF that is larger than what it lies in)")
+            raise ImageError("damaged image (a box of an AVIF that reaches over its end)")
         yield Box(kind, at + head, at + size)
         at += size
     raise _too_many()
 
 
 def _items(data: bytes) -> Iterator[Item]:
-    """The items that hold or make pixels."""
+    """The items that have pixels."""
     meta = _meta(data)
     kinds: dict[int, bytes] = {}
     locations: list[Box] = []
@@ -105,7 +106,7 @@ def _items(data: bytes) -> Iterator[Item]:
             locations.append(box)
         elif box.kind == b"idat":
             idat = box
-    left = 2 * len(data)  # of what all items hold together: they may lie over each other
+    left = 2 * len(data)  # bytes that all items together may have: they may overlap
     for number, method, extents in chain.from_iterable(_extents(data, box) for box in locations):
         if number not in kinds:
             continue
@@ -122,13 +123,13 @@ def _items(data: bytes) -> Iterator[Item]:
 
 
 def _kind(data: bytes, entry: Box) -> tuple[int, bytes]:
-    """Number and kind of an item, from a box `infe`."""
+    """Number and kind of an item, from its box `infe`."""
     at, width = entry.start + 4, 2 if data[entry.start] == 2 else 4
     return _number(data, at, width), data[at + width + 2 : at + width + 6]
 
 
 def _extents(data: bytes, iloc: Box) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Of each item: its number, where its extents lie (0: in the file, 1: in `idat`), and their starts and sizes."""
+    """For each item: its number, where its extents lie (0: in the file, 1: in `idat`), their starts and sizes."""
     fields = _Fields(data[iloc.start : iloc.end])
     version = fields.bits(8)
     fields.bits(24)
@@ -149,7 +150,7 @@ def _extents(data: bytes, iloc: Box) -> Iterator[tuple[int, int, list[tuple[int,
 
 
 def _grid(data: bytes) -> int:
-    """Bytes of the image that a grid makes of its cells."""
+    """Bytes of the whole image of a grid."""
     width = 4 if data[1] & 1 else 2
     return FRAME_BYTES[-1] * _number(data, 4, width) * _number(data, 4 + width, width)
 
@@ -158,7 +159,7 @@ def _grid(data: bytes) -> int:
 
 
 def _frames(data: bytes, parts: Iterator[int]) -> int:
-    """Bytes of all frames in AV1 data, each of whose OBUs uses up one of `parts`."""
+    """Bytes of all frames in AV1 data. Each OBU uses up one of `parts`."""
     at = total = frame = 0
     for _ in parts:
         if at >= len(data):
@@ -180,19 +181,19 @@ def _frames(data: bytes, parts: Iterator[int]) -> int:
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, least first, and where it ends."""
+    """A number with 7 bits in each byte, least significant first, and the position after it."""
     value = 0
-    for place in range(8):
-        value |= (data[at + place] & 127) << 7 * place
-        if data[at + place] < 128:
-            return value, at + place + 1
+    for i in range(8):
+        value |= (data[at + i] & 127) << 7 * i
+        if data[at + i] < 128:
+            return value, at + i + 1
     raise ImageError("damaged image (an AVIF with a size of more than 8 bytes)")
 
 
 def _largest_frame(data: bytes) -> int:
     """Bytes of the largest frame that may follow a sequence header.
 
-    Except in a still picture, a frame may declare its own size, in as many bits as the header gives it.
+    A frame may declare a size of its own, in as many bits as the header allows; in a still picture it may not.
     """
     fields = _Fields(data)
     profile = fields.bits(3)
@@ -233,7 +234,7 @@ def _skip_timing(fields: "_Fields") -> None:
 
 
 class _Fields:
-    """Numbers of any count of bits, one after the other. Raises `IndexError` at the end."""
+    """Reads numbers of any count of bits. Raises `IndexError` at the end."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self._at = data, 0

@@ -1,4 +1,4 @@
-"""What decoding an image takes, told from what its file declares and compared with `limits` before it is done.
+"""How much memory decoding an image needs: computed from what the file declares, and compared with `limits` first.
 
 >>> canvas("RGB", 1000, 1000)
 4008000
@@ -13,23 +13,26 @@ from squeezenet.errors import ImageError
 from squeezenet.limits import IMAGE_MEMORY, IMAGE_PIXELS, JPEG_SCANS, PYTHON_PIXELS, TIFF_PIECES
 
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
-"""Bytes of a pixel in Pillow's memory, where they are not 4."""
+"""Bytes of a pixel in Pillow's memory, by mode; 4 for all other modes."""
 PYTHON_DECODERS = {"bmp_rle": 3.0, "ppm": 9.0, "ppm_plain": 9.0}
-"""Pillow's decoders that are written in Python, thus slow, and the bytes a pixel that they take beside the image."""
+"""Pillow's decoders that are written in Python, and so are slow: bytes per pixel that they need beside the image."""
 DECODER_BYTES = {"WEBP": 12.5, "AVIF": 16.0, **PYTHON_DECODERS}
-"""Bytes a pixel that a decoder takes beside the image that it makes; measured, of the largest kind of file."""
+"""Bytes per pixel that a decoder needs beside the image: the most that any kind of file was measured to need."""
 AVIF_FRAME_BYTES = 8
-"""Bytes a pixel of those 16 that are for frames of the declared size; the others are for the pixels in RGBA, twice."""
+"""How many of these 16 bytes are for frames of the declared size; the others hold the pixels as RGBA, twice."""
 ROW_BYTES = 36
-"""Bytes a pixel of one row: two rows of 16-bit RGBA in a decoder, and one that is converted."""
+"""Bytes per pixel of one row: two rows of 16-bit RGBA in a decoder, and a row that is converted."""
 ORIENTATION = 0x0112
-"""The tag of EXIF that says how the camera was held."""
+"""The EXIF tag of the orientation: how the camera was held."""
 
 
 def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
-    """`image` with its pixels, if they are within the budgets. A JPEG that is ours, from `file`, may come smaller."""
+    """`image` with its pixels loaded. Raises `ImageError` where that exceeds the budgets.
+
+    `file` is the image's file if we opened it: then a large JPEG is decoded at a fraction of its size.
+    """
     tiles = getattr(image, "tile", ())
-    if not tiles and not _waiting(image):  # a Pillow image whose pixels are there
+    if not tiles and not _waiting(image):  # a Pillow image whose pixels are loaded
         image.load()
         return image
     width, height = image.size
@@ -54,17 +57,17 @@ def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
 
 
 def _waiting(image: Any) -> bool:
-    """Whether an image of WebP is not decoded yet; those of other formats show it by their tiles."""
+    """Whether this is a WebP that is not decoded yet. Images of other formats have `tile` until they are decoded."""
     return image.format == "WEBP" and image.fp is not None
 
 
 def canvas(mode: str, width: int, height: int) -> int:
-    """Bytes of an image in Pillow's memory: rows of whole words, and where each one lies."""
+    """Bytes of an image in Pillow's memory: rows of whole words, and a pointer to each row."""
     return height * (8 + (width * PIXEL_BYTES.get(mode, 4) + 3) // 4 * 4)
 
 
 def _held(image: Any, tiles: Any, file: IO[bytes] | None) -> int:
-    """Bytes that decoding takes beside the image. Raises `ImageError` where it takes too long."""
+    """Bytes that decoding needs beside the image. Raises `ImageError` where it would take too long."""
     width, height = image.size
     name = tiles[0][0] if tiles else image.format
     if name in PYTHON_DECODERS and width * height > PYTHON_PIXELS:
@@ -74,7 +77,7 @@ def _held(image: Any, tiles: Any, file: IO[bytes] | None) -> int:
         )
     held: int = ROW_BYTES * width + int(DECODER_BYTES.get(name, DECODER_BYTES.get(image.format, 0)) * width * height)
     if file is not None and image.format in ("WEBP", "AVIF"):
-        held += 2 * file.seek(0, os.SEEK_END)  # which are held as they are, too
+        held += 2 * file.seek(0, os.SEEK_END)  # the file itself, in memory twice
     if image.format == "AVIF" and image.fp is not None:
         held += _of_avif(image)
     if image.format in ("JPEG", "MPO"):
@@ -85,7 +88,7 @@ def _held(image: Any, tiles: Any, file: IO[bytes] | None) -> int:
 
 
 def _of_avif(image: Any) -> int:
-    """Bytes of the frames of an AVIF, beyond those of the size that the file declares."""
+    """Bytes of the frames of an AVIF beyond those of an image of the declared size."""
     from squeezenet.runtime.avif import frame_bytes
 
     image.fp.seek(0)
@@ -101,7 +104,7 @@ def _of_avif(image: Any) -> int:
 
 
 def _of_jpeg(image: Any) -> int:
-    """Bytes of the coefficients of a JPEG, all of which are held where they come in several scans."""
+    """Bytes of the coefficients of a JPEG with several scans, which are all in memory at once; otherwise 0."""
     file, layers = image.fp, image.layer
     at = file.tell()
     file.seek(max(0, at - 8 - 2 * len(layers)))
@@ -128,7 +131,7 @@ def _of_jpeg(image: Any) -> int:
 
 
 def _of_tiff(image: Any, tiles: int) -> int:
-    """Bytes of the strips or tiles of a TIFF, and of the copy that Pillow turns."""
+    """Bytes of the strips or tiles of a TIFF, and of the copy that Pillow makes to turn it."""
     tags = image.tag_v2
     width, height = image.size
 
@@ -149,7 +152,7 @@ def _of_tiff(image: Any, tiles: int) -> int:
 
 
 def rawmode(image: Image.Image) -> str:
-    """How the file of an image that is not decoded yet holds its pixels, in Pillow's words; "" if that is not known."""
+    """Pillow's name for how the file holds the pixels of an image that is not decoded yet; "" if that is not known."""
     tiles: Any = getattr(image, "tile", ())
     if not tiles:
         return ""

@@ -1,4 +1,4 @@
-"""Load a file, label images.
+"""Loads a `.sqz` file and labels images.
 
 >>> load("model.sqz").classify("photo.jpg", top=1)          # doctest: +SKIP
 [Prediction(label='tabby, tabby cat', index=281, probability=0.62)]
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 
 MOST_THREADS = 64
-"""Threads that the C engine takes; more are no mistake, and not used."""
+"""Most threads that the C engine uses; more may be asked for."""
 
 
 class Prediction(NamedTuple):
-    """One class a model believes in: its name, its number, and how probable it is, from 0 to 1."""
+    """One class: its name, its number, and its probability from 0 to 1."""
 
     label: str
-    index: int  # type: ignore[assignment]  # a tuple's method of this name is of no use here
+    index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs here
     probability: float
 
 
 class Predictions(list[Prediction]):
-    """Classes, the most probable first. `pandas.DataFrame` makes a table of them, Jupyter shows one."""
+    """Classes, the most probable first. Jupyter shows them as a table, and `pandas.DataFrame` reads them."""
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -51,7 +51,7 @@ class Predictions(list[Prediction]):
 
 
 class Network(Protocol):
-    """What a classifier needs of a network, however it is computed."""
+    """What a classifier needs of a network: the C engine and NumPy have it."""
 
     labels: tuple[str, ...]
     framing: Framing
@@ -65,16 +65,16 @@ class Network(Protocol):
 
 
 class Classifier:
-    """A network ready to label images; safe to use from several threads, and pickled as what it was made of.
+    """A network that is ready to label images; safe to use from several threads. Pickle stores what it was made from.
 
-    Made by `squeezenet.load`. `name` is what it was loaded by; `labels` are the names of its classes.
+    Made by `squeezenet.load`. `name` is the path or name that was loaded; `labels` are the names of the classes.
     """
 
     def __init__(self, source: "bytes | Model", threads: int = 1, name: str = "") -> None:
         """`source`: the bytes of a `.sqz` file, or a model. Raises `FormatError` naming the damage.
 
-        `threads`, of which the C engine takes `MOST_THREADS`, share out reading the file and each call; answers do not
-        depend on how many.
+        `threads` (at most `MOST_THREADS` are used) share the decoding of the file and the work of each call. Answers do
+        not depend on their number.
         """
         if threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
@@ -120,7 +120,7 @@ class Classifier:
 
         A NumPy array gives a NumPy array; any other buffer gives one that `torch.frombuffer` and `array` read.
         """
-        numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+        numpy = sys.modules.get("numpy")  # a caller with an array has imported it
         if numpy is None or not isinstance(images, numpy.ndarray):
             return self._network.logits(images)
         logits: FloatArray = numpy.asarray(self._network.logits(numpy.ascontiguousarray(images)))
@@ -133,7 +133,7 @@ class Classifier:
 
     @property
     def model(self) -> "Model":
-        """Graph and weights, decoded anew from the bytes of a file; needs NumPy."""
+        """Graph and weights, decoded from the bytes of the file at each call; needs NumPy."""
         return sqz.decode(self._source) if isinstance(self._source, bytes) else self._source
 
     def __repr__(self) -> str:
@@ -188,7 +188,7 @@ def _network(source: "bytes | Model", threads: int) -> Network:
 
 
 def _is_several(images: object) -> bool:
-    """Whether this is no image but several: anything to go through that is neither a file nor a buffer nor an array."""
+    """Whether these are several images: an iterable that is not a path, a file, a buffer or one array."""
     if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image) or hasattr(images, "read"):
         return False
     if (shape := getattr(images, "shape", None)) is not None:

@@ -1,9 +1,9 @@
-"""From anybody's image to upright pixels of 8 bits, within one budget of memory and time.
+"""Decodes any image to upright pixels with 8 bits per channel, within a budget of memory and time.
 
 >>> open_image("photo.jpg").mode                                # doctest: +SKIP
 'RGB'
 
-Pixels decide, metadata does not: where it is damaged or too large for Pillow, the image is read without it.
+Where metadata is damaged, or too large for Pillow, the image is read without its metadata.
 """
 
 import io
@@ -45,10 +45,10 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "AVIF": (".avif",),
 }
-"""What a camera, a browser or a data set produces. Formats that run other programs (EPS) are never tried."""
+"""Formats that cameras, browsers and data sets produce. None of them runs another program, as EPS does."""
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-"""How the names of images end, in lower case; in folders, archives and shards only such files are images."""
+"""All suffixes, in lower case. In folders, archives and shards, only files with such a name are images."""
 
 READERS = {
     "JPEG": ("Jpeg", "Jpeg"),
@@ -61,17 +61,17 @@ READERS = {
     "PPM": ("Ppm", "Ppm"),
     "AVIF": ("Avif", "Avif"),
 }
-"""Pillow's module and class of each format: only that of the file is loaded, and nothing looks into other metadata."""
+"""Pillow's module and class for each format. Only the one that a file needs is imported."""
 
 COPIES = 4
-"""Times that the file of an AVIF or WebP lies in memory as it is."""
+"""How many copies of an AVIF or WebP file are in memory while it is decoded."""
 
 
 def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image:
     """Decode an image upright, as RGB or (when it has no colour) L, 8 bits a channel.
 
-    16-bit images keep their upper 8 bits, transparent ones are laid on white, animations give their first frame.
-    JPEGs, and images that must be converted, are made smaller by a whole factor where they exceed the budget of
+    16-bit images keep their upper 8 bits, transparent images get a white background, animations give their first frame.
+    JPEGs, and images that must be converted, are made smaller by a whole factor where they would exceed the budget of
     memory. Raises `ImageError`, which names the file; also for a file of more than `most_bytes`.
     """
     with _readable_errors(os.fsdecode(source) if isinstance(source, str | os.PathLike) else "image"):
@@ -84,9 +84,9 @@ def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image
                 return _decoded(file)
             except (ImageError, MemoryError, Image.DecompressionBombError):
                 raise
-            except Exception as error:  # damaged, a file can fail in more ways than Pillow has errors for
+            except Exception as error:  # a damaged file can raise anything in Pillow
                 said = _said(error)
-            # Outside of `except`, which would hold what was decoded so far.
+            # Outside of `except`: its traceback would keep the pixels decoded so far in memory.
             if (bare := _without_metadata(file)) is not None:
                 with suppress(Exception):
                     return _decoded(bare)
@@ -146,7 +146,7 @@ def _too_large(size: int, most: int) -> ImageError:
 
 
 def _is_array(source: object) -> bool:
-    numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+    numpy = sys.modules.get("numpy")  # a caller with an array has imported it
     return numpy is not None and isinstance(source, numpy.ndarray)
 
 
@@ -164,7 +164,7 @@ def _from_array(array: Any) -> Image.Image:
 
 
 def _kind(head: bytes) -> str | None:
-    """The format of a file that begins with `head`."""
+    """The format of a file whose first bytes are `head`."""
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -185,7 +185,7 @@ def _kind(head: bytes) -> str | None:
 
 
 def _identified(file: IO[bytes]) -> Any:
-    """Pillow's image of a file, not decoded yet."""
+    """Pillow's image of a file; its pixels are not decoded yet."""
     file.seek(0)
     kind = _kind(file.read(16))
     if kind is None:
@@ -208,7 +208,7 @@ def _identified(file: IO[bytes]) -> Any:
     file.seek(0)
     module, name = READERS[kind]
     reader = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{name}ImageFile")
-    if kind == "JPEG":  # dots per inch are not looked for in EXIF, which takes longer than all else
+    if kind == "JPEG":  # to look for dots per inch in EXIF takes longer than all else
         reader = type(name, (reader,), {"_read_dpi_from_exif": lambda _: None})
     image = reader(file)
     if kind == "TIFF":
@@ -229,9 +229,10 @@ def _without_metadata(file: IO[bytes]) -> IO[bytes] | None:
 
 
 class _Quiet:
-    """Silences Pillow's warnings of large sizes and odd metadata: the limits here decide.
+    """Silences Pillow's warnings about large sizes and odd metadata: the limits of this package decide.
 
-    Filters of warnings are of the whole process: whoever comes first changes them, whoever leaves last changes back.
+    Warning filters belong to the whole process: the first thread that enters changes them, and the last one that
+    leaves restores them.
     """
 
     def __init__(self) -> None:
@@ -275,7 +276,7 @@ def _readable_errors(name: str) -> Iterator[None]:
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to decode it") from None
     except OSError as error:
-        if error.filename is not None:  # of opening; what Pillow raises has no name
+        if error.filename is not None:  # raised by opening the file; errors of Pillow have no name
             raise ImageError(f"{name}: {error.strerror}") from None
         raise ImageError(f"{name}: {_said(error)}") from None
     except Exception as error:

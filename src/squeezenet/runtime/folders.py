@@ -1,4 +1,4 @@
-"""The images in folders, by their names.
+"""Finds images in folders by their names.
 
 >>> is_image("IMG_0001.JPG"), is_image("notes.txt"), is_litter("Thumbs.db")
 (True, False, True)
@@ -13,7 +13,7 @@ UNREADABLE = (
     ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpf", ".jxr", ".tga", ".ico", ".psd", ".svg", ".eps", ".exr",
     ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
 )  # fmt: skip
-"""Images of kinds that cannot be read: images like others, so that every verb tells how many it left out, and why."""
+"""Images of formats that cannot be read. They count as images, so that every verb says how many it left out."""
 
 _LITTER = {
     "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
@@ -22,23 +22,23 @@ _LITTER = {
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name, of a kind that can be read or not."""
+    """Whether a file is an image by its name, of a format that can be read or not."""
     return name.lower().endswith((*SUFFIXES, *UNREADABLE))
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that operating systems and storage devices leave beside pictures."""
+    """Whether a file or folder is hidden, or is one that operating systems and storage devices put beside pictures."""
     return name.startswith(".") or name.lower() in _LITTER
 
 
 def visible(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
-    """What lies in a folder, without hidden files and litter, by name. Raises `OSError`."""
+    """The entries of a folder without hidden files and litter, by name. Raises `OSError`."""
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a folder or a link to one; a link that nobody can follow, as to itself, is none."""
+    """Whether this is a folder or a link to one. A link that cannot be followed, such as a link to itself, is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -46,8 +46,8 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def images_below(folder: str) -> Iterator[str]:
-    """The paths of all images below `folder`, sorted folder by folder; that of a folder that cannot be read, too."""
-    waiting = [(folder, True)]  # paths, the next one last, and whether they are folders: these may lie a thousand deep
+    """The paths of all images below `folder`, sorted within each folder; also paths of folders that cannot be read."""
+    waiting = [(folder, True)]  # a stack of paths, and whether they are folders
     while waiting:
         path, goes_on = waiting.pop()
         try:
@@ -58,6 +58,6 @@ def images_below(folder: str) -> Iterator[str]:
             yield path
             continue
         for entry in reversed(entries):
-            below = entry.is_dir(follow_symlinks=False)  # a link to a folder above would never end
+            below = entry.is_dir(follow_symlinks=False)  # a link to a folder further up would never end
             if below or (is_image(entry.name) and not is_folder(entry)):
                 waiting.append((entry.path, below))

@@ -1,10 +1,10 @@
-"""From an image file to the input of a network, the same for training, evaluation and every classification.
+"""Turns an image into the input of a network: one function for training, evaluation and classification.
 
 >>> from squeezenet.preparation import Preparation
 >>> prepare(Image.new("RGB", (640, 480)), Preparation.imagenet_caffe()).shape
 (3, 227, 227)
 
-Arrays are for training and evaluation: what a classification in the C engine takes does not load NumPy.
+A classification in the C engine does not import NumPy: only functions that return arrays do.
 """
 
 import struct
@@ -31,7 +31,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 
 class Framing(NamedTuple):
-    """What of a `Preparation` concerns an image as a whole, without its arithmetic on pixels."""
+    """The part of a `Preparation` that Pillow carries out: resizing, cropping and the order of channels."""
 
     resize: int
     crop: int
@@ -40,21 +40,21 @@ class Framing(NamedTuple):
 
 
 def cut(image: Image.Image, preparation: "Preparation | Framing") -> Image.Image:
-    """Resize an image from `open_image` and cut its centre out: crop x crop pixels, RGB or L."""
+    """The centre of an image from `open_image`, resized and cropped to crop x crop pixels, RGB or L."""
     if preparation.channels == "L" and image.mode != "L":
         image = image.convert("L")
     width, height = resized(image.size, preparation)
     crop = preparation.crop
     left, top = round((width - crop) / 2), round((height - crop) / 2)
-    # The crop is taken inside the resize: same pixels, and a 1 x 100,000 image costs no more than any other.
+    # Crop and resize in one: the pixels are the same, and a 1 x 100,000 image costs no more than another.
     x, y = image.width / width, image.height / height
     box = (left * x, top * y, min((left + crop) * x, image.width), min((top + crop) * y, image.height))
     square = _resize(*_shortened(image, crop, box), crop)
-    return square if preparation.channels == "L" else square.convert("RGB")  # grey is resized as grey: same pixels
+    return square if preparation.channels == "L" else square.convert("RGB")  # grey stays grey until here: same pixels
 
 
 def _shortened(image: Image.Image, side: int, box: Box) -> tuple[Image.Image, Box]:
-    """An image, and a box in it, of sides that resizing to `side` has memory for: longer ones are averaged first."""
+    """An image and a box in it, of which longer sides than resizing has memory for are averaged down first."""
     longest = max(2 * side, min(IMAGE_SIDE, IMAGE_AREA // side))
     left, top, right, bottom = box
     across, down = (max(1, ceil(length / longest)) for length in (right - left, bottom - top))
@@ -71,25 +71,25 @@ def _shortened(image: Image.Image, side: int, box: Box) -> tuple[Image.Image, Bo
 
 
 def _resize(image: Image.Image, box: Box, side: int) -> Image.Image:
-    """A box of an image as a square: bilinear, antialiased; rows first, then columns, with 8 bits in between.
+    """A box of an image, resized to a square: bilinear, antialiased; along rows, rounded to 8 bits, then along columns.
 
-    Two resizes, since Pillow 13 takes columns first where that is less work, which gives other pixels (by 1) than
-    older ones. Each pass alone has the same bits in all of them: `benchmarks/pillow_bits.py`.
+    Two calls of Pillow: in one call, Pillow 13 begins with columns where that is less work, and some pixels differ by 1
+    from older versions. Each pass alone gives the same bits in all of them (`benchmarks/pillow_bits.py`).
     """
-    left, top, right, bottom = struct.unpack("4f", struct.pack("4f", *box))  # what Pillow makes of them anyway
-    reach = max(1.0, (bottom - top) / side) + 1  # rows that the first and the last one of the result see, and one more
+    left, top, right, bottom = struct.unpack("4f", struct.pack("4f", *box))  # as Pillow does
+    reach = max(1.0, (bottom - top) / side) + 1  # rows that one row of the result depends on, and one more
     first, last = max(0, int(top - reach)), min(image.height, int(bottom + reach) + 1)
     rows = image.resize((side, last - first), Image.Resampling.BILINEAR, box=(left, first, right, last))
     return rows.resize((side, side), Image.Resampling.BILINEAR, box=(0, top - first, side, bottom - first))
 
 
 def pixels(image: Image.Image, preparation: "Preparation") -> "NDArray[np.uint8]":
-    """Resize and cut the centre out of an image from `open_image`: (channels, crop, crop), 0 to 255."""
+    """The centre of an image from `open_image`, resized and cropped: (channels, crop, crop), 0 to 255."""
     return channels_first(cut(image, preparation), preparation)
 
 
 def resized(size: tuple[int, int], preparation: "Preparation | Framing") -> tuple[int, int]:
-    """(width, height) an image of `size` is scaled to before the crop."""
+    """The (width, height) to which an image of `size` is resized before the crop."""
     if preparation.fit == "stretch":
         return preparation.resize, preparation.resize
     shorter = min(size)
@@ -114,7 +114,7 @@ def normalise(array: "NDArray[np.uint8]", preparation: "Preparation") -> "NDArra
 
     mean = np.asarray(preparation.mean, np.float32)[:, None, None]
     std = np.asarray(preparation.std, np.float32)[:, None, None]
-    result = array.astype(np.float32)  # the only copy: images of a batch may be large
+    result = array.astype(np.float32)  # the only copy: a batch may be large
     result -= mean
     result /= std
     return result

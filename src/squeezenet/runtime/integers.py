@@ -1,10 +1,11 @@
-"""Run an integer network in NumPy: the definition of docs/FORMAT.md ("Integer networks"), one operation at a time.
+"""Runs an integer network in NumPy, operation by operation, as docs/FORMAT.md ("Integer networks") defines it.
 
     >>> IntegerRunner(model)(images).shape                          # doctest: +SKIP
     (8, 1000)
 
-Every result is a whole number that all runtimes agree on, bit for bit. A value is held as `q - zero`. Sums are made by
-floating-point matrix products where these are exact: float32 while no sum can reach 2 ** 24, else float64.
+Every element of a value is an integer, and all runtimes compute the same. A value is held as `q - zero`, where q is the
+stored element and `zero` the zero point. Sums are computed as matrix products of floats, which are exact: in float32 if
+no sum can reach 2 ** 24, otherwise in float64.
 """
 
 from functools import reduce
@@ -19,7 +20,7 @@ from squeezenet.runtime.reference import Real, Runner, convolve, offsets
 
 
 class IntegerRunner(Runner):
-    """An integer network with its weights laid out for running; safe to use from several threads."""
+    """An integer network that is ready to run; safe to use from several threads."""
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self._scales = model.scales
@@ -32,7 +33,7 @@ class IntegerRunner(Runner):
             self._rescalings[op.name] = target.exponent - source.exponent - weight.exponents.astype(np.int64)
 
     def __call__(self, images: FloatArray) -> FloatArray:
-        """Prepared images (N, channels, height, width) -> logits (N, classes): whole numbers times one float32."""
+        """Prepared images (N, channels, height, width) -> logits (N, classes): integers times one float32."""
         logits: FloatArray = super().__call__(images) * np.float32(self._scales[-1].step)
         return logits
 
@@ -46,7 +47,7 @@ class IntegerRunner(Runner):
         return levels.reshape(shape), held.bias
 
     def _enter(self, image: FloatArray) -> FloatArray:
-        """A prepared image on the scale of the first value; all in float32, to nearest, halves to even."""
+        """A prepared image in steps of value 0: computed in float32, to nearest, halves to even."""
         scale = self._scales[0]
         q = np.rint(image * np.float32(step(-scale.exponent)))
         clipped: FloatArray = np.clip(q, scale.low, scale.high)
@@ -97,7 +98,7 @@ class IntegerRunner(Runner):
 
 
 def cap_level(cap: float, scale: Scale) -> int:
-    """The level at which a capped ReLU cuts off: `cap`, in 65,536ths, on the scale of its value; to nearest."""
+    """The largest element after a capped ReLU: `cap`, in 65,536ths, divided by the step of the value; to nearest."""
     return ((min(int(float(np.float32(cap)) * 65536), 1 << 32) * fraction(scale.exponent) >> 16) + 32768) >> 16
 
 

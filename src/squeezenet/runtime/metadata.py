@@ -1,4 +1,4 @@
-"""Image files without their metadata, for where it is damaged, or so large that reading it would cost too much.
+"""Image files without their metadata, where that is damaged, or so large that reading it would take too much memory.
 
 >>> file = io.BytesIO(b"\\x89PNG\\r\\n\\x1a\\n" + b"\\0\\0\\0\\1tEXt?....")
 >>> without(file, "PNG").read()
@@ -18,21 +18,21 @@ from squeezenet.limits import IMAGE_METADATA, TIFF_PIECES, TIFF_TAGS
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """Chunks of a PNG that its pixels depend on."""
 EXIF_BYTES = 1 << 17
-"""Bytes of EXIF that are kept, since it tells the orientation: two segments of a JPEG."""
+"""Bytes of EXIF that are kept, because it has the orientation: two segments of a JPEG."""
 PARTS = 200_000
-"""Most chunks of a PNG, or segments of a JPEG, that are looked at one by one."""
+"""Most chunks of a PNG, or segments of a JPEG."""
 JUNK = 65_536
-"""Most bytes between the segments of a JPEG, which Pillow looks at one by one."""
+"""Most bytes between the segments of a JPEG, which Pillow reads one by one."""
 BELOW = (34665, 34853, 40965)
-"""Tags that lead to other tags: EXIF, places, interoperability."""
+"""TIFF tags that point to more tags: EXIF, GPS, interoperability."""
 PACKED = (1, 2, 7)
-"""Types of a TIFF's tags that are bytes; all others become a number of Python each."""
+"""Types of TIFF tags that Pillow keeps as bytes; values of all others become Python numbers."""
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value, by the types of a TIFF's tags."""
+"""Bytes of a value, for each type of TIFF tags."""
 
 
 class Part(NamedTuple):
-    """Where a chunk or segment lies, and whether it is EXIF or other metadata."""
+    """Where a chunk or segment lies in the file, and whether it is EXIF or other metadata."""
 
     start: int
     end: int
@@ -48,7 +48,7 @@ def is_large(file: IO[bytes], kind: str) -> bool:
 
 
 def without(file: IO[bytes], kind: str | None) -> IO[bytes] | None:
-    """A PNG or JPEG without its metadata, but for the EXIF that tells the orientation; None if nothing is left out."""
+    """A PNG or JPEG without metadata, except EXIF, which has the orientation; None if there is nothing to leave out."""
     if kind not in ("PNG", "JPEG"):
         return None
     ranges, exif, left_out = [(0, 8 if kind == "PNG" else 2)], 0, False
@@ -82,7 +82,7 @@ def _chunks(file: IO[bytes]) -> Iterator[Part]:
 
 
 def _segments(file: IO[bytes]) -> Iterator[Part]:
-    """Segments up to the first scan, then all that follows; what lies between segments belongs to the next one."""
+    """Segments up to the first scan, then the rest as one part; bytes between segments belong to the next segment."""
     at, size = 2, file.seek(0, os.SEEK_END)
     start, junk = at, 0
     while at + 4 <= size:
@@ -98,14 +98,14 @@ def _segments(file: IO[bytes]) -> Iterator[Part]:
             break
         at = min(size, at + 2 + max(2, int.from_bytes(head[2:], "big")))
         exif = head[1] == 0xE1
-        adobe = head[1] == 0xEE  # which tells what the colours are
+        adobe = head[1] == 0xEE  # it says how the colours are coded
         yield Part(start, at, exif, not exif and not adobe and (0xE0 <= head[1] <= 0xEF or head[1] == 0xFE))
         start = at
     yield Part(start, size, False, False)
 
 
 def check_tags(file: IO[bytes]) -> None:
-    """Raise `ImageError` if the tags of a TIFF would take too much memory in Pillow, which reads them all."""
+    """Raise `ImageError` if the tags of a TIFF would take too much memory: Pillow reads all of them."""
     file.seek(0)
     head = file.read(16)
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
@@ -125,8 +125,8 @@ def check_tags(file: IO[bytes]) -> None:
 
 
 def forget(tiff: Any) -> None:
-    """Have Pillow look only for the orientation in a TIFF that is not decoded yet, and not at the EXIF below it."""
-    with suppress(Exception):  # of XMP that is a number
+    """Make Pillow read only the orientation of a TIFF that is not decoded yet, not the EXIF that it points to."""
+    with suppress(Exception):  # XMP that is a number
         tiff.getexif()
     exif = tiff.getexif()
     for tag in BELOW:
@@ -160,7 +160,7 @@ class Spliced(io.RawIOBase):
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
-        """As many bytes as asked for, or all that are left: unlike a raw file, never less."""
+        """As many bytes as asked for, or all that are left; a raw file may give fewer."""
         left = self._starts[-1] - self._at
         left = left if size is None or size < 0 else min(size, left)
         pieces = []

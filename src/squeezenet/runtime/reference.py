@@ -1,10 +1,10 @@
-"""Run a model in NumPy: plain enough to check by eye, fast enough to evaluate with.
+"""Runs a float network in NumPy: plain enough to check by eye, fast enough to evaluate with.
 
     >>> Runner(model)(images).shape                              # doctest: +SKIP
     (8, 1000)
 
-float32 throughout. Convolution is a matrix product over patches; images go through one by one, so memory does not
-grow with the batch and an image's logits do not depend on its neighbours in the batch.
+Everything is float32. A convolution is a matrix product of weights and patches. Images run one by one: so memory does
+not grow with the batch, and the logits of an image do not depend on the others.
 """
 
 from collections.abc import Iterator
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 Real = NDArray[Any]
-"""float32, or float64 where whole numbers need it."""
+"""float32, or float64 where large integers need it."""
 
 
 MOST_PATCHES = 1 << 25
-"""Elements: 128 MiB of float32, more than any layer of VGG-16 has."""
+"""Elements, 128 MiB of float32: more than any layer of VGG-16 needs."""
 
 
 class Runner:
-    """A model with its weights laid out for running; safe to use from several threads.
+    """A float network that is ready to run; safe to use from several threads.
 
-    `threads` share out the images of a batch; each image is one thread's from end to end.
+    `threads` share the images of a batch; each image is run by one thread.
     """
 
     def __init__(self, model: Model, threads: int = 1) -> None:
@@ -101,7 +101,7 @@ class Runner:
         return result
 
     def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
-        """Weight and bias; convolutions as matrices, one a group: (groups, out per group, in per group x kernel)."""
+        """Weight and bias. A convolution has a matrix for each group: (groups, out / groups, in / groups x kernel)."""
         held = model.weights[op.name]
         weight = held.weight.values()
         return weight.reshape(op.groups, op.out // op.groups, -1) if isinstance(op, Conv) else weight, held.bias
@@ -157,7 +157,7 @@ def convolve(op: Conv, x: Real, weight: Real, out: Pair, most_patches: int = MOS
 
 
 def offsets(x: Real, op: Conv | MaxPool | AvgPool, out: Pair, fill: float) -> Iterator[Real]:
-    """For each place in the window, what all the windows see there: views of (channels, out height, out width)."""
+    """For each kernel position, the elements under it in all windows: a view (channels, out height, out width)."""
     before = op.padding
     reach = [(n - 1) * s + k for n, s, k in zip(out, op.stride, op.kernel, strict=True)]
     after = [max(0, r - p - n) for r, p, n in zip(reach, before, x.shape[1:], strict=True)]
@@ -173,6 +173,6 @@ def _lrn(op: LRN, x: FloatArray) -> FloatArray:
     before, after = op.size // 2, (op.size - 1) // 2
     squares = np.pad(x * x, ((before, after), (0, 0), (0, 0)))
     total = sliding_window_view(squares, op.size, axis=0).sum(-1, dtype=np.float32)
-    # alpha is rounded first, as the file holds it: a model gives the same logits before and after it was written
+    # alpha is rounded to float32 as in the file: a model gives the same logits before and after it was written
     scale: FloatArray = np.float32(op.k) + np.float32(op.alpha) / np.float32(op.size) * total
     return x / scale ** np.float32(op.beta)

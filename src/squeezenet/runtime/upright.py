@@ -1,9 +1,9 @@
-"""Pixels as a network sees them: 8 bits a channel, RGB or L, transparency laid on white, turned upright.
+"""Converts pixels to what a network reads: 8 bits per channel, RGB or L, on a white background, upright.
 
 >>> upright(Image.new("RGBA", (640, 480))).getpixel((0, 0))
 (255, 255, 255)
 
-Of all metadata only the orientation in EXIF or XMP is read, and nothing is written.
+Of all metadata only the orientation in EXIF or XMP is read.
 """
 
 import re
@@ -18,7 +18,7 @@ from squeezenet.limits import IMAGE_MEMORY
 from squeezenet.runtime.budget import ORIENTATION, canvas
 
 ONE_PIECE = 16_000_000
-"""Pixels that are converted at once; larger images are converted in bands of rows, which takes less memory."""
+"""Most pixels that are converted at once. Larger images are converted in bands of rows, which needs less memory."""
 BAND = 1_000_000
 """Pixels of a band."""
 
@@ -31,11 +31,11 @@ TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes pixels upright, for each orientation but the first, which is upright."""
+"""The transposition that turns pixels upright, for each orientation but 1, which is upright."""
 SIDEWAYS = tuple(TURNED[orientation] for orientation in (5, 6, 7, 8))
-"""Those by which rows become columns."""
+"""The transpositions that turn rows into columns."""
 GREY_LEVELS = {"1": 255, "L;2": 85, "L;4": 17}
-"""What a grey value of 1, 2 or 4 bits is multiplied by to have 8, by Pillow's name of how the file holds it."""
+"""The factor from a grey value of 1, 2 or 4 bits to one of 8 bits, by Pillow's name for how the file holds pixels."""
 
 
 def upright(
@@ -73,17 +73,17 @@ def upright(
 
 
 def _corner(turn: Image.Transpose | None, above: int, below: int) -> tuple[int, int]:
-    """(left, top) of a band of rows in the turned image. `above`, `below`: rows of the image before and after it."""
+    """The (left, top) of a band in the turned image. `above`, `below`: rows of the image before and after the band."""
     first = above if turn in (None, TURNED[2], TURNED[5], TURNED[8]) else below
     return (first, 0) if turn in SIDEWAYS else (0, first)
 
 
 Key: TypeAlias = "int | bytes | tuple[int, ...] | None"
-"""What `tRNS` of a PNG or an index of a GIF makes transparent: a grey value, indices' alpha, an index, a colour."""
+"""What a PNG (`tRNS`) or GIF declares transparent: a grey value or an index, the alpha of all indices, or a colour."""
 
 
 def _key(image: Image.Image, rawmode: str) -> Key:
-    """The transparent value, on the scale of the pixels of `image`, which the file may hold with other bits."""
+    """The transparent value in the range of the pixels of `image`; the file may hold them with other bits."""
     key: Any = image.info.get("transparency")
     if isinstance(key, int) and rawmode in GREY_LEVELS:
         return key * GREY_LEVELS[rawmode]
@@ -134,8 +134,8 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _palette_on_white(image: Image.Image) -> Image.Image:
-    """An image with a palette whose colours have no transparency any more: 256 of them instead of all pixels."""
-    every = image.resize((256, 1), Image.Resampling.NEAREST)  # which has the palette, and what is said of it
+    """An image with a palette, on white: only the 256 colours are converted, not all pixels."""
+    every = image.resize((256, 1), Image.Resampling.NEAREST)  # which keeps the palette and its transparency
     every.putdata(range(256))
     image = image.copy()
     image.info.pop("transparency", None)
@@ -144,7 +144,7 @@ def _palette_on_white(image: Image.Image) -> Image.Image:
 
 
 def orientation(info: Mapping[Any, Any]) -> int:
-    """The orientation of EXIF, or of XMP where EXIF has none; 1 is upright."""
+    """The orientation (1 to 8) in EXIF, or in XMP if EXIF has none; 1 is upright."""
     exif = info.get("exif")
     if exif is None and isinstance(text := info.get("Raw profile type exif"), str):
         with suppress(ValueError):
@@ -178,7 +178,7 @@ def _of_xmp(info: Mapping[Any, Any]) -> int:
 
 
 def _bytes(value: object) -> bytes:
-    """XMP, whether Pillow gives it as text or as bytes; nothing of what is neither."""
+    """XMP as bytes: Pillow gives text or bytes. Other types give b""."""
     if isinstance(value, str):
         return value.encode(errors="replace")
     return value if isinstance(value, bytes) else b""
