@@ -21,7 +21,7 @@ enum { LANES = 8, DEPTH = 2 };
 #define BROADCAST(x) _mm256_set1_epi32(four_bytes(x))
 #define ADD_PRODUCTS(sum, x, w) _mm256_add_epi32(sum, _mm256_madd_epi16(x, w))
 #define VECTOR_LANES LANES
-#define PARTS 1
+#define REGISTERS 1
 #define AT_ONCE 2
 #define FITS(vectors, positions) (vectors <= 2 && vectors * positions <= 12)
 #include "tile.h"
@@ -85,7 +85,7 @@ const sqz_kernels sqz_avx2 = {
 #define BROADCAST(x) _mm256_set1_ps(one_float(x))
 #define ADD_PRODUCTS(sum, x, w) _mm256_fmadd_ps(x, w, sum)
 #define VECTOR_LANES LANES
-#define PARTS 1
+#define REGISTERS 1
 #define AT_ONCE 2
 #define FITS(vectors, positions) (vectors <= 2 && vectors * positions <= 12)
 #include "tile.h"

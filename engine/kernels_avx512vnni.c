@@ -21,7 +21,7 @@ enum { LANES = 16, DEPTH = 4 };
 #define BROADCAST(x) _mm512_set1_epi32(four_bytes(x))
 #define ADD_PRODUCTS(sum, x, w) _mm512_dpbusd_epi32(sum, x, w)
 #define VECTOR_LANES LANES
-#define PARTS 1
+#define REGISTERS 1
 #define AT_ONCE 2
 #define FITS(vectors, positions) (vectors <= 2)
 #include "tile.h"
@@ -99,7 +99,7 @@ const sqz_kernels sqz_avx512vnni = {
 #define BROADCAST(x) _mm512_set1_ps(one_float(x))
 #define ADD_PRODUCTS(sum, x, w) _mm512_fmadd_ps(x, w, sum)
 #define VECTOR_LANES LANES
-#define PARTS 1
+#define REGISTERS 1
 #define AT_ONCE 2
 #define FITS(vectors, positions) (vectors <= 2)
 #include "tile.h"

@@ -76,7 +76,7 @@ SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uin
 #define MULTIPLY multiply
 #define SUM int32_t
 #define TILE tile
-#define PARTS 1
+#define REGISTERS 1
 #define AT_ONCE SQZ_VECTORS
 #define FITS(vectors, positions) (vectors * positions <= (vectors == 4 ? 8 : 6))
 #include "tile.h"
@@ -177,7 +177,7 @@ DOT_TARGET SQZ_INLINE void dot_tile(const sqz_tile *t, int32_t *sums, uint32_t f
 #define MULTIPLY multiply_dot
 #define SUM int32_t
 #define TILE dot_tile
-#define PARTS 2
+#define REGISTERS 2
 #define AT_ONCE SQZ_VECTORS
 #define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"
@@ -211,7 +211,7 @@ const sqz_kernels sqz_neondot = {
 #define BROADCAST(x) vdupq_n_f32(one_float(x))
 #define ADD_PRODUCTS(sum, x, w) vfmaq_f32(sum, x, w)
 #define VECTOR_LANES (LANES / 2)
-#define PARTS 2
+#define REGISTERS 2
 #define AT_ONCE SQZ_VECTORS
 #define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"

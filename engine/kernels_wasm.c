@@ -19,7 +19,7 @@ enum { LANES = 4, DEPTH = 2 };
 #define BROADCAST(x) wasm_v128_load32_splat(x)
 #define ADD_PRODUCTS(sum, x, w) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
 #define VECTOR_LANES LANES
-#define PARTS 1
+#define REGISTERS 1
 #define AT_ONCE SQZ_VECTORS
 #define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"
@@ -78,7 +78,7 @@ const sqz_kernels sqz_simd128 = {
 #define BROADCAST(x) wasm_v128_load32_splat(x)
 #define ADD_PRODUCTS(sum, x, w) wasm_f32x4_add(sum, wasm_f32x4_mul(x, w))
 #define VECTOR_LANES LANES
-#define PARTS 1
+#define REGISTERS 1
 #define AT_ONCE SQZ_VECTORS
 #define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"

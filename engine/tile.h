@@ -7,11 +7,12 @@
  *     VECTOR, LOAD, STORE      type of a register, how it is read and written
  *     BROADCAST(x)             a register with the pack of activations at x in every lane
  *     ADD_PRODUCTS(sum, x, w)  sum + the products of activations and weights, lane by lane
- *     VECTOR_LANES             sums of a register; `PARTS` registers make a vector of LANES outputs
+ *     VECTOR_LANES             sums of a register
+ *     REGISTERS                registers that make a vector of LANES outputs
  *     AT_ONCE                  vectors of a tile that are computed together
  *     FITS(vectors, positions) whether the kernels ask for such a tile, so that code is made for it
  *
- * A file with a TILE of its own defines MULTIPLY, SUM, PARTS, AT_ONCE and FITS only. All sums of floats are added in
+ * A file with a TILE of its own defines MULTIPLY, SUM, REGISTERS, AT_ONCE and FITS only. All sums of floats are added in
  * the order of the window: they do not depend on the tile. */
 #ifndef TILE
 #define TILE GLUED(tile_of_, MULTIPLY)
@@ -52,19 +53,21 @@ SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, co
 
 #define CASE(V, P) \
     case 16 * V + P: \
-        if (FITS(V, P)) TILE(t, sums, PARTS *first, PARTS *V, P); \
+        if (FITS(V, P)) TILE(t, sums, begin, (V) * (REGISTERS), P); \
         break;
 #define CASES(V) CASE(V, 1) CASE(V, 2) CASE(V, 3) CASE(V, 4) CASE(V, 5) CASE(V, 6) CASE(V, 7) CASE(V, 8)
 
 SQZ_TARGET static void MULTIPLY(const sqz_tile *t, void *sums)
 {
-    for (uint32_t first = 0; first < t->vectors; first += AT_ONCE)
-        switch (16u * (t->vectors - first < AT_ONCE ? t->vectors - first : AT_ONCE) + t->positions) {
+    for (uint32_t first = 0; first < t->vectors; first += AT_ONCE) {
+        const uint32_t begin = first * REGISTERS, left = t->vectors - first;
+        switch (16u * (left < AT_ONCE ? left : AT_ONCE) + t->positions) {
             CASES(1)
             CASES(2)
             CASES(3)
             CASES(4)
         }
+    }
 }
 
 #undef CASE
@@ -80,6 +83,6 @@ SQZ_TARGET static void MULTIPLY(const sqz_tile *t, void *sums)
 #undef BROADCAST
 #undef ADD_PRODUCTS
 #undef VECTOR_LANES
-#undef PARTS
+#undef REGISTERS
 #undef AT_ONCE
 #undef FITS
