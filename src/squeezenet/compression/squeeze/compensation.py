@@ -58,16 +58,19 @@ def compensate(
             weight = _adapted(op, network.weight(op.name)(), [batch[0] for batch in before], read)
             gap = target.exponent - source.exponent
             integer.replace_weight(op.name, round_layer(weight, curvature[op.name], trade, gap))
-            _correct_bias(integer, op, target, exact[-1], [batch[0] for batch in after])
+            sums = [integer.sums(op, batch[0]) for batch in after]
+            _correct_bias(integer, op, target, exact[-1], sums)
+            changed.append([integer.outputs(op, batch) for batch in sums])
             tick()
-        changed.append([integer.apply_op(op, batch) for batch in after])
+        else:
+            changed.append([integer.apply_op(op, batch) for batch in after])
         for i in op.inputs:
             if last[i] == index:
                 exact[i], changed[i] = [], []
 
 
 def _correct_bias(
-    integer: IntegerNetwork, op: Layer, target: Scale, wanted: Sequence[Tensor], read: Sequence[Tensor]
+    integer: IntegerNetwork, op: Layer, target: Scale, wanted: Sequence[Tensor], sums: Sequence[Tensor]
 ) -> None:
     """Outputs, of scale `target`, shall have the mean of those `wanted`, and have it also behind a ReLU.
 
@@ -76,11 +79,10 @@ def _correct_bias(
     are off by as much for every image.
     """
     bias = integer.bias(op.name)
-    sums = _means(integer.sums(op, batch) for batch in read)
-    bias.copy_(_means(wanted) / target.step - sums * integer.factor(op))
+    bias.copy_(_means(wanted) / target.step - _means(sums) * integer.factor(op))
     if target.low == 0:
         above = _means(batch.clamp(min=0) for batch in wanted) / target.step
-        excess = _means(integer.apply_op(op, [batch]) for batch in read) - above
+        excess = _means(integer.outputs(op, batch) for batch in sums) - above
         bias.sub_(excess / _means(batch > 0 for batch in wanted).clamp(min=RARE))
 
 

@@ -13,9 +13,9 @@ network that is 1.5 times as much for the first layer, 12 times for the last. Er
 biases make up for them.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod, sqrt
 
 import numpy as np
 import torch
@@ -103,8 +103,12 @@ def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
         (size + 2 * pad - kernel) // stride + 1
         for size, pad, kernel, stride in zip(x.shape[2:], op.padding, op.kernel, op.stride, strict=True)
     )
-    every = max(1, round(math.sqrt(height * width / most))) if most else 1
-    patches = F.unfold(x, op.kernel, padding=op.padding, stride=(op.stride[0] * every, op.stride[1] * every))
+    every = max(1, round(sqrt(height * width / most))) if most else 1
+    down, right = (stride * every for stride in op.stride)
+    if prod(op.kernel) == 1 and not any(op.padding):  # an input of each position; `unfold` copies all of `x` first
+        patches = x[:, :, ::down, ::right].flatten(2).contiguous()
+    else:
+        patches = F.unfold(x, op.kernel, padding=op.padding, stride=(down, right))
     return patches.reshape(len(x), op.groups, -1, patches.shape[2])
 
 
@@ -166,10 +170,10 @@ class _Totals:
         variance = sum(np.trace(block) for each in covariances for block in each)
         slope = self._slopes / images
         importance = float(self._squares) / images / max(variance * self._op.out / self._groups, 1e-30)
-        found, damped = (
-            Curvature(importance, slope, tuple(tuple(_block(c, share) for c in each) for each in covariances))
-            for share in (REAL, damping)
-        )
+        found = Curvature(importance, slope, tuple(tuple(_block(c, REAL) for c in each) for each in covariances))
+        if damping == REAL:
+            return found
+        damped = replace(found, blocks=tuple(tuple(_block(c, damping) for c in each) for each in covariances))
         # Damping shall blur what makes up for what, not how much a layer matters.
         return replace(damped, importance=importance * float(np.exp(np.log(found.left / damped.left).mean())))
 

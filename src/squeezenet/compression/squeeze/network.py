@@ -240,17 +240,9 @@ class IntegerNetwork(Network):
         match op:
             case Conv() | Linear():
                 factor, bias = self.factor(op), self.bias_steps(op)
-                if target.wide:
-                    sums = self.sums(op, x)
-                    shape = (1, -1) + (1,) * (sums.dim() - 2)
-                    return sums.float() * factor.view(shape) + bias.view(shape)
                 # Nothing is added here: the sum takes the bias' gradient, which is cheaper there than by itself.
-                sums = self.sums(op, x, (bias - bias.detach()) / factor)
-                growth = self._growth_of(index + 1)
-                result: Tensor = _Requantise.apply(  # type: ignore[no-untyped-call]
-                    sums, factor, bias.detach(), target.low, target.high, growth
-                )
-                return result if target.nine_bit else result.to(self.dtype)
+                offset = None if target.wide else (bias - bias.detach()) / factor
+                return self._outputs(op, self.sums(op, x, offset), factor, bias)
             case ReLU():
                 x = x if source.zero == 0 else F.relu(x)
                 return x.clamp(max=cap_level(op.cap, target)) if op.cap else x
@@ -282,6 +274,22 @@ class IntegerNetwork(Network):
             return F.linear(x, weight, offset)
         weight = weight.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, offset, op.stride, op.padding, groups=op.groups)
+
+    def outputs(self, op: Conv | Linear, sums: Tensor) -> Tensor:
+        """What a layer makes of its `sums`."""
+        return self._outputs(op, sums, self.factor(op), self.bias_steps(op))
+
+    def _outputs(self, op: Conv | Linear, sums: Tensor, factor: Tensor, bias: Tensor) -> Tensor:
+        value = self._index[id(op)] + 1
+        target = self._scale(value)
+        if target.wide:
+            shape = (1, -1) + (1,) * (sums.dim() - 2)
+            return sums.float() * factor.view(shape) + bias.view(shape)
+        growth = self._growth_of(value)
+        result: Tensor = _Requantise.apply(  # type: ignore[no-untyped-call]
+            sums, factor, bias.detach(), target.low, target.high, growth
+        )
+        return result if target.nine_bit else result.to(self.dtype)
 
     def to_weights(self) -> dict[str, Weights]:
         """What the layers own, as it is shipped."""

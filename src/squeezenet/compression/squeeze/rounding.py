@@ -84,16 +84,16 @@ def round_layer(weight: Tensor, curvature: Curvature, trade: float, gap: int) ->
     costs = _costs(levels, trade)
     for outputs, inputs, block in parts:
         levels[outputs, inputs] = _round(wanted[outputs, inputs], gain[outputs], block, costs)
-    steps = levels.copy()
+    values = levels.copy()
     for _ in range(SWEEPS):
         costs = _costs(levels, trade)
         for outputs, inputs, block in parts:
-            levels[outputs, inputs], steps[outputs, inputs] = _descend(
+            levels[outputs, inputs], values[outputs, inputs] = _descend(
                 levels[outputs, inputs], wanted[outputs, inputs], gain[outputs], block, costs
             )
-    return GridWeight(
-        torch.from_numpy(steps).float().reshape(weight.shape), torch.from_numpy(exponents.astype(np.int64))
-    )
+    # Learning goes on from values: were all of them whole, none would change for a while and then many at once.
+    steps = torch.from_numpy(_within(values, levels)).float().reshape(weight.shape)
+    return GridWeight(steps, torch.from_numpy(exponents.astype(np.int64)))
 
 
 def _exponents(curvature: Doubles, trade: float) -> Doubles:
@@ -114,34 +114,30 @@ def _round(wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> Doub
 
     `gain` is what a squared error of a step costs, by output.
     """
-    factor, rows = block.factor, wanted[:, block.order]
+    factor, rows = block.factor, _ordered(wanted, block)  # (inputs, outputs)
     levels, errors = np.empty_like(rows), np.empty_like(rows)
-    for near in _runs(rows.shape[1]):
+    for near in _runs(len(rows)):
         for i in range(near.start, near.stop):
-            levels[:, i] = _cheapest(rows[:, i], gain / factor[i, i] ** 2, costs)
-            errors[:, i] = (rows[:, i] - levels[:, i]) / factor[i, i]
-            rows[:, i + 1 : near.stop] -= errors[:, i, None] * factor[i, i + 1 : near.stop]
-        rows[:, near.stop :] -= errors[:, near] @ factor[near, near.stop :]
+            levels[i] = _cheapest(rows[i], gain / factor[i, i] ** 2, costs)
+            errors[i] = (rows[i] - levels[i]) / factor[i, i]
+            rows[i + 1 : near.stop] -= factor[i, i + 1 : near.stop, None] * errors[i]
+        rows[near.stop :] -= factor[near, near.stop :].T @ errors[near]
     return _back(levels, block)
 
 
 def _descend(levels: Doubles, wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> tuple[Doubles, Doubles]:
-    """Each input's level again, given all others: the levels, and each with as much of its value as rounds to it.
-
-    Learning goes on from the values: were all of them whole, none would change for a while and then many at once.
-    """
-    before, covariance = levels[:, block.order], block.covariance
-    levels, steps, slope = before.copy(), np.empty_like(before), (before - wanted[:, block.order]) @ covariance
-    for near in _runs(levels.shape[1]):
+    """Each input's level again, given all others: the levels, and the values that they were rounded from."""
+    before, covariance = _ordered(levels, block), block.covariance  # (inputs, outputs)
+    levels, values, slope = before.copy(), np.empty_like(before), covariance.T @ (before - _ordered(wanted, block))
+    for near in _runs(len(levels)):
         for i in range(near.start, near.stop):
-            value = before[:, i] - slope[:, i] / covariance[i, i]
-            levels[:, i] = _cheapest(value, gain * covariance[i, i], costs)
-            steps[:, i] = _within(value, levels[:, i])
-            moved = np.flatnonzero(levels[:, i] != before[:, i])
-            change = (levels[:, i] - before[:, i])[moved, None]
-            slope[moved, i + 1 : near.stop] += change * covariance[i, i + 1 : near.stop]
-        slope[:, near.stop :] += (levels - before)[:, near] @ covariance[near, near.stop :]
-    return _back(levels, block), _back(steps, block)
+            values[i] = before[i] - slope[i] / covariance[i, i]
+            levels[i] = _cheapest(values[i], gain * covariance[i, i], costs)
+            change = levels[i] - before[i]
+            moved = change.nonzero()[0]
+            slope[i + 1 : near.stop, moved] += covariance[i, i + 1 : near.stop, None] * change[moved]
+        slope[near.stop :] += covariance[near, near.stop :].T @ (levels[near] - before[near])
+    return _back(levels, block), _back(values, block)
 
 
 def _runs(inputs: int) -> list[slice]:
@@ -152,11 +148,13 @@ def _runs(inputs: int) -> list[slice]:
 def _cheapest(value: Doubles, scale: Doubles, costs: Doubles) -> Doubles:
     """Of 0 and the levels around `value`, the one whose squared error (times `scale`) and bits cost least."""
     size = np.minimum(np.abs(value), len(costs) - 1)
-    best, chosen = scale * size**2 + costs[0], np.zeros_like(size)
-    for candidate in (np.floor(size), np.ceil(size)):
-        cost = scale * (size - candidate) ** 2 + costs[candidate.astype(np.int64)]
-        chosen = np.where(cost < best, candidate, chosen)
-        best = np.minimum(cost, best)
+    lower = size.astype(np.intp)
+    upper = lower + (lower < size)
+    best = scale * size**2 + costs[0]
+    below = scale * (size - lower) ** 2 + costs.take(lower)
+    above = scale * (size - upper) ** 2 + costs.take(upper)
+    chosen = np.where(below < best, lower, 0)
+    chosen = np.where(above < np.minimum(below, best), upper, chosen)
     return np.copysign(chosen, value)
 
 
@@ -168,7 +166,13 @@ def _within(value: Doubles, level: Doubles) -> Doubles:
     return level + np.where(level == 0, np.clip(value, -outer, outer), away)
 
 
+def _ordered(rows: Doubles, block: Block) -> Doubles:
+    """(outputs, inputs) -> (inputs, outputs), the inputs in the order of `block`."""
+    return np.ascontiguousarray(rows.T[block.order])
+
+
 def _back(ordered: Doubles, block: Block) -> Doubles:
-    found = np.empty_like(ordered)
-    found[:, block.order] = ordered
-    return found
+    """What `_ordered` was given."""
+    rows = np.empty(ordered.shape[::-1])
+    rows[:, block.order] = ordered.T
+    return rows
