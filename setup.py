@@ -1,7 +1,7 @@
-"""The C engine, built where there is a compiler; without one everything works, slower. The rest: pyproject.toml.
+"""Builds the C engine if there is a compiler; without one everything works, but slower. All else is in pyproject.toml.
 
-Most of it runs once a file or an operation, and is compiled to be small. `FAST` and `VECTORS` have the loops that take
-the time; the former's go in strips of constant length, which GCC from 12 on and Clang make vectors of at -O2.
+Most of the code runs once for a file or an operation, and is compiled to be small. `FAST` and `VECTORS` have the loops
+that take the time. Those of `FAST` work on strips of constant length: Clang, and GCC from 12 on, vectorise them at -O2.
 """
 
 import sys
@@ -21,7 +21,7 @@ LINKED = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []  # no zer
 
 
 class Build(build_ext):
-    """Compiles what need not be fast to be small; flags are known to GCC and Clang, and no other compiler gets any."""
+    """Compiles most files to be small. The flags are those of GCC and Clang; other compilers get none."""
 
     def build_extension(self, ext: Extension) -> None:
         rest = sorted(set(glob("engine/*.c")) - {*FAST, *VECTORS})

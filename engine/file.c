@@ -7,7 +7,7 @@
 
 enum {
     HEADER = 24,  /* bytes of the header */
-    CHECKED = 16, /* offset from which on the checksum counts */
+    CHECKED = 16, /* the checksum covers the bytes from this offset on */
     INTEGER = 1   /* flag of an integer network */
 };
 
@@ -16,7 +16,7 @@ typedef struct {
     int integer;
 } sections;
 
-/* Four bytes at once: table i is for a byte that i more bytes follow. */
+/* CRC-32 of four bytes at a time. Table i is for the byte that has i more bytes after it in its group of four. */
 static uint32_t crc32(const uint8_t *bytes, size_t size)
 {
     uint32_t table[4][256], crc = UINT32_MAX;
@@ -103,7 +103,7 @@ int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory)
     if (status != SQZ_OK) return status;
     status = find_sections(file, bytes, &found);
     if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
-    /* sqz_open checks the checksum; here it is checked only to tell a damaged file from a wrong one. */
+    /* sqz_open checks the checksum of every file. Here it only decides which error to report. */
     if (status != SQZ_OK) return check_sum(file, bytes) == SQZ_OK ? status : SQZ_CHECKSUM;
     *memory = lay_out(NULL, ops, reads, &network) + SQZ_ALIGNMENT;
     return SQZ_OK;

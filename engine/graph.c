@@ -1,14 +1,14 @@
-/* Reads the graph of a file from a stranger: every number is compared with the limits before it is used. */
+/* Reads the graph of an untrusted file: every number is compared with the limits before it is used. */
 #include "graph.h"
 
 #include "fixed_point.h"
 #include "budget.h"
 
-#define LARGEST UINT64_C(0x7FFFFFFF) /* varint */
-#define MOST_EXPONENT 255            /* largest magnitude of a scale exponent, */
-#define MOST_STORED_EXPONENT 4096u   /* and of one in the file, before other rules */
-#define WIDE 256u                    /* instead of a zero point: a wide value, */
-#define NINE_BIT 257u                /* a 9-bit value */
+#define LARGEST UINT64_C(0x7FFFFFFF) /* largest varint */
+#define MOST_EXPONENT 255            /* largest magnitude of a scale exponent */
+#define MOST_STORED_EXPONENT 4096u   /* the same for the exponents in the file, of which some are refused later */
+#define WIDE 256u                    /* in the file, instead of a zero point: the value is wide */
+#define NINE_BIT 257u                /* in the file, instead of a zero point: the value has 9 bits */
 
 /* a * b, at most 2^48: far above every limit, and thousands of them can be added without overflow. */
 static uint64_t times(uint64_t a, uint64_t b)

@@ -6,10 +6,10 @@
 #include "tensors.h"
 
 enum {
-    MOST_LEVEL = 127,            /* largest magnitude of a level, */
-    MOST_BIAS = 1 << 22,         /* of a bias, */
-    MOST_WEIGHT_EXPONENT = 4096, /* and of the scale exponent of an output's weights */
-    LEAST_SHIFT = 17,            /* shifts of a factor that the vector form has */
+    MOST_LEVEL = 127,            /* largest magnitude of a level */
+    MOST_BIAS = 1 << 22,         /* largest magnitude of a bias, plus 1 */
+    MOST_WEIGHT_EXPONENT = 4096, /* largest magnitude of the scale exponent of weights */
+    LEAST_SHIFT = 17,            /* the vector form of a factor has shifts from 17 to 32 */
     MOST_SHIFT = 32
 };
 

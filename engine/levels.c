@@ -10,7 +10,7 @@ enum {
     ONE = 1 << 14,   /* a density of 1, or a sign that is always positive */
     DENSITIES = 33,  /* classes of densities */
     SIGNS = 64,      /* contexts of signs */
-    LENGTHS = 20,    /* flags of a magnitude's length: 2^20 has 21 bits */
+    LENGTHS = 20,    /* most bits of a magnitude after its first one */
     NEIGHBOURS = 22, /* bit lengths that the mean magnitude of two neighbours can have */
     DIGITS = 16,     /* nodes of the tree of the four bits after the first one of a magnitude */
     ZERO_AT = 0,
@@ -34,7 +34,7 @@ typedef struct {
 } model;
 
 typedef struct {
-    uint32_t low, range; /* encoding: the interval; decoding: `low` is the code less its start */
+    uint32_t low, range; /* the interval; while decoding, `low` is the code minus the start of the interval */
     size_t at, end;
     const uint8_t *in;
     uint8_t *out;

@@ -62,7 +62,7 @@ void sqz_average_pool(const sqz_task *task, unsigned part)
     }
 }
 
-/* (height, width, channels) -> (1, 1, channels); a wide result keeps 8 more bits. */
+/* (height, width, channels) -> (1, 1, channels). A wide result has 8 more bits after the point. */
 void sqz_global_average(const sqz_task *task, unsigned part)
 {
     const sqz_kernels *k = task->network->kernels;

@@ -1,5 +1,4 @@
-/* The plain form of every operation: what the fast forms are compared with. Operations that cost little have no
- * other. */
+/* Every operation in plain loops. The fast forms must give the same; operations that cost little have no fast form. */
 #include "reference.h"
 
 #include <string.h>

@@ -9,9 +9,9 @@
 #include "subnormal.h"
 
 enum { CHUNK = 512 };                        /* pixels of a channel that are quantised at once */
-#define MOST_SUM ((uint64_t)INT32_MAX / 255) /* as many bytes have a sum that fits 32 bits */
+#define MOST_SUM ((uint64_t)INT32_MAX / 255) /* most bytes whose sum always fits 32 bits */
 
-/* Whether all sums of an addition fit 32 bits. */
+/* Whether the fast form of an addition is exact: its sums fit 32 bits. */
 static int sums_fit(const sqz_network *network, const sqz_op *op)
 {
     const int32_t exponent = network->values[(op - network->ops) + 1].scale.exponent;
@@ -84,7 +84,7 @@ static void write_logits(const sqz_network *network, const uint8_t *values, floa
     }
 }
 
-/* The part of an operation. */
+/* One part of the work of an operation. */
 static void compute(const void *data, unsigned part)
 {
     const sqz_task *task = data;
@@ -99,7 +99,7 @@ static void compute(const void *data, unsigned part)
         sqz_reference(task->network, task->op, task->values, from, to);
 }
 
-/* The same with subnormal floats as zeros: for float networks, and for the pixels of an image. */
+/* One part of reading the image or of an operation on floats, with subnormal floats as zeros. */
 static void work_on_floats(const void *data, unsigned part)
 {
     const sqz_task *task = data;

@@ -1,5 +1,4 @@
-/* Decodes the weights and biases of float networks, in every coding of the format. The floats are those that the writer
- * had. */
+/* Decodes weights and biases of float networks, in every coding of the format, to exactly the floats of the writer. */
 #include "tensors.h"
 
 #include <string.h>
@@ -15,7 +14,7 @@ enum {
     EXPONENTS = 255,
     MOST_CENTROIDS = 4096,
     FRACTION = 23,    /* bits of a float after its exponent */
-    FIRST_LENGTH = 31 /* bits to which the first gap is compared */
+    FIRST_LENGTH = 31 /* the bits of the first gap are coded relative to this */
 };
 #define MOST_LISTED 65536u /* floats of a list in the form of gaps or exponents */
 

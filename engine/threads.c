@@ -1,6 +1,6 @@
-/* A team whose threads wait by polling: an operation takes some microseconds, and to sleep and wake up takes longer.
- * After LOOKS polls a thread lets others run before each further one. A thread that is free takes the next part of a
- * round: so nobody waits for a thread that does not get a processor. */
+/* A team whose threads wait by polling: an operation takes some microseconds, and to sleep and wake up takes longer. A
+ * thread that has polled POLLS times yields the processor before each further poll. A thread that is free takes the
+ * next part of a round: so no part waits for a thread that the system does not run. */
 #define _POSIX_C_SOURCE 200112L
 #include "threads.h"
 
@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { MOST_PARTS = 64, LOOKS = 1000 }; /* LOOKS: polls before other threads are let run */
+enum { MOST_PARTS = 64, POLLS = 1000 };
 
 typedef struct {
     void (*work)(const void *task, unsigned part);
@@ -20,8 +20,8 @@ typedef struct {
 /* Wait until `*watched` is `value` (wanted = 1), or until it is not (wanted = 0). */
 static void wait_for(const unsigned *watched, unsigned value, int wanted)
 {
-    for (unsigned looks = 0; (__atomic_load_n(watched, __ATOMIC_ACQUIRE) == value) != wanted; looks++) {
-        if (looks >= LOOKS) sched_yield();
+    for (unsigned polls = 0; (__atomic_load_n(watched, __ATOMIC_ACQUIRE) == value) != wanted; polls++) {
+        if (polls >= POLLS) sched_yield();
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif

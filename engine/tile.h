@@ -12,12 +12,12 @@
  *     AT_ONCE                  vectors of a tile that are computed together
  *     FITS(vectors, positions) whether the kernels ask for such a tile, so that code is made for it
  *
- * A file with a TILE of its own defines MULTIPLY, SUM, REGISTERS, AT_ONCE and FITS only. All sums of floats are added in
- * the order of the window: they do not depend on the tile. */
+ * A file with a TILE of its own defines MULTIPLY, SUM, REGISTERS, AT_ONCE and FITS only. All sums of floats are added
+ * in the order of the window: they do not depend on the tile. */
 #ifndef TILE
 #define TILE GLUED(tile_of_, MULTIPLY)
 /* `vectors` registers of each position, from the tile's register `first` on. Both counts are constants where this is
- * inlined. Whichever is the fewer of weights and activations is loaded first and kept. */
+ * inlined. The smaller set, weights or activations, is loaded first and stays in registers. */
 SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, const uint32_t vectors,
                                 const uint32_t positions)
 {

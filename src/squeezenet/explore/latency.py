@@ -1,12 +1,12 @@
-"""Milliseconds and bytes of RAM for one image in the C engine: of a file, or of a network that is yet to be trained.
+"""Milliseconds and bytes of RAM for one image in the C engine, of a file or of a network before it is trained.
 
     >>> latency(Path("squeezed.sqz").read_bytes(), macs=51_527_680)                       # doctest: +SKIP
     Latency(ms=0.473, on='AMD EPYC, avx512vnni')
 
-What an integer network takes hardly depends on its weights, so random ones tell what to expect before anything is
-trained. (Squeezed very hard, the steps of some layers become too coarse for the engine's vectors, and it takes longer:
-what is measured in the end is recorded.) Where the engine was not built, MACs give an estimate that says so. Preparing
-the image is not counted.
+The time of an integer network hardly depends on its weights, and its RAM not at all. So a network with random weights
+is measured before training. After training the squeezed file is measured: if it is squeezed very hard, the rescaling
+exponents of some layers leave the range of the engine's vectors, and it is slower than expected. Where the engine was
+not built, the time is an estimate from MACs, marked as such. Preparing the image is not counted.
 """
 
 import platform
@@ -32,34 +32,34 @@ from squeezenet.runtime.engine import PATHS, EngineRunner
 RAM_PATH = "scalar"
 """The engine's path whose memory counts as RAM: the portable one, so that every machine gives the same figure."""
 
-WARM_UP = 5  # runs that do not count,
-RUNS = 15  # runs whose median does,
-ROUNDS = 4  # and of so many medians the least: other work on the machine only ever makes it longer
-SECONDS = 0.5  # after which a round stops, however few it has
+WARM_UP = 5  # runs before the measurement
+RUNS = 15  # runs of a round, whose median counts
+ROUNDS = 4  # the smallest median counts: other work on the machine can only make it larger
+SECONDS = 0.5  # a round ends after this time, with however few runs
 
 USUAL_RATE = 50e6
-"""MACs a millisecond for the estimate: about what small networks reach on one x86 core with AVX2."""
+"""MACs per millisecond for the estimate: about what small networks reach on one x86 core with AVX2."""
 
 ESTIMATE = "estimated from MACs, not measured"
 
-LEVELS = 3  # of random weights: -3 to 3
-DROP = 40  # eighths of an octave that a sum loses; any that the format allows would do
+LEVELS = 3  # random weights are levels from -3 to 3
+RESCALING = 40  # rescaling exponent of every layer; any that the format allows would do
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds, and on what: the processor and the path of the engine, or `ESTIMATE`."""
+    """Milliseconds, and where they were measured: the processor and the path of the engine, or `ESTIMATE`."""
 
     ms: float
     on: str
 
     def to_row(self) -> dict[str, float | str]:
-        """As results have it."""
+        """The fields of a result."""
         return {"latency_ms": self.ms, "latency_on": self.on}
 
 
 def latency(data: bytes, macs: int, paths: tuple[str, ...] = PATHS) -> Latency:
-    """Of the network whose file is `data`: the median of some runs on this machine; without `paths`, an estimate."""
+    """The latency on this machine of the network whose file is `data`; an estimate if there are no `paths`."""
     if not paths:
         return Latency(round(macs / USUAL_RATE, 4), ESTIMATE)
     runner = EngineRunner(data)
@@ -71,7 +71,7 @@ def latency(data: bytes, macs: int, paths: tuple[str, ...] = PATHS) -> Latency:
 
 
 def expected_latency(trial: Trial) -> Latency:
-    """What the trial's integer network is expected to take on this machine. Raises `UsageError` as `costs` does."""
+    """The expected latency of the trial's integer network on this machine. Raises `UsageError` as `costs` does."""
     return _of_shape(trial.network, trial.image_size)
 
 
@@ -85,13 +85,13 @@ def working_memory(trial: Trial, paths: tuple[str, ...] = PATHS) -> int | None:
 
 
 def untrained(network: Metaparameters, side: int) -> Model:
-    """An integer network of that shape with random levels; its answers mean nothing."""
+    """An integer network of this shape with random levels; its answers mean nothing."""
     graph, _ = trace(create_seeded(NETWORK, 0, **asdict(network)).eval(), (network.in_channels, side, side))
     random = np.random.default_rng(0)
     weights = {}
     for name, shape in graph.weight_shapes().items():
         levels = random.integers(-LEVELS, LEVELS + 1, shape).astype(np.int16)
-        weights[name] = Weights(Grid(levels, np.full(shape[0], -DROP, np.int16)), np.zeros(shape[0], np.float32))
+        weights[name] = Weights(Grid(levels, np.full(shape[0], -RESCALING, np.int16)), np.zeros(shape[0], np.float32))
     return Model(graph, weights, _preparation(graph), scales=(Scale(0),) * (len(graph.ops) + 1))
 
 
