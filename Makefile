@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BY_FILE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test smoke coverage lint audit clean
 
@@ -20,15 +21,15 @@ demo: $(READY)
 # Two tests at a time with a thread each take half as long as one after the other with two. The order of the files is
 # that of tests/conftest.py: those with slow tests first.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(BY_FILE)
 
 smoke: $(READY)
 	$(BIN)/python -m pytest -m smoke
 
-# Lines and branches that the tests run, in the processes that they start too. Two or three times as slow as one process.
+# Lines and branches that the tests run, also in the processes that they start.
 coverage: $(READY)
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest $(BY_FILE)
 	$(BIN)/coverage combine
 	$(BIN)/coverage report
 

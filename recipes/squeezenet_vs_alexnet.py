@@ -84,7 +84,8 @@ def one(name: str, settings: dict[str, Any], side: int, data: Data, recipe: Reci
     about = describe(architecture, {**settings, **fitting})
     result = train(network, data, preparation, recipe, folder, Setup(), architecture=about)
     model = load_model(folder)
-    sqz.write(model, folder / "float32.sqz")
+    if not (folder / "float32.sqz").exists():
+        sqz.write(model, folder / "float32.sqz")
     return {
         "parameters": result.parameters,
         "macs": sum(model.graph.macs()),

@@ -53,7 +53,7 @@ def photographs(folder: Path) -> None:
     random = np.random.default_rng(0)
     for name, colour in (("robin", (200, 70, 30)), ("wren", (60, 90, 160))):
         (folder / "photos" / name).mkdir(parents=True)
-        for number in range(12):
+        for number in range(6):
             photograph(random, colour).save(folder / "photos" / name / f"{number}.jpg")
     photograph(random, (200, 70, 30)).save(folder / "new.jpg")
 
