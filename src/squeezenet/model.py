@@ -24,6 +24,7 @@ from squeezenet.preparation import Preparation
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.uint16]
 LevelArray = NDArray[np.int16]
+BiasArray = NDArray[np.int32]
 
 MAX_LEVEL = 127
 """Levels of an integer network fit a signed byte."""
@@ -118,17 +119,28 @@ Tensor = Plain | Shared | Grid
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What one layer owns. Biases of an integer network are whole numbers: sixteenths of the step of its output."""
+    """The weight and the biases of one layer of a float network."""
 
     weight: Tensor
     bias: FloatArray
 
 
-def check_integers(name: str, held: Weights, source: Scale, target: Scale) -> None:
+@dataclass(frozen=True, eq=False)
+class IntegerWeights:
+    """The weight and the biases of one layer of an integer network; a bias counts sixteenths of its output's step."""
+
+    weight: Grid
+    bias: BiasArray
+
+
+AnyWeights = Weights | IntegerWeights
+
+
+def check_integers(name: str, held: AnyWeights, source: Scale, target: Scale) -> None:
     """Raise `ModelError` unless these weights can be a layer of an integer network, between values of these scales."""
-    weight = held.weight
-    if not isinstance(weight, Grid) or _largest(weight.levels) > MAX_LEVEL:
+    if not isinstance(held, IntegerWeights) or _largest(held.weight.levels) > MAX_LEVEL:
         raise ModelError(f"{name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
+    weight = held.weight
     rescalings = target.exponent - source.exponent - weight.exponents.astype(np.int64)
     if (
         weight.exponents.shape != held.bias.shape
@@ -136,14 +148,14 @@ def check_integers(name: str, held: Weights, source: Scale, target: Scale) -> No
         or rescalings.max() > MAX_RESCALING
     ):
         raise ModelError(f"{name}: the scales of input, weight and output are too far apart")
-    if not np.array_equal(held.bias, np.rint(held.bias)) or np.abs(held.bias).max() >= MAX_BIAS:
+    if held.bias.dtype != np.int32 or _largest(held.bias) >= MAX_BIAS:
         raise ModelError(f"{name}: the biases of an integer network are whole numbers below 2 ** 22")
     most = int(np.abs(weight.levels).reshape(held.bias.size, -1).sum(1, dtype=np.int64).max())
     if source.span * most >= 1 << 31:
         raise ModelError(f"{name}: a sum could need more than 32 bits")
 
 
-def _largest(levels: LevelArray) -> int:
+def _largest(levels: LevelArray | BiasArray) -> int:
     """The largest magnitude, without a copy of them all."""
     return max(int(levels.max(initial=0)), -int(levels.min(initial=0)))
 
@@ -156,7 +168,7 @@ class Model:
     """
 
     graph: Graph
-    weights: Mapping[str, Weights]
+    weights: Mapping[str, AnyWeights]
     preparation: Preparation
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -183,7 +195,7 @@ class Model:
                 if isinstance(op, Layer):
                     check_integers(op.name, self.weights[op.name], self.scales[op.inputs[0]], self.scales[index + 1])
         elif any(isinstance(held.weight, Grid) for held in self.weights.values()):
-            raise ModelError("levels on a grid belong to an integer network; it needs the scales of its values")
+            raise ModelError("weights on a grid belong to an integer network, which needs scales of its values")
 
     def dequantised(self) -> "Model":
         """The same network with float32 weights and biases; its values are not rounded any more."""
@@ -193,7 +205,7 @@ class Model:
         for index, op in enumerate(self.graph.ops):
             if isinstance(op, Layer):
                 held, unit = self.weights[op.name], self.scales[index + 1].step / (1 << BIAS_BITS)
-                weights[op.name] = Weights(Plain(held.weight.values()), held.bias * np.float32(unit))
+                weights[op.name] = Weights(Plain(held.weight.values()), held.bias.astype(np.float32) * np.float32(unit))
         return replace(self, weights=weights, scales=())
 
     @property

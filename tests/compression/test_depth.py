@@ -18,7 +18,7 @@ from squeezenet.errors import BadGraph
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Add, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 from squeezenet.integer_graph import check_scales
-from squeezenet.model import Grid, Model, Weights
+from squeezenet.model import Grid, IntegerWeights, Model
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.run import runner
@@ -117,7 +117,7 @@ def two_layers(first: Scale, op: Op) -> Model:
     """A file that says `first` of what its first layer gives, whether that is allowed or not."""
     graph = Graph((3, 5, 5), (Conv((0,), "a", 4, (1, 1)), op, Conv((2,), "b", 8, (5, 5)), Flatten((3,))))
     weights = {
-        name: Weights(Grid(np.ones(shape, np.int16), np.zeros(shape[0], np.int16)), np.zeros(shape[0], np.float32))
+        name: IntegerWeights(Grid(np.ones(shape, np.int16), np.zeros(shape[0], np.int16)), np.zeros(shape[0], np.int32))
         for name, shape in graph.weight_shapes().items()
     }
     preparation = Preparation(5, 5, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)

@@ -22,7 +22,7 @@ from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
-from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
+from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.run import NUMPY, runner
@@ -182,7 +182,7 @@ def integer_models(draw: st.DrawFn) -> Model:
     for name, shape in graph.weight_shapes().items():
         levels = np.rint(random.normal(0, spread, shape)).clip(-MAX_LEVEL, MAX_LEVEL) * (random.random(shape) < kept)
         grid = Grid(levels.astype(np.int16), random.integers(-30, 30, shape[0]).astype(np.int16))
-        weights[name] = Weights(grid, random.integers(1 - most, most, shape[0]).astype(np.float32))
+        weights[name] = IntegerWeights(grid, random.integers(1 - most, most, shape[0]).astype(np.int32))
     middle = Scale(draw(st.integers(0, 40)), nine_bit=draw(st.booleans()))
     scales = (Scale(0, draw(st.integers(0, 255))), middle, middle, Scale(draw(st.integers(40, 70)), wide=True))
     labels = tuple(draw(st.lists(st.text("ab ", max_size=9), min_size=classes, max_size=classes)))
@@ -195,7 +195,7 @@ def integer_models(draw: st.DrawFn) -> Model:
 def test_the_size_of_a_file_is_known_without_writing_it(model: Model, engine: bool) -> None:
     """From a network with the same graph, text and scales; with the C coder and with the Python one."""
     empty = {
-        name: Weights(replace(held.weight, levels=np.zeros_like(held.weight.levels)), np.zeros_like(held.bias))
+        name: IntegerWeights(replace(held.weight, levels=np.zeros_like(held.weight.levels)), np.zeros_like(held.bias))
         for name, held in model.weights.items()
     }
     with mock.patch.object(coder, "HAS_ENGINE", engine and coder.HAS_ENGINE):

@@ -29,7 +29,7 @@ from squeezenet.graph import (
     MaxPool,
     ReLU,
 )
-from squeezenet.model import Grid, Model, Plain, Shared, Tensor, Weights
+from squeezenet.model import Grid, IntegerWeights, Model, Plain, Shared, Tensor, Weights
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.run import NUMPY, runner
 
@@ -150,7 +150,7 @@ def integer_model() -> Model:
     for seed, (name, shape) in enumerate(graph.weight_shapes().items()):
         levels = (numbers(prod(shape), seed) // 10).reshape(shape).astype(np.int16)
         exponents = (numbers(shape[0], seed + 50) // 100 - 60).astype(np.int16)
-        weights[name] = Weights(Grid(levels, exponents), numbers(shape[0], seed + 70).astype(np.float32))
+        weights[name] = IntegerWeights(Grid(levels, exponents), numbers(shape[0], seed + 70).astype(np.int32))
     deep1, deep2, signed, summed = Scale(-64, nine_bit=True), Scale(-72, nine_bit=True), Scale(-44, 100), Scale(-36, 90)
     scales = (Scale(-48, 128), *[deep1] * 3, *[deep2] * 2, *[signed] * 3, Scale(-34, 140), *[summed] * 3)
     preparation = Preparation(16, 13, "stretch", "RGB", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))

@@ -10,7 +10,7 @@ import pytest
 from squeezenet import sqz
 from squeezenet.fixed_point import MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
-from squeezenet.model import FloatArray, Grid, Model, Plain, Shared, Weights
+from squeezenet.model import FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Weights
 from squeezenet.preparation import Preparation
 from squeezenet.sqz import tensors
 
@@ -25,7 +25,7 @@ class Builder:
         )
         self.ops: list[Op] = []
         self.scales = [Scale(-24, int(self.random.integers(0, 256)))]
-        self.weights: dict[str, Weights] = {}
+        self.weights: dict[str, IntegerWeights] = {}
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -55,8 +55,8 @@ class Builder:
         target = target or self.scale()
         exponents = target.exponent - self.scales[value].exponent - chosen
         biases = self.random.integers(-900, 900, op.out)
-        self.weights[op.name] = Weights(
-            Grid(levels.astype(np.int16), exponents.astype(np.int16)), biases.astype(np.float32)
+        self.weights[op.name] = IntegerWeights(
+            Grid(levels.astype(np.int16), exponents.astype(np.int16)), biases.astype(np.int32)
         )
         return self.put(op, target)
 
@@ -133,7 +133,7 @@ def far() -> Model:
     for name, rescalings in (("b", MIN_RESCALING), ("c", 9), ("d", MAX_RESCALING)):
         y = b.layer(Conv((x,), name, 16, (2, 2)), rescalings=rescalings)
         held = b.weights[name]
-        b.weights[name] = replace(held, bias=held.bias + np.float32((1 << 21) - 1000))
+        b.weights[name] = replace(held, bias=held.bias + np.int32((1 << 21) - 1000))
         b.put(Flatten((y,)))
     return b.finish(b.layer(Conv((x,), "e", 3, (3, 3), padding=(1, 1)), b.scale(wide=True), rescalings=MIN_RESCALING))
 
@@ -152,7 +152,7 @@ def nine_bit() -> Model:
         Linear((flat,), "e", 33), b.scale(nine_bit=True), rescalings=MIN_RESCALING
     )  # shifts that vectors do not have
     x = b.layer(Linear((b.put(ReLU((x,))),), "f", 40), b.scale(nine_bit=True))
-    b.weights["f"] = replace(b.weights["f"], bias=b.weights["f"].bias + np.float32(255 * 16))
+    b.weights["f"] = replace(b.weights["f"], bias=b.weights["f"].bias + np.int32(255 * 16))
     return b.finish(b.layer(Linear((x,), "g", 9), b.scale(wide=True)))
 
 

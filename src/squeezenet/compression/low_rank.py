@@ -21,7 +21,7 @@ from torch import Tensor
 from squeezenet.errors import UsageError
 from squeezenet.factors import DOWN, UP, split
 from squeezenet.graph import Conv, Graph, Layer
-from squeezenet.model import Model, Plain, Weights
+from squeezenet.model import AnyWeights, Model, Plain, Weights
 from squeezenet.models.network import Network
 
 Doubles = NDArray[np.float64]
@@ -144,7 +144,7 @@ def choose_ranks(graph: Graph, spectra: Mapping[str, Spectrum], rank: str | floa
 
 def factor(model: Model, ranks: Mapping[str, int], spectra: Mapping[str, Spectrum]) -> Model:
     """The model with two layers, of float weights, for each that `ranks` names; the bias is in the second."""
-    weights: dict[str, Weights] = {}
+    weights: dict[str, AnyWeights] = {}
     ops: dict[str, Layer] = {op.name: op for op in model.graph.layers}
     for name, held in model.weights.items():
         if name not in ranks:

@@ -23,7 +23,7 @@ from squeezenet import sqz
 from squeezenet.explore.trial import NETWORK, Trial, network_costs
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Graph
-from squeezenet.model import FloatArray, Grid, Model, Weights
+from squeezenet.model import FloatArray, Grid, IntegerWeights, Model
 from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Channels, Preparation
@@ -91,7 +91,8 @@ def untrained(network: Metaparameters, side: int) -> Model:
     weights = {}
     for name, shape in graph.weight_shapes().items():
         levels = random.integers(-LEVELS, LEVELS + 1, shape).astype(np.int16)
-        weights[name] = Weights(Grid(levels, np.full(shape[0], -RESCALING, np.int16)), np.zeros(shape[0], np.float32))
+        grid = Grid(levels, np.full(shape[0], -RESCALING, np.int16))
+        weights[name] = IntegerWeights(grid, np.zeros(shape[0], np.int32))
     return Model(graph, weights, _preparation(graph), scales=(Scale(0),) * (len(graph.ops) + 1))
 
 

@@ -11,16 +11,15 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from squeezenet.errors import ModelError, SqueezeNetError
 from squeezenet.fixed_point import BIAS_BITS, MAX_RESCALING, Scale, step
-from squeezenet.graph import Graph
+from squeezenet.graph import Graph, Layer
 from squeezenet.integer_graph import MAX_EXPONENT
-from squeezenet.model import MAX_LEVEL, FloatArray, Grid, Model, Plain, Shared, Tensor, Weights
+from squeezenet.model import MAX_LEVEL, FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Tensor, Weights
 from squeezenet.sqz import floats, graphs, integers
 from squeezenet.sqz.cursor import Cursor
 from squeezenet.sqz.tensors import MAX_CODEBOOK
@@ -65,9 +64,9 @@ def is_described(header: bytes) -> bool:
 
 def float_arrays(model: Model) -> dict[str, FloatArray]:
     """The float32 tensors of a model by their names, codebooks and levels looked up."""
-    arrays = {}
+    arrays: dict[str, FloatArray] = {}
     for name, held in model.dequantised().weights.items():
-        arrays[f"{name}.weight"], arrays[f"{name}.bias"] = held.weight.values(), held.bias
+        arrays[f"{name}.weight"], arrays[f"{name}.bias"] = held.weight.values(), np.asarray(held.bias, np.float32)
     return arrays
 
 
@@ -87,9 +86,8 @@ def restore(about: Mapping[str, Any], arrays: Arrays) -> Model:
         scales = integers.take_scales(cursor, graph)
         cursor.finish()
     codes = about.get("codes", {})
-    weights = {n: Weights(_coded(arrays[f"{n}.weight"], codes.get(n)), arrays[f"{n}.bias"]) for n in names}
-    if scales:
-        weights = _with_whole_biases(graph, weights, scales)
+    floats = {n: Weights(_coded(arrays[f"{n}.weight"], codes.get(n)), arrays[f"{n}.bias"]) for n in names}
+    weights = _integers(graph, floats, scales) if scales else floats
     labels, provenance = tuple(map(str, about["labels"])), {str(k): str(v) for k, v in about["provenance"].items()}
     model = Model(graph, weights, preparation, labels, provenance, scales)
     again = float_arrays(model)
@@ -140,15 +138,17 @@ def _shared(values: FloatArray, codebook: FloatArray) -> Shared:
     return Shared(indices.astype(np.uint16).reshape(values.shape), codebook)
 
 
-def _with_whole_biases(graph: Graph, weights: dict[str, Weights], scales: tuple[Scale, ...]) -> dict[str, Weights]:
-    """Biases of an integer network count in sixteenths of the step of what their layer gives."""
-    units = {
-        op.name: np.float32(scales[value].step / (1 << BIAS_BITS))
-        for value, op in enumerate(graph.ops, 1)
-        if op in graph.layers
-    }
-    with np.errstate(all="ignore"):
-        return {name: replace(held, bias=np.rint(held.bias / units[name])) for name, held in weights.items()}
+def _integers(graph: Graph, floats: dict[str, Weights], scales: tuple[Scale, ...]) -> dict[str, IntegerWeights]:
+    """The layers of an integer network, from their levels and float biases."""
+    weights = {}
+    for value, op in enumerate(graph.ops, 1):
+        if isinstance(op, Layer):
+            grid, unit = floats[op.name].weight, np.float32(scales[value].step / (1 << BIAS_BITS))
+            if not isinstance(grid, Grid):
+                raise ModelError(f"{op.name}: an integer network has levels")
+            with np.errstate(all="ignore"):
+                weights[op.name] = IntegerWeights(grid, np.rint(floats[op.name].bias / unit).astype(np.int32))
+    return weights
 
 
 def _text(data: bytes | bytearray) -> str:

@@ -37,7 +37,7 @@ class IntegerRunner(Runner):
         logits: FloatArray = super().__call__(images) * np.float32(self._scales[-1].step)
         return logits
 
-    def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
+    def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, Real]:
         held = model.weights[op.name]
         assert isinstance(held.weight, Grid)
         most = int(np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1).max(initial=0))

@@ -100,7 +100,7 @@ class Runner:
         assert result is not None
         return result
 
-    def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, FloatArray]:
+    def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, Real]:
         """Weight and bias. A convolution has a matrix for each group: (groups, out / groups, in / groups x kernel)."""
         held = model.weights[op.name]
         weight = held.weight.values()

@@ -27,7 +27,7 @@ from squeezenet.fixed_point import Scale
 from squeezenet.graph import Graph, Layer
 from squeezenet.integer_graph import check_scales
 from squeezenet.limits import MAX_MODEL_FILE
-from squeezenet.model import Model, Weights, check_integers
+from squeezenet.model import AnyWeights, Model, Weights, check_integers
 from squeezenet.sqz import costs, floats, graphs, integers, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.light import named, read_bytes, strings
@@ -70,11 +70,11 @@ def encode(model: Model) -> bytes:
     body, graph_bytes, text_bytes = _front(model)
     for op in model.graph.layers:
         weights = model.weights[op.name]
-        if model.scales:
-            integers.put_layer(body, weights)
-        else:
+        if isinstance(weights, Weights):
             tensors.put_weight(body, weights.weight)
             body += floats.shortest(weights.bias)
+        else:
+            integers.put_layer(body, weights)
     total = _HEADER.size + len(body)
     if total < (least := costs.least_bytes(model.graph, model.preparation.resize)):
         raise EmptyModel(
@@ -122,7 +122,7 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
             continue
         body.what = op.name
         if flags & INTEGER:
-            held = integers.take_layer(body, shapes[op.name])
+            held: AnyWeights = integers.take_layer(body, shapes[op.name])
             with _as_damage():
                 check_integers(op.name, held, scales[op.inputs[0]], scales[index + 1])
         else:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from squeezenet.errors import BadStream
 from squeezenet.fixed_point import FINER, Scale
 from squeezenet.graph import Add, Conv, GlobalAvgPool, Graph, Linear, Shape
-from squeezenet.model import MAX_BIAS, MAX_LEVEL, Grid, Weights
+from squeezenet.model import MAX_BIAS, MAX_LEVEL, AnyWeights, Grid, IntegerWeights
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
@@ -49,18 +49,18 @@ def take_scales(cursor: Cursor, graph: Graph) -> tuple[Scale, ...]:
     return tuple(scales)
 
 
-def put_layer(out: bytearray, weights: Weights) -> None:
+def put_layer(out: bytearray, weights: AnyWeights) -> None:
     """Append the exponents, levels and biases of a layer of an integer network."""
     for stream in _streams(weights):
         put_levels(out, stream)
 
 
-def layer_size(weights: Weights) -> int:
+def layer_size(weights: AnyWeights) -> int:
     """Bytes that `put_layer` would append; the coder counts them and writes nothing."""
     return sum(map(levels_size, _streams(weights)))
 
 
-def take_layer(cursor: Cursor, shape: Shape) -> Weights:
+def take_layer(cursor: Cursor, shape: Shape) -> IntegerWeights:
     """Read a layer whose weight has `shape`. Raises a subclass of `FormatError`."""
     exponents = np.cumsum(take_levels(cursor, shape[:1]), dtype=np.int64)
     levels = take_levels(cursor, shape)
@@ -73,14 +73,14 @@ def take_layer(cursor: Cursor, shape: Shape) -> Weights:
         if found.max() > most or found.min() < -most:
             raise BadStream(f"{cursor.what}: one {name} is over its limit")
     weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
-    return Weights(weight, bias.astype(np.float32))
+    return IntegerWeights(weight, bias.astype(np.int32))
 
 
-def _streams(weights: Weights) -> Iterator[NDArray[np.int32]]:
-    assert isinstance(weights.weight, Grid)
+def _streams(weights: AnyWeights) -> Iterator[NDArray[np.int32]]:
+    assert isinstance(weights, IntegerWeights)
     yield np.diff(weights.weight.exponents.astype(np.int32), prepend=0).astype(np.int32)
     yield weights.weight.levels.astype(np.int32)
-    yield weights.bias.astype(np.int32)
+    yield weights.bias
 
 
 def _put_scale(out: bytearray, scale: Scale) -> None:

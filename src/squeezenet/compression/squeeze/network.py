@@ -37,7 +37,7 @@ from squeezenet.graph import (
     ReLU,
 )
 from squeezenet.integer_graph import MAX_EXPONENT, no_integer_form
-from squeezenet.model import MAX_LEVEL, Grid, Model, Weights
+from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model
 from squeezenet.models.network import LayerWeight, Network
 from squeezenet.runtime.integers import cap_level
 from squeezenet.training.surroundings import CPU
@@ -291,12 +291,12 @@ class IntegerNetwork(Network):
         )
         return result if target.nine_bit else result.to(self.dtype)
 
-    def to_weights(self) -> dict[str, Weights]:
+    def to_weights(self) -> dict[str, IntegerWeights]:
         """What the layers own, as it is shipped."""
         held = {}
         for op in self.graph.layers:
             bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round()
-            held[op.name] = Weights(self.weight(op.name).tensor(), bias.cpu().numpy().astype(np.float32))
+            held[op.name] = IntegerWeights(self.weight(op.name).tensor(), bias.cpu().numpy().astype(np.int32))
         return held
 
 

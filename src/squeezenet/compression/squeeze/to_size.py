@@ -30,7 +30,7 @@ from squeezenet.data import Pixels
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Layer
 from squeezenet.integer_graph import check_operations
-from squeezenet.model import Grid, Model, Weights
+from squeezenet.model import AnyWeights, Grid, Model
 from squeezenet.models.network import Network, from_model
 from squeezenet.sqz.costs import least_bytes as least_bytes_of
 from squeezenet.sqz.integers import layer_size
@@ -71,7 +71,7 @@ class FileSize:
         """For integer networks that differ from `shipped` only in their weights and biases."""
         return FileSize(sqz.front_size(shipped), least_bytes_of(shipped.graph, shipped.preparation.resize))
 
-    def of(self, weights: Mapping[str, Weights]) -> int:
+    def of(self, weights: Mapping[str, AnyWeights]) -> int:
         """`len(sqz.encode(...))`; `least` for a network so empty that the format refuses it."""
         return max(self.least, self.front + sum(map(layer_size, weights.values())))
 
