@@ -13,7 +13,7 @@ from torch import nn
 from squeezenet import sqz
 from squeezenet.compression import CompressionRecipe, Listener, Pruning, Sharing, compress
 from squeezenet.compression.deep_compression.codebook import initial_centroids, kmeans, nearest, share, share_values
-from squeezenet.compression.deep_compression.compensate import share_compensated
+from squeezenet.compression.deep_compression.gptq_sharing import share_by_gptq
 from squeezenet.compression.deep_compression.prune import (
     current_densities,
     magnitude_mask,
@@ -256,7 +256,7 @@ def test_compensation_keeps_outputs_better_than_rounding(groups):
         assert len(network.weight("conv").codebook) <= 4
         return float((network.apply_op(network.graph.ops[0], [calibration]) - exact).square().mean().detach())
 
-    assert error(share_compensated, correlated(groups)[1]) < 0.5 * error(share)
+    assert error(share_by_gptq, correlated(groups)[1]) < 0.5 * error(share)
 
 
 # What is left of a float

@@ -43,7 +43,7 @@ def model(request: pytest.FixtureRequest, pixels: Pixels) -> Model:
 
 def test_a_grid_that_grew_ships_as_it_was_trained(model: Model, pixels: Pixels) -> None:
     known = prepare(model, pixels)
-    network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    network = round_network(known.network, known.scales, known.hessians, multiplier=1e-6)
     network.dtype = torch.float32
     for op in network.graph.layers:
         network.weight(op.name).growth.data.fill_(3.4)
@@ -51,7 +51,7 @@ def test_a_grid_that_grew_ships_as_it_was_trained(model: Model, pixels: Pixels) 
     images = prepared(pixels)
     trained, shipped = network(torch.from_numpy(images)).detach().numpy(), runner(as_model(model, network))(images)
     assert np.abs(trained - shipped).max() < 0.05 * np.abs(shipped).max()
-    before = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    before = round_network(known.network, known.scales, known.hessians, multiplier=1e-6)
     for op in network.graph.layers:
         now, then = network.weight(op.name), before.weight(op.name)
         assert torch.equal(now.exponents, then.exponents + 3)
@@ -77,7 +77,7 @@ def test_the_gradient_of_a_learned_step_is_that_of_a_step_which_is_not_rounded()
 
 def test_coarser_activations_mean_the_same(model: Model, pixels: Pixels) -> None:
     known = prepare(model, pixels)
-    network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    network = round_network(known.network, known.scales, known.hessians, multiplier=1e-6)
     images = torch.from_numpy(prepared(pixels))
     with torch.no_grad():
         fine = network(images)
@@ -122,7 +122,7 @@ def test_the_gradient_of_a_learned_scale_is_that_of_a_scale_which_is_not_rounded
 def test_growth_that_no_shift_can_follow_is_undone(model: Model, pixels: Pixels) -> None:
     known = prepare(model, pixels)
     for growth in (1e4, -1e4):
-        network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+        network = round_network(known.network, known.scales, known.hessians, multiplier=1e-6)
         for op in network.graph.layers:
             network.weight(op.name).growth.data.fill_(growth)
         network.growth.data.fill_(growth)
@@ -132,8 +132,8 @@ def test_growth_that_no_shift_can_follow_is_undone(model: Model, pixels: Pixels)
 
 def test_features_count_the_nats_that_their_errors_stand_for(model: Model, pixels: Pixels) -> None:
     known = prepare(model, pixels)
-    network = round_network(known.network, known.scales, known.curvature, trade=1e-5)
-    importance = {name: curvature.importance for name, curvature in known.curvature.items()}
+    network = round_network(known.network, known.scales, known.hessians, multiplier=1e-5)
+    importance = {name: hessian.importance for name, hessian in known.hessians.items()}
     mine: dict[str, torch.Tensor] = {}
     given: dict[str, torch.Tensor] = {}
     with torch.no_grad():
@@ -180,7 +180,7 @@ def test_another_teacher_is_imitated(pixels: Pixels, monkeypatch: pytest.MonkeyP
 def test_a_step_of_learning_stays_on_its_device(model: Model, pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors without memory stand for those of a GPU: an operation that also got one of the CPU is refused."""
     known, device = prepare(model, pixels), torch.device("meta")
-    network = round_network(known.network, known.scales, known.curvature, trade=1e-6)
+    network = round_network(known.network, known.scales, known.hessians, multiplier=1e-6)
     network.growth.requires_grad_(True)
     none = [0] * len(network.growth)
     monkeypatch.setattr(IntegerNetwork, "_whole_growth", lambda network: none)  # there is nothing to read there
@@ -204,7 +204,7 @@ def test_a_step_of_learning_stays_on_its_device(model: Model, pixels: Pixels, mo
 @pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
 def test_sums_are_exact_on_every_device(model: Model, pixels: Pixels, device: str) -> None:
     known = prepare(model, pixels)
-    network = round_network(known.network, known.scales, known.curvature, trade=1e-9).on(torch.device(device))
+    network = round_network(known.network, known.scales, known.hessians, multiplier=1e-9).on(torch.device(device))
     largest = 0.0
     network.dtype = torch.float32
     values = [network.enter(known.images.to(device))]
@@ -249,7 +249,7 @@ def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels, how: d
             return float((p.exp() * (p - q)).sum(1).mean())
 
     before = divergence(network)
-    importance = {name: curvature.importance for name, curvature in known.curvature.items()}
+    importance = {name: hessian.importance for name, hessian in known.hessians.items()}
     learning = Learning(epochs=15, batch_size=20, lr=0.05, **how)
     learn(network, teaching, learning, goal_bits=1e9, multiplier=0.0, importance=importance)
     assert divergence(network) < 0.8 * before
@@ -261,7 +261,7 @@ def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_pat
     learning = Learning(epochs=6, batch_size=20, step_lr=0.01)
 
     def fresh() -> IntegerNetwork:
-        return round_network(known.network, known.scales, known.curvature, trade=1e-4)
+        return round_network(known.network, known.scales, known.hessians, multiplier=1e-4)
 
     whole, parts = fresh(), fresh()
     learn(whole, teaching, learning, 5000.0, 1e-4)
@@ -295,7 +295,7 @@ def test_a_search_for_the_smallest_that_was_stopped_goes_on(
     def round_and_count(model: Model, known: Prepared, size: float, tick: object) -> tuple[IntegerNetwork, float]:
         """Once, not until the size is met: what is too much is trimmed away."""
         sizes.append(size)
-        return round_network(known.network, known.scales, known.curvature, trade=1e-9), 0.0
+        return round_network(known.network, known.scales, known.hessians, multiplier=1e-9), 0.0
 
     def agreement(tried: Model, data: bytes) -> float:
         return 100.0 if not data or len(data) > model.float32_bytes / 12 else 0.0

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from squeezenet.compression.squeeze import compensation, rounding
-from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Block, curvature_of, inputs_of
+from squeezenet.compression.squeeze import gptaq, rounding
+from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, Block, hessians_of, inputs_of
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.to_size import prepare
 from squeezenet.data import Pixels
@@ -80,32 +80,30 @@ def images(seed: int, count: int = 48) -> torch.Tensor:
 
 
 def test_layers_make_up_for_the_layers_before_them(network: Network) -> None:
-    seen, unseen, trade = images(1), images(2), 3e-3
-    curvature = curvature_of(network, seen)
-    whole = rounding.round_network(network, calibrate(network, seen), curvature, trade)
+    seen, unseen, multiplier = images(1), images(2), 3e-3
+    hessians = hessians_of(network, seen)
+    whole = rounding.round_network(network, calibrate(network, seen), hessians, multiplier)
 
     def error() -> float:
         with torch.no_grad():
             return float((whole(unseen) - network(unseen)).square().mean())
 
     alone = error()
-    compensation.compensate(whole, network, seen, curvature, trade)
+    gptaq.compensate(whole, network, seen, hessians, multiplier)
     assert error() < 0.7 * alone
 
 
-def test_more_images_are_believed_more(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, unseen, trade = images(1, 300), images(2, 300), 3e-5
-    curvature, scales = curvature_of(network, seen), calibrate(network, seen)
+def test_more_images_are_believed_more(network: Network) -> None:
+    seen, unseen, multiplier = images(1, 300), images(2, 300), 3e-5
+    hessians, scales = hessians_of(network, seen), calibrate(network, seen)
 
-    def error() -> float:
-        whole = rounding.round_network(network, scales, curvature, trade)
-        compensation.compensate(whole, network, seen, curvature, trade)
+    def error(ridge_images: int) -> float:
+        whole = rounding.round_network(network, scales, hessians, multiplier)
+        gptaq.compensate(whole, network, seen, hessians, multiplier, ridge_images=ridge_images)
         with torch.no_grad():
             return float((whole(unseen) - network(unseen)).square().mean())
 
-    as_it_is = error()
-    monkeypatch.setattr(compensation, "SURE", 10**6)
-    assert as_it_is < error()
+    assert error(gptaq.RIDGE_IMAGES) < error(10**6)
 
 
 def test_to_be_thorough_is_to_look_at_more_images(network: Network) -> None:
@@ -115,7 +113,7 @@ def test_to_be_thorough_is_to_look_at_more_images(network: Network) -> None:
     model = Model(network.graph, to_weights(network), preparation, tuple("abcdef"), {})
     plain, thorough = (prepare(model, pixels, thorough=how) for how in (False, True))
     assert (len(plain.images), len(thorough.images)) == (96, 256)
-    assert plain.curvature["body.0"].importance != thorough.curvature["body.0"].importance
+    assert plain.hessians["body.0"].importance != thorough.hessians["body.0"].importance
 
 
 def test_means_are_kept_also_behind_the_last_relu() -> None:
@@ -128,9 +126,9 @@ def test_means_are_kept_also_behind_the_last_relu() -> None:
     preparation = Preparation(14, 14, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
     network = from_model(from_module(module, preparation, tuple("abcdef"), {})).eval()
     seen = images(1)
-    curvature = curvature_of(network, seen)
-    whole = rounding.round_network(network, calibrate(network, seen), curvature, 1e-4)
-    compensation.compensate(whole, network, seen, curvature, 1e-4)
+    hessians = hessians_of(network, seen)
+    whole = rounding.round_network(network, calibrate(network, seen), hessians, 1e-4)
+    gptaq.compensate(whole, network, seen, hessians, 1e-4)
     with torch.no_grad():
         wanted, found = network(seen), whole(seen)
     assert (found - wanted).square().mean() > 0.03 * wanted.var()  # it is coarse
@@ -145,7 +143,7 @@ def test_weights_adapt_to_changed_inputs_as_ridge_regression_does(network: Netwo
     generator = torch.Generator().manual_seed(3)
     exact = list(torch.rand(16, 8, 9, 9, generator=generator).split(8))
     changed = [x + 0.3 * torch.rand(x.shape, generator=generator) for x in exact]
-    adapted = compensation._adapted(op, weight, exact, changed)
+    adapted = gptaq._adapted(op, weight, exact, changed)
     for group in range(2):
         was, now = (
             torch.cat([inputs_of(op, x)[:, group] for x in xs]).permute(1, 0, 2).flatten(1).double()
@@ -162,15 +160,17 @@ def test_weights_adapt_to_changed_inputs_as_ridge_regression_does(network: Netwo
 def test_unchanged_inputs_leave_weights_as_they_are(network: Network) -> None:
     op = network.graph.layers[0]
     weight, x = network.weight(op.name)().detach(), [images(4)]
-    assert torch.equal(compensation._adapted(op, weight, x, x), weight)
+    assert torch.equal(gptaq._adapted(op, weight, x, x), weight)
 
 
 def test_damping_leaves_the_importance_of_layers(network: Network) -> None:
     x = images(5)
-    real, made_up = (curvature_of(network, x, damping) for damping in (REAL, MADE_UP))
+    real, synthetic = (hessians_of(network, x, damping) for damping in (DAMPING, DAMPING_SYNTHETIC))
     for name, found in real.items():
-        assert made_up[name].importance < found.importance
-        ratio = (made_up[name].importance * made_up[name].left) / (found.importance * found.left)
+        assert synthetic[name].importance < found.importance
+        ratio = (synthetic[name].importance * synthetic[name].residual_variance) / (
+            found.importance * found.residual_variance
+        )
         assert np.log(ratio).mean() == pytest.approx(0, abs=1e-9)
 
 

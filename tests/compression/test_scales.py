@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from squeezenet.compression.squeeze import ranges
-from squeezenet.compression.squeeze.ranges import SHARE, calibrate
-from squeezenet.compression.squeeze.synthetic import made_up
+from squeezenet.compression.squeeze.ranges import FIRST_COVERED, calibrate
+from squeezenet.compression.squeeze.synthetic import synthetic_images
 from squeezenet.formats.state_dict import from_module
 from squeezenet.models.network import Network, from_model
 from squeezenet.preparation import Preparation
@@ -40,11 +39,11 @@ def reached(network: Network, images: Tensor) -> dict[int, Tensor]:
 
 
 @pytest.mark.parametrize("preparation", [COLOUR, GREY], ids=["colour", "grey"])
-def test_made_up_images_are_the_same_again_and_differ_from_each_other(preparation: Preparation) -> None:
-    images = made_up(40, preparation, seed=3)
+def test_synthetic_images_are_the_same_again_and_differ_from_each_other(preparation: Preparation) -> None:
+    images = synthetic_images(40, preparation, seed=3)
     assert images.shape == (40, *preparation.shape)
-    assert torch.equal(images[:5], made_up(5, preparation, seed=3))
-    assert not torch.equal(images[:5], made_up(5, preparation, seed=4))
+    assert torch.equal(images[:5], synthetic_images(5, preparation, seed=3))
+    assert not torch.equal(images[:5], synthetic_images(5, preparation, seed=4))
     pixels = images * torch.tensor(preparation.std).view(-1, 1, 1) + torch.tensor(preparation.mean).view(-1, 1, 1)
     assert pixels.min() > -0.01
     assert pixels.max() < 255.01
@@ -56,7 +55,7 @@ def test_made_up_images_are_the_same_again_and_differ_from_each_other(preparatio
 def test_neighbours_resemble_each_other_as_in_photographs() -> None:
     """The spectrum of photographs falls with about the square of the frequency."""
     side = COLOUR.crop
-    grey = made_up(64, COLOUR, seed=0).mean(1).numpy()
+    grey = synthetic_images(64, COLOUR, seed=0).mean(1).numpy()
     power = (np.abs(np.fft.fft2(grey - grey.mean((1, 2), keepdims=True))) ** 2).mean(0)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
     kept = (frequency > 0) & (frequency < 0.4)
@@ -64,32 +63,29 @@ def test_neighbours_resemble_each_other_as_in_photographs() -> None:
     assert -3.5 < slope < -1.5
 
 
-def test_of_made_up_images_the_first_layer_may_cut_off_some_and_later_ones_less(network: Network) -> None:
+def test_of_synthetic_images_the_first_layer_may_cut_off_some_and_later_ones_less(network: Network) -> None:
     """Quantiles, not counts: how many of 96 images lie beyond a step is a matter of the last bit of a sum."""
-    images = made_up(96, COLOUR, seed=1)
-    scales = calibrate(network, images, made_up=True)
+    images = synthetic_images(96, COLOUR, seed=1)
+    scales = calibrate(network, images, synthetic=True)
     assert scales[0] == calibrate(network, images)[0]  # pixels have a range of their own
     slack = 2 ** (1.01 / 16)  # scales are whole eighths of an octave, to nearest
     largest = reached(network, images)
     first, _, third, _ = largest  # the fourth layer gives what the logits are means of
     reach = {value: 255 * scales[value].step for value in (first, third)}
-    assert reach[first] <= float(largest[first].quantile(SHARE + 0.01)) * slack
-    for value, share in ((first, SHARE), (third, SHARE + 0.02)):
+    assert reach[first] <= float(largest[first].quantile(FIRST_COVERED + 0.01)) * slack
+    for value, share in ((first, FIRST_COVERED), (third, FIRST_COVERED + 0.02)):
         assert float(largest[value].quantile(share)) / slack <= reach[value] <= float(largest[value].max()) * slack
 
 
-def test_what_the_logits_are_means_of_may_go_beyond_made_up_images(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = made_up(16, COLOUR, seed=1)
-    further = calibrate(network, images, made_up=True)
-    monkeypatch.setattr(ranges, "EVIDENCE", 0)
-    usual = calibrate(network, images, made_up=True)
+def test_what_the_logits_are_means_of_may_go_beyond_synthetic_images(network: Network) -> None:
+    images = synthetic_images(16, COLOUR, seed=1)
+    further = calibrate(network, images, synthetic=True)
+    usual = calibrate(network, images, synthetic=True, mean_margin=0)
     *_, last = reached(network, images)
     gone = [a.exponent - b.exponent for a, b in zip(further, usual, strict=True)]
     assert gone == [6 if value >= last else 0 for value in range(len(usual))]
 
 
 def test_scales_do_not_depend_on_the_order_of_memory(network: Network) -> None:
-    images = made_up(16, COLOUR, seed=2)
+    images = synthetic_images(16, COLOUR, seed=2)
     assert calibrate(network, images) == calibrate(network, images.contiguous())

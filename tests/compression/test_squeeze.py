@@ -163,7 +163,7 @@ def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixel
         assert sqz.encode(squeezed.model) == squeezed.data
 
 
-def test_without_images_it_is_calibrated_on_made_up_ones(model: Model, pixels: Pixels) -> None:
+def test_without_images_it_is_calibrated_on_synthetic_ones(model: Model, pixels: Pixels) -> None:
     squeezed = compress(model, None, CompressionRecipe(max_bytes=500 + model.float32_bytes // 4)).model
     images = prepared(pixels)
     exact, whole = runner(model)(images), runner(squeezed)(images)

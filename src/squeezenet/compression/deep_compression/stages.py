@@ -15,7 +15,7 @@ from tqdm import tqdm
 from squeezenet.compression import finetune, low_rank
 from squeezenet.compression.deep_compression import prune, sensitivity
 from squeezenet.compression.deep_compression.codebook import share
-from squeezenet.compression.deep_compression.compensate import share_compensated
+from squeezenet.compression.deep_compression.gptq_sharing import share_by_gptq
 from squeezenet.compression.finetune import Teaching, Tuning
 from squeezenet.compression.outcome import Listener
 from squeezenet.compression.recipe import DENSITY_WORDS, CompressionRecipe
@@ -144,7 +144,7 @@ def _share(network: Network, teaching: Teaching | None, recipe: CompressionRecip
         return
     images = finetune.some(teaching.pixels, teaching.preparation, SHARING_IMAGES)
     with tqdm(total=len(bits), desc="weight sharing", unit="layer", leave=False, disable=None) as bar:
-        share_compensated(network, images, bits, *how, bar.update)
+        share_by_gptq(network, images, bits, *how, bar.update)
     _fine_tune(network, teaching, recipe.sharing.tuning(0), "trained quantization")
 
 

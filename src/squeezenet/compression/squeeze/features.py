@@ -3,7 +3,7 @@
     >>> feature_loss(student, mine, theirs, {"conv1": 0.002})               # doctest: +SKIP
 
 Source: FitNets (Romero et al. 2015, 1412.6550). A thousand images have a thousand labels, but millions of activations.
-`importance` of a layer is the second derivative of the loss with respect to its output (`curvature`), in nats per
+`importance` of a layer is the second derivative of the loss with respect to its output (`hessian`), in nats per
 image; so an error of any layer costs about `0.5 * importance * error**2` nats, and the costs of layers can be added.
 """
 
@@ -22,7 +22,7 @@ def feature_loss(
     """The mean over layers of `0.5 * importance * error**2`, in nats per image.
 
     `mine` are the student's layer outputs (N, out, ...), in steps of their scales; `theirs` are those of the float
-    network, clamped to the range that the scale can express. `importance` holds `Curvature.importance` of each layer.
+    network, clamped to the range that the scale can express. `importance` holds `LayerHessian.importance`.
     """
     losses = []
     for op, scale in zip(student.graph.ops, student.scales[1:], strict=True):

@@ -3,7 +3,7 @@
 >>> squeeze(model, pixels, CompressionRecipe(max_bytes=300_000), CPU).data               # doctest: +SKIP
 
 Scales are calibrated and weights rounded against the coder's costs; where epochs are asked for, weights, biases and
-size then learn together until the file fits. Without images, made-up ones stand in for calibration (`synthetic`).
+size then learn together until the file fits. Without images, synthetic ones stand in for calibration (`synthetic`).
 """
 
 from hashlib import sha256
@@ -92,9 +92,9 @@ def squeeze(
     goal = recipe.max_bytes or model.float32_bytes // USUAL_RATIO
     if goal <= least:
         raise _too_small(goal, least)
-    network, trade = round_to_size(model, known, goal * (HEADROOM if learns else 1), course.rounded)
+    network, multiplier = round_to_size(model, known, goal * (HEADROOM if learns else 1), course.rounded)
     if teaching is not None:
-        learn_to_size(model, known, network, teaching, _learning(recipe), goal, trade, work, course.learned)
+        learn_to_size(model, known, network, teaching, _learning(recipe), goal, multiplier, work, course.learned)
     squeezed = Compressed(*trimmed(model, network, goal))
     if len(squeezed.data) > goal:
         raise UsageError(
@@ -150,10 +150,10 @@ def _to_loss(
             write_atomically(path, found.data)
         return found
 
-    network, trade = None, 0.0
+    network, multiplier = None, 0.0
     size = model.float32_bytes // 6
     if teaching:
-        network, trade = round_to_size(model, known, size, course.rounded)
+        network, multiplier = round_to_size(model, known, size, course.rounded)
     best: Compressed | None = None
     factor, failures = STAGE, 0
     for stage in range(2 * STAGES):
@@ -163,7 +163,9 @@ def _to_loss(
             if stage:  # a finished one stays in the work folder, and is loaded rather than learned again
                 folder = work / f"{stage}" if work else None
                 learning = _learning(recipe, 1 / STAGES)
-                trade = learn_to_size(model, known, network, teaching, learning, size, trade, folder, course.learned)
+                multiplier = learn_to_size(
+                    model, known, network, teaching, learning, size, multiplier, folder, course.learned
+                )
             tried = Compressed(*trimmed(model, network, size))
         else:
             tried = rounded(size)

@@ -1,14 +1,18 @@
-"""How fine each value of an integer network is: scales from what a float network computes for a few images.
+"""Calibration: the scale of every activation of an integer network, from the float network's activations on some
+images.
 
-    >>> scales = calibrate(network, images)                                # doctest: +SKIP
+    >>> calibrate(network, images)                                         # doctest: +SKIP
 
-Values that an operation only moves (pools, joins, ReLU) share one scale, so moving them costs nothing on any device. A
-value that a ReLU alone reads is cut off at 0 where it is made. Of the steps of an eighth of an octave, each
-group gets the one with the smallest squared error: a few cut-off outliers are cheaper than a coarse grid.
+A scale is a step and a zero point: the whole number q stands for `step * q`, and q is between `-zero` and `255 - zero`.
+Steps are powers of 2 ^ (1 / 8), an eighth of an octave. Activations that an operation only moves (pooling,
+concatenation, ReLU) share one scale, so that moving them needs no arithmetic. An activation that only a ReLU reads is
+cut off at 0 where it is computed.
 
-Of made-up images, largest values are not those of photographs. Early layers look for edges, and some of these have more
-than any photograph; late ones look for things, which none of them shows. So what may be cut off goes by depth: in the
-first layer what a few of the images reach beyond, in the last one nothing. What the logits are means of goes further.
+For photographs, each group of activations gets the step with the smallest squared error among a few: clipping rare
+large values costs less than a coarse step. For synthetic calibration images the largest values are not those of
+photographs, so the squared error says little. There the range covers a share of the images that rises from
+`FIRST_COVERED` in the first layer to all in the last: first layers respond to edges, which some synthetic images have
+more of than photographs; last layers respond to objects, which no synthetic image shows.
 """
 
 from collections.abc import Sequence
@@ -22,27 +26,22 @@ from squeezenet.fixed_point import EIGHTHS, FINER, Scale, step
 from squeezenet.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
 from squeezenet.models.network import Network
 
-SAMPLE = 1 << 13  # elements of a value that are kept from each batch, to choose its step by
+SAMPLE = 1 << 13  # elements of an activation, from each batch, that its step is chosen by
 BATCH = 8
 WIDE_BITS = 15  # of logits
-TRIED = 3
-"""Eighths below the step that cuts nothing off. Largest values matter more than their squared error says: on the
-authors' network 8-bit activations alone diverged by 0.026, 0.018 and 0.024 nats with 0, 3 and 10."""
-SHARE = 0.96
-"""Of made-up images, those that the first layer's range is enough for. At 420 kB the authors' network diverged on two
-kinds of photographs by 0.023 and 0.029 nats with this, by 0.023 and 0.036 with 0.9 (two seeds each)."""
-EVIDENCE = 6
-"""Eighths by which what the logits are means of may go beyond any made-up image, since none of them shows a thing, and
-rounding is cheap there. Of eight seeds this takes the worst from 0.027 to 0.024 nats, and leaves the others alone."""
+# What justifies these: docs/experiments.md, "Constants of squeezing".
+FINER_TRIED = 3  # eighths of an octave below the step that clips nothing: the finest step that is tried
+FIRST_COVERED = 0.96  # share of the synthetic images that the first layer's range covers
+MEAN_MARGIN = 6  # eighths of an octave by which the input of the last average exceeds the range on synthetic images
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one value was, over all images."""
+    """What was observed of one activation over all images."""
 
     smallest: Tensor  # (N,), of each image
-    largest: Tensor
-    sample: Tensor
+    largest: Tensor  # (N,)
+    sample: Tensor  # some elements of all images, flat
 
     @staticmethod
     def joined(parts: Sequence["_Seen"]) -> "_Seen":
@@ -54,9 +53,13 @@ class _Seen:
 
 
 @torch.no_grad()
-def calibrate(network: Network, images: Tensor, made_up: bool = False) -> tuple[Scale, ...]:
-    """A scale for every value of the network's graph. `images` (N, C, H, W) are prepared; `made_up` if no camera took
-    them."""
+def calibrate(
+    network: Network, images: Tensor, synthetic: bool = False, mean_margin: int = MEAN_MARGIN
+) -> tuple[Scale, ...]:
+    """The scale of the image and of every operation's output. `images` (N, C, H, W) are prepared.
+
+    `synthetic` says that they are synthetic calibration images; `mean_margin` is used for these only.
+    """
     graph = network.graph
     batches = [_observe(network, batch) for batch in images.split(BATCH)]
     seen = [_Seen.joined(each) for each in zip(*batches, strict=True)]
@@ -66,8 +69,8 @@ def calibrate(network: Network, images: Tensor, made_up: bool = False) -> tuple[
     scales: list[Scale | None] = [None] * len(seen)
     for group in groups:
         read = [seen[i] for i in _read(graph, group)]
-        if made_up and 0 not in group:
-            made = _typical_scale(read, min(group) / len(graph.ops), EVIDENCE if averaged & set(group) else 0)
+        if synthetic and 0 not in group:
+            made = _typical_scale(read, min(group) / len(graph.ops), mean_margin if averaged & set(group) else 0)
         else:
             made = _group_scale(read)
         for i in group:
@@ -78,7 +81,10 @@ def calibrate(network: Network, images: Tensor, made_up: bool = False) -> tuple[
 
 
 def wide_values(graph: Graph) -> set[int]:
-    """The values that hold the logits at full precision: from the layer or mean that makes them to the end."""
+    """Numbers of the values that hold the logits in 25 bits: from the layer or average that computes them to the end.
+
+    Value 0 is the image, value i + 1 the output of operation i. Empty if the graph does not end in this way.
+    """
     value = len(graph.ops)
     wide = {value}
     while value > 0 and isinstance(graph.ops[value - 1], Flatten):
@@ -90,7 +96,7 @@ def wide_values(graph: Graph) -> set[int]:
 
 
 def shared_scales(graph: Graph, wide: set[int]) -> list[list[int]]:
-    """The values but `wide` ones, in groups that must share a scale."""
+    """All values but those in `wide`, in groups that must share a scale."""
     root = list(range(len(graph.ops) + 1))
 
     def find(i: int) -> int:
@@ -122,16 +128,16 @@ def _observe(network: Network, images: Tensor) -> list[_Seen]:
                     values[i] = None
         value = values[-1]
         assert value is not None
-        flat = value.movedim(1, -1).flatten(1)  # as it lies in memory, if that is by place: copies are slow
+        flat = value.movedim(1, -1).flatten(1)  # channels last, as the tensor usually lies in memory: no copy
         every = max(1, flat.numel() // SAMPLE)
-        while gcd(every, value.shape[1]) > 1:  # it would come back to some channels only
+        while gcd(every, value.shape[1]) > 1:  # every n-th element would miss some channels
             every += 1
         found.append(_Seen(flat.amin(1), flat.amax(1), flat.flatten()[::every].clone()))
     return found
 
 
 def _read(graph: Graph, group: Sequence[int]) -> list[int]:
-    """The values of a group that anything but a ReLU reads."""
+    """The values of `group` that are read by another operation than a ReLU, or by none."""
     readers: dict[int, list[object]] = {i: [] for i in group}
     for op in graph.ops:
         for i in op.inputs:
@@ -141,6 +147,7 @@ def _read(graph: Graph, group: Sequence[int]) -> list[int]:
 
 
 def _group_scale(seen: list[_Seen]) -> Scale:
+    """The scale with the smallest squared error, for values observed on photographs."""
     reach, zero = _reach(min(float(s.smallest.min()) for s in seen), max(float(s.largest.max()) for s in seen))
     highest = ceil(EIGHTHS * log2(reach))
     sample = torch.cat([s.sample for s in seen])
@@ -150,25 +157,29 @@ def _group_scale(seen: list[_Seen]) -> Scale:
         rounded = (sample / unit).round().clamp(-zero, 255 - zero) * unit
         return float((rounded - sample).square().sum())
 
-    exponent = min(range(highest - TRIED, highest + 1), key=error)
+    exponent = min(range(highest - FINER_TRIED, highest + 1), key=error)
     return Scale(exponent, zero)
 
 
-def _typical_scale(seen: list[_Seen], depth: float, beyond: int) -> Scale:
-    """The step for what most made-up images stay within, and so many eighths more; `depth` from 0 to 1."""
-    share = SHARE + (1 - SHARE) * depth
+def _typical_scale(seen: list[_Seen], position: float, margin: int) -> Scale:
+    """The scale for values observed on synthetic images, made coarser by `margin` eighths of an octave.
+
+    `position` in the network is from 0, the first operation, to 1, the last.
+    """
+    share = FIRST_COVERED + (1 - FIRST_COVERED) * position
     smallest, largest = torch.stack([s.smallest for s in seen]).amin(0), torch.stack([s.largest for s in seen]).amax(0)
     reach, zero = _reach(float(smallest.quantile(1 - share)), float(largest.quantile(share)))
-    return Scale(round(EIGHTHS * log2(reach)) + beyond, zero)
+    return Scale(round(EIGHTHS * log2(reach)) + margin, zero)
 
 
 def _reach(smallest: float, largest: float) -> tuple[float, int]:
-    """The step that cuts nothing off, and the zero."""
+    """The smallest step that clips nothing between `smallest` and `largest`, and the zero point."""
     zero = 0 if smallest >= 0 else min(255, max(1, round(255 * -smallest / (max(largest, 0.0) - smallest))))
     return max(largest / max(255 - zero, 1), -smallest / zero if zero else 0.0, 1e-9), zero
 
 
 def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | None]) -> Scale:
+    """The scale of logits: of an average as fine as the format defines, else by their largest magnitude."""
     while isinstance(graph.ops[value - 1], Flatten):
         value = graph.ops[value - 1].inputs[0]
     op = graph.ops[value - 1]

@@ -1,10 +1,11 @@
-"""What levels cost in the file: a table of bits by magnitude, from how often each occurs in a layer.
+"""The bits that a level takes in the file, estimated from how often each magnitude occurs in the layer.
 
     >>> level_bits(torch.tensor([0.0, 0, 0, 1]))[:2].round(decimals=1).tolist()
     [0.5, 3.0]
 
-The coder (docs/FORMAT.md, "Level streams") adapts to each layer and also sees neighbours, so that a file is some
-percent smaller than these tables say; the order in which they rank levels is the same.
+A level of magnitude m takes -log2(frequency of m) bits, and one more for its sign unless m is 0. The real coder
+(docs/FORMAT.md, "Level streams") also looks at neighbouring levels, so a file is a few percent smaller than this
+estimate.
 """
 
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor
 
 from squeezenet.model import MAX_LEVEL
 
-PRIOR = 0.5  # the share by which each magnitude is rarer than the one before, where none has been seen
+PRIOR = 0.5  # magnitudes that do not occur: each is assumed to be this many times as frequent as the one before
 
 
 def level_bits(levels: Tensor) -> Tensor:
-    """Bits of a level by its magnitude, 0 to `MAX_LEVEL`, sign included."""
+    """Bits of a level of each magnitude from 0 to `MAX_LEVEL`, with its sign: (MAX_LEVEL + 1,)."""
     counts = torch.bincount(levels.abs().long().flatten(), minlength=MAX_LEVEL + 1).double()
     counts = counts + PRIOR ** torch.arange(1, MAX_LEVEL + 2, dtype=torch.double, device=levels.device)
     bits = -torch.log2(counts / counts.sum())
@@ -25,12 +26,15 @@ def level_bits(levels: Tensor) -> Tensor:
 
 
 def total_bits(levels: Tensor, bits: Tensor) -> float:
-    """Bits of all levels of a layer."""
+    """Bits of all `levels`, from the table that `level_bits` returns."""
     return float(bits[levels.abs().long()].double().sum())
 
 
 def rate_gradient(steps: Tensor, bits: Tensor) -> Tensor:
-    """How the bits of each weight grow with its value, in steps: the slope of the straight line between its levels."""
+    """Derivative of the bits with respect to each value, in bits per step.
+
+    Between two levels the bits are interpolated linearly.
+    """
     size = steps.abs()
     lower = size.floor().long().clamp_(max=MAX_LEVEL - 1)
     return (bits[lower + 1] - bits[lower]) * steps.sign()

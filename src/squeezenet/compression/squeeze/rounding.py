@@ -1,12 +1,18 @@
-"""From a float network to an integer one without training: rate-distortion optimal rounding against the coder's costs.
+"""From a float network to an integer network without training, by rate-distortion optimal rounding.
 
-    >>> integer = round_network(network, scales, curvature, trade=1e-5)                    # doctest: +SKIP
+    >>> integer = round_network(network, scales, hessians, multiplier=1e-5)                # doctest: +SKIP
 
-Every weight becomes the level that costs least: what its error does to the answers (`curvature`), plus `trade` nats for
-each bit of its code. Weights that follow in the same output take over its error as the covariance of their inputs says
-(optimal brain surgeon, Hassibi 1993; in this form GPTQ, Frantar et al. 2022); then each is looked at again with all
-others where they are (coordinate descent, as in QuantEase, Behdin et al. 2023). The step of a layer follows from the
-same trade: where errors matter more, the grid is finer.
+Each weight becomes the level that minimises
+
+    divergence + multiplier * bits
+
+The divergence is in nats per image, by the second derivatives of `hessian`; the bits are those of `rate`. The Lagrange
+multiplier (lambda, in nats per bit) says how much divergence one bit in the file is worth: a larger one gives a smaller
+file. It also sets the step of each layer's grid of levels: where errors cost more, the step is smaller.
+
+The weights of one output are rounded one after another, and those that follow take over the error, by the covariance of
+their inputs (GPTQ, Frantar et al. 2022, 2210.17323, after the optimal brain surgeon, Hassibi 1993). Then each level is
+chosen again, given all others (coordinate descent, as in QuantEase, Behdin et al. 2023, 2309.01885).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from squeezenet.compression.squeeze.curvature import Block, Curvature, Doubles, blocks_of
+from squeezenet.compression.squeeze.hessian import Block, Doubles, LayerHessian, blocks_of
 from squeezenet.compression.squeeze.network import DEAD, GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits
 from squeezenet.fixed_point import EIGHTHS, MAX_RESCALING, MIN_RESCALING, Scale
@@ -25,94 +31,96 @@ from squeezenet.model import MAX_LEVEL
 from squeezenet.models.network import Network
 
 STEP = 12 / log(2)
-"""step^2 = STEP * trade / curvature: where a finer grid's gain in distortion is worth just the bits it costs."""
+"""step^2 = STEP * multiplier / h, for second derivative h: with this step, halving it gains what its bits cost.
 
-GRAIN = 4
-"""Steps of the groups of one layer differ by multiples of half an octave: finer ones cost more than they bring."""
+A step s is an error of variance s^2 / 12, so a divergence of h * s^2 / 24. Its derivative by log2(s), h * s^2 * log(2)
+/ 12, equals `multiplier`, because halving s adds one bit.
+"""
 
-SPREAD = 16  # eighths between the finest or coarsest group of a layer and the middle one
-EDGE = 0.02  # of a step, that values keep from the edges of their cells
+GRAIN = 4  # steps of the groups of one layer differ by half octaves: finer differences cost more bits than they save
+SPREAD = 16  # eighths of an octave between the median step of a layer's groups and the finest or coarsest
+EDGE = 0.02  # steps that a value keeps from the boundary between two levels
 RUN = 48  # neighbouring inputs, see `_runs`; 32 to 96 are as fast
-SWEEPS = 2
-"""Of coordinate descent, each with the costs that the one before came to. On a VGG at 160 kB the first takes a third of
-the divergence."""
+SWEEPS = 2  # of coordinate descent; each uses the bits of the levels that the one before chose
 
 
 @torch.no_grad()
 def round_network(
     network: Network,
     scales: Sequence[Scale],
-    curvature: Mapping[str, Curvature],
-    trade: float,
+    hessians: Mapping[str, LayerHessian],
+    multiplier: float,
     tick: Callable[[], object] = lambda: None,
 ) -> IntegerNetwork:
-    """The integer network that costs least, with the biases of the float one.
+    """The integer network of least divergence + multiplier * bits, with the biases of the float network.
 
-    `trade` is in nats of divergence an image per bit of the file. `tick` is called once a layer.
+    `scales` are those of the image and of all outputs. `multiplier` is in nats per image and bit. `tick` is called once
+    a layer.
     """
     weights: dict[str, GridWeight] = {}
     biases: dict[str, Tensor] = {}
     for index, op in enumerate(network.graph.ops):
         if isinstance(op, Layer):
             weight, gap = network.weight(op.name)().detach(), scales[index + 1].exponent - scales[op.inputs[0]].exponent
-            weights[op.name] = round_layer(weight, curvature[op.name], trade, gap)
+            weights[op.name] = round_layer(weight, hessians[op.name], multiplier, gap)
             biases[op.name] = network.bias(op.name).detach() / scales[index + 1].step
             tick()
     return IntegerNetwork(network.graph, scales, weights, biases)
 
 
-def round_layer(weight: Tensor, curvature: Curvature, trade: float, gap: int) -> GridWeight:
-    """One layer's `weight` (out, in, ...), by the same trade.
+def round_layer(weight: Tensor, hessian: LayerHessian, multiplier: float, gap: int) -> GridWeight:
+    """The rounded `weight` (out, in, ...) of one layer.
 
-    `gap` is the exponent of the output less that of the input: both must be within reach of one shift.
+    `gap` is the exponent of the output's scale less that of the input's. It limits the exponents of the weight: the
+    rescaling exponent, gap - exponent, must be one that the format allows.
     """
     rows = weight.reshape(len(weight), -1).double().numpy()
-    per_group = len(rows) // len(curvature.blocks)
-    exponents = _exponents(curvature.importance * curvature.left, trade).repeat(per_group)
+    per_group = len(rows) // len(hessian.blocks)
+    exponents = _exponents(hessian.importance * hessian.residual_variance, multiplier).repeat(per_group)
     largest = np.maximum(np.abs(rows).max(1), 1e-30) / MAX_LEVEL
     exponents = np.maximum(exponents, np.ceil(EIGHTHS * np.log2(largest)))
     exponents = np.clip(exponents, gap - MAX_RESCALING, gap - MIN_RESCALING)
     unit = 2.0 ** (exponents / EIGHTHS)
     wanted = rows / unit[:, None]
-    gain = curvature.importance * unit**2 / 2
+    gain = hessian.importance * unit**2 / 2
     parts = [
         (slice(group * per_group, (group + 1) * per_group), inputs, block)
-        for group, per_block in enumerate(curvature.blocks)
+        for group, per_block in enumerate(hessian.blocks)
         for inputs, block in zip(blocks_of(rows.shape[1]), per_block, strict=True)
     ]
     levels = np.rint(np.clip(wanted, -MAX_LEVEL, MAX_LEVEL))
-    costs = _costs(levels, trade)
+    costs = _costs(levels, multiplier)
     for outputs, inputs, block in parts:
         levels[outputs, inputs] = _round(wanted[outputs, inputs], gain[outputs], block, costs)
     values = levels.copy()
     for _ in range(SWEEPS):
-        costs = _costs(levels, trade)
+        costs = _costs(levels, multiplier)
         for outputs, inputs, block in parts:
             levels[outputs, inputs], values[outputs, inputs] = _descend(
                 levels[outputs, inputs], wanted[outputs, inputs], gain[outputs], block, costs
             )
-    # Learning goes on from values: were all of them whole, none would change for a while and then many at once.
+    # Learning starts from values that are not whole: whole ones would all change their levels at the same moment.
     steps = torch.from_numpy(_within(values, levels)).float().reshape(weight.shape)
     return GridWeight(steps, torch.from_numpy(exponents.astype(np.int64)))
 
 
-def _exponents(curvature: Doubles, trade: float) -> Doubles:
-    """Eighths of an octave: the step of each group, by what its errors cost."""
-    ideal = EIGHTHS / 2 * np.log2(STEP * trade / np.maximum(curvature, 1e-30))
+def _exponents(second_derivative: Doubles, multiplier: float) -> Doubles:
+    """The step of each group, as an exponent in eighths of an octave: (groups,)."""
+    ideal = EIGHTHS / 2 * np.log2(STEP * multiplier / np.maximum(second_derivative, 1e-30))
     middle = np.rint(np.median(ideal))
     chosen: Doubles = middle + np.rint(np.clip(ideal - middle, -SPREAD, SPREAD) / GRAIN) * GRAIN
     return chosen
 
 
-def _costs(levels: Doubles, trade: float) -> Doubles:
-    """Nats of a level, by its magnitude."""
-    return trade * level_bits(torch.from_numpy(levels)).double().numpy()
+def _costs(levels: Doubles, multiplier: float) -> Doubles:
+    """multiplier * bits of a level, by its magnitude: in nats, (MAX_LEVEL + 1,)."""
+    return multiplier * level_bits(torch.from_numpy(levels)).double().numpy()
 
 
 def _round(wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> Doubles:
-    """The levels of `wanted` (outputs, inputs), given in steps: one input after the other, later ones making up.
+    """The levels of `wanted` (outputs, inputs), both in steps, by GPTQ: later inputs compensate for earlier ones.
 
-    `gain` is what a squared error of a step costs, by output.
+    A squared error of one step costs `gain` (outputs,) nats; the bits of a level cost `costs`.
     """
     factor, rows = block.factor, _ordered(wanted, block)  # (inputs, outputs)
     levels, errors = np.empty_like(rows), np.empty_like(rows)
@@ -126,7 +134,7 @@ def _round(wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> Doub
 
 
 def _descend(levels: Doubles, wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> tuple[Doubles, Doubles]:
-    """Each input's level again, given all others: the levels, and the values that they were rounded from."""
+    """One sweep of coordinate descent from `levels`: the new levels, and the value that each was rounded from."""
     before, covariance = _ordered(levels, block), block.covariance  # (inputs, outputs)
     levels, values, slope = before.copy(), np.empty_like(before), covariance.T @ (before - _ordered(wanted, block))
     for near in _runs(len(levels)):
@@ -141,12 +149,12 @@ def _descend(levels: Doubles, wanted: Doubles, gain: Doubles, block: Block, cost
 
 
 def _runs(inputs: int) -> list[slice]:
-    """What an input changes is added up one by one for its neighbours, all at once for those after them."""
+    """Slices of at most `RUN` inputs: changes are passed on one by one within a slice, by a matrix product after it."""
     return [slice(start, min(start + RUN, inputs)) for start in range(0, inputs, RUN)]
 
 
 def _cheapest(value: Doubles, scale: Doubles, costs: Doubles) -> Doubles:
-    """Of 0 and the levels around `value`, the one whose squared error (times `scale`) and bits cost least."""
+    """Of 0 and the two levels around `value`, the one of least scale * error^2 + costs[magnitude]."""
     size = np.minimum(np.abs(value), len(costs) - 1)
     lower = size.astype(np.intp)
     upper = lower + (lower < size)
@@ -159,9 +167,9 @@ def _cheapest(value: Doubles, scale: Doubles, costs: Doubles) -> Doubles:
 
 
 def _within(value: Doubles, level: Doubles) -> Doubles:
-    """`value`, or what is nearest to it in the cell of `level`."""
+    """The number nearest to `value` that is rounded to `level`, at least `EDGE` from the boundaries."""
     outer = np.where(level == 0, DEAD - EDGE, 0.5 - EDGE)
-    inner = np.where(np.abs(level) == 1, 1 - DEAD - EDGE, outer)  # towards zero, where the cell of 0 is wider
+    inner = np.where(np.abs(level) == 1, 1 - DEAD - EDGE, outer)  # towards zero: more values are rounded to 0 (`DEAD`)
     away = np.clip((value - level) * np.sign(level), -inner, outer) * np.sign(level)
     return level + np.where(level == 0, np.clip(value, -outer, outer), away)
 
@@ -172,7 +180,7 @@ def _ordered(rows: Doubles, block: Block) -> Doubles:
 
 
 def _back(ordered: Doubles, block: Block) -> Doubles:
-    """What `_ordered` was given."""
+    """The rows that `_ordered` returned as `ordered`."""
     rows = np.empty(ordered.shape[::-1])
     rows[:, block.order] = ordered.T
     return rows

@@ -1,7 +1,7 @@
 """Images for networks that come without any: dead leaves, the simplest picture of a world of things before each other.
 
     >>> from squeezenet.preparation import Preparation
-    >>> made_up(2, Preparation.imagenet_caffe(), seed=0).shape
+    >>> synthetic_images(2, Preparation.imagenet_caffe(), seed=0).shape
     torch.Size([2, 3, 227, 227])
 
 Discs and boxes of random colour cover one another, sizes by a power law, each with a little shade (Lee, Mumford and
@@ -27,7 +27,7 @@ FAINTEST = 0.4  # contrast
 BLUR = 1.5  # pixels, the largest standard deviation
 
 
-def made_up(count: int, preparation: Preparation, seed: int = 0) -> Tensor:
+def synthetic_images(count: int, preparation: Preparation, seed: int = 0) -> Tensor:
     """`count` prepared images (N, C, crop, crop)."""
     random = np.random.default_rng(seed)
     images = np.stack([_photographed(random, preparation.shape[0], preparation.crop) for _ in range(count)])

@@ -1,6 +1,6 @@
 """A float network in a wanted number of bytes: by rounding, and by learning from there.
 
->>> network, trade = round_to_size(model, prepare(model, pixels), 300_000)          # doctest: +SKIP
+>>> network, multiplier = round_to_size(model, prepare(model, pixels), 300_000)          # doctest: +SKIP
 """
 
 from collections.abc import Callable, Mapping
@@ -17,15 +17,15 @@ from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Teaching
 from squeezenet.compression.outcome import quiet
-from squeezenet.compression.squeeze.compensation import compensate
-from squeezenet.compression.squeeze.curvature import MADE_UP, REAL, Curvature, curvature_of
-from squeezenet.compression.squeeze.depth import deepened
+from squeezenet.compression.squeeze.gptaq import compensate
+from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, LayerHessian, hessians_of
 from squeezenet.compression.squeeze.learning import Learning, Progress, learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.nine_bits import with_nine_bits
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits, total_bits
 from squeezenet.compression.squeeze.rounding import STEP, round_network
-from squeezenet.compression.squeeze.synthetic import made_up
+from squeezenet.compression.squeeze.synthetic import synthetic_images
 from squeezenet.data import Pixels
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Layer
@@ -36,22 +36,22 @@ from squeezenet.sqz.costs import least_bytes as least_bytes_of
 from squeezenet.sqz.integers import layer_size
 
 CALIBRATION_IMAGES = 96
-CURVATURE_IMAGES = 128
+HESSIAN_IMAGES = 128
 THOROUGH_IMAGES = 256  # for both, where more time is given
 
 STEEPNESS = 4
-"""The power of the size by which the trade grows, to begin with; learning steers it."""
+"""The power of the size by which the multiplier grows, to begin with; learning steers it."""
 
 CLOSE = 0.004  # a size is met when it is at most this share below it,
 CLOSE_BYTES = 16  # or this many bytes: a level more or less is some, in a file of a thousand
-GROWTH, GROWTH_MADE_UP = 0.005, 0.001  # share of the size that making up for errors adds,
+GROWTH, GROWTH_SYNTHETIC = 0.005, 0.001  # share of the size that making up for errors adds,
 MARGIN = 0.001  # and may add beyond what it was seen to add
 NEAR = 0.01  # after making up
 ROUNDS = 3
 TRIES = 8
 MAKING_UP = 3  # times as long as rounding all layers once takes making up for errors,
 USUAL = 4 + MAKING_UP  # and this many times a whole size
-SLOPE = 0.12  # of the logarithm of the size, an octave of the trade: what most networks lose
+SLOPE = 0.12  # of the logarithm of the size, an octave of the multiplier: what most networks lose
 TRIMS = 12
 
 Tick = Callable[[float], object]
@@ -83,32 +83,32 @@ class Prepared:
     network: Network
     images: Tensor
     scales: tuple[Scale, ...]
-    curvature: dict[str, Curvature]
+    hessians: dict[str, LayerHessian]
     growth: float  # share of the size that making up for errors adds
     size: FileSize
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, thorough: bool = False) -> Prepared:
-    """Calibrate on some of `pixels`, or on made-up images. Raises `BadGraph` for what has no integer form.
+    """Calibrate on some of `pixels`, or on synthetic images. Raises `BadGraph` for what has no integer form.
 
     `tick` gets the share of the work that was just done. To be `thorough` is to look at more images.
     """
-    calibrating, count = (THOROUGH_IMAGES,) * 2 if thorough else (CALIBRATION_IMAGES, CURVATURE_IMAGES)
+    calibrating, count = (THOROUGH_IMAGES,) * 2 if thorough else (CALIBRATION_IMAGES, HESSIAN_IMAGES)
     check_operations(model.graph)
     network = from_model(model).eval()
     if pixels is None:
-        images, damping, growth = made_up(count, model.preparation, seed), MADE_UP, GROWTH_MADE_UP
+        images, damping, growth = synthetic_images(count, model.preparation, seed), DAMPING_SYNTHETIC, GROWTH_SYNTHETIC
     else:
-        images, damping, growth = finetune.some(pixels, model.preparation, count), REAL, GROWTH
+        images, damping, growth = finetune.some(pixels, model.preparation, count), DAMPING, GROWTH
     first = images[:calibrating]
-    curvature = curvature_of(network, images, damping, seed, tick)
-    scales = deepened(model.graph, calibrate(network, first, made_up=pixels is None), curvature)
+    hessian = hessians_of(network, images, damping, seed, tick)
+    scales = with_nine_bits(model.graph, calibrate(network, first, synthetic=pixels is None), hessian)
     size = FileSize.like(as_model(model, _empty(network, scales)))
-    return Prepared(network, first, scales, curvature, growth, size)
+    return Prepared(network, first, scales, hessian, growth, size)
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet) -> tuple[IntegerNetwork, float]:
-    """Round with the trade between errors and bits that fills `max_bytes`; the network and that trade.
+    """Round with the multiplier between errors and bits that fills `max_bytes`; the network and that multiplier.
 
     `tick` gets the share that was just done of what a size usually takes; they may come to more or less than 1.
     """
@@ -118,7 +118,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
     found: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(ROUNDS):
         network, octaves, rounded = _search(known, goal, seen, lambda: tick(layer))
-        made_up_for = (known.network, known.images, known.curvature, 2.0**octaves)
+        made_up_for = (known.network, known.images, known.hessians, 2.0**octaves)
         compensate(network, *made_up_for, lambda: tick(MAKING_UP * layer))
         size = known.size.of(network.to_weights())
         found.append((size, octaves, network))
@@ -134,14 +134,14 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
 def _search(
     known: Prepared, max_bytes: float, seen: list[tuple[float, int]], tick: Callable[[], object]
 ) -> tuple[IntegerNetwork, float, int]:
-    """The network that rounding alone fills `max_bytes` with, the logarithm of its trade, and its bytes.
+    """The network that rounding alone fills `max_bytes` with, the logarithm of its multiplier, and its bytes.
 
-    `seen` holds the trades (their logarithms) and sizes that were tried before, and gets those tried now.
+    `seen` holds the multipliers (their logarithms) and sizes that were tried before, and gets those tried now.
     """
     tried: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(TRIES):
         octaves = _next(seen, max_bytes) if seen else _first(known)
-        network = round_network(known.network, known.scales, known.curvature, 2.0**octaves, tick)
+        network = round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick)
         size = known.size.of(network.to_weights())
         tried.append((size, octaves, network))
         stuck = bool(seen) and size == seen[-1][1]  # no finer levels are left, or nothing lies between two sizes
@@ -154,17 +154,17 @@ def _search(
 
 
 def _first(known: Prepared) -> float:
-    """A trade (its logarithm) to begin with: that of steps as coarse as `COARSE` says, in the usual layer."""
-    trades = []
+    """A multiplier (its logarithm) to begin with: that of steps as coarse as `COARSE` says, in the usual layer."""
+    multipliers = []
     for op in known.network.graph.layers:
-        curvature = known.curvature[op.name]
+        hessian = known.hessians[op.name]
         spread = float(known.network.weight(op.name)().detach().double().std(unbiased=False)) * COARSE
-        trades.append(spread**2 * curvature.importance * float(curvature.left.mean()) / STEP)
-    return float(np.log2(max(np.median(trades), 1e-60)))
+        multipliers.append(spread**2 * hessian.importance * float(hessian.residual_variance.mean()) / STEP)
+    return float(np.log2(max(np.median(multipliers), 1e-60)))
 
 
 def _next(seen: list[tuple[float, int]], wanted: float) -> float:
-    """The next trade (its logarithm) to try: the logarithm of the size falls about straight with it."""
+    """The next multiplier (its logarithm) to try: the logarithm of the size falls about straight with it."""
     goal = log((1 - CLOSE / 2) * wanted)
     sizes = [(octaves, log(size)) for octaves, size in seen]
     larger, smaller = [s for s in sizes if s[1] > goal], [s for s in sizes if s[1] <= goal]
@@ -186,11 +186,11 @@ def learn_to_size(
     teaching: Teaching,
     learning: Learning,
     max_bytes: int,
-    trade: float,
+    multiplier: float,
     work: Path | None = None,
     told: Callable[[float, str], object] = lambda done, how: None,
 ) -> float:
-    """Train `network` in place until its file has about `max_bytes`; returns the trade it ended with.
+    """Train `network` in place until its file has about `max_bytes`; returns the multiplier it ended with.
 
     `told` gets the share that is done, and loss and bytes in words.
     """
@@ -199,13 +199,13 @@ def learn_to_size(
     others = size - bits / 8  # what is not levels, less what the coder gains over the tables
     # The coder's gain over the tables is a share of what there is to code.
     goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
-    trade *= max(1.0, bits / goal) ** STEEPNESS
+    multiplier *= max(1.0, bits / goal) ** STEEPNESS
 
     def tick(now: Progress) -> None:
         told(now.step / now.steps, f"loss {now.loss:.3f}, {now.bits / 8 + others:,.0f} bytes")
 
-    importance = {name: curvature.importance for name, curvature in known.curvature.items()}
-    return learn(network, teaching, learning, goal, trade, tick, work, importance)
+    importance = {name: hessian.importance for name, hessian in known.hessians.items()}
+    return learn(network, teaching, learning, goal, multiplier, tick, work, importance)
 
 
 def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> tuple[Model, bytes]:
@@ -254,13 +254,13 @@ def _levels(network: IntegerNetwork) -> list[Tensor]:
 
 
 def roughly_least_bytes(model: Model, seed: int) -> int:
-    """`least_bytes` but for a few that scales take: known from one made-up image, before anything is measured.
+    """`least_bytes` but for a few that scales take: known from one synthetic image, before anything is measured.
 
     Raises `BadGraph` for what has no integer form.
     """
     check_operations(model.graph)
-    network, image = from_model(model).eval(), made_up(1, model.preparation, seed)
-    return least_bytes(model, network, calibrate(network, image, made_up=True))
+    network, image = from_model(model).eval(), synthetic_images(1, model.preparation, seed)
+    return least_bytes(model, network, calibrate(network, image, synthetic=True))
 
 
 def least_bytes(model: Model, network: Network, scales: tuple[Scale, ...]) -> int:

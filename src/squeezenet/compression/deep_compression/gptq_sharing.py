@@ -1,6 +1,6 @@
 """Weight sharing that looks at the images: each weight's rounding error is made up for by the weights after it.
 
-    >>> share_compensated(network, images, {"conv1": 6})        # doctest: +SKIP
+    >>> share_by_gptq(network, images, {"conv1": 6})        # doctest: +SKIP
 
 A layer's outputs, not its weights, should stay what they were. Going through the non-zero weights of one output channel
 in order, each moves to its nearest centroid, and those not yet moved take over its error as the inputs' covariance says
@@ -28,7 +28,7 @@ MAX_INPUTS = 2048
 
 
 @torch.no_grad()  # not inference mode: what is made here is trained afterwards
-def share_compensated(
+def share_by_gptq(
     network: Network,
     images: Tensor,
     bits: Mapping[str, int],

@@ -1,16 +1,22 @@
-"""What errors in a layer's weights cost, and how those of one output make up for each other.
+"""How much an error in a layer's weights changes the network's answers: the second derivatives of the divergence.
 
-    >>> curvature_of(network, images)["conv1"].importance                  # doctest: +SKIP
+    >>> hessians_of(network, images)["conv1"].importance                   # doctest: +SKIP
     0.0021
 
-The divergence from the answers before is, to second order, half the errors' square in the Fisher information, which is
-taken apart (as in Kronecker factors: Martens and Grosse 2015, 1503.05671). Between the inputs of an output it is the
-covariance of what the layer reads; how much the outputs of a layer matter is the expected square of their weights'
-gradient, for labels drawn from the network's own answers. All outputs of a layer matter the same: which classes a few
-hundred images show is chance (on the authors' network, single importances double what the last layer costs). The
-gradient of whole images counts, not of single positions: errors at neighbouring positions go the same way. On that
-network that is 1.5 times as much for the first layer, 12 times for the last. Errors of the mean do not count, since
-biases make up for them.
+The divergence is that of Kullback and Leibler, in nats per image, between the class probabilities of the network with
+errors and of the network without. To second order it is half a quadratic form of the errors, whose matrix is the
+Hessian. For this loss the Hessian is the Fisher information. One layer's part of it is taken as a Kronecker product
+(Martens and Grosse 2015, 1503.05671): for the errors `e` in the weights of one output,
+
+    divergence = 0.5 * importance * e^T covariance e
+
+- `covariance` is that of the inputs which the output reads, at all positions of all images. It is not the second
+  moment: an error that only shifts the mean of an output is compensated by the bias.
+- `importance` is one number for all outputs of a layer: the mean square of the gradient with respect to a weight,
+  divided by the mean variance of an input. The gradient is that of a whole image, because errors at neighbouring
+  positions have the same sign. Its labels are drawn from the network's own class probabilities, as the Fisher
+  information asks. One number per output was worse: which classes a few hundred images show is chance
+  (docs/experiments.md).
 """
 
 from collections.abc import Callable
@@ -29,22 +35,20 @@ from squeezenet.models.network import Network
 Doubles = NDArray[np.float64]
 
 BATCH = 8
-BLOCK = 1024  # inputs whose errors make up for each other; larger layers are several blocks
-POSITIONS = 800  # of an image that the covariance is taken over
-
-
-REAL = 0.01
-MADE_UP = 0.1
-"""Damping: the share of the mean variance that is added to the variance of every input, for images that were taken and
-for made-up ones. What dead leaves do not show still happens."""
+BLOCK = 1024  # inputs of an output whose errors compensate for each other; more inputs make several blocks
+POSITIONS = 800  # positions of an image that the covariance is measured at
+DAMPING = 0.01
+"""Share of the mean variance of the inputs that is added to the variance of every input, for photographs."""
+DAMPING_SYNTHETIC = 0.1
+"""The same for synthetic calibration images: directions in which they do not vary may vary in photographs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Inputs of an output whose errors make up for each other.
+    """The covariance of some inputs of an output; their errors compensate for each other.
 
-    `order` (inputs,) is the one they are treated in; `covariance` (inputs, inputs) and `factor`, the upper Cholesky
-    factor of its inverse, are in that order.
+    `order` (inputs,) is the order in which the inputs are rounded. `covariance` (inputs, inputs) is in that order, and
+    so is `factor`, the upper Cholesky factor of the inverse of `covariance`.
     """
 
     order: NDArray[np.int64]
@@ -53,28 +57,31 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Curvature:
-    """Of one layer. `importance`: nats an image that a squared error of 1 in an output's sums costs, twice. `slope`:
-    those that errors of variance 1, each by itself, cost in all that it gives, twice."""
+class LayerHessian:
+    """Second derivatives of the divergence in one layer, in nats per image.
+
+    `importance` is the factor of the module's formula. `trace` is the trace of the Hessian with respect to all outputs
+    of the layer: independent errors of variance `v` in them cost `0.5 * trace * v`.
+    """
 
     importance: float
-    slope: float
-    blocks: tuple[tuple[Block, ...], ...]  # by group of the layer
+    trace: float
+    blocks: tuple[tuple[Block, ...], ...]  # for each group of the layer, for each block of inputs
 
     @property
-    def left(self) -> Doubles:
-        """Variance of an input that is left when all later ones have made up for it, on average: (groups,)."""
+    def residual_variance(self) -> Doubles:
+        """Variance of an input given all that follow it in `order`, geometric mean over the inputs: (groups,)."""
         return np.exp([np.mean([-2 * np.log(np.diag(block.factor)).mean() for block in each]) for each in self.blocks])
 
 
-def curvature_of(
+def hessians_of(
     network: Network,
     images: Tensor,
-    damping: float = REAL,
+    damping: float = DAMPING,
     seed: int = 0,
     tick: Callable[[float], object] = lambda share: None,
-) -> dict[str, Curvature]:
-    """By the layers' names. `images` (N, C, H, W) are prepared; a few hundred are enough.
+) -> dict[str, LayerHessian]:
+    """Layer name -> second derivatives. `images` (N, C, H, W) are prepared; a few hundred are enough.
 
     `damping` is a share of the mean variance of a layer's inputs. `tick` gets the share of the work that a batch was.
     """
@@ -87,16 +94,16 @@ def curvature_of(
         for name, gradient in zip(outputs, gradients, strict=True):
             totals[name].add(inputs[name], gradient)
         tick(len(batch) / len(images))
-    return {name: total.curvature(len(images), damping) for name, total in totals.items()}
+    return {name: total.hessian(len(images), damping) for name, total in totals.items()}
 
 
 def blocks_of(size: int) -> list[slice]:
-    """The inputs of an output, in the blocks they are treated in."""
+    """Slices of at most `BLOCK` that cover the `size` inputs of an output."""
     return [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
 
 
 def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
-    """What the outputs of a layer read: (N, groups, inputs of one output, positions), of about `most` positions."""
+    """The inputs of a layer: (N, groups, inputs of one output, positions), at about `most` positions (None: at all)."""
     if isinstance(op, Linear):
         return x[:, None, :, None]
     height, width = (
@@ -105,7 +112,7 @@ def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
     )
     every = max(1, round(sqrt(height * width / most))) if most else 1
     down, right = (stride * every for stride in op.stride)
-    if prod(op.kernel) == 1 and not any(op.padding):  # an input of each position; `unfold` copies all of `x` first
+    if prod(op.kernel) == 1 and not any(op.padding):  # `unfold` would copy all of `x` first
         patches = x[:, :, ::down, ::right].flatten(2).contiguous()
     else:
         patches = F.unfold(x, op.kernel, padding=op.padding, stride=(down, right))
@@ -113,7 +120,7 @@ def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
 
 
 def _run(network: Network, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """What each layer reads, what it gives, and the logits."""
+    """Layer name -> its input; layer name -> its output, which gradients reach; and the logits."""
     graph, last = network.graph, network.graph.last_use()
     values: list[Tensor | None] = [batch]
     inputs: dict[str, Tensor] = {}
@@ -134,33 +141,33 @@ def _run(network: Network, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, 
 
 
 class _Totals:
-    """Sums over images, of one layer."""
+    """Sums over images for one layer."""
 
     def __init__(self, op: Layer) -> None:
         self._op = op
         self._groups = op.groups if isinstance(op, Conv) else 1
         self._squares = torch.zeros((), dtype=torch.double)
-        self._slopes = 0.0
+        self._trace = 0.0
         self._products: list[Tensor] = []  # by block: (groups, inputs, inputs)
         self._sums = torch.zeros(())  # (groups, inputs)
         self._count = 0
 
     @torch.no_grad()
     def add(self, x: Tensor, gradient: Tensor) -> None:
-        """What the layer read, and the gradient of what it gave, for a batch."""
+        """Add a batch: the inputs of the layer, and the gradient with respect to its outputs."""
         read = inputs_of(self._op, x)
         each = gradient.reshape(len(x), self._groups, -1, read.shape[3])
         weights = each @ read.mT - each.sum(3, keepdim=True) * read.mean((0, 3)).unsqueeze(1)
         self._squares += weights.square().sum().double()
-        self._slopes += float(gradient.square().sum())
+        self._trace += float(gradient.square().sum())
         thin = read[..., :: max(1, read.shape[3] // POSITIONS)].permute(1, 2, 0, 3).flatten(2)
         products = [(part @ part.mT).double() for part in (thin[:, block] for block in blocks_of(thin.shape[1]))]
         self._products = [a + b for a, b in zip(self._products, products, strict=True)] if self._count else products
         self._sums = self._sums + thin.sum(2).double()
         self._count += thin.shape[2]
 
-    def curvature(self, images: int, damping: float) -> Curvature:
-        """Of all that was added."""
+    def hessian(self, images: int, damping: float) -> LayerHessian:
+        """The second derivatives, after `images` images were added."""
         mean = (self._sums / self._count).numpy()
         covariances = [
             [product[group].numpy() / self._count - np.outer(mean[group, block], mean[group, block])
@@ -168,18 +175,21 @@ class _Totals:
             for group in range(self._groups)
         ]  # fmt: skip
         variance = sum(np.trace(block) for each in covariances for block in each)
-        slope = self._slopes / images
+        trace = self._trace / images
         importance = float(self._squares) / images / max(variance * self._op.out / self._groups, 1e-30)
-        found = Curvature(importance, slope, tuple(tuple(_block(c, REAL) for c in each) for each in covariances))
-        if damping == REAL:
+        found = LayerHessian(importance, trace, tuple(tuple(_block(c, DAMPING) for c in each) for each in covariances))
+        if damping == DAMPING:
             return found
         damped = replace(found, blocks=tuple(tuple(_block(c, damping) for c in each) for each in covariances))
-        # Damping shall blur what makes up for what, not how much a layer matters.
-        return replace(damped, importance=importance * float(np.exp(np.log(found.left / damped.left).mean())))
+        # Damping changes how errors compensate for each other, not how much errors of the layer cost.
+        return replace(
+            damped,
+            importance=importance * float(np.exp(np.log(found.residual_variance / damped.residual_variance).mean())),
+        )
 
 
 def _block(covariance: Doubles, damping: float) -> Block:
-    """What matters most comes first, and has most left to make up for it."""
+    """Inputs of large variance come first: the most inputs follow them and compensate for their errors."""
     order = np.argsort(-np.diag(covariance), kind="stable")
     least = damping * np.trace(covariance) / len(covariance) + 1e-12
     damped = covariance[np.ix_(order, order)] + np.eye(len(covariance)) * least

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from squeezenet import sqz
-from squeezenet.compression.squeeze import depth
-from squeezenet.compression.squeeze.curvature import Curvature
-from squeezenet.compression.squeeze.depth import deepened
+from squeezenet.compression.squeeze.hessian import LayerHessian
+from squeezenet.compression.squeeze.nine_bits import with_nine_bits
 from squeezenet.compression.squeeze.rounding import round_network
 from squeezenet.compression.squeeze.to_size import as_model, prepare
 from squeezenet.data import Pixels
@@ -50,22 +49,23 @@ def scales_of(graph: Graph) -> tuple[Scale, ...]:
     return tuple(scales)
 
 
-def costing(graph: Graph, **slopes: float) -> dict[str, Curvature]:
-    return {op.name: Curvature(1.0, slopes.get(op.name, 1.0), ()) for op in graph.layers}
+def costing(graph: Graph, **traces: float) -> dict[str, LayerHessian]:
+    return {op.name: LayerHessian(1.0, traces.get(op.name, 1.0), ()) for op in graph.layers}
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_value_is_deep_where_that_is_worth_it_and_can_be(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(depth, "WORTH", 1.0)  # there is little else in so small a network
+def test_a_value_is_deep_where_that_is_worth_it_and_can_be(name: str) -> None:
     possible, readers = READERS[name]
     graph = graph_with(readers)
     scales = scales_of(graph)
-    found = deepened(graph, scales, costing(graph, made=1e6))
+    found = with_nine_bits(
+        graph, scales, costing(graph, made=1e6), worth=1.0
+    )  # there is little else in so small a network
     check_scales(graph, found)
     assert found[1].nine_bit == found[2].nine_bit == possible
     for before, after in zip(scales, found, strict=True):
         assert after in (before, replace(before, exponent=before.exponent - 8, nine_bit=True))
-    assert deepened(graph, scales, costing(graph, made=1e-6))[1] == scales[1]  # little is lost there
+    assert with_nine_bits(graph, scales, costing(graph, made=1e-6), worth=1.0)[1] == scales[1]  # little is lost there
 
 
 def test_what_takes_too_long_to_read_is_not_deep() -> None:
@@ -73,7 +73,7 @@ def test_what_takes_too_long_to_read_is_not_deep() -> None:
     for out, last in ((1, True), (40, False)):
         readers = (Conv((2,), "read", out, (1, 1)), Conv((0,), "other", 10, (2, 2)), Conv((4,), "last", 1, (1, 1)))
         graph = graph_with(readers)
-        found = deepened(graph, scales_of(graph), costing(graph))
+        found = with_nine_bits(graph, scales_of(graph), costing(graph))
         assert found[1].nine_bit == last
 
 
@@ -83,22 +83,19 @@ def pixels() -> Pixels:
 
 
 @pytest.mark.parametrize("name", ["squeezenet", "vgg", "residual"])
-def test_nine_bits_are_as_good_as_half_the_step_and_ship_as_they_were_trained(
-    name: str, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nine_bits_are_as_good_as_half_the_step_and_ship_as_they_were_trained(name: str, pixels: Pixels) -> None:
     """The first layer's values in up to 32 times the step they could have, so that rounding them costs most."""
-    monkeypatch.setattr(depth, "WORTH", 1.0)
     model = little_model(name, pixels)
     known, images = prepare(model, pixels), prepared(pixels)
     plain = tuple(replace(s, exponent=s.exponent + 8 * s.nine_bit, nine_bit=False) for s in known.scales)
-    deep = deepened(model.graph, plain, costing(model.graph, **{model.graph.layers[0].name: 1e9}))
+    deep = with_nine_bits(model.graph, plain, costing(model.graph, **{model.graph.layers[0].name: 1e9}), worth=1.0)
     assert deep[1].nine_bit
 
     def found(scales: tuple[Scale, ...], eighths: int) -> np.ndarray:
         """What the file gives with the deep values' steps so much larger than `plain` says."""
         moved = tuple(replace(s, exponent=p.exponent + eighths) if d.nine_bit else s
                       for s, p, d in zip(scales, plain, deep, strict=True))  # fmt: skip
-        network = round_network(known.network, moved, known.curvature, trade=1e-9)
+        network = round_network(known.network, moved, known.hessians, multiplier=1e-9)
         network.dtype = torch.float32
         logits = runner(sqz.decode(sqz.encode(as_model(model, network))))(images)
         trained = network(torch.from_numpy(images)).detach().numpy()

@@ -1,11 +1,12 @@
-"""Layers make up for what the layers before them do wrong: by their weights, rounded again, and by their biases.
+"""Layers that compensate for the errors of the layers before them (GPTAQ, Li et al. 2025, 2504.02692).
 
-    >>> compensate(integer, known.network, images, curvature, trade)       # doctest: +SKIP
+    >>> compensate(integer, known.network, images, hessians, multiplier)   # doctest: +SKIP
 
-Rounding a layer by itself keeps what it gives for the inputs that the float network has. But it reads what rounded
-layers and 8-bit activations left of them. The weights that give for these the nearest to the float network's outputs
-(asymmetric calibration, GPTAQ: Li et al. 2025, 2504.02692) are rounded in their place. On the authors' network that
-takes half of the divergence at 350 kB.
+`round_network` rounds each layer by itself: it keeps the layer's outputs for the inputs that the float network
+computes. In the integer network the layer reads other inputs, since earlier layers and 8-bit activations are rounded.
+Here each layer's float weights are first adapted, so that for the integer network's inputs they give the float
+network's outputs as nearly as possible; then the adapted weights are rounded. GPTAQ calls this asymmetric calibration.
+Afterwards the biases are corrected. What this gains: docs/adr/0015-rate-distortion-rounding.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from squeezenet.compression.squeeze.curvature import Curvature, Doubles, blocks_of, inputs_of
+from squeezenet.compression.squeeze.hessian import Doubles, LayerHessian, blocks_of, inputs_of
 from squeezenet.compression.squeeze.network import IntegerNetwork
 from squeezenet.compression.squeeze.rounding import round_layer
 from squeezenet.fixed_point import Scale, step
@@ -22,13 +23,9 @@ from squeezenet.graph import Conv, Layer
 from squeezenet.models.network import Network
 
 BATCH = 8
-POSITIONS = 200  # of an image that moments are taken over
-SURE = 96
-"""Images with which directions are believed that vary as much as the mean one; with more of them, those that vary less.
-At 338 kB, with 256 images, the authors' network diverges on photographs by 0.058 nats with 1 and by 0.051 with 0.3
-(one seed)."""
-RARE = 0.05
-"""The share of places that an output is taken to be above 0 at, where it hardly ever is."""
+POSITIONS = 200  # positions of an image that inputs are compared at
+RIDGE_IMAGES = 96  # ridge = RIDGE_IMAGES / images, at most 1 (docs/experiments.md, "Constants of squeezing")
+RARE = 0.05  # an output is taken to be above 0 at no less than this share of the positions
 
 
 @torch.no_grad()
@@ -36,16 +33,17 @@ def compensate(
     integer: IntegerNetwork,
     network: Network,
     images: Tensor,
-    curvature: Mapping[str, Curvature],
-    trade: float,
+    hessians: Mapping[str, LayerHessian],
+    multiplier: float,
     tick: Callable[[], object] = lambda: None,
+    ridge_images: int = RIDGE_IMAGES,
 ) -> None:
     """Round the layers of `integer` again, in the order they run, and correct their biases.
 
-    `images` (N, C, H, W) are prepared. `tick` is called once a layer.
+    `network` is the float network, and `images` (N, C, H, W) are prepared for it. `tick` is called once a layer.
     """
     graph, scales, last = network.graph, integer.scales, network.graph.last_use()
-    # A batch at a time: values of all images at once are slow to get memory for.
+    # In batches: memory for the activations of all images at once is slow to get.
     exact = [list(images.split(BATCH))]
     changed = [[integer.enter(batch) for batch in exact[0]]]
     for index, op in enumerate(graph.ops):
@@ -55,9 +53,9 @@ def compensate(
         if isinstance(op, Layer):
             source, target = scales[op.inputs[0]], scales[index + 1]
             read = [batch[0].float() * step(source.exponent) for batch in after]
-            weight = _adapted(op, network.weight(op.name)(), [batch[0] for batch in before], read)
+            weight = _adapted(op, network.weight(op.name)(), [batch[0] for batch in before], read, ridge_images)
             gap = target.exponent - source.exponent
-            integer.replace_weight(op.name, round_layer(weight, curvature[op.name], trade, gap))
+            integer.replace_weight(op.name, round_layer(weight, hessians[op.name], multiplier, gap))
             sums = [integer.sums(op, batch[0]) for batch in after]
             _correct_bias(integer, op, target, exact[-1], sums)
             changed.append([integer.outputs(op, batch) for batch in sums])
@@ -72,11 +70,11 @@ def compensate(
 def _correct_bias(
     integer: IntegerNetwork, op: Layer, target: Scale, wanted: Sequence[Tensor], sums: Sequence[Tensor]
 ) -> None:
-    """Outputs, of scale `target`, shall have the mean of those `wanted`, and have it also behind a ReLU.
+    """Give the outputs the mean that the float outputs `wanted` have: first before the ReLU, then behind it.
 
-    There, errors that had no mean get one: what was below 0 is cut off, what came above it is not. Layers that follow
-    would take that back, but none follows the last: of what the authors' network loses at 350 kB, 5% are logits that
-    are off by as much for every image.
+    `sums` are those of the integer layer, and `target` is the scale of its outputs. Errors whose mean is 0 before a
+    ReLU have a positive mean behind it, because the ReLU removes negative ones only. Later layers would compensate for
+    that mean, but no layer follows the last one.
     """
     bias = integer.bias(op.name)
     bias.copy_(_means(wanted) / target.step - _means(sums) * integer.factor(op))
@@ -86,17 +84,23 @@ def _correct_bias(
         bias.sub_(excess / _means(batch > 0 for batch in wanted).clamp(min=RARE))
 
 
-def _adapted(op: Layer, weight: Tensor, exact: Sequence[Tensor], changed: Sequence[Tensor]) -> Tensor:
-    """The weights that give for what is now read the nearest to what `weight` gave for what was."""
+def _adapted(
+    op: Layer, weight: Tensor, exact: Sequence[Tensor], changed: Sequence[Tensor], ridge_images: int = RIDGE_IMAGES
+) -> Tensor:
+    """The weights whose outputs for the inputs `changed` are nearest to those of `weight` for the inputs `exact`.
+
+    With E = exact - changed and C = changed, both less their means, this is ridge regression of E on C:
+    adapted = weight + weight @ (E C^T) @ (C C^T + ridge * mean(diag(C C^T)) * identity)^-1.
+    """
     size, groups = weight[0].numel(), op.groups if isinstance(op, Conv) else 1
     rows = weight.reshape(groups, -1, size).double().numpy()
     adapted = rows.copy()
     blocks = blocks_of(size)
     for block, (crossed, covariance, count) in zip(blocks, _moments(op, exact, changed, blocks), strict=True):
         mean = np.trace(covariance, axis1=1, axis2=2) / covariance.shape[1]
-        # Directions in which inputs vary less than on average are hardly believed; none is when samples are few.
+        # With few images, directions in which the inputs vary little are chance. The ridge leaves them out.
         images = sum(len(batch) for batch in exact)
-        damping = mean * max(min(1.0, SURE / images), covariance.shape[1] / count) + 1e-12
+        damping = mean * max(min(1.0, ridge_images / images), covariance.shape[1] / count) + 1e-12
         damped = covariance + damping[:, None, None] * np.eye(covariance.shape[1])
         adapted[..., block] += rows[..., block] @ np.linalg.solve(damped, crossed.swapaxes(1, 2)).swapaxes(1, 2)
     return torch.from_numpy(adapted).float().reshape(weight.shape)
@@ -105,8 +109,10 @@ def _adapted(op: Layer, weight: Tensor, exact: Sequence[Tensor], changed: Sequen
 def _moments(
     op: Layer, exact: Sequence[Tensor], changed: Sequence[Tensor], blocks: Sequence[slice]
 ) -> list[tuple[Doubles, Doubles, int]]:
-    """Covariance of the inputs' errors with the changed inputs, and of these; (groups, block, block) both; and of how
-    many samples: for each of `blocks`."""
+    """For each of `blocks`: E C^T / samples and C C^T / samples, both (groups, block, block), and the samples.
+
+    E = exact - changed and C = changed, both less their means over all samples.
+    """
     products: list[list[Tensor]] = [[] for _ in blocks]
     count = 0
     for before, after in zip(exact, changed, strict=True):
@@ -127,7 +133,7 @@ def _moments(
 
 
 def _means(batches: Iterable[Tensor]) -> Tensor:
-    """Of each channel, over all images and positions."""
+    """The mean of each channel over all images and positions: (channels,)."""
     total, count = torch.zeros(()), 0
     for batch in batches:
         total = total + batch.float().mean([0, *range(2, batch.dim())]) * len(batch)
