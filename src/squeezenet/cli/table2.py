@@ -21,6 +21,7 @@ from squeezenet.data.evaluate import evaluate
 from squeezenet.files import write_atomically
 from squeezenet.formats import load_model
 from squeezenet.model import Model, Shared
+from squeezenet.report.paper import TABLE_2, TableRow
 from squeezenet.runtime.run import runner
 
 RANDOM = "random"
@@ -30,39 +31,7 @@ RETRAINING = {"batch_size": 100, "lr": 3e-4}
 
 AS_IT_IS = CompressionRecipe("none")
 PRUNED = CompressionRecipe("prune", pruning=Pruning(density="paper"))
-
-
 SVD = CompressionRecipe("svd", low_rank=LowRank(rank="ratio=5"))
-
-
-def _shared(conv_bits: int, fc_bits: int) -> CompressionRecipe:
-    sharing = Sharing(conv_bits=conv_bits, fc_bits=fc_bits)
-    return CompressionRecipe("deep-compression", pruning=Pruning(density="keep"), sharing=sharing)
-
-
-@dataclass(frozen=True)
-class Printed:
-    """A row of the paper's table 2: its figures, and by which recipes, one after the other, to come by the same."""
-
-    network: str
-    method: str
-    data_type: str
-    megabytes: float
-    ratio: int
-    top1: float
-    top5: float
-    recipes: tuple[CompressionRecipe, ...] = (AS_IT_IS,)
-
-
-TABLE_2 = (
-    Printed("AlexNet", "none", "32 bit", 240, 1, 57.2, 80.3),
-    Printed("AlexNet", "SVD", "32 bit", 48, 5, 56.0, 79.4, (SVD,)),
-    Printed("AlexNet", "pruning", "32 bit", 27, 9, 57.2, 80.3, (PRUNED,)),
-    Printed("AlexNet", "Deep Compression", "5-8 bit", 6.9, 35, 57.2, 80.3, (PRUNED, _shared(8, 5))),
-    Printed("SqueezeNet", "none", "32 bit", 4.8, 50, 57.5, 80.3),
-    Printed("SqueezeNet", "Deep Compression", "8 bit", 0.66, 363, 57.5, 80.3, (PRUNED, _shared(8, 8))),
-    Printed("SqueezeNet", "Deep Compression", "6 bit", 0.47, 510, 57.5, 80.3, (PRUNED, _shared(6, 6))),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +103,19 @@ def rows_of(subjects: dict[str, list[Subject]], out: Path, prefix: str, args: Na
     return rows
 
 
+def _recipes(row: TableRow) -> list[CompressionRecipe]:
+    """The recipes that make the row's file, one after the other."""
+    if row.bits:
+        sharing = Sharing(conv_bits=row.bits[0], fc_bits=row.bits[1])
+        return [PRUNED, CompressionRecipe("deep-compression", pruning=Pruning(density="keep"), sharing=sharing)]
+    return [{"none": AS_IT_IS, "SVD": SVD, "pruning": PRUNED}[row.method]]
+
+
 def _squeeze(
-    subject: Subject, printed: Printed, args: Namespace, made: dict[CompressionRecipe, Compressed]
+    subject: Subject, printed: TableRow, args: Namespace, made: dict[CompressionRecipe, Compressed]
 ) -> Compressed:
     """What the row's recipes make of the network; of one that came squeezed, sharing only where bits are fewer."""
-    recipes = list(printed.recipes)
+    recipes = _recipes(printed)
     if subject.squeezed:
         recipes = [r for r in recipes if r != PRUNED and r.sharing.conv_bits < subject.squeezed] or [AS_IT_IS]
     model = subject.model

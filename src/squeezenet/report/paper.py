@@ -1,4 +1,4 @@
-"""What the paper printed of its design space, and the same from our networks' arithmetic.
+"""What the paper printed in its tables and figure 3, and the same recomputed from our networks.
 
 >>> FIGURE_3["sr"][0.75].top5, round(recomputed("sr", 0.75).megabytes, 1)
 (86.0, 19.4)
@@ -101,4 +101,29 @@ TABLE_1 = (
     _fire("fire8", 27, 188_992, 77_581, 1, 0.5, 0.3),
     _fire("fire9", 13, 197_184, 77_581, 0.5, 1, 0.3),
     Layer("conv10", 13, 513_000, 103_400, {"": 0.2}),
+)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of table 2 as printed; `bits` of an index in convolutions and in fully connected layers."""
+
+    network: str
+    method: str
+    data_type: str
+    megabytes: float
+    ratio: int
+    top1: float
+    top5: float
+    bits: tuple[int, int] | None = None
+
+
+TABLE_2 = (
+    TableRow("AlexNet", "none", "32 bit", 240, 1, 57.2, 80.3),
+    TableRow("AlexNet", "SVD", "32 bit", 48, 5, 56.0, 79.4),
+    TableRow("AlexNet", "pruning", "32 bit", 27, 9, 57.2, 80.3),
+    TableRow("AlexNet", "Deep Compression", "5-8 bit", 6.9, 35, 57.2, 80.3, (8, 5)),
+    TableRow("SqueezeNet", "none", "32 bit", 4.8, 50, 57.5, 80.3),
+    TableRow("SqueezeNet", "Deep Compression", "8 bit", 0.66, 363, 57.5, 80.3, (8, 8)),
+    TableRow("SqueezeNet", "Deep Compression", "6 bit", 0.47, 510, 57.5, 80.3, (6, 6)),
 )
