@@ -44,6 +44,23 @@ def add_data(parser: "ArgumentParser | _ArgumentGroup", required: bool = True) -
     parser.add_argument("--data", required=required, metavar="DATA", help=DATA)
 
 
+def add_training(images: "_ArgumentGroup", how: "_ArgumentGroup") -> None:
+    """Add what `train` and `explore` both take: which images to train on, and any setting of the recipe."""
+    one_in_ten = "validation images (default: the validation split of DATA, or one image in ten)"
+    images.add_argument("--val", metavar="DATA", help=one_in_ten)
+    images.add_argument("--max-images", type=count, metavar="N", help="train on N images, evenly taken")
+    images.add_argument("--val-images", type=count, metavar="N", help="validate on N images, evenly taken")
+    images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the images that the network reads")
+    how.add_argument("--batch-size", type=count, metavar="N", help="images per step, of all processes together")
+    how.add_argument("--lr", type=positive, metavar="RATE", help="highest learning rate")
+    how.add_argument("--seed", type=seed, metavar="N", help="decides everything random (default: 0)")
+    setting = (
+        "any other setting: of the network (base_e=64 sr=0.25 bypass=simple), of the recipe (momentum=0.9), of the "
+    )
+    setting += "augmentation (mirror=false pad=2)"
+    how.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help=setting)
+
+
 def model_path(args: Namespace) -> Path:
     """The path of the file of MODEL; with --random-weights there is no such file. Raises `ModelError`."""
     return Path(args.model) if args.random_weights is not None else zoo.find(args.model)

@@ -38,9 +38,7 @@ def configure(parser: ArgumentParser) -> None:
     threads = f"number of threads (default: the cores, at most {USUAL_THREADS})"
     parser.add_argument("--threads", type=count, metavar="N", help=threads)
     group = parser.add_argument_group("the answer")
-    group.add_argument(
-        "--top", type=count, default=5, metavar="N", help="show the N likeliest labels of each image (default: 5)"
-    )
+    group.add_argument("--top", type=count, default=5, metavar="N", help="show the N likeliest labels (default: 5)")
     group.add_argument("--csv", action="store_true", help="print a CSV table with one row for each image and label")
 
 

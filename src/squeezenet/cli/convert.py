@@ -46,22 +46,13 @@ def configure(parser: ArgumentParser) -> None:
         "for a file that holds weights only",
         "Files that squeezenet wrote, and the authors' .net, need none of these options.",
     )
-    missing.add_argument(
-        "--like",
-        metavar="MODEL",
-        help="prepare images and name classes as this model does; "
-        f"{TORCHVISION}: as the weights that torchvision publishes",
-    )
-    missing.add_argument(
-        "--network", metavar="NAME", help="the network (see `squeezenet models`), where several fit the weights"
-    )
+    like = f"prepare images and name classes as this model; {TORCHVISION}: as the weights that torchvision publishes"
+    missing.add_argument("--like", metavar="MODEL", help=like)
+    missing.add_argument("--network", metavar="NAME", help="the network (see `squeezenet models`), if several fit")
     missing.add_argument("--resize", type=count, metavar="N", help="resize images to N pixels")
     missing.add_argument("--crop", type=count, metavar="N", help="cut out the middle N x N pixels (default: --resize)")
-    missing.add_argument(
-        "--fit",
-        choices=("stretch", "shorter"),
-        help="stretch: both sides become N pixels (default); shorter: the shorter side does",
-    )
+    fit = "stretch: both sides become N pixels (default); shorter: the shorter side does"
+    missing.add_argument("--fit", choices=("stretch", "shorter"), help=fit)
     missing.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the channels; L is gray")
     what = "of each channel, of pixels from 0 to 255"
     missing.add_argument("--mean", type=_numbers, metavar="M,M,M", help=f"mean {what}")

@@ -18,21 +18,13 @@ squeezenet data pack imagenet/ imagenet-256/ --resize 256 --workers 8
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments of the verb to `parser`."""
-    parser.add_argument(
-        "action",
-        choices=("pack",),
-        metavar="pack",
-        help="write SOURCE as shards; a stopped command can be repeated and continues",
-    )
+    action = "write SOURCE as shards; a stopped command can be repeated and continues"
+    parser.add_argument("action", choices=("pack",), metavar="pack", help=action)
     parser.add_argument("source", metavar="SOURCE", help=DATA)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the shards")
     images = parser.add_argument_group("images")
-    images.add_argument(
-        "--resize",
-        type=count,
-        metavar="PIXELS",
-        help="resize the shorter side to PIXELS; smaller images stay as they are",
-    )
+    smaller = "resize the shorter side to PIXELS; smaller images stay as they are"
+    images.add_argument("--resize", type=count, metavar="PIXELS", help=smaller)
     images.add_argument("--quality", type=count, metavar="1-100", help="quality of resized JPEGs (default: 90)")
     images.add_argument("--classes", type=count, metavar="N", help="pack the first N classes only")
     shards = parser.add_argument_group("shards")

@@ -19,13 +19,7 @@ squeezenet demo
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments of the verb to `parser`."""
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("demo"),
-        metavar="DIR",
-        help="folder for all files that it writes (default: demo)",
-    )
+    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder to write (default: demo)")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides everything random (default: 0)")
 
 

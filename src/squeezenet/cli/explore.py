@@ -10,7 +10,7 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import Any
 
-from squeezenet.cli.arguments import DATA, amount, count, positive, seed, size
+from squeezenet.cli.arguments import DATA, add_training, amount, count, positive, size
 from squeezenet.cli.table import table
 from squeezenet.errors import UsageError
 from squeezenet.explore.choices import ATTEMPTS, METHODS, STORAGES, SWEEPS
@@ -35,12 +35,6 @@ def configure(parser: ArgumentParser) -> None:
     """Add the arguments of the verb to `parser`."""
     images = parser.add_argument_group("images, and where results go")
     images.add_argument("--data", required=True, metavar="DATA", help=DATA)
-    images.add_argument(
-        "--val", metavar="DATA", help="validation images (default: the validation split of DATA, or one image in ten)"
-    )
-    images.add_argument("--max-images", type=count, metavar="N", help="train on N images, evenly taken")
-    images.add_argument("--val-images", type=count, metavar="N", help="validate on N images, evenly taken")
-    images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the image the network reads")
     images.add_argument("--out", required=True, type=Path, metavar="DIR", help="runs, results.jsonl, report.html")
     images.add_argument(
         "--watch", action="store_true",
@@ -58,9 +52,7 @@ def configure(parser: ArgumentParser) -> None:
 
     sweep = parser.add_argument_group("with --vary or --repeat")
     sweep.add_argument("--values", metavar="A,B,...", help="the values to try (default: the paper's)")
-    sweep.add_argument(
-        "--seeds", type=count, default=1, metavar="N", help="train each network N times, with N seeds (default: 1)"
-    )
+    sweep.add_argument("--seeds", type=count, default=1, metavar="N", help="train each network N times (default: 1)")
 
     search = parser.add_argument_group("with --search")
     search.add_argument("--max-bytes", type=size, metavar="SIZE", help="at most SIZE bytes of the file, as in 200kB")
@@ -70,9 +62,7 @@ def configure(parser: ArgumentParser) -> None:
         "--max-ms", type=positive, metavar="MS",
         help="at most MS milliseconds for an image on one thread of this machine, estimated from the shape",
     )  # fmt: skip
-    search.add_argument(
-        "--halving", action=BooleanOptionalAction, help="stop networks early that fall behind (default)"
-    )
+    search.add_argument("--halving", action=BooleanOptionalAction, help="stop networks that fall behind (default)")
 
     training = parser.add_argument_group("how each network is trained")
     training.add_argument("--model", help="network to start from (default: the one for images of this size)")
@@ -81,24 +71,16 @@ def configure(parser: ArgumentParser) -> None:
         help="a .toml file, or a recipe that `squeezenet train` knows by name (default: %(default)s)",
     )  # fmt: skip
     training.add_argument("--epochs", type=positive, metavar="N", help="passes over the images")
-    training.add_argument("--batch-size", type=count, metavar="N", help="images per step")
-    training.add_argument("--lr", type=positive, metavar="RATE", help="highest learning rate")
-    training.add_argument("--seed", type=seed, metavar="N", help="the first seed (default: 0)")
-    training.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
-        help="any other setting of network, recipe or augmentation, as `squeezenet train` takes them",
-    )  # fmt: skip
+    add_training(images, training)
 
     squeezing = parser.add_argument_group("how each network is squeezed")
     squeezing.add_argument("--method", choices=METHODS, default="squeeze", help="default: %(default)s")
-    squeezing.add_argument(
-        "--squeeze-bytes", type=size, metavar="SIZE", help="into a file of SIZE bytes (default: a 12th of float32)"
-    )
+    goal = "into a file of SIZE bytes (default: a 12th of float32)"
+    squeezing.add_argument("--squeeze-bytes", type=size, metavar="SIZE", help=goal)
 
     workers = parser.add_argument_group("several workers")
-    workers.add_argument(
-        "--storage", metavar="URL", help=f"where trials are recorded: {STORAGES} (default: a file in --out)"
-    )
+    records = f"where trials are recorded: {STORAGES} (default: a file in --out)"
+    workers.add_argument("--storage", metavar="URL", help=records)
     workers.add_argument(
         "--attempts", type=count, default=ATTEMPTS, metavar="N",
         help="give up a trial that failed N times (default: %(default)s)",

@@ -1,6 +1,7 @@
 """`squeezenet models [NAME]`: the models that ship or can be fetched, and the networks; or the card of one model."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +27,14 @@ def run(args: Namespace) -> dict[str, Any]:
     """All models and networks, or the card of one. Nothing is fetched."""
     if args.name is not None:
         return {"name": args.name, "card": _card(args.name)}
-    shipped = [
-        {"name": m.name, "description": m.description, "bytes": m.bytes, "top1": m.top1} for m in zoo.SHIPPED.values()
-    ]
+    about = ("name", "description", "bytes", "top1")
+    shipped = [_fields(model, about) for model in zoo.SHIPPED.values()]
     published = [
-        {
-            "name": m.name,
-            "description": m.description,
-            "url": m.url,
-            "sha256": m.sha256,
-            "bytes": m.bytes,
-            "top1": m.top1,
-            "cached": zoo.is_cached(m),
-        }
-        for m in zoo.PUBLISHED.values()
+        {**_fields(model, (*about[:2], "url", "sha256", *about[2:])), "cached": zoo.is_cached(model)}
+        for model in zoo.PUBLISHED.values()
     ]
-    networks = [
-        {
-            "name": name,
-            "description": network.description,
-            "input_size": network.input_size,
-            "parameters": network.parameters,
-            "macs": network.macs,
-        }
-        for name, network in ARCHITECTURES.items()
-    ]
+    sizes = ("description", "input_size", "parameters", "macs")
+    networks = [{"name": name, **_fields(network, sizes)} for name, network in ARCHITECTURES.items()]
     return {"shipped": shipped, "published": published, "models": networks}
 
 
@@ -80,6 +64,10 @@ def render(result: dict[str, Any]) -> str:
         "more about a model: squeezenet models NAME",
     ]
     return "\n\n".join(blocks)
+
+
+def _fields(value: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names}
 
 
 def _card(name: str) -> str:

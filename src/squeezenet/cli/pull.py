@@ -16,12 +16,8 @@ squeezenet pull squeezenet1_1 --url https://a.mirror/s.pth
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments of the verb to `parser`."""
     parser.add_argument("name", metavar="NAME", choices=list(PUBLISHED), help=f"one of {', '.join(PUBLISHED)}")
-    parser.add_argument(
-        "--url", metavar="URL", help="fetch the file from this address (a mirror); it must be the same file"
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="fetch the file even if it was fetched before, and replace it"
-    )
+    parser.add_argument("--url", metavar="URL", help="fetch from this address (a mirror); the file must be the same")
+    parser.add_argument("--again", action="store_true", help="fetch it also if it was fetched before, and replace it")
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -29,13 +25,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from squeezenet.zoo.pull import pull
 
     got = pull(PUBLISHED[args.name], args.url, args.again)
-    return {
-        "name": args.name,
-        "path": str(got.path),
-        "bytes": got.bytes,
-        "sha256": got.sha256,
-        "fetched": got.fetched,
-    }
+    return {"name": args.name, "path": str(got.path), "bytes": got.bytes, "sha256": got.sha256, "fetched": got.fetched}
 
 
 def render(result: dict[str, Any]) -> str:

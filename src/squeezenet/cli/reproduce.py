@@ -44,19 +44,14 @@ def configure(parser: ArgumentParser) -> None:
     weights.add_argument("--weights", metavar="MODEL", help="SqueezeNet for ImageNet: the authors' .net, or a name")
     files = parser.add_argument_group("table2")
     files.add_argument("--out", metavar="DIR", help="folder for the files that are measured")
-    files.add_argument(
-        "--imagenet", metavar="DATA", help="images to retrain --weights on; one in ten is the validation set"
-    )
+    files.add_argument("--imagenet", metavar="DATA", help="images to retrain --weights on, but one in ten to validate")
     files.add_argument("--imagenet-val", metavar="DATA", help="validation images for --weights instead")
     files.add_argument("--alexnet", metavar="RUN", help="an AlexNet trained on --data, such as alexnet_32")
     files.add_argument("--squeezenet", metavar="RUN", help="a SqueezeNet trained on --data, such as squeezenet_32")
-    files.add_argument(
-        "--data", metavar="DATA", help="the images that the two were trained on, for retraining and validation"
-    )
+    files.add_argument("--data", metavar="DATA", help="the images that the two were trained on: for retraining")
     files.add_argument("--val", metavar="DATA", help="validation images for the two, instead of one in ten of --data")
-    files.add_argument(
-        "--epochs", type=not_negative, metavar="N", help="epochs of retraining after each stage (default: 2; pruning 4)"
-    )
+    epochs = "epochs of retraining after each stage (default: 2; pruning 4)"
+    files.add_argument("--epochs", type=not_negative, metavar="N", help=epochs)
     files.add_argument("--limit", type=count, metavar="N", help="retrain on N images at most")
     files.add_argument("--seed", type=seed, metavar="N", help="seed of random weights (default: 0)")
 

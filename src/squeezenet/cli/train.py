@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet.cli.accuracy import described
-from squeezenet.cli.arguments import DATA, count, natural, not_negative, positive, seed
+from squeezenet.cli.arguments import DATA, add_training, count, natural, not_negative, positive, seed
 from squeezenet.printable import counted
 
 EXAMPLES = """
@@ -25,17 +25,9 @@ def configure(parser: ArgumentParser) -> None:
     """Add the arguments of the verb to `parser`."""
     images = parser.add_argument_group("images, and the run folder")
     images.add_argument("--data", metavar="DATA", help=f"{DATA}; not needed where the recipe names it")
-    images.add_argument(
-        "--out", required=True, type=Path, metavar="RUN", help="folder of the run; a stopped run in it continues"
-    )
-    images.add_argument(
-        "--val", metavar="DATA", help="validation images (default: the validation split of DATA, or one image in ten)"
-    )
-    images.add_argument("--max-images", type=count, metavar="N", help="train on N images, evenly taken")
-    images.add_argument("--val-images", type=count, metavar="N", help="validate on N images, evenly taken")
-    images.add_argument(
-        "--split-seed", type=seed, metavar="N", help="decides which tenth is held out (default: --seed)"
-    )
+    out = "folder of the run; a stopped run in it continues"
+    images.add_argument("--out", required=True, type=Path, metavar="RUN", help=out)
+    images.add_argument("--split-seed", type=seed, metavar="N", help="decides the held-out tenth (default: --seed)")
 
     network = parser.add_argument_group("the network, and what it starts from")
     network.add_argument(
@@ -44,20 +36,9 @@ def configure(parser: ArgumentParser) -> None:
         "last layer where the classes differ (default: imagenet); or train this network from scratch (see "
         "`squeezenet models`)",
     )  # fmt: skip
-    network.add_argument(
-        "--from-scratch",
-        action="store_true",
-        help="begin with random weights, also where --model names a model that was fetched",
-    )
-    network.add_argument(
-        "--image-size",
-        type=count,
-        metavar="PIXELS",
-        help="side of the images that the network reads (default: the model's)",
-    )
-    network.add_argument(
-        "--weights", metavar="RUN", help="start from the weights of this run of the same network (second stage)"
-    )
+    scratch = "begin with random weights, also where --model names a model that was fetched"
+    network.add_argument("--from-scratch", action="store_true", help=scratch)
+    network.add_argument("--weights", metavar="RUN", help="start from the weights of a run of the same network")
     network.add_argument("--teacher", metavar="MODEL", help="a trained model to imitate (distillation)")
 
     how = parser.add_argument_group("how it learns")
@@ -70,23 +51,12 @@ def configure(parser: ArgumentParser) -> None:
         "--epochs", type=positive, metavar="N",
         help="passes over the images (default: the recipe's; finetune: more for fewer images)",
     )  # fmt: skip
-    how.add_argument("--batch-size", type=count, metavar="N", help="images per step, of all processes together")
     how.add_argument("--micro-batch", type=natural, metavar="N", help="images in memory at once; 0: the whole batch")
-    how.add_argument("--lr", type=positive, help="highest learning rate")
-    how.add_argument("--seed", type=seed, help="decides everything random (default: 0)")
-    how.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
-        help="any other setting: of the network (base_e=64 sr=0.25 bypass=simple), of the recipe (momentum, ema), "
-        "of the augmentation (mirror=false pad=2)",
-    )  # fmt: skip
+    add_training(images, how)
 
     machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--checkpoint-every",
-        type=not_negative,
-        metavar="SECONDS",
-        help="seconds between checkpoints (default: they take 2%% of the time)",
-    )
+    often = "seconds between checkpoints (default: they take 2%% of the time)"
+    machine.add_argument("--checkpoint-every", type=not_negative, metavar="SECONDS", help=often)
     machine.add_argument("--workers", type=count, metavar="N", help="number of threads that decode images")
     machine.add_argument("--compile", action="store_true", help="compile the network (torch.compile)")
     machine.add_argument(
