@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squeezenet.errors import UsageError
-from squeezenet.settings import from_table, read_toml, to_table, with_settings, written
+from squeezenet.settings import from_table, read_toml, split, to_table, written
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Plan:
     def __post_init__(self) -> None:
         if self.rate < 0:
             raise UsageError(f"rate {self.rate}: must not be negative")
+
+
+def with_settings(plan, texts):
+    return from_table(plan, split(texts), "--set ", text=True)
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

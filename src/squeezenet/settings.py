@@ -7,7 +7,7 @@
 ...     area: float = 1.0
 >>> from_table(Crop, {"area": 1}, "crop.toml: ")
 Crop(pad=0, area=1.0)
->>> written(to_table(with_settings(Crop(), ["pad=2"]), base=Crop()))
+>>> written(to_table(from_table(Crop(), split(["pad=2"]), "--set ", text=True), base=Crop()))
 'pad = 2\\n'
 
 msgspec checks the types, and tomli-w writes the text (docs/adr/0021). A dataclass inside a dataclass is a table inside
@@ -82,11 +82,6 @@ def typed(
             begin = getattr(base, name, None) or inner
             told[name] = from_table(begin, value, f"{where}{name}.", text=text)
     return told
-
-
-def with_settings(value: T, texts: Sequence[str]) -> T:
-    """`value` with the settings that follow `--set`, as in `["lr=0.1", "augmentation.pad=2"]`. Raises `UsageError`."""
-    return from_table(value, split(texts), "--set ", text=True)
 
 
 def split(texts: Sequence[str]) -> dict[str, Any]:
