@@ -1,89 +1,26 @@
 """Every verb: one JSON object, exit codes 0, 1 and 2, and errors of one line."""
 
-import csv
 import errno
 import io
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from argparse import ArgumentTypeError
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from squeezenet import sqz
-from squeezenet.cli import arguments, classify
-from squeezenet.cli.cores import available_cores
 from squeezenet.cli.main import VERBS, _parser, main
 from squeezenet.cli.overview import EXAMPLES
 from squeezenet.data import load_evaluation
-from squeezenet.fire import paper_names
 from squeezenet.formats import save_model
-from squeezenet.runtime import load
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.zoo import PUBLISHED, SHIPPED
+from support.commands import picture, python
 
 LAYER = {"name", "shape", "parameters", "density", "bits", "bytes", "macs"}  # what a layer of `inspect` tells
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model, tmp_path_factory):
-    """Path of a .sqz for digits."""
-    path = tmp_path_factory.mktemp("tiny") / "tiny.sqz"
-    sqz.write(tiny_model, path)
-    return str(path)
-
-
-@pytest.fixture
-def said(capsys):
-    """Run a verb that succeeds; the JSON object it prints."""
-
-    def run(*arguments):
-        assert main([*map(str, arguments), "--json"]) == 0
-        out, err = capsys.readouterr()
-        assert not err or "--max-loss" in arguments  # else progress goes to terminals only
-        assert out.count("\n") == 1
-        return json.loads(out)
-
-    return run
-
-
-@pytest.fixture
-def refused(capsys):
-    """Run a verb that fails: exit code and its one line."""
-
-    def run(*arguments):
-        code = main([*map(str, arguments)])
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert "Traceback" not in err
-        lines = err.splitlines()
-        assert len(lines) == 1
-        assert lines[-1].startswith("squeezenet")
-        return code, lines[-1]
-
-    return run
-
-
-def picture(path, kind=None, mode="RGB", size=(30, 20), **options):
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path, kind, **options)
-    return str(path)
-
-
-def python(code, *arguments):
-    """Standard output of a fresh interpreter, which must not fail."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # What every verb owes
@@ -204,47 +141,6 @@ def test_a_file_in_place_of_the_verb(refused, tmp_path):
     assert f"did you mean: squeezenet classify '{image}'" in refused(image)[1]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("350000", 350_000), ("350_000", 350_000), ("350,000", 350_000), ("50k", 50_000), ("300kB", 300_000),
-        ("300 KB", 300_000), ("1.5MB", 1_500_000), ("1.1m", 1_100_000), ("64KiB", 65_536), ("2 gib", 2**31), ("1b", 1),
-    ],
-)  # fmt: skip
-def test_sizes_as_people_write_them(text, value):
-    assert arguments.size(text) == value
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "0", "-5", "many", "1,5MB", "1.5", "0.0001kB", "35,00", "1e99", "9" * 5000, "nan", "5 apples", "5mib b", "²"],
-)
-def test_sizes_that_are_none(text):
-    with pytest.raises(ArgumentTypeError, match="must be bytes, as in"):
-        arguments.size(text)
-
-
-@pytest.mark.parametrize(
-    ("kind", "good", "bad"),
-    [
-        (arguments.whole, ["-3", "0", "1_000"], ["", "1.5", "x", "9" * 5000, "9" * 30]),
-        (arguments.count, ["1"], ["0", "-1", "1.5"]),
-        (arguments.natural, ["0"], ["-1"]),
-        (arguments.number, ["-1.5", "1e3"], ["nan", "inf", "-inf", "", "x"]),
-        (arguments.positive, ["1e-9"], ["0", "-1", "nan", "inf"]),
-        (arguments.not_negative, ["0"], ["-0.1", "nan"]),
-        (arguments.amount, ["50M", "50,000,000"], ["50MB", "50Mi", "0"]),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_numbers(kind, good, bad):
-    for text in good:
-        kind(text)
-    for text in bad:
-        with pytest.raises(ArgumentTypeError):
-            kind(text)
-
-
 def test_the_command_itself(tiny):
     done = subprocess.run(
         [sys.executable, "-m", "squeezenet", "inspect", tiny], capture_output=True, text=True, check=False
@@ -277,36 +173,6 @@ def test_from_weights_to_labels(said, tiny, tmp_path):
     assert evaluated["images"] == len(load_evaluation("digits"))
     classified = said("classify", "--model", out, picture(tmp_path / "a.png", mode="L"))
     assert [p["label"] for p in classified["predictions"]] == [str(p["index"]) for p in classified["predictions"]]
-
-
-@pytest.mark.parametrize(
-    ("method", "options", "bits"),
-    [
-        ("svd", ["--rank", "ratio=2"], 32),
-        ("prune", ["--density", 0.3], 32),
-        ("svd+prune", ["--rank", "energy=0.6", "--density", 0.5], 32),
-        ("deep-compression+svd", ["--rank", 0.3, "--density", 0.5, "--bits", 4], 4),  # the order is ours
-    ],
-)
-def test_methods_compose(said, tiny, tiny_model, tmp_path, method, options, bits):
-    out = tmp_path / "small.sqz"
-    squeezed = said("compress", tiny, "--method", method, *options, "--out", out)
-    layers = {layer["key"]: layer for layer in said("inspect", out)["layers"] if layer["parameters"]}
-    assert max(layer["bits"] for layer in layers.values()) == bits
-    assert squeezed["method"] == method
-    assert squeezed["bytes"] == out.stat().st_size
-    if "svd" in method:
-        assert squeezed["parameters"] < tiny_model.parameters
-        assert any(name.endswith("/up") for name in layers)
-    else:
-        assert squeezed["parameters"] == tiny_model.parameters
-    if method == "svd":
-        assert squeezed["parameters"] <= tiny_model.parameters / 2
-        assert squeezed["density"] == 1
-    elif method == "prune":
-        assert squeezed["density"] == pytest.approx(0.3, abs=0.02)
-    elif "0.5" in map(str, options):
-        assert squeezed["density"] == pytest.approx(0.5, abs=0.02)
 
 
 def test_inspect_counts_everything(said, tiny, tiny_model):
@@ -376,198 +242,6 @@ def test_what_people_read_is_no_json(verb, tiny, tmp_path, capsys):
     assert out.strip()
 
 
-# classify
-
-
-IMAGES = {
-    "JPEG": {"kind": "JPEG"},
-    "PNG": {"kind": "PNG"},
-    "WebP": {"kind": "WEBP"},
-    "grayscale": {"kind": "JPEG", "mode": "L"},
-    "CMYK": {"kind": "JPEG", "mode": "CMYK"},
-    "transparent": {"kind": "PNG", "mode": "RGBA"},
-    "palette": {"kind": "GIF", "mode": "P"},
-    "16-bit": {"kind": "TIFF", "mode": "I;16"},
-    "1x1": {"kind": "PNG", "size": (1, 1)},
-    "1x500": {"kind": "PNG", "size": (1, 500)},
-}
-
-
-@pytest.mark.parametrize("options", IMAGES.values(), ids=IMAGES)
-def test_any_image_gets_labels(said, tiny, tmp_path, options):
-    result = said("classify", "--model", tiny, "--top", 10, picture(tmp_path / "image", **options))
-    assert {"model", "image", "predictions", "milliseconds"} <= set(result)
-    assert result["model"] == tiny
-    probabilities = [p["probability"] for p in result["predictions"]]
-    assert len(probabilities) == 10
-    assert sum(probabilities) == pytest.approx(1)
-    assert probabilities == sorted(probabilities, reverse=True)
-
-
-def test_an_image_taken_sideways_is_turned_upright(said, tiny, tmp_path):
-    upright = picture(tmp_path / "upright.png", size=(16, 16))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
-    Image.open(upright).rotate(90).save(tmp_path / "sideways.png", exif=exif)
-    answers = [said("classify", "--model", tiny, tmp_path / f"{n}.png")["predictions"] for n in ("upright", "sideways")]
-    assert answers[0] == answers[1]
-
-
-def unreadable(tmp_path):
-    (tmp_path / "text.jpg").write_text("not an image")
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "folder.jpg").mkdir()
-    picture(tmp_path / "cut.jpg", size=(300, 300))
-    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:2000])
-    return [str(tmp_path / name) for name in ("text.jpg", "empty.png", "cut.jpg", "missing.png", "folder.jpg")]
-
-
-def test_one_image_that_cannot_be_read_is_an_error(refused, tiny, tmp_path):
-    for image in unreadable(tmp_path):
-        code, line = refused("classify", "--model", tiny, image)
-        assert code == (2 if "missing" in image else 1)
-        assert image in line
-
-
-def test_among_many_images_the_others_are_labelled(tiny, tmp_path, capsys):
-    bad, good = unreadable(tmp_path), picture(tmp_path / "good.png")
-    assert main(["classify", "--model", tiny, *bad, good, "--json"]) == 1
-    out, err = capsys.readouterr()
-    result = json.loads(out)
-    assert err == ""
-    assert result["failed"] == len(bad)
-    assert [r["image"] for r in result["results"]] == [*bad, good]
-    assert all(image in r["error"] for image, r in zip(bad, result["results"], strict=False))
-    assert len(result["results"][-1]["predictions"]) == 5
-    assert main(["classify", "--model", tiny, good, good]) == 0
-
-
-def folder_of_images(folder):
-    """Five images, one of which cannot be read, and what is none."""
-    (folder / "b" / "c").mkdir(parents=True)
-    (folder / "__MACOSX").mkdir()
-    (folder / ".hidden").mkdir()
-    for name in ("2.JPG", "b/1.jfif", "b/c/0.pbm", 'a,"b".png', "__MACOSX/9.png", ".hidden/9.png", "._9.png"):
-        kind = {".pbm": "PPM", ".png": "PNG"}.get(os.path.splitext(name)[1], "JPEG")
-        picture(folder / name, kind, mode="1" if kind == "PPM" else "RGB")
-    (folder / "b" / "bad.webp").write_bytes(b"RIFF")
-    (folder / "notes.txt").write_text("none")
-    return [str(folder / name) for name in ("2.JPG", 'a,"b".png', "b/1.jfif", "b/bad.webp", "b/c/0.pbm")]
-
-
-def test_a_folder_is_all_images_below_it(tiny, tmp_path, capsys):
-    paths = folder_of_images(tmp_path / "photos")
-    (tmp_path / "empty").mkdir()
-    assert main(["classify", "--model", tiny, "--json", str(tmp_path / "photos"), str(tmp_path / "empty")]) == 1
-    result = json.loads(capsys.readouterr().out)
-    assert [one["image"] for one in result["results"]] == [*paths, str(tmp_path / "empty")]
-    assert [one["image"] for one in result["results"] if "error" in one] == [paths[3], str(tmp_path / "empty")]
-    assert result["failed"] == 2
-    assert main(["classify", "--model", tiny, str(tmp_path / "photos")]) == 1
-    assert "1 of 5 images could not be read" in capsys.readouterr().out
-    assert main(["classify", "--model", tiny, "--json", str(tmp_path / "photos" / "b" / "c")]) == 0
-    assert len(json.loads(capsys.readouterr().out)["results"]) == 1
-
-
-def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tiny, tmp_path, capsys):
-    (tmp_path / "photos").mkdir()
-    picture(tmp_path / "photos" / "c.png", "PNG")
-    (tmp_path / "photos" / "a.png").symlink_to("a.png")  # to itself
-    (tmp_path / "photos" / "b.png").symlink_to("not there")
-    (tmp_path / "photos" / "d").symlink_to(tmp_path)
-    assert main(["classify", "--model", tiny, "--json", str(tmp_path / "photos")]) == 1
-    results = json.loads(capsys.readouterr().out)["results"]
-    assert [(os.path.basename(one["image"]), "error" in one) for one in results] == [
-        ("a.png", True),
-        ("b.png", True),
-        ("c.png", False),
-    ]
-
-
-def test_folders_may_lie_deeper_than_functions(tmp_path):
-    (tmp_path / ("d/" * 200)).mkdir(parents=True)
-    image = tmp_path / ("d/" * 200) / "a.png"
-    image.touch()
-    code = (
-        "import sys; from squeezenet.runtime.folders import images_below; sys.setrecursionlimit(100)\n"
-        "print(*images_below(sys.argv[1]))"
-    )
-    assert python(code, tmp_path).strip() == str(image)
-
-
-def test_a_folder_without_images_is_an_error(refused, tiny, tmp_path):
-    code, line = refused("classify", "--model", tiny, tmp_path)
-    assert (code, str(tmp_path) in line) == (1, True)
-
-
-def test_answers_as_a_table(said, refused, tiny, tmp_path, capsys):
-    paths = folder_of_images(tmp_path / "photos")
-    assert main(["classify", "--model", tiny, "--csv", "--top", "2", str(tmp_path / "photos")]) == 1
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["image"] for row in rows] == [*sorted(2 * paths[:3]), paths[3], *2 * paths[4:]]
-    assert [row["rank"] for row in rows] == ["1", "2"] * 3 + [""] + ["1", "2"]
-    assert paths[3] in rows[6]["error"]
-    assert main(["classify", "--model", tiny, "--csv", paths[0]]) == 0
-    (first, *_) = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    (label, *_) = said("classify", "--model", tiny, paths[0])["predictions"]
-    assert (first["label"], float(first["probability"])) == (label["label"], label["probability"])
-    assert refused("classify", "--csv", "--json", paths[0])[0] == 2
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_standard_input_is_no_image(refused, tiny):
-    assert refused("classify", "--model", tiny, "-") == (
-        2, "squeezenet classify: -: standard input is not read; save the image to a file first"
-    )  # fmt: skip
-
-
-def test_classify_waits_for_no_pipe(refused, tiny, tmp_path):
-    os.mkfifo(tmp_path / "pipe.sqz")
-    assert refused("classify", "--model", tiny, tmp_path / "pipe.sqz")[0] == 1
-    assert refused("classify", "--model", tmp_path / "pipe.sqz", picture(tmp_path / "a.png"))[0] == 1
-
-
-def test_a_damaged_model_is_told_with_its_path(refused, tiny, tmp_path):
-    data = bytearray(Path(tiny).read_bytes())
-    data[-9] ^= 1
-    (tmp_path / "damaged.sqz").write_bytes(data)
-    for model in (tmp_path / "damaged.sqz",):
-        code, line = refused("classify", "--model", model, picture(tmp_path / "a.png"))
-        assert (code, str(model) in line) == (1, True)
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_labels_do_not_depend_on_threads(said, tiny, tmp_path, monkeypatch, threads):
-    given = []
-    monkeypatch.setattr(classify, "load", lambda path, threads: given.append(threads) or load(path, threads))
-    image = picture(tmp_path / "a.png", size=(60, 50))
-    for model in (tiny, "digits"):  # of floats, of integers
-        found = said("classify", "--model", model, "--threads", threads, image)["predictions"]
-        assert found == [prediction._asdict() for prediction in load(model).classify(image)]
-        images = np.random.default_rng(0).standard_normal((2, *load(model).model.graph.input_shape), np.float32)
-        assert np.array_equal(load(model, threads).logits(images), load(model).logits(images))
-    assert given == [threads, threads]
-
-
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (4, 4), (64, 4)])
-def test_classify_takes_the_available_cores(said, tiny, tmp_path, monkeypatch, cores, threads):
-    given = []
-    monkeypatch.setattr(classify, "available_cores", lambda: cores)
-    monkeypatch.setattr(classify, "load", lambda path, threads: given.append(threads) or load(path, 1))
-    said("classify", "--model", tiny, picture(tmp_path / "a.png"))
-    assert given == [threads]
-
-
-def test_cores_are_those_of_this_process_where_the_system_tells(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
-    assert available_cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert available_cores() == 6
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert available_cores() == 1
-
-
 # Errors
 
 
@@ -610,81 +284,6 @@ def test_models_that_are_none(refused, verb, tmp_path):
         assert "without weights" in line
         assert "squeezenet pull squeezenet1_0" in line
     assert not (tmp_path / "o.sqz").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "largest"),
-    [
-        (["--max-bytes", 5000, "--epochs", 0], 5000),
-        (["--max-bytes", 4000, "--epochs", 0.2, "--data", "digits", "--limit", 64], 4000),
-        (["--max-loss", 60, "--epochs", 1, "--data", "digits", "--limit", 64], 10_000),
-    ],
-)
-def test_squeeze_keeps_its_promise(said, tiny, tmp_path, options, largest):
-    """Bytes, or points of top-1; and the file is an integer network that every verb reads."""
-    out = tmp_path / "s.sqz"
-    squeezed = said("compress", tiny, "--method", "squeeze", "--out", out, *options)
-    assert squeezed["bytes"] == out.stat().st_size <= largest
-    if "--max-loss" in options:
-        assert squeezed["top1_after"] >= squeezed["top1_before"] - 60
-    assert not (tmp_path / "s.sqz.work").exists()
-    assert sqz.read(out).scales
-    assert said("inspect", out)["parameters"] == squeezed["parameters"]
-    assert said("evaluate", out, "--data", "digits", "--limit", 20)["images"] == 20
-    floats = said("convert", out, tmp_path / "f.safetensors")
-    assert floats["parameters"] == squeezed["parameters"]
-
-
-def test_squeeze_reports_what_each_size_and_layer_costs(said, tiny, tmp_path):
-    out, page = tmp_path / "s.sqz", tmp_path / "s.html"
-    settings = ("--max-bytes", 4000, "--data", "digits", "--limit", 64, "--report", page)
-    squeezed = said("compress", tiny, "--method", "squeeze", "--out", out, *settings)
-    text = page.read_text()
-    assert f"in {squeezed['bytes']:,} bytes" in text
-    assert f"{squeezed['top1_after']:.2f}%" in text
-    assert text.count("by rounding alone") >= 3
-    assert all(f"<td>{name}</td>" in text for name in paper_names(sqz.read(out).graph).values())
-    assert not re.search(r"<script|<img|<link|url\((?!#)|src=", text)  # nothing to fetch
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("--bits", "0"), ("--bits", "six"), ("--bits", "8,5,3"), ("--bits", "13"), ("--bits", "-3"),
-        ("--density", "0"), ("--density", "1.1"), ("--density", "most"), ("--density", "sensitivity=0.3"),
-        ("--density", "paper"), ("--density", "nan"), ("--out", "nowhere/x.sqz"), ("--out", "x.pth"),
-        ("--method", "magic"), ("--method", "svd+"), ("--method", ""), ("--rank", "ratio=2"), ("--rank", "0.5"),
-    ],
-)  # fmt: skip
-def test_compress_refuses_what_cannot_be(refused, tiny, tmp_path, option, value):
-    options = {"--out": tmp_path / "x.sqz", option: value}
-    assert refused("compress", tiny, *(f"{key}={value}" for key, value in options.items()))[0] == 2
-    assert not (tmp_path / "x.sqz").exists()
-
-
-def test_a_size_that_nothing_fits_into_is_refused_before_images_are_read(refused, tiny, tmp_path):
-    options = ("--data", tmp_path / "nowhere", "--out", tmp_path / "x.sqz")
-    code, line = refused("compress", tiny, "--max-bytes", 60, *options)
-    assert (code, "graph, names and labels alone are" in line) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("method", "option", "value"),
-    [
-        ("svd", "--rank", "0"), ("svd", "--rank", "ratio=0.5"), ("svd", "--rank", "energy=x"), ("svd", "--rank", "1"),
-        ("svd", "--rank", "ratio=1000"), ("svd", "--rank", "most=1"), ("svd", "--density", "0.5"),
-        ("svd", "--bits", "6"), ("svd", "--set", "pruning.epochs=1"), ("prune", "--bits", "6"),
-        ("prune", "--rank", "0.5"), ("prune", "--set", "sharing.initialisation=random"),
-        ("svd+prune", "--set", "sharing.epochs=1"), ("prune", "--density", "keep"), ("svd", "--report", "r.html"),
-        ("deep-compression", "--set", "low_rank.epochs=1"), ("squeeze", "--set", "learning.lr=0.1"),
-        ("squeeze", "--set", "lerning=0.1"), ("squeeze", "--set", "objective=love"),
-    ],
-)  # fmt: skip
-def test_options_that_do_not_go_with_the_method(refused, tiny, tmp_path, method, option, value):
-    code, line = refused("compress", tiny, "--out", tmp_path / "x.sqz", "--method", method, option, value)
-    assert code == 2
-    assert value.partition("=")[0] in line if option == "--set" else option.strip("-") in line
-    assert not (tmp_path / "x.sqz").exists()
 
 
 def test_data_that_is_missing_or_of_other_classes(refused, tiny, tmp_path):
@@ -755,20 +354,6 @@ def test_a_reader_that_leaves_early_is_no_failure_to_report(tiny):
 def test_import_squeezenet_is_light():
     code = "import sys, squeezenet; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     assert python(code).strip() == "[]"
-
-
-def test_classify_needs_no_workshop(tiny, tmp_path):
-    code = """
-import sys
-from squeezenet.cli.extras import modules
-from squeezenet.cli.main import main
-assert main(sys.argv[1:]) == 0
-workshop = modules("train") - {"numpy"}
-print(sorted(workshop & set(sys.modules)), [m for m in sys.modules if m.startswith("squeezenet.models")])
-"""
-    for model in (tiny, "digits"):
-        out = python(code, "classify", "--model", model, picture(tmp_path / "a.png"))
-        assert out.splitlines()[-1] == "[] []"
 
 
 def test_imports_point_one_way(request, monkeypatch):

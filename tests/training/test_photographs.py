@@ -8,44 +8,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from squeezenet import sqz
 from squeezenet.cli import train_run
 from squeezenet.cli.compress import render
 from squeezenet.cli.main import main
 from squeezenet.compression import CompressionRecipe, compress
-from squeezenet.data import Data, Examples, HeldOut, Pixels, load_evaluation, split
+from squeezenet.data import Data, HeldOut, Pixels, load_evaluation, split
 from squeezenet.data.classes import first_classes
-from squeezenet.data.evaluate import answers, evaluate
+from squeezenet.data.evaluate import evaluate
 from squeezenet.data.judged import load_for, load_judged, recall, remember
 from squeezenet.data.pixels import load_pixels
-from squeezenet.data.score import score
-from squeezenet.errors import CheckpointError, DataError, UsageError
-from squeezenet.files import remove_leftovers
+from squeezenet.errors import DataError, UsageError
 from squeezenet.formats import load_model, save_model
 from squeezenet.formats.state_dict import from_module
 from squeezenet.models import create_seeded
 from squeezenet.models.network import dense
 from squeezenet.preparation import Preparation
-from squeezenet.report.accuracy import write_report
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.reference import Runner
 from squeezenet.training import FINETUNE, MODERN
 from squeezenet.training.layers import by_layer
-from squeezenet.training.run_folder import OURS, locked, open_run
 from squeezenet.training.transfer import transfer
+from support.photographs import photograph
 
 SMALL = {"base_e": 8, "incr_e": 8, "sr": 0.5, "fires": 3, "dropout": 0.0}
 PREPARATION = Preparation(36, 32, "shorter", "BGR", (100.0, 110.0, 120.0), (60.0, 60.0, 60.0))
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 70), "red": (200, 50, 40)}
-
-
-def photograph(folder, colour, number):
-    """An image that is mostly of one colour, of its own size and noise."""
-    random = np.random.default_rng(number)
-    noise = random.integers(-40, 40, (40 + number % 7, 48, 3))
-    Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
 
 
 @pytest.fixture(scope="module")
@@ -386,88 +375,6 @@ def test_images_without_labels_judge_nothing_and_nobody_is_warned(photos, run, c
     assert load_for(provenance, str(photos / "red")).train.labels is None
     assert load_judged(str(photos / "red"), provenance)[1] == "all"
     assert "top-1" not in caplog.text
-
-
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("there", [True, False], ids=["file", "dangling"])
-def test_a_run_folder_with_links_is_refused(tmp_path, name, there):
-    precious = tmp_path / "precious"
-    if there:
-        precious.write_text("years of work")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.json").write_text("{}")
-    (tmp_path / "run" / name).unlink(missing_ok=True)
-    (tmp_path / "run" / name).symlink_to(precious)
-    with pytest.raises(CheckpointError, match=f"{name}: is a symbolic link"):
-        open_run(tmp_path / "run", {})
-    if name == ".lock":
-        with pytest.raises(CheckpointError, match="cannot be opened"), locked(tmp_path / "run"):
-            pass
-    assert precious.exists() == there
-    if there:
-        assert precious.read_text() == "years of work"
-
-
-def test_the_lock_leaves_what_is_in_it(tmp_path):
-    (tmp_path / ".lock").write_text("a note")
-    with locked(tmp_path):
-        pass
-    assert (tmp_path / ".lock").read_text() == "a note"
-
-
-def test_only_our_leftovers_are_removed(tmp_path):
-    for name in (".notes.tmp", ".config.json.tmp", ".thesis.tex.abcdefgh.tmp", ".config.json.abcdefgh.tmp"):
-        (tmp_path / name).write_text("x")
-    remove_leftovers(tmp_path, ("config.json",))
-    assert {p.name for p in tmp_path.iterdir()} == {".notes.tmp", ".config.json.tmp", ".thesis.tex.abcdefgh.tmp"}
-
-
-def test_the_error_of_an_accuracy_is_wilsons():
-    assert score(27, 30, 30).error == pytest.approx(11.1, abs=0.1)
-    assert score(0, 0, 30).error > 5  # none right is no certainty
-    assert score(5000, 5000, 10_000).error == pytest.approx(0.98, abs=0.01)
-
-
-def test_a_report_escapes_every_text_and_shows_the_worst(tmp_path):
-    names = ("<script>alert(1)</script>", "$x$ & \x1b[2K", "plain")
-    folder = tmp_path / "<b>"
-    folder.mkdir()
-    images = []
-    for number in range(6):
-        photograph(folder, (200, 10, 10), number)
-        images.append(folder / f"{number}.png")
-    examples = Examples("e", images, np.array([0, 1, 2, 0, 1, 2]), names)
-    logits = np.array([[9, 0, 0], [0, 2, 0], [5, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0.5, 0]], np.float32)
-    given = answers(lambda batch: logits[: len(batch)], examples, Preparation(16, 16), batch_size=6, progress=False)
-    assert given.predicted.tolist() == [0, 1, 0, 0, 1, 1]
-    assert given.score.top1 == pytest.approx(100 * 4 / 6)
-    write_report(tmp_path / "report.html", "<i>model", given, examples, names, "held out")
-    page = (tmp_path / "report.html").read_text()
-    assert "<script" not in page
-    assert "\x1b" not in page
-    assert "&lt;script&gt;alert(1)" in page
-    assert "&lt;b&gt;/2.png" in page
-    assert page.count("<figure>") == 2
-    assert page.index("&lt;b&gt;/2.png") < page.index("&lt;b&gt;/5.png")  # the more confident mistake first
-    assert "src=" in page
-    assert 'src="http' not in page
-    write_report(tmp_path / "none.html", "m", take(given, [0, 1]), examples, names, "held out")
-    assert "There are none." in (tmp_path / "none.html").read_text()
-
-
-def take(given, rows):
-    return type(given)(*(getattr(given, name)[rows] for name in given.__dataclass_fields__))
-
-
-def test_many_classes_are_listed_by_their_confusions(tmp_path):
-    names = tuple(f"class {i}" for i in range(40))
-    examples = Examples("e", [Image.new("RGB", (16, 16))] * 40, np.arange(40), names)
-    logits = np.roll(np.eye(40, dtype=np.float32), 1, 1)
-    given = answers(lambda batch: logits[: len(batch)], examples, Preparation(16, 16), batch_size=40, progress=False)
-    write_report(tmp_path / "report.html", "m", given, examples, names, "all")
-    page = (tmp_path / "report.html").read_text()
-    assert "Most frequent confusions" in page
-    assert "among the first five" in page
 
 
 def test_split_all_of_a_source_with_its_own_validation_is_refused():
