@@ -152,18 +152,12 @@ def fine_tune(
         images = prepared(teaching, *batch)
         yield loss_of(answer(network, bf16, images), teaching, batch[0], answers_of(teaching, images, bf16))
 
+    told = {**asdict(tuning), "objective": teaching.objective, "images": count, "start": start.hexdigest()}
     plan = Plan(
-        network=network,
-        steps=steps,
-        optimisers=[torch.optim.Adam(network.parameters(), lr=tuning.lr)],
-        rate=warm_cosine(WARMUP, steps),
-        batches=batches,
-        losses=losses,
-        clip=tuning.clip,
-        told=lambda step, loss: tick(loss),
-        checkpoints=checkpoints,
-        identity={**asdict(tuning), "objective": teaching.objective, "images": count, "start": start.hexdigest()},
-    )
+        network=network, steps=steps, optimisers=[torch.optim.Adam(network.parameters(), lr=tuning.lr)],
+        rate=warm_cosine(WARMUP, steps), batches=batches, losses=losses, clip=tuning.clip,
+        told=lambda step, loss: tick(loss), checkpoints=checkpoints, identity=told,
+    )  # fmt: skip
     take_steps(plan, resume(plan))
     network.eval().to(home)
 

@@ -24,7 +24,7 @@ from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits, rate_gradient, total_bits
 from squeezenet.data.augment import draw
 from squeezenet.training.checkpoint import Checkpoint
-from squeezenet.training.loop import Plan, resume, take_steps, warm_cosine
+from squeezenet.training.loop import Plan, nothing, resume, take_steps, warm_cosine
 
 SETTLED = 0.6  # share of the steps after which the size should be what was asked for
 COUNT = 10  # steps between two counts of the levels, after each of which the multiplier is steered
@@ -58,7 +58,6 @@ class Progress:
     steps: int
     loss: float
     bits: float
-    multiplier: float
 
 
 class _Rate:
@@ -155,23 +154,15 @@ def learn(
             loss = loss + learning.features * feature_loss(network, mine, theirs, importance)
         yield loss
 
+    told = {**asdict(learning), "objective": teaching.objective, "goal": goal_bits, "start": rate.start}
     plan = Plan(
-        network=network,
-        steps=steps,
-        optimisers=[torch.optim.Adam(groups, betas=(0.9, 0.99))],
-        rate=warm_cosine(WARMUP, steps),
-        batches=batches,
-        losses=losses,
-        add_gradients=rate.add_gradients,
-        clip=learning.clip,
-        updated=network.keep_within_reach if learning.step_lr else lambda: None,
-        told=lambda step, loss: tick(Progress(step, steps, loss, rate.bits, rate.multiplier)),
-        checkpoints=checkpoints,
-        identity={**asdict(learning), "objective": teaching.objective, "goal": goal_bits, "start": rate.start},
-        tensors=rate.tensors,
-        state=rate.state,
-        restore=rate.restore,
-    )
+        network=network, steps=steps, optimisers=[torch.optim.Adam(groups, betas=(0.9, 0.99))],
+        rate=warm_cosine(WARMUP, steps), batches=batches, losses=losses,
+        add_gradients=rate.add_gradients, clip=learning.clip,
+        updated=network.keep_within_reach if learning.step_lr else nothing,
+        told=lambda step, loss: tick(Progress(step, steps, loss, rate.bits)),
+        checkpoints=checkpoints, identity=told, tensors=rate.tensors, state=rate.state, restore=rate.restore,
+    )  # fmt: skip
     take_steps(plan, resume(plan))
     network.on(home)
     return rate.multiplier
