@@ -114,20 +114,23 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
     """Give an optimiser back what `optimiser_tensors` took."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     held: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            index, key = name.removeprefix(prefix).split(".", 1)
-            like = parameters[int(index)]
-            if tensor.shape == like.shape:  # in the parameter's own memory layout, which fused optimisers rely on
-                tensor = torch.empty_like(like, requires_grad=False).copy_(tensor)
-            held.setdefault(int(index), {})[key] = tensor
+    for name, tensor in under(prefix, tensors).items():
+        index, key = name.split(".", 1)
+        like = parameters[int(index)]
+        if tensor.shape == like.shape:  # in the parameter's own memory layout, which fused optimisers rely on
+            tensor = torch.empty_like(like, requires_grad=False).copy_(tensor)
+        held.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": held, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, which is left out."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
     """Load the tensors called `prefix...`. Raises `CheckpointError` if they belong to another network."""
-    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(under(prefix, tensors))
     except RuntimeError:
         raise CheckpointError("the checkpoint belongs to another network; use another --out") from None

@@ -32,14 +32,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from squeezenet.errors import SqueezeNetError, TrainingError, UsageError
 
-TIMEOUT = timedelta(minutes=10)
-"""Longest wait for another process: decoding a data set into memory takes minutes, a lost machine should not take an
-hour to notice."""
-
-BUCKET_MB = 1
-"""Gradients are sent in buckets of this size while others are still being computed. SqueezeNet v1.0, two hosts, 100
-Mbit/s, two runs each: 0.62 s per step with 25 MB (all at once), 0.56 with 4, 0.51 and 0.54 with 1, no less with 0.5 or
-0.25; at 1 Gbit/s 0.25, 0.23, 0.22 s (benchmarks/communication.py, CPUs and gloo)."""
+TIMEOUT = timedelta(minutes=10)  # longest wait for another process: decoding a data set into memory takes minutes
+BUCKET_MB = (
+    1  # gradients are sent in buckets of this size, while others are computed (experiments, "Constants of training")
+)
 
 Gradients = Literal["float32", "bf16"]
 
@@ -138,10 +134,7 @@ def join() -> Iterator[Group]:
         return
     if missing := [name for name, value in named.items() if not (value or "").isdigit()]:
         raise UsageError(f"{', '.join(missing)} is not set to a number beside the others; start through torchrun")
-    # Its functions take the process group of the moment at which they are imported as their default argument, and DDP
-    # imports it. After the group was made, that would keep it, and its threads, until the interpreter ends: one that
-    # releases a tensor then aborts the process ("terminate called without an active exception").
-    import torch.distributed.nn.functional
+    import torch.distributed.nn.functional  # before the group is made: experiments, "How a process group is taken down"
 
     local_rank = int(os.environ["LOCAL_RANK"])
     cuda = torch.cuda.is_available()
@@ -159,7 +152,7 @@ def join() -> Iterator[Group]:
         yield Group(rank, local_rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     finally:
         dist.destroy_process_group()
-        gc.collect()  # what refers to the group in a circle would keep it, and its threads, as well
+        gc.collect()  # a reference cycle that holds the group, for example in DDP, would keep its threads alive
 
 
 def agree(store: Any, rank: int, size: int) -> str:

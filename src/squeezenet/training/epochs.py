@@ -148,10 +148,9 @@ class Epochs:
             yield batch
 
     def _seen(self, step: int, loss: float) -> None:
-        taken = self.state.unseen.popleft()
-        if self.group.first and taken.images:
-            rate = self.recipe.rate(step - 1, self.steps)
-            self.watch.see(step, float(taken.loss), int(taken.correct), taken.images, rate)
+        mean, correct, images = self.state.unseen.popleft()
+        if self.group.first and images:
+            self.watch.see(step, float(mean), int(correct), images, self.recipe.rate(step - 1, self.steps))
 
     def _before_saving(self, step: int) -> None:
         state, last = self.state, step == self.steps

@@ -22,9 +22,7 @@ from squeezenet.errors import UsageError
 from squeezenet.training.layers import by_layer
 from squeezenet.training.muon import Muon
 
-MUON_OTHERS = 0.02
-"""Highest rate of what Muon cannot train: biases, scales, the last layer. At 0.2 the last layer runs away at first:
-after an epoch of CIFAR-10 a wide SqueezeNet had 23.1% top-1 (loss 3.2), at 0.02 76.6%."""
+MUON_OTHERS = 0.02  # highest learning rate of what Muon cannot train: biases, scales and the last layer
 
 START = "start"
 """As a teacher: the model that training starts from, whose old classes are read as the new ones."""
@@ -174,8 +172,7 @@ def _paper_value(name: str) -> Any:
 
 PAPER = Recipe()
 
-# Adam rather than SGD: SqueezeNet has no batch normalisation. On `digits` (base_e 32, 8 epochs, same start, one seed
-# each) SGD with nesterov momentum came to 88% (rate 0.05) and 79% (0.02, simple bypass), AdamW (0.004) to 91% and 94%.
+# AdamW was better than SGD for a network without batch normalisation (experiments, "Constants of training").
 MODERN = Recipe(
     name="modern",
     epochs=60,

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from squeezenet.data.examples import Data, Examples
+from squeezenet.data.examples import Data
 from squeezenet.data.judged import remember
 from squeezenet.errors import DataError, UsageError
 from squeezenet.files import write_atomically
@@ -34,13 +34,11 @@ from squeezenet.training.job import Job, to_toml
 from squeezenet.training.recipe import START, Recipe
 from squeezenet.training.start import black_answer
 from squeezenet.training.surroundings import computing_threads
-from squeezenet.training.teacher import load_teacher, teacher_of
+from squeezenet.training.teacher import load_teacher
 
 _log = logging.getLogger(__name__)
 
-ONE_THREAD = 10**10
-"""Work in a step (parameters x pixels x images) below which one thread computes, so that the bits do not depend on the
-number of cores. For `digits` a second one brought under a fifth on idle cores. The limit itself is a round number."""
+ONE_THREAD = 10**10  # parameters x pixels x images of a step; below, one thread computes: the same bits on all machines
 
 
 def train(
@@ -77,7 +75,7 @@ def train(
     parameters = sum(p.numel() for p in model.parameters())
     part = min(recipe.micro_batch or -(-recipe.batch_size // group.size), len(data.train))
     tiny = parameters * preparation.crop**2 * part < ONE_THREAD
-    recipe = replace(recipe, precision=_precision(recipe, device, tiny))
+    recipe = replace(recipe, precision=group.on_first(lambda: _precision(recipe, device, tiny, out, say)))
     config = {
         "architecture": dict(architecture) if architecture else None,
         "parameters": parameters,
@@ -85,7 +83,10 @@ def train(
         "labels": list(data.train.classes),
         "start": dict(origin) if origin else None,
         "recipe": recipe.to_dict(),
-        "data": {"train": _described(data.train), "validation": _described(data.validation)},
+        "data": {
+            name: {"source": images.name, "images": len(images)}
+            for name, images in (("train", data.train), ("validation", data.validation))
+        },
         "held_out": data.held_out.to_dict() if data.held_out else None,
         "versions": run_folder.versions(),
         "processes": group.size,
@@ -102,11 +103,8 @@ def train(
         return TrainResult(**{**saved, "empty_classes": tuple(saved["empty_classes"]), "out": str(out)})
     if job and group.first:
         write_atomically(out / "recipe.toml", to_toml(replace(job, recipe=recipe)).encode())
-    teacher = None
-    if recipe.teacher == START and reader is not None:
-        teacher = teacher_of(reader, START, preparation, data.train.classes, classes, device)
-    elif recipe.teacher not in ("", START):
-        teacher = load_teacher(recipe.teacher, preparation, data.train.classes, classes, device)
+    imitated = reader if recipe.teacher == START else recipe.teacher
+    teacher = load_teacher(imitated, preparation, data.train.classes, classes, device) if imitated else None
     with ExitStack() as stack:
         group.on_first(lambda: stack.enter_context(run_folder.locked(out)))
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
@@ -123,12 +121,19 @@ def train(
     return result
 
 
-def _precision(recipe: Recipe, device: torch.device, tiny: bool) -> Literal["float32", "bf16"]:
-    """What "auto" means here: bf16 where the hardware multiplies it and there is enough to multiply."""
+def _precision(recipe: Recipe, device: torch.device, tiny: bool, out: Path, say: Callable[[str], None]) -> str:
+    """The precision that "auto" means: that of the run in `out`, else bf16 where it is fast and there is enough to do.
+
+    So a run that was moved to another machine goes on as it began.
+    """
     if recipe.precision != "auto":
         return recipe.precision
     able = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if able and not tiny else "float32"
+    usual = "bf16" if able and not tiny else "float32"
+    begun = run_folder.saved_precision(out) or usual
+    if begun != usual:
+        say(f"{out}: goes on in {begun}, as it began; a new run would take {usual} on this machine")
+    return begun
 
 
 def _check(model: nn.Module, data: Data, preparation: Preparation) -> int:
@@ -142,7 +147,3 @@ def _check(model: nn.Module, data: Data, preparation: Preparation) -> int:
             f"the network has {logits.shape[-1]} outputs for {classes} classes; build it with classes={classes}"
         )
     return classes
-
-
-def _described(examples: Examples) -> dict[str, Any]:
-    return {"source": examples.name, "images": len(examples)}

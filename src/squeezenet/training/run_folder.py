@@ -136,6 +136,14 @@ def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def saved_precision(out: Path) -> str | None:
+    """The precision that the run in `out` has begun with; None where there is no run."""
+    check_place(out)
+    recipe = read_config(out).get("recipe") if (out / "config.json").exists() else None
+    precision = recipe.get("precision") if isinstance(recipe, dict) else None
+    return precision if precision in ("float32", "bf16") else None
+
+
 def check_place(out: Path) -> None:
     """Raise `CheckpointError` if `out` can be no run folder: a file, a link in it, or a folder with other things."""
     for name in OURS:

@@ -2,7 +2,7 @@
 
 >>> start = begin(job, data, load_model("imagenet"))                                     # doctest: +SKIP
 >>> start.told                                                                           # doctest: +SKIP
-'starts from imagenet; its last layer, classifier.1, is replaced: 5 classes instead of 1,000'
+'starts from imagenet; its last layer, conv10, is replaced: 5 classes instead of 1,000'
 >>> model = fresh_model("squeezenet_32", data, preparation, MODERN, base_e=32)          # doctest: +SKIP
 
 `start="scaled"` is layer-sequential unit variance (Mishkin and Matas, arXiv 1511.06422): each layer's weights are
@@ -25,6 +25,7 @@ from squeezenet.data.examples import Data
 from squeezenet.data.judged import KEY, LEARNED
 from squeezenet.data.pixels import load_pixels
 from squeezenet.errors import DataError, ModelError, NoSuchModel, UsageError
+from squeezenet.factors import layer_names
 from squeezenet.formats.state_dict import read_tensors
 from squeezenet.model import Model
 from squeezenet.models import create_seeded, describe, find_architecture
@@ -32,7 +33,7 @@ from squeezenet.models.network import dense
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 from squeezenet.training.job import Job
-from squeezenet.training.recipe import Recipe
+from squeezenet.training.recipe import START, Recipe
 from squeezenet.training.transfer import last_layer, resized, transfer
 
 IMAGES = 128  # enough to know a standard deviation
@@ -94,7 +95,7 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
             f"--weights {job.recipe.weights}: {job.model} has weights of its own; name the network with --model, or "
             "leave --weights out"
         )
-    moved = transfer(model, data.train, job.image_size)
+    moved = transfer(model, data.train, job.image_size, reader=job.recipe.teacher == START)
     start = moved.start if moved else resized(model, job.image_size)
     name = job.model if job.model in zoo.SHIPPED else Path(job.model).name
     replaced = last_layer(start.graph).name if moved else None
@@ -110,7 +111,7 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
     told = f"starts from {name}, at {start.preparation.crop} x {start.preparation.crop} pixels"
     if replaced:
         classes = f"{start.graph.classes:,} classes instead of {model.graph.classes:,}"
-        told += f"; its last layer, {replaced}, is replaced: {classes}"
+        told += f"; its last layer, {layer_names(start.graph)[replaced]}, is replaced: {classes}"
     return Start(dense(start), start.preparation, None, origin, told, moved.reader if moved else None)
 
 

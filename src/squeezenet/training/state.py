@@ -9,7 +9,6 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,21 +21,12 @@ from squeezenet.data.batches import Batch
 from squeezenet.data.score import Score
 from squeezenet.preparation import Preparation
 from squeezenet.training import sparsity
-from squeezenet.training.checkpoint import Checkpoint, restore_module
+from squeezenet.training.checkpoint import Checkpoint, restore_module, under
 from squeezenet.training.distributed import Gradients, Group
 from squeezenet.training.loop import Plan, advance, answer
 from squeezenet.training.mixing import Mix, mix
 from squeezenet.training.recipe import Recipe
 from squeezenet.training.teacher import Teacher
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step came to in this process: mean loss of its images and how many were right, not waited for."""
-
-    loss: Tensor
-    correct: Tensor
-    images: int
 
 
 class State:
@@ -72,7 +62,8 @@ class State:
         self.correct: Tensor | int = 0
         self.seen = 0
         self.unreadable: dict[int, str] = {}
-        self.unseen: deque[Step] = deque()  # steps that nobody has looked at
+        # Mean loss, images classified correctly, and images, of steps in this process that nobody has looked at
+        self.unseen: deque[tuple[Tensor, Tensor, int]] = deque()
 
     def advance(self, batch: Batch) -> Tensor:
         """The loss of one step, taken outside of a run."""
@@ -113,7 +104,7 @@ class State:
             correct += right
         self.loss, self.correct, self.seen = self.loss + total, self.correct + correct, self.seen + count
         self.images += batch.size - len(batch.unreadable)
-        self.unseen.append(Step(total / max(count, 1), correct, count))
+        self.unseen.append((total / max(count, 1), correct, count))
 
     def _loss(self, images: Tensor, labels: Tensor, draws: Tensor, mixed: Mix) -> tuple[Tensor, Tensor]:
         """The mean loss of images (N, C, R, R), and how many of them were classified correctly."""
@@ -212,11 +203,7 @@ class State:
         tensors, counters = found.tensors, found.state
         if self.shipped is not self.model:
             restore_module(self.shipped, tensors, "ema.")
-        self.kept = {
-            name.removeprefix("kept."): mask.to(self.device)
-            for name, mask in tensors.items()
-            if name.startswith("kept.")
-        }
+        self.kept = {name: mask.to(self.device) for name, mask in under("kept.", tensors).items()}
         self.kept_share = counters["kept_share"]
         self.step = found.step
         self.images, self.seconds = counters["images"], counters["seconds"]

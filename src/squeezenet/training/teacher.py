@@ -17,7 +17,8 @@ from squeezenet.formats import load_model
 from squeezenet.model import Model
 from squeezenet.models.network import from_model
 from squeezenet.preparation import Preparation
-from squeezenet.training.recipe import Recipe
+from squeezenet.training.loop import answer
+from squeezenet.training.recipe import START, Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,27 +43,21 @@ class Teacher:
     def loss(self, x: Tensor, logits: Tensor, recipe: Recipe) -> Tensor:
         """How far `logits` (N, classes) are from the teacher's answer to `x`, softened by the temperature."""
         t = recipe.temperature
-        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            answer = self.answer(x).float()
-        target, mine = F.log_softmax(answer / t, 1), F.log_softmax(logits / t, 1)
+        with torch.no_grad():
+            target = F.log_softmax(answer(self.answer, recipe.precision == "bf16", x) / t, 1)
+        mine = F.log_softmax(logits / t, 1)
         return t * t * F.kl_div(mine, target, log_target=True, reduction="batchmean")
 
 
 def load_teacher(
-    where: str, student: Preparation, labels: tuple[str, ...], classes: int, device: torch.device
+    named: str | Model, student: Preparation, labels: tuple[str, ...], classes: int, device: torch.device
 ) -> Teacher:
-    """The model in the file or run folder `where`, for a student of so many `classes`, which it calls `labels`.
+    """A model, or the one in the file or run folder `named`, for a student of so many `classes` with these `labels`.
 
     Classes are matched by name; by number where the student or the teacher has no names. Raises `ModelError`, and
-    `UsageError` if the teacher sees other images or knows other classes.
+    `UsageError` if the teacher expects other images or knows other classes.
     """
-    return teacher_of(load_model(where), where, student, labels, classes, device)
-
-
-def teacher_of(
-    model: Model, where: str, student: Preparation, labels: tuple[str, ...], classes: int, device: torch.device
-) -> Teacher:
-    """The same for a `model` that is at hand; errors call it `where`."""
+    where, model = (named, load_model(named)) if isinstance(named, str) else (START, named)
     its = model.preparation
     colours = {frozenset("RGB"), frozenset("BGR")}
     same = its.channels == student.channels or {frozenset(its.channels), frozenset(student.channels)} <= colours

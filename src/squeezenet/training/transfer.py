@@ -1,4 +1,4 @@
-"""Transfer learning: a trained model becomes the start of a network for other classes.
+"""Transfer learning: a trained model as the start of a network for other classes.
 
 >>> start = transfer(load_model("imagenet"), data.train).start                           # doctest: +SKIP
 >>> start.graph.classes == len(data.train.classes)                                       # doctest: +SKIP
@@ -52,15 +52,16 @@ LEAST_DEVIATION = 0.1
 class Transfer:
     """What learning other classes begins with: the network that learns, and the one that it may imitate.
 
-    `reader` is the old model with one more layer, which reads its logits as the new classes. With few images it tells
-    them apart better than the new last layer alone, because it keeps what the model knows of its old classes.
+    `reader` is the old model with one more layer, which computes logits of the new classes from the old ones. With few
+    images it is more accurate than the new last layer alone, because it keeps what the model knows of its old classes.
+    It is None where nobody asked for it.
     """
 
     start: Model
-    reader: Model
+    reader: Model | None
 
 
-def transfer(model: Model, train: Examples, image_size: int | None = None) -> Transfer | None:
+def transfer(model: Model, train: Examples, image_size: int | None = None, reader: bool = True) -> Transfer | None:
     """`model` in float32 for the classes of `train` and images of `image_size` (or its own) pixels.
 
     None where `train` has the classes that the model has already. Raises `UsageError` if the graph does not end with a
@@ -69,8 +70,8 @@ def transfer(model: Model, train: Examples, image_size: int | None = None) -> Tr
     model = resized(model, image_size)
     if model.labels == train.classes:
         return None
-    logits, labels = _logits(model, train)
-    return Transfer(_replaced(model, logits, labels, train.classes), _reader(model, logits, labels, train.classes))
+    known = (model, *_logits(model, train), train.classes)
+    return Transfer(_replaced(*known), _reader(*known) if reader else None)
 
 
 def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str, ...]) -> Model:
