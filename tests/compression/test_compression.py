@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from squeezenet import sqz
-from squeezenet.compression import CompressionRecipe, Listener, Pruning, Sharing, compress
+from squeezenet.compression import CompressionRecipe, Listener, Pruning, Sharing, compress, finetune
 from squeezenet.compression.deep_compression.codebook import initial_centroids, kmeans, nearest, share, share_values
 from squeezenet.compression.deep_compression.gptq_sharing import share_by_gptq
 from squeezenet.compression.deep_compression.prune import (
@@ -384,6 +384,26 @@ def test_my_own_network_is_squeezed_in_three_lines(build, with_images, digits, t
         held = again.weights[op.name].weight
         assert isinstance(held, Shared)
         assert held.codebook.size <= (8 if isinstance(op, Linear) else 16)
+
+
+def test_compression_that_was_stopped_goes_on_from_its_work_folder(tiny_model, digits, tmp_path, monkeypatch):
+    def stop(stage, model):
+        raise KeyboardInterrupt
+
+    def taken(plan, first, *rest):
+        steps.append(plan.steps - first)
+        take_steps(plan, first, *rest)
+
+    steps, take_steps = [], finetune.take_steps
+    monkeypatch.setattr(finetune, "take_steps", taken)
+    with pytest.raises(KeyboardInterrupt):
+        compress(tiny_model, digits[0], QUICK, listener=Listener(stage=stop), work=tmp_path)
+    assert min(steps) > 0
+    pruned = len(steps)
+    again = compress(tiny_model, digits[0], QUICK, work=tmp_path).data
+    assert steps[pruned:-1] == [0] * pruned  # what was retrained is loaded
+    assert steps[-1] > 0
+    assert again == compress(tiny_model, digits[0], QUICK).data
 
 
 def test_the_whole_pipeline_is_deterministic_and_leaves_its_input_alone(tiny_model, digits):

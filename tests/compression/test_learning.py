@@ -2,8 +2,10 @@
 
 import argparse
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +15,15 @@ from torch.nn import functional as F
 
 from squeezenet.compression import CompressionRecipe, compress
 from squeezenet.compression import Learning as RecipeLearning
-from squeezenet.compression.finetune import NO_AUGMENTATION, Teaching, answers_of, loss_of, teacher_of
+from squeezenet.compression.finetune import (
+    NO_AUGMENTATION,
+    Teaching,
+    Tuning,
+    answers_of,
+    fine_tune,
+    loss_of,
+    teacher_of,
+)
 from squeezenet.compression.finetune import prepared as prepared_batch
 from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.learning import Learning, learn
@@ -27,6 +37,7 @@ from squeezenet.fixed_point import Scale, step
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, Conv, Flatten, Graph, Linear, ReLU
 from squeezenet.model import Model
+from squeezenet.models.network import from_model
 from squeezenet.runtime.run import runner
 from support.integer_networks import NETWORKS, PREPARATION, coloured_noise, little_model, prepared, vgg
 
@@ -253,6 +264,62 @@ def test_learning_brings_back_what_was_lost(model: Model, pixels: Pixels, how: d
     learning = Learning(epochs=15, batch_size=20, lr=0.05, **how)
     learn(network, teaching, learning, goal_bits=1e9, multiplier=0.0, importance=importance)
     assert divergence(network) < 0.8 * before
+
+
+class Stop(Exception):
+    """Ends a run from its callback."""
+
+
+def test_fine_tuning_stays_on_its_device_and_does_not_wait_for_the_loss(model: Model, pixels: Pixels) -> None:
+    """Tensors without memory stand for those of a GPU: who reads the loss of a step, or leaves the device, fails."""
+    network, taken = from_model(model), []
+    augmentation, device = Augmentation(pad=2, rotate=3), torch.device("meta")
+    teaching = Teaching(pixels, PREPARATION, "both", teacher_of(network).to(device), augmentation, device)
+
+    def tick(loss: float) -> None:
+        taken.append(loss)
+        if len(taken) == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fine_tune(network, teaching, Tuning(epochs=10), tick)
+    assert all(p.device == device and p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_fine_tuning_that_was_stopped_goes_on(
+    model: Model, pixels: Pixels, tmp_path: Path, precision: Literal["float32", "bf16"], device: str
+) -> None:
+    teaching = Teaching(pixels, PREPARATION, "labels", None, Augmentation(pad=2, rotate=3), torch.device(device))
+    tuning = Tuning(epochs=3, batch_size=11, lr=1e-3, precision=precision)
+
+    def tuned(
+        tuning: Tuning = tuning, tick: Callable[[float], object] = lambda loss: None, folder: Path | None = None
+    ) -> dict[str, torch.Tensor]:
+        network = from_model(model)
+        fine_tune(network, teaching, tuning, tick, folder)
+        assert {p.device.type for p in network.parameters()} == {"cpu"}
+        return network.state_dict()
+
+    losses: list[float] = []
+
+    def stop(loss: float) -> None:
+        losses.append(loss)
+        if len(losses) == 8:
+            signal.raise_signal(signal.SIGTERM)
+
+    whole = tuned()
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step 9 of 16; the same command goes on from there"):
+        tuned(tick=stop, folder=tmp_path)
+    again = tuned(tick=losses.append, folder=tmp_path)
+    assert len(losses) == 8 + 16 - 9  # the step that was interrupted was finished, and taken once
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    other = tuned(replace(tuning, seed=1), folder=tmp_path)  # what is left there is of no use
+    assert all(torch.equal(other[name], tensor) for name, tensor in tuned(replace(tuning, seed=1)).items())
+    full = tuned(replace(tuning, precision="float32"))
+    same = [torch.equal(full[name], tensor) for name, tensor in whole.items()]
+    assert all(same) == (precision == "float32")
 
 
 def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_path) -> None:

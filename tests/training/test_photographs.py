@@ -73,10 +73,8 @@ def test_a_run_starts_from_a_model_and_says_so(photos, start, tmp_path, capsys):
     assert main([*command, "--out", str(tmp_path / "my run")]) == 0
     told = capsys.readouterr()
     result = json.loads(told.out)
-    assert (
-        "starts from old.sqz, at 32 x 32 pixels; its last layer, classifier.1, is replaced: 3 classes instead of 7"
-        in (told.err)
-    )
+    said = "starts from old.sqz, at 32 x 32 pixels; its last layer, conv5, is replaced: 3 classes instead of 7"
+    assert said in told.err
     assert told.err.count("images/s") == 12  # a line an epoch, as stderr is no terminal
     assert " left\n" in told.err
     assert (result["start"], result["replaced"], result["recipe"]) == ("old.sqz", "classifier.1", "finetune")
@@ -124,6 +122,7 @@ def test_the_new_last_layer_answers_as_the_old_one_did_for_images_of_the_class(p
     assert np.allclose(rows.sum(0), 0, atol=1e-5)  # what classes have in common is left out
     assert np.abs(rows).max() > 0
     assert transfer(new, train) is None
+    assert transfer(start, train, reader=False).reader is None
     assert transfer(start, train, 48).start.preparation == replace(PREPARATION, resize=54, crop=48)
     with pytest.raises(UsageError, match="--image-size 2: the model cannot read such images"):
         transfer(start, train, 2)

@@ -135,6 +135,17 @@ def test_a_stopped_run_ends_with_the_same_bits(data, tmp_path, recipe, every):
     assert metrics[0] == metrics[1]
 
 
+def test_a_run_goes_on_in_the_precision_that_it_began_with(data, tmp_path):
+    bf16, auto = replace(QUICK, precision="bf16"), replace(QUICK, precision="auto")
+    with pytest.raises(Stop):
+        train(network(), data, PREPARATION, bf16, tmp_path / "run", on_epoch=stop_at(8))
+    lines, resumed, straight = [], network(), network()
+    train(resumed, data, PREPARATION, auto, tmp_path / "run", say=lines.append)  # too little to do for bf16
+    assert lines[0].endswith("goes on in bf16, as it began; a new run would take float32 on this machine")
+    train(straight, data, PREPARATION, bf16, tmp_path / "straight")
+    assert torch.equal(weights(resumed), weights(straight))
+
+
 def test_a_finished_run_is_not_repeated(data, tmp_path):
     first = train(network(), data, PREPARATION, QUICK, tmp_path)
     rows = []

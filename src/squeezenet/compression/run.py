@@ -32,7 +32,7 @@ def compress(
     """What `recipe` makes of `model`, with its file; the model given is not changed.
 
     Networks are calibrated and retrained on `pixels`, on `device` (None: the usual one). `judge` is what
-    `recipe.max_loss` needs. Method squeeze leaves in `work` what a run that was stopped goes on from. The provenance of
+    `recipe.max_loss` needs. A run that was stopped goes on from what it left in `work`. The provenance of
     the model that is returned holds the recipe, with the fingerprint of `pixels`. Raises `UsageError` for a recipe that
     does not fit the network, `BadGraph` for an operation without an integer form, `TrainingError` if retraining
     diverges.
@@ -45,7 +45,7 @@ def compress(
     recipe = replace(recipe, images=None if pixels is None else fingerprint(pixels))
     model = replace(model, provenance=record(model.provenance, recipe))
     with computing_threads(recipe.threads):
-        model = factor_prune_share(model, pixels, recipe, device, listener)
+        model = factor_prune_share(model, pixels, recipe, device, listener, work)
         if "squeeze" in recipe.methods:
             return squeeze(model, pixels, recipe, device, judge, listener, work)
     return encoded(model)

@@ -7,6 +7,7 @@ are Deep Compression (1510.00149).
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,10 +33,16 @@ SHARING_IMAGES = 96  # more do not help: a layer sees thousands of positions of 
 
 
 def factor_prune_share(
-    model: Model, pixels: Pixels | None, recipe: CompressionRecipe, device: torch.device, listener: Listener
+    model: Model,
+    pixels: Pixels | None,
+    recipe: CompressionRecipe,
+    device: torch.device,
+    listener: Listener,
+    work: Path | None = None,
 ) -> Model:
     """The model after those of the three stages that are methods of the recipe; without any, the model itself.
 
+    Retraining that was stopped goes on from what it left in the folder `work`.
     Raises `UsageError` for a recipe that does not fit the network, `TrainingError` if retraining diverges.
     """
     methods = recipe.methods & {"svd", "prune", "deep-compression"}
@@ -46,18 +53,18 @@ def factor_prune_share(
         images = (pixels, recipe.objective, recipe.augmentation)
         teaching = finetune.teaching_for(model, network, *images, device=device)
     if "svd" in methods:
-        model, network = _factor(model, network, teaching, recipe)
+        model, network = _factor(model, network, teaching, recipe, work)
         listener.stage("factored", replace(model, weights=to_weights(network)))
     if methods != {"svd"}:
         densities = resolve_densities(network, teaching, recipe.pruning.density)
         before = prune.current_densities(network)
         if any(densities[name] < before[name] for name in densities):
-            _prune(network, before, densities, teaching, recipe)
+            _prune(network, before, densities, teaching, recipe, work)
             listener.stage("pruned", replace(model, weights=to_weights(network)))
         elif "deep-compression" not in methods:
             raise UsageError(f"density {recipe.pruning.density}: no layer has more left than that; give less")
     if "deep-compression" in methods:
-        _share(network, teaching, recipe)
+        _share(network, teaching, recipe, work)
         round_floats(network, recipe.sharing.float_bits)
         listener.stage("shared", replace(model, weights=to_weights(network)))
     return replace(model, weights=to_weights(network))
@@ -107,7 +114,7 @@ def rounded(values: Tensor, bits: int) -> Tensor:
 
 
 def _factor(
-    model: Model, network: Network, teaching: Teaching | None, recipe: CompressionRecipe
+    model: Model, network: Network, teaching: Teaching | None, recipe: CompressionRecipe, work: Path | None
 ) -> tuple[Model, Network]:
     """The model in factors, and its network, retrained."""
     images = None if teaching is None else finetune.some(teaching.pixels, teaching.preparation, FACTORING_IMAGES)
@@ -116,7 +123,7 @@ def _factor(
     model = low_rank.factor(model, low_rank.choose_ranks(model.graph, spectra, recipe.low_rank.rank), spectra)
     network = from_model(model).eval()
     if teaching is not None:
-        _fine_tune(network, teaching, recipe.low_rank.tuning(recipe.seed), "low rank")
+        _fine_tune(network, teaching, recipe.low_rank.tuning(recipe.seed), "low rank", work)
     return model, network
 
 
@@ -126,6 +133,7 @@ def _prune(
     after: dict[str, float],
     teaching: Teaching | None,
     recipe: CompressionRecipe,
+    work: Path | None,
 ) -> None:
     """Prune a little, retrain, prune more: large steps first, small ones at the end (Zhu and Gupta 2017)."""
     steps = recipe.pruning.steps if teaching is not None else 1
@@ -134,10 +142,11 @@ def _prune(
         prune.prune(network, {name: after[name] + (before[name] - after[name]) * left for name in after})
         if teaching is not None:
             tuning = recipe.pruning.tuning(recipe.seed + step)
-            _fine_tune(network, teaching, replace(tuning, epochs=tuning.epochs / steps), f"pruning {step}/{steps}")
+            tuning = replace(tuning, epochs=tuning.epochs / steps)
+            _fine_tune(network, teaching, tuning, f"pruning {step} of {steps}", work)
 
 
-def _share(network: Network, teaching: Teaching | None, recipe: CompressionRecipe) -> None:
+def _share(network: Network, teaching: Teaching | None, recipe: CompressionRecipe, work: Path | None) -> None:
     bits, how = recipe.sharing.bits(network.graph), (recipe.sharing.initialisation, recipe.seed)
     if teaching is None:
         share(network, bits, *how)
@@ -145,10 +154,10 @@ def _share(network: Network, teaching: Teaching | None, recipe: CompressionRecip
     images = finetune.some(teaching.pixels, teaching.preparation, SHARING_IMAGES)
     with tqdm(total=len(bits), desc="weight sharing", unit="layer", leave=False, disable=None) as bar:
         share_by_gptq(network, images, bits, *how, bar.update)
-    _fine_tune(network, teaching, recipe.sharing.tuning(0), "trained quantization")
+    _fine_tune(network, teaching, recipe.sharing.tuning(0), "trained quantization", work)
 
 
-def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) -> None:
+def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str, work: Path | None) -> None:
     steps = finetune.steps_of(tuning.epochs, tuning.batch_size, len(teaching.pixels))
     with tqdm(total=steps, desc=what, unit="step", leave=False, disable=None) as bar:
 
@@ -156,7 +165,7 @@ def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str) 
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update()
 
-        finetune.fine_tune(network, teaching, tuning, tick)
+        finetune.fine_tune(network, teaching, tuning, tick, work / what.replace(" ", "-") if work else None)
 
 
 def _sweep(network: Network, teaching: Teaching, target: float) -> dict[str, float]:
