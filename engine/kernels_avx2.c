@@ -11,19 +11,17 @@
 enum { LANES = 8, DEPTH = 2 };
 
 /* One or two vectors of a tile at once are as fast as all four, with a fraction of the code. */
+#define REGISTERS 1
+#define AT_ONCE 2
+#define FITS(vectors, positions) (vectors <= 2 && vectors * positions <= 12)
+
 #define MULTIPLY multiply
-#define SUM int32_t
 #define WEIGHT int16_t
-#define PACK DEPTH
 #define VECTOR __m256i
 #define LOAD(address) _mm256_loadu_si256((const __m256i *)(const void *)(address))
 #define STORE(address, vector) _mm256_storeu_si256((__m256i *)(void *)(address), vector)
 #define BROADCAST(x) _mm256_set1_epi32(four_bytes(x))
 #define ADD_PRODUCTS(sum, x, w) _mm256_add_epi32(sum, _mm256_madd_epi16(x, w))
-#define VECTOR_LANES LANES
-#define REGISTERS 1
-#define AT_ONCE 2
-#define FITS(vectors, positions) (vectors <= 2 && vectors * positions <= 12)
 #include "tile.h"
 
 SQZ_TARGET static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out, size_t step)
@@ -68,26 +66,15 @@ const sqz_kernels sqz_avx2 = {
     .multiply = multiply,
     .rescale = rescale,
     .widen = widen,
-    .maximum = maximum,
-    .accumulate = accumulate,
-    .multiply_accumulate = multiply_accumulate,
-    .add = add,
-    .quantise = quantise,
+    SQZ_PLAIN_LOOPS,
 };
 
-#define MULTIPLY multiply_floats
-#define SUM float
-#define WEIGHT float
-#define PACK 1
+#define FLOATS
 #define VECTOR __m256
 #define LOAD(address) _mm256_loadu_ps(address)
 #define STORE(address, vector) _mm256_storeu_ps(address, vector)
 #define BROADCAST(x) _mm256_set1_ps(one_float(x))
 #define ADD_PRODUCTS(sum, x, w) _mm256_fmadd_ps(x, w, sum)
-#define VECTOR_LANES LANES
-#define REGISTERS 1
-#define AT_ONCE 2
-#define FITS(vectors, positions) (vectors <= 2 && vectors * positions <= 12)
 #include "tile.h"
 
 const sqz_kernels sqz_avx2_floats = {

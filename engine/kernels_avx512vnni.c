@@ -11,19 +11,17 @@
 enum { LANES = 16, DEPTH = 4 };
 
 /* One or two vectors of a tile at once are as fast as all four, with a fraction of the code. */
+#define REGISTERS 1
+#define AT_ONCE 2
+#define FITS(vectors, positions) (vectors <= 2)
+
 #define MULTIPLY multiply
-#define SUM int32_t
 #define WEIGHT int8_t
-#define PACK DEPTH
 #define VECTOR __m512i
 #define LOAD(address) _mm512_loadu_si512(address)
 #define STORE(address, vector) _mm512_storeu_si512(address, vector)
 #define BROADCAST(x) _mm512_set1_epi32(four_bytes(x))
 #define ADD_PRODUCTS(sum, x, w) _mm512_dpbusd_epi32(sum, x, w)
-#define VECTOR_LANES LANES
-#define REGISTERS 1
-#define AT_ONCE 2
-#define FITS(vectors, positions) (vectors <= 2)
 #include "tile.h"
 
 /* (sum * factor + offset) >> 32 of 16 sums: the upper halves of the 64-bit products of the even and of the odd
@@ -82,26 +80,15 @@ const sqz_kernels sqz_avx512vnni = {
     .multiply = multiply,
     .rescale = rescale,
     .widen = widen_to_bytes,
-    .maximum = maximum,
-    .accumulate = accumulate,
-    .multiply_accumulate = multiply_accumulate,
-    .add = add,
-    .quantise = quantise,
+    SQZ_PLAIN_LOOPS,
 };
 
-#define MULTIPLY multiply_floats
-#define SUM float
-#define WEIGHT float
-#define PACK 1
+#define FLOATS
 #define VECTOR __m512
 #define LOAD(address) _mm512_loadu_ps(address)
 #define STORE(address, vector) _mm512_storeu_ps(address, vector)
 #define BROADCAST(x) _mm512_set1_ps(one_float(x))
 #define ADD_PRODUCTS(sum, x, w) _mm512_fmadd_ps(x, w, sum)
-#define VECTOR_LANES LANES
-#define REGISTERS 1
-#define AT_ONCE 2
-#define FITS(vectors, positions) (vectors <= 2)
 #include "tile.h"
 
 const sqz_kernels sqz_avx512_floats = {

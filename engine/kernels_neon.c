@@ -51,7 +51,7 @@ SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uin
             SQZ_EACH(p, positions) packs[p] = load_packs(x + p * t->stride);
             SQZ_EACH(g, PACKS) {
                 if (g >= t->packs - i) break;
-                for (uint32_t v = 0; v < vectors; v++, w += LANES * DEPTH) {
+                SQZ_EACH(v, vectors) {
                     const int16x8x2_t halves = vld2q_s16((const int16_t *)(const void *)w);
                     const int8x16_t a = vreinterpretq_s8_s16(halves.val[0]), b = vreinterpretq_s8_s16(halves.val[1]);
                     SQZ_EACH(p, positions) {
@@ -62,6 +62,7 @@ SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uin
                         *to_low = vpadalq_s16(*to_low, vmlal_s8(lower, vget_low_s8(b), vget_low_s8(d)));
                         *to_high = vpadalq_s16(*to_high, vmlal_high_s8(upper, b, d));
                     }
+                    w += LANES * DEPTH;
                 }
             }
         }
@@ -73,11 +74,10 @@ SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uin
         }
 }
 
+#define AT_ONCE SQZ_VECTORS
 #define MULTIPLY multiply
-#define SUM int32_t
 #define TILE tile
 #define REGISTERS 1
-#define AT_ONCE SQZ_VECTORS
 #define FITS(vectors, positions) (vectors * positions <= (vectors == 4 ? 8 : 6))
 #include "tile.h"
 
@@ -120,12 +120,13 @@ const sqz_kernels sqz_neon = {
     .multiply = multiply,
     .rescale = rescale,
     .widen = widen_to_bytes,
-    .maximum = maximum,
-    .accumulate = accumulate,
-    .multiply_accumulate = multiply_accumulate,
-    .add = add,
-    .quantise = quantise,
+    SQZ_PLAIN_LOOPS,
 };
+
+#undef REGISTERS
+#undef FITS
+#define REGISTERS 2
+#define FITS(vectors, positions) (vectors * positions <= 12)
 
 #ifdef SQZ_ARM_DOT
 #ifdef __ARM_FEATURE_DOTPROD
@@ -161,25 +162,23 @@ DOT_TARGET SQZ_INLINE void dot_tile(const sqz_tile *t, int32_t *sums, uint32_t f
             SQZ_EACH(p, positions) packs[p] = load_packs(x + p * t->stride);
             SQZ_EACH(g, PACKS) {
                 if (g >= t->packs - i) break;
-                for (uint32_t h = 0; h < halves; h++, w += LANES / 2 * DEPTH) {
+                SQZ_EACH(h, halves) {
                     const int8x16_t weights = vld1q_s8(w);
+                    w += LANES / 2 * DEPTH;
                     SQZ_EACH(p, positions)
                         sum[p * halves + h] = dot_products(sum[p * halves + h], weights, packs[p], g);
                 }
             }
         }
     }
-    SQZ_EACH(i, positions * halves) vst1q_s32(sums + LANES / 2 * i, sum[i]);
+    SQZ_EACH(p, positions)
+        SQZ_EACH(h, halves) vst1q_s32(sums + LANES / 2 * (p * halves + h), sum[p * halves + h]);
 }
 
 #undef SQZ_TARGET
 #define SQZ_TARGET DOT_TARGET
 #define MULTIPLY multiply_dot
-#define SUM int32_t
 #define TILE dot_tile
-#define REGISTERS 2
-#define AT_ONCE SQZ_VECTORS
-#define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"
 #undef SQZ_TARGET
 #define SQZ_TARGET
@@ -193,27 +192,16 @@ const sqz_kernels sqz_neondot = {
     .multiply = multiply_dot,
     .rescale = rescale,
     .widen = widen_to_bytes,
-    .maximum = maximum,
-    .accumulate = accumulate,
-    .multiply_accumulate = multiply_accumulate,
-    .add = add,
-    .quantise = quantise,
+    SQZ_PLAIN_LOOPS,
 };
 #endif
 
-#define MULTIPLY multiply_floats
-#define SUM float
-#define WEIGHT float
-#define PACK 1
+#define FLOATS
 #define VECTOR float32x4_t
 #define LOAD(address) vld1q_f32(address)
 #define STORE(address, vector) vst1q_f32(address, vector)
-#define BROADCAST(x) vdupq_n_f32(one_float(x))
+#define BROADCAST(x) vld1q_dup_f32((const float *)(const void *)(x))
 #define ADD_PRODUCTS(sum, x, w) vfmaq_f32(sum, x, w)
-#define VECTOR_LANES (LANES / 2)
-#define REGISTERS 2
-#define AT_ONCE SQZ_VECTORS
-#define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"
 
 const sqz_kernels sqz_neon_floats = {

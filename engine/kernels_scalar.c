@@ -40,11 +40,7 @@ const sqz_kernels sqz_scalar = {
     .multiply = multiply,
     .rescale = rescale,
     .widen = widen_to_bytes,
-    .maximum = maximum,
-    .accumulate = accumulate,
-    .multiply_accumulate = multiply_accumulate,
-    .add = add,
-    .quantise = quantise,
+    SQZ_PLAIN_LOOPS,
 };
 
 static void multiply_floats(const sqz_tile *t, void *out)

@@ -9,19 +9,17 @@
 
 enum { LANES = 4, DEPTH = 2 };
 
+#define REGISTERS 1
+#define AT_ONCE SQZ_VECTORS
+#define FITS(vectors, positions) (vectors * positions <= 12)
+
 #define MULTIPLY multiply
-#define SUM int32_t
 #define WEIGHT int16_t
-#define PACK DEPTH
 #define VECTOR v128_t
 #define LOAD(address) wasm_v128_load(address)
 #define STORE(address, vector) wasm_v128_store(address, vector)
 #define BROADCAST(x) wasm_v128_load32_splat(x)
 #define ADD_PRODUCTS(sum, x, w) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
-#define VECTOR_LANES LANES
-#define REGISTERS 1
-#define AT_ONCE SQZ_VECTORS
-#define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"
 
 static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out, size_t step)
@@ -61,26 +59,15 @@ const sqz_kernels sqz_simd128 = {
     .multiply = multiply,
     .rescale = rescale,
     .widen = widen,
-    .maximum = maximum,
-    .accumulate = accumulate,
-    .multiply_accumulate = multiply_accumulate,
-    .add = add,
-    .quantise = quantise,
+    SQZ_PLAIN_LOOPS,
 };
 
-#define MULTIPLY multiply_floats
-#define SUM float
-#define WEIGHT float
-#define PACK 1
+#define FLOATS
 #define VECTOR v128_t
 #define LOAD(address) wasm_v128_load(address)
 #define STORE(address, vector) wasm_v128_store(address, vector)
 #define BROADCAST(x) wasm_v128_load32_splat(x)
 #define ADD_PRODUCTS(sum, x, w) wasm_f32x4_add(sum, wasm_f32x4_mul(x, w))
-#define VECTOR_LANES LANES
-#define REGISTERS 1
-#define AT_ONCE SQZ_VECTORS
-#define FITS(vectors, positions) (vectors * positions <= 12)
 #include "tile.h"
 
 const sqz_kernels sqz_simd128_floats = {

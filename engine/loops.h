@@ -5,7 +5,8 @@
  * copy. */
 #include <string.h>
 
-/* SQZ_EACH: a loop that is unrolled. `count` is a constant where the loop is inlined. */
+/* SQZ_EACH: a loop that is unrolled whole. `count` is a constant where the loop is inlined, and at most 8: so arrays
+ * that it indexes can stay in registers. */
 #ifdef __GNUC__
 #define SQZ_INLINE __attribute__((always_inline)) static inline
 #define SQZ_EACH(i, count) _Pragma("GCC unroll 8") for (uint32_t i = 0; i < (count); i++)
@@ -112,3 +113,8 @@ SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pix
         put_strip(out + i, strip, n - i);
     }
 }
+
+/* The members of `sqz_kernels` that are made here. */
+#define SQZ_PLAIN_LOOPS \
+    .maximum = maximum, .accumulate = accumulate, .multiply_accumulate = multiply_accumulate, .add = add, \
+    .quantise = quantise

@@ -1,28 +1,39 @@
-/* Template of `multiply` (kernels.h): the sums of one tile, kept in registers. A file includes it once for each kind of
- * number, after defining:
+/* Template of `multiply` (kernels.h): the sums of one tile, kept in registers. A file defines these once:
  *
- *     MULTIPLY                 name of the function
- *     SUM, WEIGHT              types: of a sum (int32_t or float), of a weight as it is multiplied
- *     PACK                     activations of a pack, which has 4 bytes
- *     VECTOR, LOAD, STORE      type of a register, how it is read and written
- *     BROADCAST(x)             a register with the pack of activations at x in every lane
- *     ADD_PRODUCTS(sum, x, w)  sum + the products of activations and weights, lane by lane
- *     VECTOR_LANES             sums of a register
  *     REGISTERS                registers that make a vector of LANES outputs
  *     AT_ONCE                  vectors of a tile that are computed together
  *     FITS(vectors, positions) whether the kernels ask for such a tile, so that code is made for it
  *
- * A file with a TILE of its own defines MULTIPLY, SUM, REGISTERS, AT_ONCE and FITS only. All sums of floats are added
- * in the order of the window: they do not depend on the tile. */
+ * and these before each time that it includes this header:
+ *
+ *     FLOATS                   defined for `multiply_floats` of floats; else
+ *     MULTIPLY, WEIGHT         name of the function; type of a weight as it is multiplied
+ *     VECTOR, LOAD, STORE      type of a register, how it is read and written
+ *     BROADCAST(x)             a register with the pack of activations at x (4 bytes) in every lane
+ *     ADD_PRODUCTS(sum, x, w)  sum + the products of activations and weights, lane by lane
+ *
+ * Instead of the last three lines, a file may define a TILE of its own. All sums of floats are added in the order of
+ * the window: they do not depend on the tile. */
+#ifdef FLOATS
+#define MULTIPLY multiply_floats
+#define SUM float
+#define WEIGHT float
+#define PACK 1
+#else
+#define SUM int32_t
+#define PACK DEPTH
+#endif
+
 #ifndef TILE
 #define TILE GLUED(tile_of_, MULTIPLY)
+#define VECTOR_LANES (LANES / REGISTERS)
 /* `vectors` registers of each position, from the tile's register `first` on. Both counts are constants where this is
  * inlined. The smaller set, weights or activations, is loaded first and stays in registers. */
 SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, const uint32_t vectors,
                                 const uint32_t positions)
 {
     VECTOR sum[24]; /* (positions, vectors) */
-    const size_t width = (size_t)LANES * t->vectors;
+    const size_t width = VECTOR_LANES * (AT_ONCE < SQZ_VECTORS ? (size_t)REGISTERS * t->vectors : vectors);
     const SUM *initial = (const SUM *)t->initial + VECTOR_LANES * first;
     const WEIGHT *w = (const WEIGHT *)t->weights + PACK * VECTOR_LANES * first;
     SQZ_EACH(v, vectors)
@@ -60,7 +71,7 @@ SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, co
 SQZ_TARGET static void MULTIPLY(const sqz_tile *t, void *sums)
 {
     for (uint32_t first = 0; first < t->vectors; first += AT_ONCE) {
-        const uint32_t begin = first * REGISTERS, left = t->vectors - first;
+        const uint32_t begin = AT_ONCE < SQZ_VECTORS ? first * REGISTERS : 0, left = t->vectors - first;
         switch (16u * (left < AT_ONCE ? left : AT_ONCE) + t->positions) {
             CASES(1)
             CASES(2)
@@ -73,6 +84,7 @@ SQZ_TARGET static void MULTIPLY(const sqz_tile *t, void *sums)
 #undef CASE
 #undef CASES
 #undef TILE
+#undef FLOATS
 #undef MULTIPLY
 #undef SUM
 #undef WEIGHT
@@ -83,6 +95,3 @@ SQZ_TARGET static void MULTIPLY(const sqz_tile *t, void *sums)
 #undef BROADCAST
 #undef ADD_PRODUCTS
 #undef VECTOR_LANES
-#undef REGISTERS
-#undef AT_ONCE
-#undef FITS
