@@ -1,4 +1,4 @@
-"""Layers of low rank in a graph: `fc6` becomes `fc6/down`, to a few values, and `fc6/up`, back to all its outputs.
+"""Layers of low rank in a graph: `fc6` becomes `fc6/down`, with few outputs, and `fc6/up`, with all outputs of `fc6`.
 
     >>> from squeezenet.graph import Flatten
     >>> graph = Graph((8, 1, 1), (Flatten((0,)), Linear((1,), "fc6", 10)))
@@ -8,7 +8,7 @@
     >>> joined(thin) == graph
     True
 
-Whoever looks for structure (Fire modules, the papers' names and densities) looks at the joined graph.
+Code that looks for Fire modules or for the papers' names of layers uses the joined graph.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,9 @@ DOWN, UP = "/down", "/up"
 
 
 def split(graph: Graph, ranks: Mapping[str, int]) -> Graph:
-    """The same network with two layers for each that `ranks` names, and that many values between them (in a
-    convolution of groups, that many a group).
+    """The same network with two layers in place of each one in `ranks`, which has the rank (per group) by layer.
 
-    A convolution keeps window, stride and groups in the first; the second mixes channels (1x1).
+    The first factor of a convolution has its window, stride and groups; the second is a 1x1 convolution.
     """
     ops: list[Op] = []
     moved = [0]
@@ -46,7 +45,7 @@ def joined(graph: Graph) -> Graph:
     moved = [0]
     for old in graph.ops:
         op = replace(old, inputs=tuple(moved[i] for i in old.inputs))
-        if old in pairs.values():  # it is part of the first by now
+        if old in pairs.values():  # it was joined with the first
             moved.append(op.inputs[0])
             continue
         if isinstance(old, Layer) and old in pairs:
@@ -62,7 +61,7 @@ def wholes(graph: Graph) -> dict[str, str]:
 
 
 def factors(graph: Graph) -> dict[Layer, Layer]:
-    """First factor -> second, for every pair: named as `split` names them, and nothing else reads what is between."""
+    """First factor -> second factor. They have the names that `split` gives, and only the second reads the first."""
     readers: list[list[Op]] = [[] for _ in range(len(graph.ops) + 1)]
     for op in graph.ops:
         for value in op.inputs:
@@ -81,7 +80,7 @@ def factors(graph: Graph) -> dict[Layer, Layer]:
 
 
 def layer_names(graph: Graph) -> dict[str, str]:
-    """`paper_names`, and for factors the paper's name of their layer with /down or /up."""
+    """`paper_names`; the name of a factor is that of its layer with /down or /up."""
     names, origin = paper_names(joined(graph)), wholes(graph)
     return {
         op.name: names[origin[op.name]] + op.name[len(origin[op.name]) :] if op.name in origin else names[op.name]

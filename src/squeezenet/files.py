@@ -1,4 +1,4 @@
-"""Reading files that can neither block nor grow without end, and writing them so that none is ever half written.
+"""Reading of regular files only, up to a limit; writing of files so that a crash leaves the old file or the new one.
 
 >>> write_atomically(Path("metrics.json"), b"{}")             # doctest: +SKIP
 """
@@ -16,17 +16,17 @@ from typing import IO
 def open_regular(path: str | Path) -> BufferedReader:
     """Open the regular file `path` for reading, buffered.
 
-    Raises `OSError`, which names the path; also for a pipe, a socket or a device, which could block or never end.
+    Raises `OSError`, which names the path, also for a pipe, a socket or a device: reading could block or never end.
     """
-    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever. It changes nothing for a regular file.
+    # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever. Regular files do not change.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     return os.fdopen(_regular(handle, path), "rb")
 
 
 def append_regular(path: str | Path) -> BufferedWriter:
-    """Open the regular file `path` for adding to its end; it is made where there is none.
+    """Open the regular file `path` for appending; a missing file is created.
 
-    Raises `OSError`, which names the path; also for a pipe or a device, which could block.
+    Raises `OSError`, which names the path, also if it is a pipe or a device: writing could block.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(_regular(os.open(path, flags, 0o666), path), "ab")
@@ -44,7 +44,7 @@ def read_regular(path: str | Path, limit: int) -> bytes:
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write `data` as the file `path`.
 
-    Raises `OSError`; nothing is left behind then, and an older file at `path` is untouched.
+    Raises `OSError`; then `path` is as it was, and no temporary file is left.
     """
     with atomic_file(Path(path)) as file:
         file.write(data)
@@ -52,12 +52,11 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A temporary file beside `path` to write to; at the end it is forced to the disk and renamed into place.
+    """A temporary file in the folder of `path`. At the end it is synced to the disk and renamed to `path`.
 
-    Raises `OSError` that names `path`. If that or anything else goes wrong, the temporary file is gone and `path` is as
-    it was.
+    Raises `OSError` that names `path`. After any error `path` is as it was, and the temporary file is removed.
     """
-    import tempfile  # it loads three decompressors, which who only reads need not wait for
+    import tempfile  # slow to import, and reading does not need it
 
     with _naming(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -65,7 +64,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             with os.fdopen(handle, "wb") as file:
                 yield file
                 file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes files only their owner can read
+                os.fchmod(file.fileno(), 0o666 & ~_umask())  # files of mkstemp can be read by their owner only
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
@@ -77,7 +76,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Errors inside name `path`, where they name no file (a full disk) or the temporary one."""
+    """Make errors inside name `path` if they name no file (as for a full disk) or the temporary one."""
     try:
         yield
     except OSError as error:
@@ -87,17 +86,17 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove what a killed process left half written of the files `names` (or patterns like `step-*`) in `folder`.
+    """Remove the temporary files that killed processes left in `folder` for `names` (or patterns like `step-*`).
 
-    Only where no other process is writing. Anybody else's files stay.
+    Call it only if no other process is writing. Files of other programs stay.
     """
     for name in names:
-        for path in folder.glob(f".{name}.????????.tmp"):  # as `atomic_file` calls them
+        for path in folder.glob(f".{name}.????????.tmp"):  # the names that `atomic_file` gives
             path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """A rename is only safe once its folder is on the disk. Some file systems cannot: then it is not."""
+    """Sync a folder to the disk, which makes a rename in it durable, if the file system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The network as a short list of operations: what every part of the package, and every device, agrees on.
+"""A network as a list of operations. Training, compression, files and the engine all use this description.
 
 Value 0 is the prepared image; operation `i` produces value `i + 1`; the last value holds the logits.
 
@@ -6,8 +6,8 @@ Value 0 is the prepared image; operation `i` produces value `i + 1`; the last va
     >>> graph.shapes()[-1]
     (16,)
 
-Weights live beside the graph (`squeezenet.model`), under the names of the operations that own them.
-Shapes leave the batch out: (channels, height, width), or (features,) after `Flatten`.
+Weights are not in the graph: `squeezenet.model` has them, by the names of their operations.
+Shapes are without the batch: (channels, height, width), or (features,) after `Flatten`.
 """
 
 from dataclasses import dataclass, replace
@@ -61,7 +61,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class ReLU:
-    """max(x, 0), cut off at `cap` where there is one (6 in MobileNet); 0 means no cap."""
+    """max(x, 0), or min(max(x, 0), cap) if `cap` is not 0 (it is 6 in MobileNet)."""
 
     inputs: tuple[int, ...]
     cap: float = 0.0
@@ -72,7 +72,7 @@ class ReLU:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Maximum over windows; `ceil` keeps a last window that hangs over the edge, as Caffe does."""
+    """Maximum over windows. With `ceil` the last window may reach over the edge, as in Caffe."""
 
     inputs: tuple[int, ...]
     kernel: Pair
@@ -125,7 +125,7 @@ class LRN:
 
 @dataclass(frozen=True)
 class Concat:
-    """Join along channels."""
+    """Concatenation along channels."""
 
     inputs: tuple[int, ...]
 
@@ -158,7 +158,7 @@ class Flatten:
 
 
 Op = Conv | Linear | ReLU | MaxPool | AvgPool | GlobalAvgPool | LRN | Concat | Add | Flatten
-Layer = Conv | Linear  # the operations that own weights
+Layer = Conv | Linear  # the operations with weights
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Graph:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The operations that own weights, in the order they run."""
+        """The operations with weights, in the order they run."""
         return tuple(op for op in self.ops if isinstance(op, Layer))
 
     def renamed(self, names: list[str]) -> "Graph":
@@ -193,11 +193,11 @@ class Graph:
         return Graph(self.input_shape, ops)
 
     def with_classes(self, classes: int) -> "Graph":
-        """The same operations with a last layer of `classes` outputs. Raises `BadGraph` if they are no logits."""
+        """The same graph with a last layer of `classes` outputs. Raises `BadGraph` if that does not make the logits."""
         last = self.layers[-1]
         graph = Graph(self.input_shape, tuple(replace(op, out=classes) if op is last else op for op in self.ops))
         if graph.classes != classes:
-            raise BadGraph(f"{last.name}: the last layer does not give the logits")
+            raise BadGraph(f"{last.name}: the last layer does not make the logits")
         return graph
 
     @property
@@ -241,7 +241,7 @@ class Graph:
         ]
 
     def last_use(self) -> list[int]:
-        """For every value the index of the last operation that reads it, so that memory can be given back."""
+        """For every value, the index of the last operation that reads it. Afterwards its memory is free."""
         last = [-1] * (len(self.ops) + 1)
         for index, op in enumerate(self.ops):
             for i in op.inputs:
@@ -263,7 +263,7 @@ def _window(size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil: bool, p
         if span < 0:
             raise BadGraph(f"a window of {kernel} does not fit into {size}")
         count = span // s + 1
-        # A last, partial window counts only if it starts inside the image or its leading padding.
+        # The last, partial window counts only if it starts inside the image or the padding before it.
         if ceil and span % s and count * s < n + p:
             count += 1
         out.append(count)

@@ -1,12 +1,12 @@
-"""A model that can be shipped: graph, weights, how to prepare an image, labels, and where it came from.
+"""A model that can be shipped: graph, weights, preparation of images, labels, and provenance.
 
     >>> from squeezenet import sqz
     >>> model = sqz.read("model.sqz")                             # doctest: +SKIP
     >>> model.parameters, round(model.density, 2)                 # doctest: +SKIP
     (1248424, 0.34)
 
-A weight is held as it is coded: `Plain` floats, `Shared` indices into a codebook, or levels on a `Grid`, which an
-integer network has throughout. Nothing here needs PyTorch.
+A weight has the form in which the file stores it: `Plain` floats, `Shared` indices into a codebook, or, in an integer
+network, levels on a `Grid`. Nothing here needs PyTorch.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ LevelArray = NDArray[np.int16]
 BiasArray = NDArray[np.int32]
 
 MAX_LEVEL = 127
-"""Levels of an integer network fit a signed byte."""
+"""The largest level of an integer network; levels fit a signed byte."""
 
 MAX_BIAS = 1 << 22
 
@@ -49,7 +49,7 @@ class Plain:
 
     @property
     def bits(self) -> int:
-        """Bits a weight would take without entropy coding."""
+        """Bits per weight without entropy coding."""
         return 32
 
     def values(self) -> FloatArray:
@@ -79,11 +79,11 @@ class Shared:
 
     @property
     def bits(self) -> int:
-        """Bits of an index without entropy coding, as the papers count them."""
+        """Bits per index without entropy coding, as the papers count them."""
         return max(1, int(self.codebook.size - 1).bit_length())
 
     def values(self) -> FloatArray:
-        """float32 weights, looked up."""
+        """float32 weights from the codebook."""
         return np.concatenate([np.zeros(1, np.float32), self.codebook])[self.indices]
 
 
@@ -105,7 +105,7 @@ class Grid:
 
     @property
     def bits(self) -> int:
-        """Bits of a level without entropy coding."""
+        """Bits per level without entropy coding."""
         return (2 * _largest(self.levels)).bit_length()
 
     def values(self) -> FloatArray:
@@ -137,7 +137,7 @@ AnyWeights = Weights | IntegerWeights
 
 
 def check_integers(name: str, held: AnyWeights, source: Scale, target: Scale) -> None:
-    """Raise `ModelError` unless these weights can be a layer of an integer network, between values of these scales."""
+    """Raise `ModelError` unless `held` can be a layer between values of the scales `source` and `target`."""
     if not isinstance(held, IntegerWeights) or _largest(held.weight.levels) > MAX_LEVEL:
         raise ModelError(f"{name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
     weight = held.weight
@@ -156,7 +156,7 @@ def check_integers(name: str, held: AnyWeights, source: Scale, target: Scale) ->
 
 
 def _largest(levels: LevelArray | BiasArray) -> int:
-    """The largest magnitude, without a copy of them all."""
+    """The largest magnitude, computed without a copy."""
     return max(int(levels.max(initial=0)), -int(levels.min(initial=0)))
 
 
@@ -164,7 +164,7 @@ def _largest(levels: LevelArray | BiasArray) -> int:
 class Model:
     """A network ready to be shipped. Raises `ModelError` if weights, labels or preparation do not fit the graph.
 
-    With `scales`, one for each value of the graph, it is an integer network (docs/FORMAT.md).
+    It is an integer network if it has `scales`, one for each value of the graph (docs/FORMAT.md).
     """
 
     graph: Graph
@@ -198,7 +198,7 @@ class Model:
             raise ModelError("weights on a grid belong to an integer network, which needs scales of its values")
 
     def dequantised(self) -> "Model":
-        """The same network with float32 weights and biases; its values are not rounded any more."""
+        """The same network as a float network: float32 weights and biases, and values that are not rounded."""
         if not self.scales:
             return self
         weights = {}
@@ -220,7 +220,7 @@ class Model:
 
     @property
     def density(self) -> float:
-        """Kept fraction of the weights, biases left out."""
+        """The share of the weights that are not pruned, biases not counted."""
         return sum(w.weight.nonzero for w in self.weights.values()) / self.weight_count
 
     @property

@@ -1,9 +1,9 @@
-"""How an image becomes the input of a network: one value that travels from training into the file.
+"""How an image becomes the input of a network. Training, the file and classification use the same `Preparation`.
 
     >>> Preparation.imagenet_caffe().crop
     227
 
-Pixels are counted 0 to 255 and never rescaled to [0, 1]: `(pixel - mean) / std`, per channel, in float32.
+Pixels are numbers from 0 to 255 and are not rescaled to [0, 1]: `(pixel - mean) / std`, per channel, in float32.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ Channels = Literal["RGB", "BGR", "L"]
 class Preparation:
     """Resize to `resize` pixels (bilinear, antialiased), cut the centre `crop` square, order channels, normalise.
 
-    `fit="stretch"` makes the image `resize` x `resize` whatever its shape was (the paper's protocol);
-    `fit="shorter"` scales the shorter side to `resize` and keeps the shape. `mean` and `std` have one entry per
+    `fit="stretch"` resizes to `resize` x `resize`, whatever the aspect ratio was (as the paper does);
+    `fit="shorter"` resizes the shorter side to `resize` and keeps the aspect ratio. `mean` and `std` have one entry per
     channel, in the order of `channels`, on the scale 0 to 255.
     """
 
@@ -46,21 +46,21 @@ class Preparation:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the prepared image's pixels, one a channel."""
+        """Bytes of the image after cropping, one per pixel and channel."""
         return len(self.channels) * self.crop**2
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; `from_dict` gives the same preparation back."""
+        """A dictionary for JSON; `from_dict` reads it."""
         return asdict(self)
 
     @staticmethod
     def from_dict(saved: Mapping[str, Any]) -> "Preparation":
-        """Read what `to_dict` wrote. Raises `ValueError` or `TypeError` if it is something else."""
+        """The preparation that `to_dict` wrote. Raises `ValueError` or `TypeError` for anything else."""
         return Preparation(**{**saved, "mean": tuple(saved["mean"]), "std": tuple(saved["std"])})
 
     @staticmethod
     def imagenet_caffe() -> "Preparation":
-        """The paper's: stretched to 256 x 256, centre 227, BGR, mean subtracted, no scaling (released prototxts)."""
+        """That of the paper (released prototxts): 256 x 256, stretched, centre 227, BGR, mean subtracted."""
         return Preparation(256, 227, "stretch", "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
 
     @staticmethod

@@ -10,16 +10,16 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """`text` on one line, in which every character is one that a terminal shows and does not obey.
+    """`text` on one line, with only characters that a terminal shows and does not execute.
 
-    Control characters (escape sequences and line ends among them), text that reverses the reading direction and bytes
-    that are no Unicode (surrogates) are written as Python escapes, such as `\\x1b`.
+    Control characters (such as escapes and line ends), characters that reverse the reading direction, and bytes that
+    are not Unicode (surrogates) become Python escapes such as `\\x1b`.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def counted(number: float, one: str, more: str = "") -> str:
-    """A number with its noun; `more` is the plural where it is not `one` and an s.
+    """A number with its noun; `more` is the plural if it is not `one` plus "s".
 
     >>> counted(1, "image"), counted(1200, "image"), counted(0, "class", "classes")
     ('1 image', '1,200 images', '0 classes')
@@ -29,7 +29,7 @@ def counted(number: float, one: str, more: str = "") -> str:
 
 
 def harmless(value: Any) -> Any:
-    """`value` with every string `printable`: in dictionaries (keys, too), lists and tuples, however deep."""
+    """`value` with every string made `printable`, also inside dictionaries (with their keys), lists and tuples."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):

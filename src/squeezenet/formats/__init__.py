@@ -1,4 +1,4 @@
-"""Models in files: our own `.sqz` and run folders, and other people's `.pth`, `.safetensors` and `.net`.
+"""Models in files: our own `.sqz` and run folders, and `.pth`, `.safetensors` and `.net` of other programs.
 
 >>> model = load_model("mine.pth")                          # doctest: +SKIP
 >>> save_model(model, "mine.sqz")                           # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""What a user says of a file of weights that does not say it itself.
+"""What a user says about a file of weights without a description.
 
 >>> About(Preparation.imagenet_torchvision(), ("cat", "dog"))               # doctest: +SKIP
 """
@@ -13,9 +13,9 @@ from squeezenet.preparation import Preparation
 
 @dataclass(frozen=True)
 class About:
-    """How images are prepared, what the classes are called, and of which network the weights can be.
+    """The preparation of images, the names of the classes, and the networks that the weights may belong to.
 
-    `networks` are names of `squeezenet.models`; none means any. Weights that fit `graph` are taken to be of it.
+    `networks` are names of `squeezenet.models`; if there are none, any network is tried. `graph` is tried first.
     """
 
     preparation: Preparation | None = None
@@ -27,16 +27,16 @@ class About:
 NOTHING = About()
 
 TORCHVISION = ("squeezenet1_0", "squeezenet1_1", "alexnet_torchvision")
-"""The networks of `squeezenet.models` that torchvision has under the same names of tensors."""
+"""The networks of `squeezenet.models` that torchvision has too, with the same names of tensors."""
 
 
 def of_torchvision() -> About:
-    """What is known of weights that were trained as torchvision does."""
+    """The description of weights that were trained with torchvision."""
     return About(Preparation.imagenet_torchvision(), networks=TORCHVISION)
 
 
 def said_twice(where: str | Path) -> UsageError:
-    """The error for a file that says itself what the caller says again, perhaps otherwise."""
+    """The error for a file that has a description, if the caller describes it too."""
     return UsageError(
         f"{where}: says itself how images are prepared and of which network it is; leave out --like, --network, "
         "--resize, --crop, --fit, --channels, --mean and --std"

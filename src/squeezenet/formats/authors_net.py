@@ -3,8 +3,8 @@
     >>> model = read(Path("compressed_SqueezeNet.net"))         # doctest: +SKIP
 
 Little-endian, no magic, no lengths: uint32 non-zeros of each of the 26 layers; then for each layer float32
-codebook[256], float32 bias[out], a byte of code per weight, and 4-bit gaps, low nibble first. Code 0 is a zero: a
-filler. Input channels are BGR, so the preparation says BGR and no weight moves.
+codebook[256], float32 bias[out], a byte of code per weight, and 4-bit gaps, low nibble first. Code 0 is a filler, a
+weight of zero. The input channels are BGR, and so they stay: the preparation says BGR.
 """
 
 import struct
@@ -25,11 +25,11 @@ from squeezenet.preparation import Preparation
 from squeezenet.sqz.positions import to_positions, to_symbols
 
 CODEBOOK = 256
-GAP = 16  # a gap of 15 is followed by a weight all the same: the filler has a code of its own
+GAP = 16  # a weight follows a gap of 15 too, since a filler has its own code
 
 
 def read(path: Path) -> Model:
-    """Decode the authors' file. Raises `ModelError` if its size or contents are not those of SqueezeNet v1.0."""
+    """The model in the authors' file. Raises `ModelError` if its size or contents are not those of SqueezeNet v1.0."""
     data = read_regular(path, MAX_MODEL_FILE)
     graph = _graph()
     shapes = graph.weight_shapes()
@@ -69,10 +69,10 @@ def read(path: Path) -> Model:
 
 
 def write(model: Model, path: Path) -> None:
-    """Write a compressed SqueezeNet v1.0 as the authors do.
+    """Write a compressed SqueezeNet v1.0 in the authors' format.
 
-    The file holds neither graph nor preparation nor labels, so `read` takes the authors'. Raises `ModelError` for a
-    model that has others.
+    The file has no graph, preparation and labels; `read` supplies those of the authors. Raises `ModelError` for a model
+    with others.
     """
     names = [op.name for op in model.graph.layers]
     usual = _graph()

@@ -1,10 +1,10 @@
-"""What a `.pth` or `.safetensors` file of ours says about its network, beside float32 tensors named as in torchvision.
+"""The description of the network in our `.pth` and `.safetensors` files, beside their float32 tensors.
 
     >>> restore(json.loads(describe(model)), float_arrays(model))       # doctest: +SKIP
 
 The description is JSON: graph and preparation as in a `.sqz` file, names of the layers, labels, provenance; for an
 integer network the scales of its values and the exponents of its weights; for shared weights their codebooks. With
-these the floats become the levels or indices that they were made of, so that nothing is lost (docs/adr/0020).
+these, the floats become the same levels or indices again, so nothing is lost (docs/adr/0020).
 """
 
 import base64
@@ -28,18 +28,18 @@ Arrays = Mapping[str, FloatArray]
 """Tensors by name: `LAYER.weight` and `LAYER.bias` of each layer."""
 
 KEY = "squeezenet"
-"""Under which name a file holds the description."""
+"""The name of the description in a file."""
 
 DAMAGE = (
     SqueezeNetError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError, OverflowError
 )  # fmt: skip
-"""What reading a description that somebody made up can raise."""
+"""The exceptions that reading an invalid description can raise."""
 
 _FARTHEST = 2 * MAX_EXPONENT + MAX_RESCALING  # the largest exponent that a weight between two scales can have
 
 
 def describe(model: Model) -> str:
-    """Everything about a model but its floats, as JSON."""
+    """Everything about a model except its floats, as JSON."""
     about: dict[str, Any] = {
         "graph": _text(graphs.pack(model.graph, model.preparation)),
         "layers": [op.name for op in model.graph.layers],
@@ -57,13 +57,13 @@ def describe(model: Model) -> str:
 
 
 def is_described(header: bytes) -> bool:
-    """Whether the header of a file, JSON or a pickle, holds a description of ours, or that of a run folder."""
+    """Whether the header of a file (JSON or a pickle) has our description, or that of a run folder."""
     plain = header.replace(b"\\", b"")  # as JSON writes JSON
     return KEY.encode() in plain and (b'{"graph": "' in plain or b'{"architecture": {' in plain)
 
 
 def float_arrays(model: Model) -> dict[str, FloatArray]:
-    """The float32 tensors of a model by their names, codebooks and levels looked up."""
+    """The weights and biases of a model as float32 tensors, by name."""
     arrays: dict[str, FloatArray] = {}
     for name, held in model.dequantised().weights.items():
         arrays[f"{name}.weight"], arrays[f"{name}.bias"] = held.weight.values(), np.asarray(held.bias, np.float32)
@@ -71,9 +71,9 @@ def float_arrays(model: Model) -> dict[str, FloatArray]:
 
 
 def restore(about: Mapping[str, Any], arrays: Arrays) -> Model:
-    """The model that was described, with the same answers; `about` is the parsed JSON.
+    """The model that `describe` described, with the same logits; `about` is the parsed JSON.
 
-    Raises one of `DAMAGE` for a description that cannot be, or that is not of these tensors.
+    Raises one of `DAMAGE` if the description is impossible or does not fit the tensors.
     """
     graph, preparation = graphs.unpack(Cursor(_bytes(about["graph"]), "graph"))
     names = list(about["layers"])
@@ -97,12 +97,12 @@ def restore(about: Mapping[str, Any], arrays: Arrays) -> Model:
 
 
 def line(error: BaseException) -> str:
-    """The message of an error, on one line and not too long."""
+    """The message of an error, shortened to one line."""
     return " ".join(str(error).split())[:100] or type(error).__name__
 
 
 def _code(weight: Tensor) -> dict[str, Any]:
-    """What turns the floats of a weight into what it is made of."""
+    """The part of the description that turns the floats of a weight into its form again."""
     if isinstance(weight, Grid):
         return {"exponents": weight.exponents.tolist()}
     assert isinstance(weight, Shared)
@@ -117,7 +117,7 @@ def _coded(values: FloatArray, code: Mapping[str, Any] | None) -> Tensor:
         if exponents.shape != values.shape[:1] or np.abs(exponents).max(initial=0) > _FARTHEST:
             raise ModelError("exponents that no weight can have")
         steps = np.array([step(int(e)) for e in exponents], np.float32).reshape(-1, *[1] * (values.ndim - 1))
-        with np.errstate(all="ignore"):  # numbers that somebody made up are found by the comparison afterwards
+        with np.errstate(all="ignore"):  # invalid numbers are found by the comparison afterwards
             levels = np.nan_to_num(np.rint(np.clip(values / steps, -MAX_LEVEL, MAX_LEVEL)))
         return Grid(levels.astype(np.int16), exponents)
     codebook = np.frombuffer(_bytes(code["codebook"]), "<f4").astype(np.float32)
@@ -127,7 +127,7 @@ def _coded(values: FloatArray, code: Mapping[str, Any] | None) -> Tensor:
 
 
 def _shared(values: FloatArray, codebook: FloatArray) -> Shared:
-    """Indices of `values` in `codebook`; a value that is not in it is a zero, which the comparison afterwards finds."""
+    """Indices of `values` in `codebook`. Other values become 0, which the comparison afterwards finds."""
     keys, number = np.unique(floats.keys(codebook), return_index=True)
     flat = floats.keys(np.ascontiguousarray(values).ravel())
     found = np.searchsorted(keys, flat)

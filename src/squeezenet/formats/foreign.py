@@ -1,10 +1,10 @@
-"""Weights without a description: which network they are of, and what nobody can tell from them.
+"""Weights without a description: the network that they belong to is found, the rest must be said.
 
     >>> from_weights(state, Path("mine.pth"), About(Preparation.imagenet_torchvision()))        # doctest: +SKIP
 
-Names and shapes of the tensors leave few networks or one. They do not tell how images are prepared, nor what the
-classes are called: a wrong guess costs most of the accuracy without a word. So the caller says it (`About`). Only the
-files that torchvision published are known without that, by their SHA-256.
+Names and shapes of the tensors fit one network or a few. They do not tell how images are prepared or what the classes
+are called, and a wrong guess would silently cost most of the accuracy. So the caller says it (`About`). Only the files
+that torchvision published are recognised, by their SHA-256.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ from squeezenet.models import ARCHITECTURES, create_model
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 
-PARALLEL = "module."  # nn.DataParallel and its kin put it before every name
+PARALLEL = "module."  # nn.DataParallel and similar modules put it before every name
 
 Keys = dict[str, Tensor]
 
 
 def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
-    """The model whose weights `state`, read from `path`, holds. Raises `ModelError` where something is missing."""
+    """The model whose weights `state`, read from `path`, holds. Raises `ModelError` if something is missing."""
     if all(str(key).startswith(PARALLEL) for key in state):
         state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
     provenance = {"source": path.name}
@@ -65,7 +65,7 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
 
 
 def candidates(state: Keys) -> dict[str, dict[str, int]]:
-    """Which of `models.ARCHITECTURES` have tensors of these names and shapes: name -> settings for `create_model`."""
+    """The networks with tensors of these names and shapes: name -> arguments of `create_model`."""
     shapes = _shapes(state)
     found = {}
     for name in ARCHITECTURES:
@@ -81,9 +81,9 @@ def candidates(state: Keys) -> dict[str, dict[str, int]]:
 
 
 def build(architecture: dict[str, Any], state: Keys) -> nn.Module:
-    """The network `create_model(**architecture)` with the tensors of `state`, which are all the memory it takes.
+    """The network `create_model(**architecture)` with the tensors of `state`, without a copy of them.
 
-    Raises `ModelError` if they are of another one, `UsageError` if there is no such network.
+    Raises `ModelError` if they do not fit it, `UsageError` if there is no such network.
     """
     fires = architecture.get("fires", 0)
     if not isinstance(fires, int) or fires > len(state):
@@ -98,16 +98,16 @@ def build(architecture: dict[str, Any], state: Keys) -> nn.Module:
 def from_module(
     module: nn.Module, preparation: Preparation, labels: tuple[str, ...] = (), provenance: dict[str, str] | None = None
 ) -> Model:
-    """Any PyTorch classifier as a model: traced, with float weights. Raises `UnsupportedOperation`."""
+    """Any PyTorch classifier as a `Model` with float weights. Raises `UnsupportedOperation`."""
     graph, arrays = trace(module, preparation.shape)
     weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in arrays.items()}
     return Model(graph, weights, preparation, labels, provenance or {})
 
 
 class _Undrawn(TorchFunctionMode):
-    """Parameters stay as they are when a module initialises them.
+    """Inside, modules do not initialise their parameters.
 
-    On the device "meta" drawing them would load half of PyTorch, for 1.2 s and 80 MB.
+    On the device "meta", initialising would import much of PyTorch, which takes 1.2 s and 80 MB.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -118,13 +118,13 @@ class _Undrawn(TorchFunctionMode):
 
 
 def _outline(name: str, **settings: Any) -> nn.Module:
-    """A network whose tensors have names and shapes, but no values and no memory."""
+    """A network whose tensors have names and shapes, but no values."""
     with torch.device("meta"), _Undrawn():
         return create_model(name, **settings)
 
 
 def _is_published(path: Path) -> bool:
-    """Whether a file is one that `squeezenet pull` fetches, whatever it is called here."""
+    """Whether a file, whatever its name, is one that `squeezenet pull` downloads."""
     sha256 = zoo.sha256(path)
     return any(sha256.startswith(entry.sha256) for entry in zoo.PUBLISHED.values())
 
@@ -136,7 +136,7 @@ def _labels(about: About, classes: int, path: Path) -> tuple[str, ...]:
 
 
 def _fitting(graph: Graph, state: Keys) -> tuple[Graph, dict[str, Weights]] | None:
-    """`state` as the weights of `graph`, if it has just its tensors; the last layer may be for other classes."""
+    """`state` as the weights of `graph`, if the tensors fit. The number of classes may differ."""
     last = state.get(f"{graph.layers[-1].name}.bias")
     if last is None or last.ndim != 1 or not len(last):
         return None

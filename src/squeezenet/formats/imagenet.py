@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 _SAME_LIST = 990
-"""Names in their places that make a list of 1,000 ImageNet's: some lists call the two cranes by other names."""
+"""A list of 1,000 is ImageNet's if so many names are in their positions: some lists rename the two cranes."""
 
 
 @cache
@@ -28,9 +28,9 @@ def imagenet_ids() -> tuple[str, ...]:
 
 
 def imagenet_numbers(names: Sequence[str]) -> list[int | None]:
-    """For each of `names`, the number of the ImageNet class that it means: by its id, its name, or one lemma of it.
+    """The number of the ImageNet class of each of `names`, which is the id, the name, or one lemma of a class.
 
-    None for a name that no class has, or more than one. Lemmas may be written with underscores: "great_white_shark".
+    None if no class or several classes match. Lemmas may be written with underscores: "great_white_shark".
     """
     labels = imagenet_labels()
     if len(names) == len(labels) and sum(a == b for a, b in zip(names, labels, strict=True)) >= _SAME_LIST:

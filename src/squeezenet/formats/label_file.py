@@ -1,4 +1,4 @@
-"""Files with the names of classes, one a line.
+"""Files with the names of classes, one per line.
 
 >>> read_labels(Path("classes.txt"))                         # doctest: +SKIP
 ('cat', 'dog')
@@ -14,13 +14,13 @@ from squeezenet.limits import CLASS_NAME, CLASSES, LABEL_FILE_BYTES
 def read_labels(path: str | Path) -> tuple[str, ...]:
     """The lines of a text file in UTF-8, without spaces around them, a byte order mark and empty lines at the end.
 
-    Raises `OSError` if the file cannot be read, `DataError` if it is no list of names.
+    Raises `OSError` if the file cannot be read, `DataError` if it is not a list of names.
     """
     try:
         text = read_regular(path, LABEL_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not text in UTF-8; write the name of one class a line") from None
-    names = [line.strip() for line in text.rstrip().split("\n")]  # splitlines() would end lines at rarer characters too
+    names = [line.strip() for line in text.rstrip().split("\n")]  # splitlines() would split at rarer characters too
     if "" in names:
         raise DataError(f"{path}: line {names.index('') + 1} is empty; write the name of one class a line")
     if len(names) > CLASSES:

@@ -1,4 +1,4 @@
-"""Load and save a model by the kind of its file.
+"""Loading and saving of models; the suffix of a file tells its format.
 
 >>> load_model("RUN"), load_model("six.sqz"), load_model("squeezenet1_0.pth")       # doctest: +SKIP
 """
@@ -25,8 +25,8 @@ SUFFIXES = (".sqz", ".net", ".pth", ".pt", ".safetensors")
 def load_model(where: str | Path, random_weights: int | None = None, about: About = NOTHING) -> Model:
     """The model in a `.sqz`, `.safetensors`, `.pth` or `.net` file or in a run folder of `squeezenet train`.
 
-    `where` may also be a name: of a model that ships or was pulled, or with `random_weights` (a seed) of a network.
-    `about` says what a file of somebody else's weights does not; for other files it must be left out.
+    `where` may also be the name of a model that ships or was pulled, or, with `random_weights` (a seed), of a network.
+    `about` describes a file of weights without a description; for other files it must be left out.
     Raises `ModelError`, `UsageError`, or `OSError` that names the file.
     """
     if random_weights is not None:
@@ -46,8 +46,8 @@ def load_model(where: str | Path, random_weights: int | None = None, about: Abou
 def save_model(model: Model, path: str | Path) -> None:
     """Write a model; the suffix of `path` says how.
 
-    What is written gives the same answers when it is read; a model that the format cannot hold is refused.
-    Raises `UsageError` for a suffix that is not known, `ModelError`, or `OSError` that names the file.
+    The model that is read again has the same logits. A model that the format cannot hold is refused.
+    Raises `UsageError` for an unknown suffix, `ModelError`, or `OSError` that names the file.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -57,7 +57,7 @@ def save_model(model: Model, path: str | Path) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether this package wrote the file `path` in the format that its suffix names. Nobody can tell that of a `.net`.
+    """Whether this package wrote the file `path` in the format of its suffix. False for a `.net`, which cannot tell.
 
     Raises `OSError`.
     """
@@ -74,7 +74,7 @@ def is_ours(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Errors inside name `path`."""
+    """Make errors inside name `path`."""
     try:
         yield
     except ModelError as error:
@@ -98,7 +98,7 @@ def _writer(path: Path) -> Callable[[Model, Path], Any]:
 
 
 def _read(path: Path, about: About) -> Model:
-    # The suffix decides, but our own file is known by its first bytes whatever it is called.
+    # The suffix decides, but a .sqz file is recognised by its first bytes, whatever its name.
     with open_regular(path) as file:
         magic = file.read(len(sqz.MAGIC))
     if path.suffix in (".pth", ".pt", ".safetensors") and magic != sqz.MAGIC:

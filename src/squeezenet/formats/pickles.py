@@ -1,11 +1,11 @@
-"""Checking a `.pth` file before PyTorch opens it: a pickle is a program, and a zip file can be a bomb.
+"""Checks of a `.pth` file before PyTorch opens it: a pickle is a program, and a zip file may unpack to far more.
 
     >>> with open_regular("squeezenet1_1-b8a52dc0.pth") as file:        # doctest: +SKIP
     ...     check(file)
 
-`torch.load(weights_only=True)` runs no code of a stranger, but it allocates what the pickle asks for: a `bytearray` of
-eight gigabytes, or all that a compressed archive unpacks to. So the pickle must be short and name nothing but tensors
-and plain containers, and the archive must hold no more bytes than the file has.
+`torch.load(weights_only=True)` runs no foreign code, but it allocates what the pickle asks for: a `bytearray` of eight
+gigabytes, or all bytes that a compressed archive unpacks to. So the pickle must be short and use only tensors and plain
+containers, and the archive must not hold more bytes than the file.
 """
 
 import os
@@ -37,7 +37,7 @@ def check(file: IO[bytes]) -> None:
 
 
 def is_archive(file: IO[bytes]) -> bool:
-    """Whether PyTorch will read `file` as a zip archive; else it is a row of pickles, as before PyTorch 1.6."""
+    """Whether PyTorch will read `file` as a zip archive, and not as a series of pickles, as before PyTorch 1.6."""
     file.seek(0)
     beginning = file.read(len(_ZIP))
     file.seek(0)
@@ -65,7 +65,7 @@ def pickle_in(file: IO[bytes]) -> bytes:
 
 
 def _check_operations(file: IO[bytes], most: int) -> int:
-    """Go through one pickle without running it; returns how many operations are left of `most`."""
+    """How many operations of `most` are left after one pickle, which is parsed without running it."""
     start = file.tell()
     try:
         for operation, argument, _ in pickletools.genops(file):

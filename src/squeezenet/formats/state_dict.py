@@ -4,9 +4,9 @@
     >>> module.load_state_dict(torch.load("mine.pth", weights_only=True))       # doctest: +SKIP
     >>> model = read(Path("mine.pth"))                                          # doctest: +SKIP
 
-A file of ours is a flat state dict of float32 tensors under torchvision's names, and describes its network, images and
-labels (`formats.description`): a `.safetensors` in its metadata, a `.pth` in the `_metadata` that PyTorch keeps beside
-every state dict. A file without a description goes to `formats.foreign`.
+Our files are flat state dicts of float32 tensors with torchvision's names, and describe their network, images and
+labels (`formats.description`): a `.safetensors` in its metadata, a `.pth` in the `_metadata` that PyTorch stores with
+every state dict. `formats.foreign` reads files without a description.
 """
 
 import io
@@ -39,7 +39,7 @@ _TEXT = "description"  # in the _metadata of a .pth, which has a dictionary for 
 
 
 def read(path: Path, about: About = NOTHING) -> Model:
-    """A model from a state dict; `about` says what a file without a description does not.
+    """A model from a state dict; `about` describes a file without a description.
 
     Raises `ModelError` if the file is damaged, asks for more memory than it has bytes, or if something is missing.
     """
@@ -52,7 +52,7 @@ def read(path: Path, about: About = NOTHING) -> Model:
 
 
 def read_tensors(path: Path) -> Keys:
-    """The tensors of a file by their names, whatever network they are of.
+    """The tensors of a file by name, of any network.
 
     Raises `ModelError` if the file is damaged or asks for more memory than it has bytes, `OSError` that names it.
     """
@@ -60,7 +60,7 @@ def read_tensors(path: Path) -> Keys:
 
 
 def write(model: Model, path: Path) -> None:
-    """Write float weights under the names of their layers (torchvision's, for SqueezeNet), and the description."""
+    """Write float weights by the names of their layers (torchvision's, for SqueezeNet), and the description."""
     text = describe(model)
     if len(text) > MAX_DESCRIPTION:
         raise ModelError(f"{path}: labels and provenance take {len(text):,} bytes; the limit is {MAX_DESCRIPTION:,}")
@@ -80,7 +80,7 @@ def write(model: Model, path: Path) -> None:
 
 
 def _ordered(data: bytes) -> tuple[bytes, memoryview]:
-    """A .safetensors file as its head and its tensors; the metadata, which come in any order, sorted by their names."""
+    """The head and the tensors of a .safetensors file, with the metadata sorted by name."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -90,7 +90,7 @@ def _ordered(data: bytes) -> tuple[bytes, memoryview]:
 
 
 def _load(path: Path) -> tuple[Keys, str | None]:
-    """The tensors of a file, and our description of them where there is one."""
+    """The tensors of a file, and our description if there is one."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_MODEL_FILE:
@@ -101,7 +101,7 @@ def _load(path: Path) -> tuple[Keys, str | None]:
             raise
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
-        except Exception as error:  # a pickle is a program: damaged, it can fail in any way
+        except Exception as error:  # a damaged pickle can fail in any way, since it is a program
             raise ModelError(f"{path}: not a state dict that can be read safely ({line(error)})") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -127,7 +127,7 @@ def _load_safetensors(file: IO[bytes], path: Path) -> tuple[Keys, str | None]:
 def _load_pickle(file: IO[bytes]) -> tuple[Any, None]:
     pickles.check(file)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of old pickles, which load or do not
+        warnings.simplefilter("ignore")  # about old pickles
         return torch.load(file, map_location="cpu", weights_only=True), None
 
 
@@ -150,7 +150,7 @@ def _description(state: Any) -> str | None:
 
 
 def _trained(state: Keys, described: dict[str, Any]) -> Model:
-    """A file of `squeezenet train` that names its network."""
+    """The model in a file of `squeezenet train`, which names its network."""
     architecture = described["architecture"]
     module = build(architecture, state)
     preparation = Preparation.from_dict(described["preparation"])

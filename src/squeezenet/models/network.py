@@ -1,11 +1,11 @@
-"""A graph as a PyTorch module: what is fine-tuned, whatever network it once was.
+"""A graph as a PyTorch module that can be trained, whatever network it came from.
 
     >>> network = from_model(model)                                      # doctest: +SKIP
     >>> network(images).shape                                            # doctest: +SKIP
     torch.Size([8, 1000])
 
-Weights are looked up through `weight(name)`, so that a stage of compression can put its own idea of a weight (masked,
-shared, low rank) in a layer's place and autograd does the rest.
+A layer's weight is a module, which returns its values. A stage of compression replaces it by a module of another form
+(with a mask, or with a codebook), and autograd differentiates through it.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from squeezenet.model import Grid, Model, Plain, Shared, Weights
 
 
 class LayerWeight(nn.Module):
-    """A layer's weight: called, it returns the values."""
+    """The weight of a layer: a module that returns the values."""
 
     def tensor(self) -> Plain | Shared | Grid:
         """The weight as it is shipped."""
@@ -43,7 +43,7 @@ class LayerWeight(nn.Module):
 
 
 class Network(nn.Module):
-    """Runs a graph in float32. `weights` and `biases` are by layer."""
+    """A graph in float32. `weights` and `biases` are by the names of layers."""
 
     def __init__(self, graph: Graph, weights: Mapping[str, LayerWeight], biases: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Network(nn.Module):
         return cast(LayerWeight, self.weights[self._key[name]])
 
     def replace_weight(self, name: str, weight: LayerWeight) -> None:
-        """Give a layer another idea of its weight."""
+        """Replace the module that returns a layer's weight."""
         self.weights[self._key[name]] = weight
 
     def bias(self, name: str) -> nn.Parameter:
@@ -67,7 +67,7 @@ class Network(nn.Module):
         return bias
 
     def forward(self, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
-        """(N, channels, height, width) -> (N, classes) logits. What each layer gives is put into `seen`, by name."""
+        """(N, channels, height, width) -> (N, classes) logits. The output of each layer is put into `seen`, by name."""
         values: list[Tensor | None] = [x]
         for index, op in enumerate(self.graph.ops):
             operands = [value for i in op.inputs if (value := values[i]) is not None]
@@ -109,7 +109,7 @@ class Network(nn.Module):
 
 
 class DenseWeight(LayerWeight):
-    """A weight of its own values, all of which may change."""
+    """A weight whose values are all learned."""
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class DenseWeight(LayerWeight):
 
 
 class FreeWeight(LayerWeight):
-    """A weight of its own values, zero wherever `mask` is zero: pruned weights stay pruned (Han et al. 2015)."""
+    """A weight whose values are learned where `mask` is not zero: pruned weights stay pruned (Han et al. 2015)."""
 
     mask: Tensor
 
@@ -140,15 +140,15 @@ class FreeWeight(LayerWeight):
 
     def tensor(self) -> Plain:
         """The weight as it is shipped."""
-        zero = self.values.new_zeros(())  # a product with the mask would leave -0.0, which the file keeps as a value
+        zero = self.values.new_zeros(())  # a product with the mask could be -0.0, which the file stores as a value
         return Plain(torch.where(self.mask != 0, self.values, zero).detach().cpu().numpy())
 
 
 class SharedWeight(LayerWeight):
-    """A weight looked up in a codebook; index 0 is a pruned weight.
+    """A weight of indices into a codebook; index 0 is a pruned weight.
 
-    The lookup is a gather, so autograd gives a centroid the sum of the gradients of the weights that share it:
-    trained quantization (Deep Compression, section 3.3).
+    The lookup is a gather, so the gradient of a centroid is the sum over the weights that share it: trained
+    quantization (Deep Compression, section 3.3).
     """
 
     indices: Tensor
@@ -170,7 +170,7 @@ class SharedWeight(LayerWeight):
 
 
 def from_model(model: Model) -> Network:
-    """A network that can be fine-tuned: free weights keep the zeros they have, shared ones their codebooks."""
+    """A network to fine-tune: pruned weights stay zero, and shared weights keep their codebooks."""
     weights: dict[str, LayerWeight] = {}
     model = model.dequantised()
     for name, held in model.weights.items():
@@ -184,14 +184,14 @@ def from_model(model: Model) -> Network:
 
 
 def dense(model: Model) -> Network:
-    """A network that can learn anew: levels and codebooks become float32 values, and pruned weights may grow back."""
+    """A network to train further: all weights become float32 values, and pruned weights may become nonzero again."""
     model = model.dequantised()
     weights = {name: DenseWeight(torch.from_numpy(held.weight.values())) for name, held in model.weights.items()}
     return Network(model.graph, weights, {name: torch.from_numpy(held.bias) for name, held in model.weights.items()})
 
 
 def to_weights(network: Network) -> dict[str, Weights]:
-    """What a network's layers own, as it is shipped."""
+    """The weights and biases of a network, as they are shipped."""
     return {
         op.name: Weights(network.weight(op.name).tensor(), network.bias(op.name).detach().cpu().numpy().copy())
         for op in network.graph.layers

@@ -3,7 +3,7 @@
     >>> sum(p.numel() for p in SqueezeNet().parameters())
     1248424
 
-State-dict keys are torchvision's, so its published `squeezenet1_0` and `squeezenet1_1` weights load.
+The keys of the state dict are torchvision's, so its published weights of `squeezenet1_0` and `squeezenet1_1` load.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from squeezenet.architectures import Bypass, Metaparameters, Norm
 @dataclass(frozen=True)
 class _Stem:
     conv1: tuple[int, int, int, int]  # filters at base_e = 128, kernel, stride, padding
-    pools: tuple[int, ...]  # a 3x3/2 max-pool stands after these layers: 1 = conv1, 2 = fire2, ...
+    pools: tuple[int, ...]  # a 3x3/2 max-pool follows these layers: 1 = conv1, 2 = fire2, ...
 
 
 STEMS: dict[str, _Stem] = {
     "v1.0": _Stem((96, 7, 2, 0), (1, 4, 8)),
     "v1.1": _Stem((64, 3, 2, 0), (1, 3, 5)),  # the authors' second release: 2.4x less computation
-    # Small images: keep resolution where v1.0 throws it away, so that fire9 still sees 4x4 (32) or 4x4 (64).
+    # Small images keep more resolution, so that fire9 still has 4x4 positions.
     "32": _Stem((64, 3, 1, 1), (1, 4, 8)),
     "32 v1.1": _Stem((64, 3, 1, 1), (1, 3, 5)),
     "32 late": _Stem((64, 3, 1, 1), (3, 5, 8)),  # fire2 and fire3 see all pixels: more work, fewer parameters needed
@@ -34,16 +34,16 @@ STEMS: dict[str, _Stem] = {
 
 
 def _activation(channels: int, norm: Norm) -> nn.Module:
-    """What stands behind a convolution. Without normalisation it has no weights, so the keys are torchvision's."""
+    """The modules after a convolution. Without normalisation they have no weights, and the keys are torchvision's."""
     relu = nn.ReLU(inplace=True)
     return relu if norm == "none" else nn.Sequential(nn.BatchNorm2d(channels), relu)
 
 
 class Fire(nn.Module):
-    """Squeeze with 1x1 filters, expand with 1x1 and 3x3 filters, join (section 3.2).
+    """Squeeze with 1x1 filters, expand with 1x1 and 3x3 filters, concatenate (section 3.2).
 
-    (N, in, H, W) -> (N, e1x1 + e3x3, H, W). `bypass="simple"` adds the input to the output, which needs as many
-    channels in as out; `"complex"` adds a 1x1 convolution of it (section 6).
+    (N, in, H, W) -> (N, e1x1 + e3x3, H, W). `bypass="simple"` adds the input to the output, which must have
+    as many channels; `"complex"` adds a 1x1 convolution of the input (section 6).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SqueezeNet(nn.Module):
         self.meta = meta = meta or Metaparameters()
         stem = STEMS[meta.stem]
         filters, kernel, stride, padding = stem.conv1
-        # The stem keeps its share of the network's width: 96 (64) filters belong to base_e = 128.
+        # The stem is as wide in proportion: 96 (64) filters belong to base_e = 128.
         filters = max(round(filters * meta.base_e / 128), 4)
         features: list[nn.Module] = [
             nn.Conv2d(meta.in_channels, filters, kernel, stride, padding, bias=meta.norm == "none"),
@@ -101,14 +101,14 @@ class SqueezeNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Dropout(meta.dropout),
             nn.Conv2d(channels, meta.classes, 1),  # conv10: (N, 1000, 13, 13)
-            # The paper's ReLU on logits is of no use to a network that is normalised, and can silence a class.
+            # The paper's ReLU on logits is of no use with normalisation, and can make a class always 0.
             nn.ReLU(inplace=True) if meta.norm == "none" else nn.Identity(),
             nn.AdaptiveAvgPool2d(1),
         )
         self.initialise()
 
     def _bypass(self, channels_in: int, channels_out: int) -> Bypass:
-        """Table 3: identity where input and output have as many channels; "complex" fills the other places."""
+        """Table 3: an identity if input and output have as many channels; "complex" has a convolution elsewhere."""
         if self.meta.bypass == "none":
             return "none"
         if channels_in == channels_out:

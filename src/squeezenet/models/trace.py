@@ -1,9 +1,9 @@
-"""From a PyTorch module to a graph and its weights: how any network enters the rest of the package.
+"""A PyTorch module as a graph and its weights. All networks enter the package in this way.
 
     >>> graph, weights = trace(create_model("squeezenet1_0"), (3, 227, 227))    # doctest: +SKIP
 
-torch.fx follows the module's `forward`. BatchNorm is folded into the convolution before it, or becomes a depthwise
-1x1 convolution where there is none; dropout disappears. What the graph cannot express is refused by name.
+torch.fx traces `forward`. BatchNorm is folded into the convolution before it, or becomes a depthwise 1x1 convolution
+if there is none. Dropout is removed. An operation that the graph cannot express is refused by its name.
 """
 
 import operator
@@ -51,7 +51,7 @@ _IN_PLACE = {F.relu_, torch.relu_, operator.iadd, "relu_", "add_"}
 def trace(module: nn.Module, input_shape: Shape) -> tuple[Graph, Arrays]:
     """The graph of a classifier that reads (N, *input_shape), and float32 weights by layer name.
 
-    Layer names are the module's own paths. Raises `UnsupportedOperation`, naming what cannot be expressed.
+    Names of layers are the paths of their modules. Raises `UnsupportedOperation`, which names the operation.
     """
     try:
         traced = fx.symbolic_trace(module)
@@ -125,7 +125,7 @@ class _Tracer:
             op = self._plain(node, target, layer, inputs)
         self._append(node, op)
         if target in _IN_PLACE or getattr(layer, "inplace", False) or self._functional_in_place(node):
-            # Whoever still holds the operand sees the result from now on.
+            # All other names of the operand now mean the result.
             self.values.update({alias: len(self.ops) for alias, value in self.values.items() if value == inputs[0]})
 
     def _functional_in_place(self, node: fx.Node) -> bool:
@@ -177,7 +177,7 @@ class _Tracer:
         scale = (gamma / (layer.running_var.cpu().double() + layer.eps).sqrt()).numpy()
         shift = beta.numpy() - layer.running_mean.cpu().double().numpy() * scale
         before = self.ops[inputs[0] - 1] if inputs[0] else None
-        # Folding is allowed only where nobody else reads the convolution's own output, under whatever name.
+        # Folding is allowed only if nothing else reads the output of the convolution, under any name.
         names = {alias for alias, value in self.values.items() if value == inputs[0]}
         readers = {user for alias in names for user in alias.users} - names
         if isinstance(before, Conv) and readers == {node}:
@@ -191,7 +191,7 @@ class _Tracer:
         self._append(node, Conv(inputs, name, channels, (1, 1), groups=channels))
 
     def _adaptive(self, size: Any, inputs: tuple[int, ...]) -> Op | None:
-        """A pool of fixed windows; None where the image already has the size asked for."""
+        """A pool with fixed windows; None if the input already has the size asked for."""
         height, width = self.shapes[inputs[0]][1:]
         wanted = tuple(n or s for n, s in zip(_pair(size), (height, width), strict=True))
         if wanted == (1, 1):
@@ -233,7 +233,7 @@ class _Tracer:
     def _concat(self, node: fx.Node, inputs: tuple[int, ...]) -> Op:
         if _argument(node, 1, "dim", 0) not in (1, -3):
             raise UnsupportedOperation(f"{node}: values can be joined along channels (dim=1) only")
-        values = _argument(node, 0, "tensors")  # `inputs` has a value once, even if it is joined to itself
+        values = _argument(node, 0, "tensors")  # `inputs` has a value once, even if it is concatenated with itself
         return Concat(tuple(self.values[value] for value in values))
 
     def _add(self, node: fx.Node, inputs: tuple[int, ...]) -> Op:

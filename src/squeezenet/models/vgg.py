@@ -3,14 +3,14 @@
     >>> sum(p.numel() for p in Vgg(classes=10).parameters())
     1973186
 
-Seven wide layers of 3x3 filters learn more in an epoch than the eighteen thin ones of a SqueezeNet that costs as much:
-after one epoch of CIFAR-10 by the same recipe, 79.8% against 76.6%. The widths are those of cifar10-airbench (Jordan
+Seven wide layers of 3x3 filters learn more per epoch than the eighteen narrow ones of a SqueezeNet of the same cost:
+after one epoch of CIFAR-10 with the same recipe, 79.8% against 76.6%. The widths are those of cifar10-airbench (Jordan
 2024, 2404.00498).
 
     >>> sum(p.numel() for p in VggBypass(classes=10).parameters())
     3190850
 
-With more epochs a deeper one learns more: three convolutions a stage, and a bypass around the last two.
+With more epochs a deeper network learns more: three convolutions per stage, and a bypass around the last two.
 """
 
 import torch
@@ -21,7 +21,7 @@ FIRST = 64
 
 
 class Vgg(nn.Module):
-    """A stem, three stages of two convolutions and a max-pool each, and the maximum over what is left.
+    """A stem, three stages of two convolutions and a max-pool each, and the maximum over all positions.
 
     (N, in_channels, 32, 32) -> (N, classes) logits.
     """
@@ -46,7 +46,7 @@ class Vgg(nn.Module):
 
 
 class VggBypass(nn.Module):
-    """As `Vgg`, with a third convolution a stage and a bypass around the last two.
+    """As `Vgg`, with a third convolution per stage and a bypass around the last two.
 
     (N, in_channels, 32, 32) -> (N, classes) logits. `widths` are those of the three stages.
     """
@@ -74,7 +74,7 @@ class Stage(nn.Module):
         self.inner = nn.Sequential(*_convolution(out, out), *_convolution(out, out)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """What enters and what the two convolutions make of it, added up."""
+        """(N, in, H, W) -> (N, out, H / 2, W / 2)."""
         x = self.enter(x)
         return torch.relu(self.inner(x) + x)
 

@@ -4,7 +4,7 @@
 >>> read("model.sqz").label(0)                              # doctest: +SKIP
 'tench, Tinca tinca'
 
-What holds weights needs NumPy and is loaded when it is used: `sqz.light` is what labelling an image takes.
+Functions that hold weights need NumPy and are loaded when they are used. Labelling an image takes only `sqz.light`.
 """
 
 from typing import TYPE_CHECKING, Any

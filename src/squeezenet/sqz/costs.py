@@ -1,11 +1,11 @@
-"""What a graph costs whoever runs it, as the format counts it (docs/FORMAT.md, "What a reader refuses").
+"""Memory and work that a graph takes, as the format counts them (docs/FORMAT.md, "What a reader refuses").
 
     >>> from squeezenet.graph import Flatten, GlobalAvgPool
     >>> graph = Graph((1, 8, 8), (Conv((0,), "conv1", 16, (3, 3)), GlobalAvgPool((1,)), Flatten((2,))))
     >>> memory(graph, resize=8), work(graph)
     (4704, 328768)
 
-Both are rules of thumb that every reader computes in the same way: an engine needs about that much and rarely more.
+Every reader computes both estimates in the same way. An engine needs about as much, and rarely more.
 """
 
 from math import prod
@@ -25,9 +25,9 @@ from squeezenet.limits import (
 )
 
 FEW_OUTPUTS = 8
-"""A layer with fewer outputs in a group has no vectors of outputs to compute at once."""
+"""With fewer outputs per group, an engine cannot compute a vector of outputs at once."""
 LANES, DEPTH = 16, 4
-"""Outputs of a vector, and products that are added up at once: weights are stored in whole ones."""
+"""Outputs in a vector, and products that are added at once. Weights are padded to multiples of both."""
 
 _ELEMENT = 256  # work of reading or writing one element outside a layer's inner loop
 _SLOW = 128  # work of a multiply-accumulate that is computed alone
@@ -54,7 +54,7 @@ def check_limits(graph: Graph, resize: int, size: int) -> None:
 
 
 def least_bytes(graph: Graph, resize: int) -> int:
-    """Bytes that a file has to have, so that `check_limits` lets it ask for what this graph asks for."""
+    """The size in bytes from which `check_limits` accepts a file with this graph."""
     weights, needed, steps = weight_count(graph), memory(graph, resize), work(graph)
     return max(
         0 if weights <= FREE_WEIGHTS else -(-weights // WEIGHTS_A_BYTE),
@@ -69,7 +69,7 @@ def weight_count(graph: Graph) -> int:
 
 
 def memory(graph: Graph, resize: int) -> int:
-    """Bytes that one image takes: resized to `resize` x `resize`, prepared, all values at their peak, weights twice."""
+    """Bytes for one image: the resized and the prepared image, the most values alive at once, twice the weights."""
     shapes = graph.shapes()
     lines = max((_lines(op, shapes[op.inputs[0]]) for op in graph.ops if isinstance(op, Conv)), default=0)
     weights = sum(_stored(op, shapes[op.inputs[0]]) for op in graph.layers)
@@ -77,7 +77,7 @@ def memory(graph: Graph, resize: int) -> int:
 
 
 def live(graph: Graph) -> int:
-    """The most elements of all values that are needed at the same time; a value nobody reads stays to the end."""
+    """The most elements of values that are alive at the same time. A value that is never read lives to the end."""
     sizes, last = [prod(shape) for shape in graph.shapes()], graph.last_use()
     alive = most = sizes[0]
     for index, op in enumerate(graph.ops):
@@ -88,7 +88,7 @@ def live(graph: Graph) -> int:
 
 
 def work(graph: Graph) -> int:
-    """Work for one image; a multiply-accumulate of a large layer is 1, about a thirtieth of a nanosecond of a core."""
+    """Work for one image. A multiply-accumulate of a large layer counts 1, about 1/30 ns of one core."""
     shapes, macs = graph.shapes(), graph.macs()
     return sum(
         _work(op, [shapes[i] for i in op.inputs], shape, mac)
@@ -97,7 +97,7 @@ def work(graph: Graph) -> int:
 
 
 def padded(op: Conv | MaxPool | AvgPool, shape: Shape) -> int:
-    """Elements of what an operation reads, with its padding."""
+    """Elements of the padded input of an operation."""
     channels, height, width = shape
     return channels * (height + 2 * op.padding[0]) * (width + 2 * op.padding[1])
 
@@ -124,7 +124,7 @@ def _lines(op: Conv, shape: Shape) -> int:
 
 
 def _stored(op: Conv | Linear, shape: Shape) -> int:
-    """Weights as an engine lays them out: outputs in whole vectors, the inputs of a line in whole sums."""
+    """Weights as an engine stores them, padded to multiples of `LANES` outputs and `DEPTH` products of a row."""
     groups = _groups(op)
     height, width = op.kernel if isinstance(op, Conv) else (1, 1)
     return groups * _whole(op.out // groups, LANES) * height * _whole(shape[0] // groups * width, DEPTH)

@@ -1,4 +1,4 @@
-"""Reading and writing the primitives of the format: bytes, variable-length integers, float32.
+"""Reading and writing of bytes, variable-length integers (varints) and float32.
 
 >>> out = bytearray(); put_varint(out, 300); Cursor(bytes(out)).varint()
 300
@@ -12,7 +12,7 @@ MAX_VARINT = 2**31 - 1
 
 
 class Cursor:
-    """A position in a buffer that refuses to move past its end. Raises `Truncated`, `BadStream`, `TrailingBytes`."""
+    """A buffer and a position in it, which cannot pass the end. Raises `Truncated`, `BadStream`, `TrailingBytes`."""
 
     def __init__(self, data: bytes | memoryview, what: str = "section") -> None:
         self.data = memoryview(data)
@@ -35,7 +35,7 @@ class Cursor:
         return self.take(1)[0]
 
     def varint(self, limit: int = MAX_VARINT) -> int:
-        """Little-endian base 128, at most five bytes, no needless zero byte at the end."""
+        """The next varint: little-endian base 128, at most five bytes, no unnecessary zero byte at the end."""
         value = 0
         for shift in range(0, 35, 7):
             byte = self.byte()
@@ -52,7 +52,7 @@ class Cursor:
         (value,) = struct.unpack("<f", raw)
         if value != value or value in (float("inf"), float("-inf")):
             raise BadStream(f"{self.what}: a number is not finite")
-        for digits in range(6, 10):  # nine always suffice
+        for digits in range(6, 10):  # nine are always enough
             short = float(f"{value:.{digits}g}")
             if struct.pack("<f", short) == raw:
                 return short

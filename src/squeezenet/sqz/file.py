@@ -40,7 +40,7 @@ _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length
 
 @dataclass(frozen=True)
 class Section:
-    """How many bytes of a file hold what: "header", "graph", "text", or a layer's name."""
+    """A part of a file and its size; `name` is "header", "graph", "text", "scales" or a layer's name."""
 
     name: str
     bytes: int
@@ -59,7 +59,7 @@ def read(path: str | Path) -> Model:
 
 
 def examine(path: str | Path) -> tuple[Model, list[Section]]:
-    """Read a file, and where its bytes go: sections that add up to its size. Raises as `read` does."""
+    """The model in a file, and the sections, whose sizes add up to that of the file. Raises as `read` does."""
     data = read_bytes(path)
     with named(path):
         return _decode(data)
@@ -95,18 +95,18 @@ def front_size(model: Model) -> int:
 
 
 def decode(data: bytes) -> Model:
-    """The model in a file's bytes; never a partial one."""
+    """The model in a file's bytes. Raises as `read` does."""
     model, _ = _decode(data)
     return model
 
 
 def sections(path: str | Path) -> list[Section]:
-    """Where a file's bytes go; they add up to its size."""
+    """The sections of a file, whose sizes add up to that of the file."""
     return examine(path)[1]
 
 
 def _decode(data: bytes) -> tuple[Model, list[Section]]:
-    """Everything is read and checked in the order in which the engine does it, so that both name the same damage."""
+    """Read and check everything in the order of the engine, so that both report the same damage."""
     body, flags, graph_bytes, text_bytes = _open(data)
     graph, preparation = graphs.unpack(Cursor(body.take(graph_bytes), "graph"))
     costs.check_limits(graph, preparation.resize, len(data))
@@ -143,7 +143,7 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
 
 @contextlib.contextmanager
 def _as_damage() -> Iterator[None]:
-    """A model that cannot be is a damaged stream in a file."""
+    """In a file, a model that is impossible is a damaged stream."""
     try:
         yield
     except FormatError:

@@ -1,11 +1,11 @@
-"""Lists of float32 numbers, every bit of them (docs/FORMAT.md, "Floats").
+"""Lossless coding of lists of float32 numbers (docs/FORMAT.md, "Floats").
 
     >>> biases = np.array([0.5, -0.25, 0.5], np.float32)
     >>> take(Cursor(shortest(biases)), 3).tolist()
     [0.5, -0.25, 0.5]
 
-Signs and exponents repeat and are coded; most fractions are noise and are stored. A codebook increases, which makes
-its numbers cheaper still. A list is as long as the graph says, so a length is never stored.
+Signs and exponents repeat and are coded. Most fractions are random and are stored as they are. A codebook increases,
+so the differences of its numbers are coded. The graph determines the length of a list, so it is not stored.
 """
 
 import sys
@@ -19,19 +19,19 @@ from squeezenet.sqz import huffman
 from squeezenet.sqz.cursor import Cursor
 from squeezenet.sqz.levels import put_levels, take_levels
 
-_RAW, _CODED, _ZERO = 0, 1, 2  # how one byte plane is held
-_GAPS, _EXPONENTS = 254, 255  # what stands in place of the planes' modes
+_RAW, _CODED, _ZERO = 0, 1, 2  # how one byte plane is stored
+_GAPS, _EXPONENTS = 254, 255  # in place of the planes' modes
 _FRACTION = 23  # bits of a float32 after its exponent
 _FIRST_LENGTH = 31  # bits of the first gap, as forecast: those of the key of a number between -2 and 0
 
 MAX_LIST = 65536
-"""Numbers that a list in one of these two forms may have: a reader handles them one by one."""
+"""Numbers that a list in one of these two forms may have, since a reader processes them one by one."""
 
 Keys = NDArray[np.int64]
 
 
 def shortest(values: FloatArray) -> bytes:
-    """The smallest of all codings, the first of equals: for biases and codebooks."""
+    """`values` in the shortest coding, the first of equals. It is used for biases and codebooks."""
     codings = [planes(values)]
     if 0 < values.size <= MAX_LIST:
         found = keys(values)
@@ -42,9 +42,9 @@ def shortest(values: FloatArray) -> bytes:
 
 
 def planes(values: FloatArray) -> bytes:
-    """Code byte plane by byte plane, most significant first; a plane is raw, Huffman coded or all zero.
+    """`values` by byte planes, the most significant first; a plane is raw, Huffman coded or all zero.
 
-    Values rounded to fewer bits have planes of zeros, which cost nothing.
+    Numbers that were rounded to fewer bits have planes of zeros, which take no bytes.
     """
     if not np.isfinite(values).all():
         raise ModelError("a weight is not a finite number; the file would be worthless, so it was not written")

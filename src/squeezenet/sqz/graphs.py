@@ -2,7 +2,7 @@
 
     >>> coded = pack(graph, Preparation.imagenet_caffe())       # doctest: +SKIP
 
-Layer names are not here: a microcontroller can do without them, so they stand in the text.
+Names of layers are in the text section, which a microcontroller need not read.
 """
 
 from squeezenet.errors import BadGraph, LimitExceeded
@@ -25,14 +25,14 @@ from squeezenet.limits import MAX_OPERATIONS, MAX_SIDE
 from squeezenet.preparation import Channels, Fit, Preparation
 from squeezenet.sqz.cursor import Cursor, put_float32, put_varint
 
-# The number of each operation in the file. Numbers are for ever.
+# The number of each operation in the file. Numbers never change.
 _CONV, _LINEAR, _RELU, _CAPPED, _MAXPOOL, _MAXPOOL_CEIL, _AVGPOOL, _GLOBAL, _LRN, _CONCAT, _ADD, _FLATTEN = range(1, 13)
 _FITS: tuple[Fit, ...] = ("stretch", "shorter")
 _CHANNELS: tuple[Channels, ...] = ("RGB", "BGR", "L")
 
 
 def pack(graph: Graph, preparation: Preparation) -> bytes:
-    """Everything but names and weights."""
+    """The bytes of a graph and a preparation, without names and weights."""
     out = bytearray()
     for number in (
         preparation.resize,
@@ -52,7 +52,7 @@ def pack(graph: Graph, preparation: Preparation) -> bytes:
 def unpack(cursor: Cursor) -> tuple[Graph, Preparation]:
     """Read graph and preparation; layers are named by their position. Raises a subclass of `FormatError`.
 
-    What the graph may ask for is not checked here: that depends on the size of the file (`costs.check_limits`).
+    Limits are not checked here, since they depend on the size of the file (`costs.check_limits`).
     """
     resize, crop = cursor.varint(MAX_SIDE), cursor.varint(MAX_SIDE)
     fit, channels = _FITS[cursor.varint(len(_FITS) - 1)], _CHANNELS[cursor.varint(len(_CHANNELS) - 1)]

@@ -6,9 +6,9 @@
 
 A stream is: varint alphabet size; varint bytes that follow; the code length of every symbol; the codes. Lengths and
 codes are one string of bits, most significant first, padded with zeros. A length is written as its difference to the
-one before (the first to 0) in the exponential Golomb code; 0 marks a symbol that does not occur. Neighbouring symbols
-are neighbouring centroids or gaps, so their lengths differ little and a table costs about two bits a symbol.
-A stream of one repeated symbol has no codes at all.
+one before (the first to 0) in the exponential Golomb code; 0 means that the symbol does not occur. Neighbouring symbols
+are neighbouring centroids or gaps, so their lengths differ little and a table takes about two bits per symbol.
+A stream of one repeated symbol has no codes.
 """
 
 import numpy as np
@@ -18,12 +18,12 @@ from squeezenet.errors import BadStream
 from squeezenet.sqz.cursor import Cursor, put_varint
 
 MAX_LENGTH = 15
-"""Bits of the longest code: a decoder's table has at most 32,768 entries, or 16 if it decodes by length."""
+"""Bits of the longest code. The table of a decoder then has at most 32,768 entries."""
 
 MAX_ALPHABET = 65536
 
 Symbols = NDArray[np.uint16]
-_CHUNK = 1 << 15  # bytes decoded, or symbols encoded, at once: bounds the working memory
+_CHUNK = 1 << 15  # bytes decoded, or symbols encoded, at once; this limits the memory
 
 
 def code_lengths(counts: NDArray[np.int64], limit: int = MAX_LENGTH) -> NDArray[np.int64]:
@@ -88,7 +88,7 @@ def coded_size(counts: NDArray[np.int64]) -> int:
 
 
 def encode(symbols: NDArray[np.integer]) -> bytes:
-    """Code a sequence of symbols, 0 to 65,535."""
+    """The stream of a sequence of symbols, 0 to 65,535."""
     out = bytearray()
     if symbols.size == 0:
         return b"\0\0"
@@ -107,7 +107,7 @@ def encode(symbols: NDArray[np.integer]) -> bytes:
 
 
 def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET) -> Symbols:
-    """Read a stream of `count` symbols below `alphabet`.
+    """The `count` symbols, below `alphabet`, of a stream.
 
     Raises `BadStream`; `Truncated` if the stream is longer than what is left to read.
     """
@@ -117,7 +117,7 @@ def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET) -> Symbols:
         if count or size or len(payload):
             raise BadStream(f"{cursor.what}: an empty stream with contents, or the other way round")
         return np.zeros(0, np.uint16)
-    if size > 8 * len(payload):  # every length takes a bit at least
+    if size > 8 * len(payload):  # each length takes at least one bit
         raise BadStream(f"{cursor.what}: a code table is longer than its stream")
     lengths, at = _read_lengths(payload, size)
     if lengths[-1] == 0:
@@ -127,7 +127,7 @@ def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET) -> Symbols:
     if used.size == 1:
         symbols = np.full(count, used[0], np.uint16)
     else:
-        if count > 8 * len(payload) - at:  # every code takes a bit at least
+        if count > 8 * len(payload) - at:  # each code takes at least one bit
             raise BadStream(f"{cursor.what}: {count} symbols do not fit into a stream of {len(payload)} bytes")
         symbols, at = _read_codes(payload, at, count, codes, lengths)
     tail = payload[at // 8 :]
@@ -178,9 +178,9 @@ def _code_bits(symbols: NDArray[np.integer], codes: NDArray[np.int64], lengths: 
 def _read_codes(
     payload: memoryview, at: int, count: int, codes: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[Symbols, int]:
-    """Look every bit position up at once, then follow the chain of code lengths from code to code.
+    """Find the code that would start at each bit, for all bits at once; then go from code to code.
 
-    The chain is the only part that runs in Python itself, a few instructions a symbol.
+    Only the second part is a loop in Python, with a few instructions per symbol.
     """
     longest = int(lengths.max())
     table = np.zeros(1 << longest, np.uint16)

@@ -1,11 +1,10 @@
-"""What only integer networks have: the scales of their values, and layers of levels (docs/FORMAT.md).
+"""The parts of a file that only integer networks have: scales, and layers of levels (docs/FORMAT.md).
 
     >>> out = bytearray(); put_scales(out, graph, scales)                   # doctest: +SKIP
     >>> take_scales(Cursor(bytes(out)), graph) == scales                    # doctest: +SKIP
     True
 
-An operation that only moves values has the scale of what it reads, so only the image, layers and sums have scales of
-their own in the file.
+Only the image, layers and sums have scales in the file. Other operations have the scale of their input.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +20,8 @@ from squeezenet.model import MAX_BIAS, MAX_LEVEL, AnyWeights, Grid, IntegerWeigh
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
-WIDE, NINE_BIT = 256, 257  # in place of a zero, which is a byte
-MAX_EXPONENT = 1 << 12  # what is stored; the model itself allows less
+WIDE, NINE_BIT = 256, 257  # in place of the zero point, which is below 256
+MAX_EXPONENT = 1 << 12  # in the file; a model allows less
 
 
 def put_scales(out: bytearray, graph: Graph, scales: Sequence[Scale]) -> None:
@@ -36,7 +35,7 @@ def put_scales(out: bytearray, graph: Graph, scales: Sequence[Scale]) -> None:
 
 
 def take_scales(cursor: Cursor, graph: Graph) -> tuple[Scale, ...]:
-    """One scale for every value. Raises `BadStream` for what cannot be one; `Model` checks that they go together."""
+    """The scale of every value. Raises `BadStream` for an impossible scale. `check_scales` checks that they fit."""
     scales = [_take_scale(cursor)]
     for op in graph.ops:
         if isinstance(op, Conv | Linear | Add):
@@ -56,7 +55,7 @@ def put_layer(out: bytearray, weights: AnyWeights) -> None:
 
 
 def layer_size(weights: AnyWeights) -> int:
-    """Bytes that `put_layer` would append; the coder counts them and writes nothing."""
+    """Bytes that `put_layer` would append. The coder counts them without writing."""
     return sum(map(levels_size, _streams(weights)))
 
 
@@ -84,7 +83,7 @@ def _streams(weights: AnyWeights) -> Iterator[NDArray[np.int32]]:
 
 
 def _put_scale(out: bytearray, scale: Scale) -> None:
-    """An exponent, folded so that small ones of both signs are short, and a zero."""
+    """Append an exponent, mapped to 0, 1, 2, ... so that small ones of both signs are short, and a zero point."""
     put_varint(out, 2 * scale.exponent if scale.exponent >= 0 else -2 * scale.exponent - 1)
     put_varint(out, WIDE if scale.wide else NINE_BIT if scale.nine_bit else scale.zero)
 

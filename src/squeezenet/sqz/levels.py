@@ -1,4 +1,4 @@
-"""Small integers whose size and sign depend on where they stand, as one stream (docs/FORMAT.md, "Level streams").
+"""Coding of levels, integers whose statistics depend on their position (docs/FORMAT.md, "Level streams").
 
     >>> levels = np.array([[0, 1, 0, 0], [-2, 0, 0, 1]])
     >>> out = bytearray(); put_levels(out, levels); len(out) == levels_size(levels)
@@ -6,9 +6,9 @@
     >>> take_levels(Cursor(bytes(out)), (2, 4)).tolist()
     [[0, 1, 0, 0], [-2, 0, 0, 1]]
 
-A level is a quantised weight: zero if it was pruned, else the rank of its value, negative for a negative one. An
-adaptive binary range coder learns from what it has coded, so there is no table to store and a stream is smaller than
-the entropy of its levels. The C engine does the work where it was built, else `levels_reference`, to the same bytes.
+A level is a quantised weight: 0 if it was pruned, else the rank of its value, with its sign. An adaptive binary range
+coder learns the statistics from the levels already coded, so no table is stored, and a stream is smaller than the
+entropy of its levels. The C engine codes if it was built, else `levels_reference`; both write the same bytes.
 """
 
 from math import prod
@@ -76,7 +76,7 @@ def _checked(levels: NDArray[np.integer]) -> Levels:
 
 
 def _dimensions(shape: Shape) -> Dimensions:
-    """Outputs, inputs, and a kernel that is small enough for the coder: of one place where there is none."""
+    """Outputs, inputs and kernel of a shape. The kernel is 1 x 1 if there is none or it is too large for the coder."""
     if len(shape) == 4 and prod(shape[2:]) <= LARGEST_KERNEL:
         return shape[0], shape[1], shape[2], shape[3]
     return shape[0], prod(shape[1:]), 1, 1

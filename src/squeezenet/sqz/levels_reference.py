@@ -1,13 +1,13 @@
-"""Level streams in plain Python: the model and the range coder of docs/FORMAT.md, to read and to compare with.
+"""Level streams in plain Python: the model and the range coder of docs/FORMAT.md.
 
     >>> stream = encode([0, 1, 0, -2], (2, 2, 1, 1))
     >>> decode(stream, (2, 2, 1, 1))
     [0, 1, 0, -2]
 
-`engine/levels.c` does the same some hundred times faster, to the same bytes. A level is a zero flag; if it is not zero
-a sign, then how many bits its magnitude has, then those bits. Every one is a binary decision, whose probability is
-learned in a context: how dense the kernel, the row and the column are that it stands in, what stands beside it, and
-for the sign a linear forecast from the signs already seen, whose factors are learned too.
+`engine/levels.c` writes the same bytes some hundred times faster. A level is coded as a zero flag and, if it is not
+zero, a sign, the number of bits of its magnitude, and these bits. Each is a binary decision, whose probability is
+learned per context: the density of its kernel, row and column, the levels beside it, and for the sign a linear
+prediction from the signs already coded, whose factors are learned too.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from squeezenet.errors import BadStream
 LARGEST = (1 << 21) - 1
 """Largest magnitude of a level."""
 LARGEST_KERNEL = 1024
-"""Places of a kernel; larger ones are coded as more inputs."""
+"""Positions of a kernel; those of a larger kernel are coded as inputs."""
 
 Dimensions = tuple[int, int, int, int]
 """Outputs, inputs, height and width of the kernel."""
@@ -27,9 +27,9 @@ _ONE = 1 << 14  # a density or a sign of 1
 _CERTAIN = 1 << 22  # a probability of 1
 _LENGTHS = 20  # flags that say how many bits a magnitude has
 _DIGITS = 16  # a node for each start of a magnitude's first four bits after the leading one
-_PLACES = 64  # places of a kernel that have factors of their own
-_FACTOR = 1 << 19  # largest factor of a forecast
-_SURE = 12  # observations that a first guess counts for
+_PLACES = 64  # positions of a kernel with factors of their own
+_FACTOR = 1 << 19  # largest factor of a prediction
+_SURE = 12  # observations that an initial probability counts as
 _RATE = [65536 // (n + 2) for n in range(LARGEST_KERNEL + 2)]
 
 
@@ -77,7 +77,7 @@ class _Writer:
         return bit
 
     def finish(self) -> bytes:
-        """What was written, up to the first byte of the number that the reader compares with; the rest are zeros."""
+        """The written bytes, up to the first byte of the last number; its other bytes are zeros."""
         self._forward(-self.low & 0xFFFFFF)
         return bytes(self.out) + bytes([self.low >> 24])
 
@@ -125,7 +125,7 @@ class _Reader:
 
 
 class _Model:
-    """Everything that is learned while a stream is read or written."""
+    """The statistics that are learned while a stream is read or written."""
 
     def __init__(self, coder: _Coder) -> None:
         self.coder = coder
@@ -189,7 +189,7 @@ def decode(data: bytes | memoryview, shape: Dimensions) -> list[int]:
 
 
 def _walk(model: _Model, levels: list[int], shape: Dimensions) -> None:
-    """Write `levels`, or read them: what is read takes the place of what stood there."""
+    """Write `levels`, or read levels into this list."""
     outputs, inputs, height, width = shape
     places = height * width
     fast, slow = [_ONE // 2] * (inputs * places), [_ONE // 2] * (inputs * places)  # mean signs; 0 is negative

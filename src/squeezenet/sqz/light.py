@@ -1,4 +1,4 @@
-"""What reading a file takes without NumPy: its bytes, and the strings of its text.
+"""Reading of a file without NumPy: its bytes, and the strings of its text.
 
 >>> strings(b"\\x02\\x00conv1\\0cat\\0dog\\0", layers=1, classes=2)
 (['conv1'], ('cat', 'dog'), {})
@@ -15,7 +15,7 @@ from squeezenet.sqz.cursor import Cursor
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file, unless they are too many. Raises `ModelError`."""
+    """The bytes of a file. Raises `ModelError` if it cannot be read or is too large."""
     try:
         return read_regular(path, MAX_MODEL_FILE)
     except OSError as error:
@@ -25,7 +25,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 @contextlib.contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Whatever `FormatError` is raised inside says which file is damaged."""
+    """Make each `FormatError` raised inside name the file."""
     try:
         yield
     except FormatError as error:
@@ -38,7 +38,7 @@ def strings(text: bytes, layers: int, classes: int) -> tuple[list[str], tuple[st
     label_count, pair_count = raw.varint(MAX_LABELS), raw.varint(MAX_PAIRS)
     if label_count not in (0, classes):
         raise BadStream(f"{label_count} labels for {classes} outputs")
-    # Counted before they are made: a string takes fifty bytes more than its letters.
+    # Counted before they are created: a string takes fifty bytes more than its characters.
     if text.count(0, raw.at) != layers + label_count + 2 * pair_count or (raw.left and text[-1]):
         raise BadStream("text: more or fewer strings than were promised")
     try:

@@ -1,12 +1,12 @@
-"""Where the non-zero weights are: relative indices with filler zeros (Deep Compression, section 2).
+"""Positions of the weights that are not zero: relative indices with filler zeros (Deep Compression, section 2).
 
     >>> symbols = to_symbols(np.array([0, 1, 9]), longest=3)    # gaps 0, 0, 7 = 3 + 3 + 1
     >>> symbols.tolist(), to_positions(symbols, longest=3).tolist()
     ([0, 0, 3, 3, 1], [0, 1, 9])
 
 A gap is the number of zeros before a weight. Symbols 0 to `longest - 1` are a gap and the weight after it; `longest`
-is a filler: that many zeros and no weight. (The authors' file spends a weight of value zero on a filler; here it costs
-its gap only.) Zeros after the last weight are not coded, since the shape says how many there are.
+is a filler: that many zeros and no weight. (In the authors' file a filler has a weight of value zero as well.) Zeros
+after the last weight are not coded, since the shape says how many there are.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from squeezenet.sqz import huffman
 
 CANDIDATES = (7, 15, 31, 63, 127, 255)
-"""Longest gaps tried; the writer keeps the one that codes smallest."""
+"""Longest gaps to try; the writer takes the one with the smallest stream."""
 
 Integers = NDArray[np.int64]
 

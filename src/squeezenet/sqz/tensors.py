@@ -5,7 +5,7 @@
     >>> take_weight(Cursor(bytes(out)), (2, 2)).values().tolist()
     [[0.0, 0.5], [0.0, 0.0]]
 
-The writer never changes a value: it picks the smallest of the codings that give every bit back.
+The writer never changes a value. It takes the smallest of the codings, all of which are lossless.
 """
 
 from dataclasses import replace
@@ -27,15 +27,15 @@ SHARED = 2  # values are indices into a codebook, not floats
 ADAPTIVE = 4  # with SHARED alone: the indices are levels in one adaptive stream, zeros among them
 
 MAX_CODEBOOK = 4096
-"""Centroids a layer may have: 12 bits, far past the point where sharing saves anything."""
+"""Centroids that a layer may have: 12 bits. Weight sharing saves nothing long before that."""
 
 _Number = TypeVar("_Number", bound=np.generic)
 Kept = NDArray[np.bool_]
-_CHUNK = 1 << 14  # weights that are handled at once where that takes more memory than what comes of it
+_CHUNK = 1 << 14  # weights processed at once where intermediate results take more memory than the result
 
 
 def put_weight(out: bytearray, weight: Tensor) -> None:
-    """Append a weight in a coding that is exact and small. Raises `ModelError` for values that are not finite."""
+    """Append a weight in the smallest coding. Raises `ModelError` for values that are not finite."""
     if isinstance(weight, Shared):
         weight = canonical(weight)
         if weight.codebook.size > MAX_CODEBOOK:
@@ -75,7 +75,7 @@ def canonical(weight: Shared) -> Shared:
 
 
 def _by_symbols(weight: Tensor) -> bytearray:
-    """Relative indices, if most weights are zero; then a symbol code of what was kept."""
+    """Relative indices, if most weights are zero, then a symbol stream of the kept weights."""
     flat: NDArray[np.uint16] | NDArray[np.uint32]
     if isinstance(weight, Shared):
         flat = weight.indices.ravel()
@@ -107,7 +107,7 @@ def _by_symbols(weight: Tensor) -> bytearray:
 
 
 def _by_levels(weight: Shared) -> bytearray:
-    """The codebook, then each weight's rank among the centroids of its sign, counted from zero outwards."""
+    """The codebook, then a level per weight: its rank among the centroids of its sign, 1 for the one nearest to 0."""
     out = bytearray([ADAPTIVE | SHARED])
     put_varint(out, weight.codebook.size)
     out += floats.shortest(weight.codebook)
@@ -138,12 +138,12 @@ def _negative(codebook: FloatArray) -> int:
 
 
 def _take_positions(cursor: Cursor, size: int) -> tuple[Kept, int]:
-    """Which weights are kept, and how many."""
+    """The positions of the kept weights, and their number."""
     count = cursor.varint(size)
     longest = cursor.varint(huffman.MAX_ALPHABET - 1)
     if longest < 1:
         raise BadStream(f"{cursor.what}: gaps of no length")
-    # No more symbols than weights: every symbol moves on by at least one.
+    # There are at most as many symbols as weights, since each symbol moves on by at least one.
     symbols = huffman.decode(cursor, cursor.varint(size), longest + 1)
     kept, at, found = np.zeros(size, bool), 0, 0
     for start in range(0, symbols.size, _CHUNK):

@@ -3,8 +3,8 @@
     >>> unpack(Cursor(pack(b"tabby cat, tiger cat")))
     b'tabby cat, tiger cat'
 
-As small as deflate on label lists, and it needs nothing that a reader does not already have; two zlib builds may write
-different bytes for the same text, which a file format that promises the same bytes cannot use.
+Lists of labels become as small as with deflate, and a reader needs only its Huffman decoder. Two builds of zlib may
+write different bytes for the same text, but this format promises the same bytes.
 
 A text is: varint length; varint tokens; a stream of tokens; a stream of the matches' distances - 1, low bytes; and one
 of the high bytes. Token t < 256 is a byte, t >= 256 copies t - 256 + 4 bytes from `distance` bytes back.
@@ -20,7 +20,7 @@ from squeezenet.sqz.cursor import Cursor, put_varint
 MIN_MATCH = 4
 MAX_MATCH = 67
 WINDOW = 65536
-_TRIES = 64  # candidates looked at per position; the newest first
+_TRIES = 64  # candidates tried per position, the newest first
 
 
 def pack(text: bytes) -> bytes:
@@ -44,7 +44,7 @@ def unpack(cursor: Cursor) -> bytes:
     high = huffman.decode(cursor, matches, WINDOW // 256)
     distances = zip(low.data, high.data, strict=True)
     text = bytearray()
-    for token in tokens.data:  # which makes one number after the other; a list would be all of them
+    for token in tokens.data:  # an iterator: a list of all of them would take more memory
         if token < 256:
             text.append(token)
             continue
@@ -61,7 +61,7 @@ def unpack(cursor: Cursor) -> bytes:
 
 
 def _parse(text: bytes) -> tuple[list[int], list[int]]:
-    """Greedy matches with one step of looking ahead."""
+    """Greedy matches with one step of lookahead."""
     seen: dict[bytes, list[int]] = {}
 
     def longest(at: int) -> tuple[int, int]:

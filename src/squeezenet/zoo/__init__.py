@@ -1,10 +1,10 @@
-"""Models by name: what ships inside the package, and what `squeezenet pull` fetches from where it was published.
+"""Models by name: those in the package, and the published ones that `squeezenet pull` downloads.
 
     >>> find("digits").name
     'digits.sqz'
 
-Standard library only, and as little of it as labelling an image takes; no network: that is `zoo.pull`, which nothing
-but the verb `pull` calls.
+It imports few modules of the standard library, since labelling an image imports it. Only `zoo.pull` uses the internet,
+and only the verb `pull` calls it.
 """
 
 import os
@@ -20,9 +20,9 @@ RUN = ("config.json", "model.safetensors")  # the first is there as soon as trai
 
 
 class Shipped(NamedTuple):
-    """A `.sqz` file inside the package, with claims that the tests hold it to.
+    """A `.sqz` file in the package, with figures that tests check.
 
-    Terms of other people lie beside it: `NAME.LICENSE`, and `NAME.CREDITS` of those whose photographs were used.
+    Beside it may be `NAME.LICENSE`, and `NAME.CREDITS`, which names the photographers.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Shipped(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A file that others publish. `sha256` is the whole hash, or the first 8 digits where no more was ever published.
+    """A file that others published. `sha256` is its hash, or the first 8 digits if only these were published.
 
-    `bytes` is its exact size, None where that is not known.
+    `bytes` is its exact size, None if that is unknown.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Published(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Its name in the cache: the publisher's."""
+        """Its name in the cache, which is the publisher's."""
         return self.url.rsplit("/", 1)[1]
 
 
@@ -62,7 +62,7 @@ PUBLISHED: Mapping[str, Published] = {
         "squeezenet1_0",
         "the paper's network, ImageNet, by torchvision",
         "https://download.pytorch.org/models/squeezenet1_0-b66bff10.pth",
-        "b66bff10",  # all that torchvision publishes, in the file's name; the first pull records the rest
+        "b66bff10",  # torchvision publishes only this, in the file's name; the first pull records the whole hash
         None,
         58.092,
     ),
@@ -88,12 +88,14 @@ DEFAULT = "imagenet"  # what `squeezenet classify` takes without --model
 
 
 def find(where: str | os.PathLike[str]) -> Path:
-    """The file or folder that MODEL means: a path that exists, what ships, or what was pulled; else `where` itself.
+    """The file or folder of MODEL: an existing path, a model that ships, or one that was pulled; else `where` itself.
 
     Raises `ModelError` if a pulled file is not the one that was published.
     """
     path, name = Path(where), str(where)
-    if path.is_file() or any((path / of_a_run).exists() for of_a_run in RUN):  # a mere folder `digits` is data
+    if path.is_file() or any(
+        (path / of_a_run).exists() for of_a_run in RUN
+    ):  # any other folder, such as `digits`, is data
         return path
     if name in SHIPPED:
         return HERE / f"{name}.sqz"
@@ -104,14 +106,14 @@ def find(where: str | os.PathLike[str]) -> Path:
 
 
 def not_found(where: str | Path) -> ModelError:
-    """What to raise where `find` gives a path at which nothing lies."""
+    """The error if `find` returns a path that does not exist."""
     if str(where) in PUBLISHED:
         return ModelError(f"{where} is without weights here; fetch them with: squeezenet pull {where}")
     return NoSuchModel(f"{where}: no such file, run folder or model; {nearest(str(where), [*SHIPPED, *PUBLISHED])}")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Which of the `known` names was meant, if one is near."""
+    """The name in `known` that is most similar to the given one, if one is similar."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1)
@@ -119,7 +121,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def default_model() -> Path:
-    """The shipped file to classify with where no model is named, whatever lies in this folder under that name.
+    """The file that `classify` uses if no model is named, even if the current folder has something of that name.
 
     Raises `UsageError` if it does not ship.
     """
@@ -129,16 +131,16 @@ def default_model() -> Path:
 
 
 def card(name: str) -> str:
-    """What is known about a model, in Markdown. Raises `UsageError` for a name that is none."""
+    """What is known about a model, in Markdown. Raises `UsageError` for an unknown name."""
     if name not in SHIPPED and name not in PUBLISHED:
         raise UsageError(f"no model is called {name}; {nearest(name, [*SHIPPED, *PUBLISHED])}")
     return (HERE / f"{name}.md").read_text(encoding="utf-8")
 
 
 def cache_folder() -> Path:
-    """Where pulled files lie: $SQUEEZENET_CACHE, else the user's cache folder.
+    """The folder of pulled files: $SQUEEZENET_CACHE, else the user's cache folder.
 
-    Raises `ModelError` for a user without a home folder, as containers have them.
+    Raises `ModelError` if the user has no home folder, as in some containers.
     """
     if chosen := os.environ.get("SQUEEZENET_CACHE"):
         return Path(chosen)
@@ -151,12 +153,12 @@ def cache_folder() -> Path:
 
 
 def cached(entry: Published) -> Path:
-    """Where a published file lies once it was pulled."""
+    """The path of a published file in the cache."""
     return cache_folder() / entry.file
 
 
 def is_cached(entry: Published) -> bool:
-    """Whether a published file was pulled; not where there is no cache, or none that may be read."""
+    """Whether a published file is in the cache; False if there is no cache that can be read."""
     try:
         return os.path.isfile(cached(entry))
     except ModelError:
@@ -175,9 +177,9 @@ def verify(entry: Published) -> str:
 
 
 def expected(entry: Published) -> str:
-    """The hash that is pinned, or the whole one that the first pull recorded where only its beginning is.
+    """The known hash; if only its beginning is known, the hash that the first pull recorded.
 
-    Raises `ModelError` if what was recorded is none.
+    Raises `ModelError` if the record is not a hash.
     """
     import json
 
@@ -196,7 +198,7 @@ def expected(entry: Published) -> str:
 
 
 def recorded(entry: Published) -> Path:
-    """The small JSON beside a pulled file of which only the beginning of the hash was published."""
+    """The path of the JSON file that records the hash of a pulled file."""
     return cached(entry).with_name(entry.file + ".json")
 
 

@@ -1,10 +1,10 @@
-"""Fetch a published file into the cache: resumed, checked, and there whole or not at all.
+"""Download of a published file into the cache. It can be resumed, and is checked by its hash.
 
     >>> pull(PUBLISHED["squeezenet1_1"]).path                   # doctest: +SKIP
 
-What has come so far lies in `FILE.part`, and the next pull goes on there. Only a file whose SHA-256 is right gets its
-name. A broken connection is taken up again a few times; a server that stalls, drips, refuses or lies is an error at
-once.
+The bytes so far are in `FILE.part`, and the next pull continues there. Only a file with the right SHA-256 gets its
+name. After a broken connection the download is retried a few times. A server that stops, is too slow, refuses, or sends
+wrong bytes is an error at once.
 """
 
 import contextlib
@@ -33,15 +33,15 @@ if sys.platform != "win32":
     import fcntl
 
 CHUNK = 1 << 16
-SLOWEST = 1000  # bytes a second on average over `timeout` seconds; a server that gives less is taken for one that drips
-ATTEMPTS = 5  # connections that bring nothing new, one after the other, before giving up
-PATIENCE = 120.0  # seconds for which another pull of the file may bring nothing until this one gives up waiting
-UNSIZED = 16_000_000  # bytes taken at most of a file whose size is not pinned
+SLOWEST = 1000  # bytes a second on average over `timeout` seconds; a slower server is an error
+ATTEMPTS = 5  # connections in succession without new bytes, before giving up
+PATIENCE = 120.0  # seconds without new bytes from another pull of the file, before this one stops waiting
+UNSIZED = 16_000_000  # most bytes of a file of unknown size
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """Where a file lies, and whether it was fetched now."""
+    """The path of a file, and whether it was downloaded now."""
 
     path: Path
     bytes: int
@@ -50,18 +50,17 @@ class Pulled:
 
 
 class _Interrupted(Exception):
-    """The connection broke; what came is in the partial file."""
+    """The connection broke; the bytes so far are in the partial file."""
 
 
 def pull(
     entry: Published, url: str | None = None, again: bool = False, timeout: float = 30.0, pause: float = 1.0
 ) -> Pulled:
-    """The file in the cache, fetched from `url` (a mirror) or from its publisher if it is not there, or if `again`.
+    """The file in the cache, downloaded from `url` (a mirror) or its publisher if it is missing, or if `again`.
 
-    `timeout` is how many seconds a server may say nothing, or less than `SLOWEST` a second; `pause` what is waited
-    before a connection is taken up again (twice as long every time). Raises `DownloadError`, `UsageError` for another
-    kind of address, and `ModelError` if there is no folder for it, or if a file of that name lies there that is not
-    the one; it is left alone.
+    `timeout` is how many seconds a server may send nothing, or less than `SLOWEST` a second. `pause` is the wait before
+    the first retry, in seconds; it doubles each time. Raises `DownloadError`, `UsageError` for another kind of address,
+    and `ModelError` if there is no folder for it, or if it has another file of that name, which stays.
     """
     url = entry.url if url is None else url
     if not url.startswith(("https://", "http://")):
@@ -90,7 +89,7 @@ def pull(
 
 
 def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float) -> None:
-    """Download next to `path`, and rename into place once the hash is right."""
+    """Download beside `path`, check the hash, and rename."""
     part = path.with_name(path.name + ".part")
     with append_regular(part) as file:
         furthest, failures = file.tell(), 0
@@ -112,7 +111,7 @@ def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float)
     found, wanted = sha256(part), expected(entry)
     if not found.startswith(wanted):
         size = part.stat().st_size
-        part.unlink()  # nothing can be made of it, and the next pull must not go on from it
+        part.unlink()  # its bytes are wrong, and the next pull must not continue from them
         raise DownloadError(
             f"{url}: the {size:,} bytes that came have the SHA-256 {found}, not {wanted}; they were thrown away, "
             "try again or name another address with --url"
@@ -122,7 +121,7 @@ def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float)
 
 
 def _connect(entry: Published, url: str, file: IO[bytes], timeout: float) -> None:
-    """One connection: add to `file` what is missing. Raises `_Interrupted` if another one may bring more."""
+    """Append the missing bytes to `file`, in one connection. Raises `_Interrupted` if a retry may help."""
     have = file.tell()
     if have == entry.bytes:
         return
@@ -143,14 +142,14 @@ def _connect(entry: Published, url: str, file: IO[bytes], timeout: float) -> Non
         raise DownloadError(f"{url}: cannot be reached ({error.reason}); check the network, or name a --url") from None
     except ConnectionError as error:
         raise _Interrupted(type(error).__name__) from None
-    except (http.client.HTTPException, ValueError) as error:  # no HTTP, or no address
+    except (http.client.HTTPException, ValueError) as error:  # not HTTP, or not an address
         raise DownloadError(f"{url}: no answer that can be understood ({type(error).__name__}); check it") from None
 
 
 def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
-    """The answer, once its head is there; looking up the name, connecting and the head may take `timeout` in all.
+    """The response after its head. Name lookup, connection and head together may take `timeout` seconds.
 
-    `urlopen` counts the seconds anew with every byte, and those of the name not at all. Raises what it raises.
+    `urlopen` restarts its timeout with every byte, and has none for the lookup. Raises the exceptions of `urlopen`.
     """
     answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
     late = threading.Event()
@@ -166,7 +165,7 @@ def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPRe
         else:
             answer.put(got)
 
-    threading.Thread(target=ask, daemon=True).start()  # a daemon: the program need not wait for it to end
+    threading.Thread(target=ask, daemon=True).start()  # a daemon, so that the program can end before it
     try:
         got = answer.get(timeout=timeout)
     except queue.Empty:
@@ -207,7 +206,7 @@ def _copy(entry: Published, url: str, response: http.client.HTTPResponse, file: 
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
-    """What has come, b"" at the end. An error of the network must not be taken for one of the disk."""
+    """The next bytes, b"" at the end. Errors of the network are distinguished from errors of the disk."""
     try:
         return response.read1(CHUNK)
     except TimeoutError:
@@ -222,14 +221,14 @@ def _empty(file: IO[bytes]) -> None:
 
 
 def _goes_on(response: http.client.HTTPResponse, have: int) -> bool:
-    """Whether the server sends what was asked for: the bytes from `have` on."""
+    """Whether the server sends the bytes from `have` on, as requested."""
     sent = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return response.status == 206 and sent is not None and int(sent[1]) == have
 
 
 def _refused(error: urllib.error.HTTPError, url: str, file: IO[bytes]) -> None:
-    """What a status of 400 and more means. Returns if the file is already complete."""
-    if error.code == 416 and file.tell():  # nothing comes after what is there: it is all, or not of this file
+    """Raise the error for a status of 400 and more. Returns if the file is already complete."""
+    if error.code == 416 and file.tell():  # there are no more bytes: the file is complete, or another file
         if error.headers.get("Content-Range") == f"bytes */{file.tell()}":
             return
         _empty(file)
@@ -259,10 +258,10 @@ def _record(entry: Published, url: str, digest: str) -> None:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One pull of a file at a time; another waits as long as that one brings something, and then finds it there.
+    """Lock a file, so that one process downloads it and others wait as long as it makes progress.
 
-    The lock goes when its process does. Windows has none: two pulls may then spoil each other's partial file, which
-    its hash shows. Raises `DownloadError` if the other brings nothing.
+    The lock ends with its process. On Windows there is none: two pulls may damage each other's partial file, which the
+    hash reveals. Raises `DownloadError` if the other process makes no progress.
     """
     held = path.with_name(path.name + ".lock")
     with append_regular(held) as lock:
@@ -292,7 +291,7 @@ def _size(path: Path) -> int:
 
 
 class _Bar:
-    """How far it is, on a terminal only."""
+    """Progress, on a terminal only."""
 
     def __init__(self, name: str, total: int | None) -> None:
         self.name = name
