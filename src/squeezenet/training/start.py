@@ -5,10 +5,8 @@
 'starts from imagenet; its last layer, conv10, is replaced: 5 classes instead of 1,000'
 >>> model = fresh_model("squeezenet_32", data, preparation, MODERN, base_e=32)          # doctest: +SKIP
 
-`start="scaled"` is layer-sequential unit variance (Mishkin and Matas, arXiv 1511.06422): each layer's weights are
-divided by the standard deviation of what it gives for real images. The paper's start (Xavier) expects pixels of -120 to
-150: on normalised `digits`, SGD at rates of 0.01, 0.02 and 0.05 never left the loss of a guess (base_e 32, 12 epochs,
-one seed); signals fade from layer to layer.
+`start="scaled"` is layer-sequential unit variance (Mishkin and Matas, arXiv 1511.06422): the weights of each layer are
+divided by the standard deviation of the layer's output for real images (experiments, "Constants of training").
 """
 
 from collections.abc import Mapping
