@@ -28,7 +28,7 @@ from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.reference import Runner
 from squeezenet.training import FINETUNE, MODERN
-from squeezenet.training.layers import by_layer
+from squeezenet.training.recipe import by_layer
 from squeezenet.training.transfer import transfer
 from support.photographs import photograph
 

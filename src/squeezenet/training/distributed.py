@@ -1,14 +1,14 @@
-"""Many processes that train one network: who this one is, and what they tell each other.
+"""Many processes that train one network: the rank of this one, and what they send each other.
 
     >>> Group().slice(np.arange(5))
     array([0, 1, 2, 3, 4])
     >>> Group(rank=1, size=2).slice(np.arange(5))
     array([1, 3])
 
-`torchrun` sets RANK, LOCAL_RANK and WORLD_SIZE; without them there is one process, and nothing here does anything.
-Every process computes the same order of images and takes its slice of every batch, so none is lost or shown twice, and
-gradients are those of one process with the whole batch. Communication per step is proportional to the parameters
-(FireCaffe, 1511.00175; section 1 of the SqueezeNet paper).
+`torchrun` sets RANK, LOCAL_RANK and WORLD_SIZE; without them there is one process. Every process computes the same
+order of images and takes its slice of every batch, so no image is lost or shown twice, and the gradients are those of
+one process with the whole batch. A step sends data in proportion to the number of parameters (FireCaffe, 1511.00175;
+section 1 of the SqueezeNet paper).
 """
 
 import gc
@@ -55,7 +55,7 @@ class Group:
         return self.rank == 0
 
     def slice(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This process's share: every `size`-th, from `rank` on."""
+        """The indices for this process: every `size`-th, from `rank` on."""
         return indices[self.rank :: self.size]
 
     def device(self) -> torch.device:
@@ -85,7 +85,7 @@ class Group:
         return total.tolist()
 
     def tell(self, value: Any) -> Any:
-        """What rank 0 says, everywhere. Whatever it is, it comes from our own process."""
+        """The `value` of rank 0, in every process. It is pickled, and comes from our own process."""
         if self.size == 1:
             return value
         held = [value]
@@ -93,7 +93,7 @@ class Group:
         return held[0]
 
     def on_first(self, work: Callable[[], Any]) -> Any:
-        """What `work` gives rank 0, the only process that does it; its errors are everyone's."""
+        """The result of `work`, which rank 0 alone does. Every process raises its errors."""
         result, error = None, None
         if self.first:
             try:
@@ -106,7 +106,7 @@ class Group:
         return result
 
     def gather(self, value: Any) -> list[Any]:
-        """What every process says, in the order of ranks."""
+        """The values of all processes, in the order of ranks."""
         if self.size == 1:
             return [value]
         held: list[Any] = [None] * self.size
@@ -115,7 +115,7 @@ class Group:
 
 
 def _send_bf16(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
-    """PyTorch's hook, which it refuses by name where there is no CUDA; gloo adds bf16 too."""
+    """PyTorch's hook under another name: PyTorch refuses its own without CUDA, although gloo can add bf16."""
     return bf16_compress_hook(group, bucket)
 
 
@@ -126,7 +126,7 @@ ALONE = Group()
 def join() -> Iterator[Group]:
     """The group that `torchrun` started this process in, or one process alone; left again afterwards.
 
-    Raises `UsageError` for half a set of variables, `TrainingError` if the others cannot be reached.
+    Raises `UsageError` if some of the variables are missing, `TrainingError` if other processes cannot be reached.
     """
     named = {name: os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
     if not any(named.values()) or dist.is_initialized():
@@ -141,8 +141,8 @@ def join() -> Iterator[Group]:
     if cuda:
         torch.cuda.set_device(local_rank)
     try:
-        # After a restart, PyTorch 2.13 finds the dead processes' addresses in the launcher's store (seen with gloo:
-        # connection refused, until no restart is left): each attempt gets its own part of it.
+        # After a restart, PyTorch 2.13 finds the addresses of dead processes in the launcher's store, and gloo's
+        # connections to them are refused. So each attempt uses a part of the store with a name of its own.
         store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
         attempt = dist.PrefixStore(agree(store, rank, size), store)  # type: ignore[attr-defined]
         dist.init_process_group("nccl" if cuda else "gloo", store=attempt, rank=rank, world_size=size, timeout=TIMEOUT)
@@ -156,11 +156,12 @@ def join() -> Iterator[Group]:
 
 
 def agree(store: Any, rank: int, size: int) -> str:
-    """A name that all processes of this attempt know and none before it did, whatever those left in `store`.
+    """A random name that all processes of this attempt agree on, and no earlier attempt knew.
 
-    TORCHELASTIC_RESTART_COUNT is no such name: on several machines each launcher counts only its own workers' deaths
-    (pytorch/pytorch#108158, #135712). So rank 0 makes one up, and answers whoever says hello with a word of its own
-    until each has said that it was heard; what the dead said is answered too, and nobody listens.
+    `store` still holds the messages of processes that died. TORCHELASTIC_RESTART_COUNT does not tell attempts apart: on
+    several machines each launcher counts only the deaths of its own workers (pytorch/pytorch#108158, #135712). So
+    rank 0 draws the name, and sends it to each process that has written a random word, until each has confirmed it. A
+    dead process is answered, too, but confirms nothing.
     """
     word = secrets.token_hex(8)
     if rank:

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run came to. Accuracies in percent, of the validation images, with the weights that were saved."""
+    """The result of a run. Accuracies are in percent, of the validation images, with the weights that were saved."""
 
     top1: float
     top5: float
@@ -61,7 +61,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run is carried out with: none of it changes what is learnt, but for the rounding of sums."""
+    """Settings that change nothing of what is learnt but the rounding of sums."""
 
     device: torch.device | None = None  # None: the group's
     group: Group = ALONE
@@ -74,7 +74,7 @@ class Setup:
 
 
 class Epochs:
-    """A run between its beginning, or its last checkpoint, and its end."""
+    """A run from its beginning, or from its last checkpoint, to its end."""
 
     def __init__(
         self,
@@ -175,9 +175,9 @@ class Epochs:
         self.clock = time.perf_counter()
 
     def result(self) -> TrainResult:
-        """What it came to."""
+        """The result, after the last step."""
         state = self.state
-        if self.score is None:  # stopped after the last step, before the end
+        if self.score is None:  # resumed after the last step
             state.settle()
             self._end_epoch()
         assert self.score is not None

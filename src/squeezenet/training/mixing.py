@@ -1,6 +1,6 @@
-"""Mixup (Zhang et al. 2018, 1710.09412) and CutMix (Yun et al. 2019, 1905.04899): images that are two at once.
+"""Mixup (Zhang et al. 2018, 1710.09412) and CutMix (Yun et al. 2019, 1905.04899): each image is a mixture of two.
 
-Each image is mixed with its neighbour in the batch, all by the same share, which is drawn once a step.
+Each image is mixed with its neighbour in the batch. The share is drawn once for each step.
 """
 
 import math
@@ -15,7 +15,7 @@ from squeezenet.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Mix:
-    """How the images of one step are mixed; `share` of each is its own. `box` (y, x) is where a cut's centre is."""
+    """How the images of one step are mixed: `share` is of the image itself; `box` (y, x) is the position of a cut."""
 
     share: float = 1.0
     box: tuple[float, float] | None = None
@@ -40,14 +40,14 @@ class Mix:
 
     def _cut(self, height: int, width: int) -> tuple[slice, slice]:
         assert self.box is not None
-        side = math.sqrt(1 - self.share)  # whole inside the image, so that its share is what the labels say
+        side = math.sqrt(1 - self.share)  # the cut lies inside the image, so that its share is that of the labels
         tall, wide = round(side * height), round(side * width)
         top, left = round(self.box[0] * (height - tall)), round(self.box[1] * (width - wide))
         return slice(top, top + tall), slice(left, left + wide)
 
 
 def mix(recipe: Recipe, random: torch.Generator) -> Mix:
-    """What chance decides for one step: mixup or cutmix, whichever the recipe names, or one of both."""
+    """The random choice for one step: mixup or cutmix. If the recipe names both, each step takes one of them."""
     if not recipe.mixup and not recipe.cutmix:
         return Mix()
     which, y, x = torch.rand(3, generator=random).tolist()

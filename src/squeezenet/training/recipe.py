@@ -19,7 +19,7 @@ from torch import nn
 
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
-from squeezenet.training.layers import by_layer
+from squeezenet.models.network import Network
 from squeezenet.training.muon import Muon
 
 MUON_OTHERS = 0.02  # highest learning rate of what Muon cannot train: biases, scales and the last layer
@@ -163,6 +163,23 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold."""
         return asdict(self)
+
+
+def by_layer(model: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of each convolution or linear layer, in the order they run: its weight, and what follows it.
+
+    >>> [[tuple(p.shape) for p in layer] for layer in by_layer(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(4, 2)))]
+    [[(4, 1, 3, 3), (4,)], [(2, 4), (2,)]]
+    """
+    if isinstance(model, Network):
+        names = [op.name for op in model.graph.layers]
+        return [[*model.weight(name).parameters(), model.bias(name)] for name in names]
+    layers: list[list[nn.Parameter]] = []
+    for parameter in model.parameters():
+        if parameter.ndim > 1 or not layers:
+            layers.append([])
+        layers[-1].append(parameter)
+    return layers
 
 
 def _paper_value(name: str) -> Any:

@@ -56,7 +56,7 @@ def train(
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     say: Callable[[str], None] = _log.info,
 ) -> TrainResult:
-    """Train `model` in place and write the run folder `out`; a folder that holds this very run is taken up again.
+    """The result of training `model` in place in the run folder `out`, where a run that was stopped goes on.
 
     `architecture` is what `models.describe` gives, so that the weights can be used without this call; a
     `models.network.Network` needs none. `origin` is what `start.begin` says of a model that training starts from, saved

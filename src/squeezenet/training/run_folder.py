@@ -1,4 +1,4 @@
-"""What a run leaves behind: RUN/model.safetensors, config.json, metrics.jsonl, tensorboard/, checkpoints/.
+"""The files of a run: RUN/model.safetensors, config.json, metrics.jsonl, tensorboard/, checkpoints/.
 
     >>> json.loads(Path("run/config.json").read_text())["result"]["top1"]       # doctest: +SKIP
     99.17

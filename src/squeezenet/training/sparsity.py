@@ -5,8 +5,9 @@
 [1.0, 1.0, 0.55, 0.2, 0.2, 1.0]
 
 Gradual pruning falls along a cubic (Zhu and Gupta 2017, 1710.01878). With `dense_again` below 1 the pruned weights come
-back as zeros and learn once more: dense-sparse-dense training (Han et al. 2017, 1607.04381). Which layers give how much
-is decided by LAMP (Lee et al. 2021, 2010.07611): a weight counts by its square among the larger ones of its layer.
+back as zeros and learn once more: dense-sparse-dense training (Han et al. 2017, 1607.04381). The density
+of each layer follows from LAMP (Lee et al. 2021, 2010.07611): the score of a weight is its square, as a share of the
+sum of its own square and all larger ones of its layer. The weights with the lowest scores are pruned.
 """
 
 import math
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from squeezenet.training.recipe import Recipe
 
 STAGES = 50
-"""Pruning goes in steps, with a few hundred updates of the weights between them."""
+"""The density falls in this many steps, with a few hundred updates of the weights between them."""
 
 
 def density_at(recipe: Recipe, done: float) -> float:
@@ -52,7 +53,7 @@ def lamp_scores(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def masks(model: nn.Module, density: float) -> dict[str, Tensor]:
-    """True for the share of all prunable weights that count most; weights already zero stay out."""
+    """Masks, True for the share `density` of all prunable weights: those with the highest scores, no zeros."""
     scores = {name: lamp_scores(weight) for name, weight in prunable(model).items()}
     flat = torch.cat([score.flatten() for score in scores.values()])
     kept = flat.topk(max(1, round(density * len(flat)))).values[-1]
@@ -61,7 +62,7 @@ def masks(model: nn.Module, density: float) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def apply_masks(model: nn.Module, kept: dict[str, Tensor]) -> None:
-    """Set what is masked to zero."""
+    """Set the weights to zero where the masks `kept` are False."""
     parameters = dict(model.named_parameters())
     for name, mask in kept.items():
         parameters[name].mul_(mask)

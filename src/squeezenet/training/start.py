@@ -1,4 +1,4 @@
-"""What training starts from: a trained model, or a fresh network.
+"""The network before its first step: a trained model, or random weights.
 
 >>> start = begin(job, data, load_model("imagenet"))                                     # doctest: +SKIP
 >>> start.told                                                                           # doctest: +SKIP
@@ -42,7 +42,7 @@ PHOTOGRAPHS = 200
 """Networks for images of at least so many pixels see small images enlarged; others see them as they are."""
 
 DROPPED = (KEY, LEARNED, "method", "recipe", "made by")
-"""What is not true of a model any more once it was trained further."""
+"""Entries of a model's provenance that are no longer true after more training."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Distillation: a larger network that a smaller one learns to answer like (Hinton et al. 2015, 1503.02531).
+"""Distillation: a network learns to give the logits of a larger one, its teacher (Hinton et al. 2015, 1503.02531).
 
 >>> teacher = load_teacher("big/", preparation, ("cat", "dog"), 2, torch.device("cpu"))      # doctest: +SKIP
 >>> teacher.loss(x, logits, recipe)                                                 # doctest: +SKIP
@@ -23,7 +23,7 @@ from squeezenet.training.recipe import START, Recipe
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A frozen network that answers the student's images with logits in the order of the student's classes.
+    """A frozen network that gives logits for the student's images, in the order of the student's classes.
 
     Its input is `x * scale + offset` of the student's input `x`, with the channels in reverse order where `turned`.
     """
@@ -41,7 +41,7 @@ class Teacher:
         return logits[:, self.order]
 
     def loss(self, x: Tensor, logits: Tensor, recipe: Recipe) -> Tensor:
-        """How far `logits` (N, classes) are from the teacher's answer to `x`, softened by the temperature."""
+        """The divergence of `logits` (N, classes) from the teacher's for `x`, both divided by the temperature."""
         t = recipe.temperature
         with torch.no_grad():
             target = F.log_softmax(answer(self.answer, recipe.precision == "bf16", x) / t, 1)

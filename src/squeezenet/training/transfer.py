@@ -5,9 +5,9 @@
 True
 
 The new last layer does not start at random: the row of a class is the mean of the old rows, weighted by the
-probabilities that the model gives the images of that class. While the network learns, it imitates a `reader`: the model
-with all its old classes, whose logits a logistic regression reads. docs/RESULTS.md has what both bring ("From
-photographs to a model").
+probabilities that the model gives the images of that class. While the network learns, it may imitate a `reader`: the
+old model, and a logistic regression that computes logits of the new classes from the old ones. For the gain of both,
+see RESULTS, "From photographs to a model".
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""Watching a run: a loss that is no number ends it at once, a network that never starts to learn is told of early.
+"""Watching a run: a network that does not begin to learn is reported early, and ends the run later.
 
 >>> watch = Watch(steps=1000, labels=np.array([0, 1, 2, 3] * 10), classes=4)
 >>> round(watch.guess, 3)
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Compares the loss with a guess: that of a network that only knows how frequent each class is.
+    """Compares the loss with that of a guess, which only knows how frequent each class is.
 
-    With classes of one size, that is ln(classes).
+    For classes of equal size the loss of a guess is ln(classes).
     """
 
     def __init__(self, steps: int, labels: Indices, classes: int) -> None:
@@ -37,7 +37,7 @@ class Watch:
         self.recent: deque[tuple[float, int, int]] = deque(maxlen=WINDOW)
 
     def see(self, step: int, loss: float, correct: int, images: int, lr: float) -> None:
-        """Take one step in: its mean loss, and how many of its images were right. Raises `TrainingError`."""
+        """Add one step: its mean loss, and how many of its images were classified correctly. Raises `TrainingError`."""
         self.recent.append((loss, correct, images))
         if not self.dead:
             return

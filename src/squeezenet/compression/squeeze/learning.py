@@ -52,7 +52,7 @@ class Learning(Pace):
 
 @dataclass(frozen=True)
 class Progress:
-    """What a caller may show: the steps taken, the last known loss, and the bits of all levels."""
+    """What a caller may show: steps taken and planned, the last known loss, and the bits of all levels."""
 
     step: int
     steps: int
