@@ -16,7 +16,7 @@ from squeezenet import sqz
 from squeezenet.compression import CompressionRecipe, Learning, compress
 from squeezenet.compression.squeeze import refuse_impossible
 from squeezenet.compression.squeeze.network import from_integer_model
-from squeezenet.compression.squeeze.to_size import FileSize, least_bytes, prepare, roughly_least_bytes
+from squeezenet.compression.squeeze.to_size import FileSize, prepare, roughly_least_bytes
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
@@ -218,8 +218,7 @@ def test_impossible_sizes_are_refused(model: Model, pixels: Pixels) -> None:
 
 
 def test_what_an_empty_file_takes_is_known_before_anything_is_measured(model: Model, pixels: Pixels) -> None:
-    known = prepare(model, pixels)
-    exact = least_bytes(model, known.network, known.scales)
+    exact = prepare(model, pixels).least
     assert roughly_least_bytes(model, 0) == pytest.approx(exact, rel=0.04)
     with pytest.raises(UsageError, match="allow more"):
         refuse_impossible(model, CompressionRecipe(max_bytes=50))

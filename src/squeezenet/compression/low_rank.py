@@ -4,10 +4,11 @@
     >>> ranks = choose_ranks(model.graph, spectra, "ratio=5")           # doctest: +SKIP
     >>> thin = factor(model, ranks, spectra)                            # doctest: +SKIP
 
-A layer is a matrix W of (outputs, inputs), one a group; the inputs of a convolution are what its window sees, so its
-factors are the same window to `rank` channels and a 1x1 convolution back (Zhang et al. 2015, 1505.06798, section 3.1).
-With U the first eigenvectors of W C W^T the factors are U^T W and U. Where C is the identity this is the truncated SVD,
-the best there is for the weights; where it is the covariance of the inputs on some images, the best for the outputs.
+A layer is a matrix W (outputs, inputs), one for each group. The inputs of a convolution are the values in its window,
+so its factors are a convolution with the same window to `rank` channels, and a 1x1 convolution to all outputs (Zhang et
+al. 2015, 1505.06798, section 3.1). With U the first `rank` eigenvectors of W C W^T, the factors are U^T W and U. If C
+is the identity, this is the truncated SVD, which keeps the weights best. If C is the covariance of the inputs on some
+images, it keeps the outputs best.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,18 +32,15 @@ RANK_WORDS = (
     "ratio=X: X times fewer parameters in all, each layer by how little it minds",
 )
 
-WEIGHT_SHARE = 0.01
-"""How much of C is the identity where there are images: few images leave directions they say nothing about."""
-
-EXACT = 2048
-"""Outputs up to which eigenvectors are computed in double precision; beyond, it takes minutes and changes nothing."""
+WEIGHT_SHARE = 0.01  # weight of the identity in C: a few images do not vary in all directions
+EXACT = 2048  # outputs up to which eigenvectors are computed in double precision; more would take minutes
 
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Size:
-    """A layer as `groups` matrices of (outputs, inputs)."""
+    """The shape of a layer: `groups` matrices (outputs, inputs)."""
 
     groups: int
     outputs: int
@@ -50,12 +48,12 @@ class Size:
 
     @property
     def whole(self) -> int:
-        """Weights of the layer as it is."""
+        """Weights of the layer before it is factored."""
         return self.groups * self.outputs * self.inputs
 
     @property
     def a_rank(self) -> int:
-        """Parameters that one more rank takes; the first factor has biases too."""
+        """Parameters for each unit of rank; the first factor has biases too."""
         return self.groups * (self.outputs + self.inputs + 1)
 
     @property
@@ -71,21 +69,24 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What a layer's outputs are made of: directions by falling energy (summed over groups), and the mean output."""
+    """The principal directions of a layer's outputs, by falling energy, and the mean output.
+
+    The energy of a direction is its eigenvalue, summed over groups.
+    """
 
     basis: Tensor  # (groups, outputs, outputs), a direction a column
     energies: Doubles  # (outputs,)
     mean: Tensor  # (groups, outputs, 1), without the bias; zero where there are no images
 
     def kept(self) -> Doubles:
-        """Share of the energy that rank 1, 2, ... keeps."""
+        """The share of the energy that rank 1, 2, ... keeps: (outputs,)."""
         total = self.energies.sum()
         sums = np.cumsum(self.energies)
         return sums / total if total > 0 else np.ones_like(sums)
 
 
 def sizes(graph: Graph) -> dict[str, Size]:
-    """Layers that may be factored: all but the first, which is small and sees the image."""
+    """Layer name -> shape of every layer that may be factored: all but the first, which is small."""
     shapes = graph.weight_shapes()
     found = {}
     for op in graph.layers[1:]:
@@ -157,7 +158,7 @@ def factor(model: Model, ranks: Mapping[str, int], spectra: Mapping[str, Spectru
         down = up.mT @ whole  # (groups, rank, inputs)
         mean = spectra[name].mean
         bias = held.bias + (mean - up @ (up.mT @ mean)).flatten().numpy()
-        # As large as each other, or pruning and one rate of fine-tuning would not treat them alike.
+        # Both factors get equal norms, so that pruning and one learning rate suit both.
         scale = down.norm(dim=2).clamp_min(torch.finfo(torch.float32).tiny).sqrt()  # (groups, rank)
         down, up = down / scale[..., None], up * scale[:, None]
         between = (groups * rank,)
@@ -170,8 +171,9 @@ def factor(model: Model, ranks: Mapping[str, int], spectra: Mapping[str, Spectru
 def _by_ratio(graph: Graph, held: Mapping[str, Size], spectra: Mapping[str, Spectrum], ratio: float) -> dict[str, int]:
     """Ranks that keep the largest product of the layers' energies (Zhang et al. 2015, section 3.3).
 
-    From everything whole, the step that costs least energy per parameter removed is taken until the target is met; of
-    the last one only as much as that needs. A layer's first step is to the rank that is cheapest on average.
+    Greedy: begin with all layers whole; take the step, from one rank of a layer to the next, that loses the least log
+    energy per removed parameter, until the target is met. The last step is taken in part. A layer's first step goes
+    from the whole layer to the rank of the least such loss.
     """
     total = sum(int(np.prod(shape)) + shape[0] for shape in graph.weight_shapes().values())
     steps = []
@@ -198,7 +200,7 @@ def _by_ratio(graph: Graph, held: Mapping[str, Size], spectra: Mapping[str, Spec
 
 
 def _moments(network: Network, images: Tensor, wanted: Mapping[str, Size]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and covariance of the outputs of layers, biases left out, over all positions of all images."""
+    """Layer name -> mean and covariance of its outputs without bias, over all positions of all images."""
     sums = {n: torch.zeros(s.groups, s.outputs, 1, dtype=torch.double) for n, s in wanted.items()}
     products = {n: torch.zeros(s.groups, s.outputs, s.outputs, dtype=torch.double) for n, s in wanted.items()}
     counts = dict.fromkeys(wanted, 0)
@@ -225,13 +227,13 @@ def _moments(network: Network, images: Tensor, wanted: Mapping[str, Size]) -> di
 
 
 def _unit(product: Tensor) -> Tensor:
-    """Scaled to a mean diagonal of one over all groups; nothing where it is nothing."""
+    """`product`, scaled so that the mean of its diagonals is 1; unchanged if that mean is 0."""
     scale = product.diagonal(dim1=1, dim2=2).mean()
     return product / scale if scale > 0 else product
 
 
 def _matrix(weight: Tensor, groups: int) -> Tensor:
-    """(groups, outputs, inputs), in the precision it is worked on in."""
+    """The weight as (groups, outputs, inputs), in double precision up to `EXACT` outputs."""
     rows = weight.reshape(groups, len(weight) // groups, -1)
     return rows.double() if rows.shape[1] <= EXACT else rows.float()
 

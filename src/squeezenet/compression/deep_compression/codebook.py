@@ -3,8 +3,8 @@
     >>> share_values(torch.tensor([0.0, -1.0, -1.1, 2.0]), bits=1)[0].tolist()      # index 0 is a pruned weight
     [0, 1, 1, 2]
 
-k-means runs per layer on the weights that pruning left, from centroids placed linearly between the smallest and the
-largest weight: the paper found that large weights matter and that linear initialisation keeps them.
+k-means runs on the non-zero weights of each layer. Its first centroids are evenly spaced between the smallest and the
+largest weight: the paper found that large weights matter, and that this initialisation keeps them.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ MAX_ITERATIONS = 300
 
 
 def share(network: Network, bits: Mapping[str, int], initialisation: Initialisation = "linear", seed: int = 0) -> None:
-    """Give every layer that is named a codebook of at most 2 ** bits centroids; zeros stay zero."""
+    """Give each layer in `bits` a codebook of at most 2 ** bits centroids, in place; zeros stay zero."""
     for name, width in bits.items():
         indices, codebook = share_values(network.weight(name)().detach(), width, initialisation, seed)
         network.replace_weight(name, SharedWeight(indices, codebook))
@@ -41,7 +41,7 @@ def share_values(
 
 
 def centroids_of(weight: Tensor, bits: int, initialisation: Initialisation = "linear", seed: int = 0) -> Doubles:
-    """At most 2 ** bits centroids for the non-zero values of `weight`, in increasing order, none without a value."""
+    """At most 2 ** bits centroids for the non-zero values of `weight`, in increasing order; each has a value."""
     values = np.sort(weight.cpu().double().numpy().ravel())
     values = values[values != 0]
     centroids = kmeans(values, initial_centroids(values, 1 << bits, initialisation, seed))
@@ -67,10 +67,11 @@ def initial_centroids(values: Doubles, count: int, how: Initialisation, seed: in
 
 
 def kmeans(values: Doubles, centroids: Doubles, iterations: int = MAX_ITERATIONS) -> Doubles:
-    """Lloyd's algorithm on sorted `values`: exact, since a cluster is a run of neighbours and its sum a difference.
+    """The centroids of Lloyd's algorithm for sorted `values`, in increasing order.
 
-    Centroids that have no value (linear initialisation puts many between the tails that pruning left) are moved: each
-    splits one of the clusters with the largest squared error. Returns the centroids in increasing order.
+    A cluster is a run of neighbours, so its sum is the difference of two cumulative sums. A centroid without values is
+    moved: it splits one of the clusters with the largest squared error. (Linear initialisation puts many centroids near
+    0, where pruning left no values.)
     """
     if values.size == 0:
         return centroids

@@ -1,11 +1,11 @@
-"""Weight sharing that looks at the images: each weight's rounding error is made up for by the weights after it.
+"""Weight sharing by GPTQ: later weights compensate for the error of each weight that is moved to its centroid.
 
     >>> share_by_gptq(network, images, {"conv1": 6})        # doctest: +SKIP
 
-A layer's outputs, not its weights, should stay what they were. Going through the non-zero weights of one output channel
-in order, each moves to its nearest centroid, and those not yet moved take over its error as the inputs' covariance says
-(optimal brain surgeon, Hassibi 1993; in this form GPTQ, Frantar et al. 2022). The bias takes over the mean. Layers are
-treated in the order they run, on inputs that the layers before them have already changed.
+The non-zero weights of one output are moved to their nearest centroids one after another. After each, the weights that
+are not yet moved change so that the squared error of the output is least; the covariance of the inputs says how (GPTQ,
+Frantar et al. 2022, 2210.17323, after the optimal brain surgeon, Hassibi 1993). The bias is corrected so that the mean
+of the output stays. Layers are treated in the order they run, with inputs that earlier layers have already changed.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,14 +20,11 @@ from squeezenet.compression.deep_compression.codebook import Doubles, Initialisa
 from squeezenet.graph import Conv, Linear
 from squeezenet.models.network import Network, SharedWeight
 
-DAMPING = 0.01
-"""Added to the covariance's diagonal, as a share of its mean: inputs that never vary would make it singular."""
-
-MAX_INPUTS = 2048
-"""Inputs of one output up to which a covariance is affordable; larger layers are rounded weight by weight."""
+DAMPING = 0.01  # share of the mean variance that is added to each variance: constant inputs would make it singular
+MAX_INPUTS = 2048  # of one output; layers with more are shared without compensation, since the covariance is too large
 
 
-@torch.no_grad()  # not inference mode: what is made here is trained afterwards
+@torch.no_grad()  # not inference mode: the network is trained afterwards
 def share_by_gptq(
     network: Network,
     images: Tensor,
@@ -36,7 +33,7 @@ def share_by_gptq(
     seed: int = 0,
     tick: Callable[[], object] = lambda: None,
 ) -> None:
-    """Give every layer that is named a codebook of at most 2 ** bits centroids; zeros stay zero.
+    """Give each layer in `bits` a codebook of at most 2 ** bits centroids, in place; zeros stay zero.
 
     `images` (N, C, H, W) are prepared; a few dozen are enough. `tick` is called once a layer.
     """
@@ -69,7 +66,7 @@ def share_by_gptq(
 
 
 def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor) -> NDArray[np.int64]:
-    """Indices for every weight: 0 for zeros, else 1 + the centroid."""
+    """The index of every weight: 0 for a zero, else 1 + the number of its centroid."""
     rows = weight.reshape(len(weight), -1).double().numpy()
     groups = op.groups if isinstance(op, Conv) else 1
     indices = np.zeros(rows.shape, np.int64)
@@ -80,8 +77,8 @@ def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor
             indices[block] = np.where(rows[block] != 0, nearest(rows[block], codebook) + 1, 0)
             continue
         covariance = _covariance(op, inputs, group, groups)
-        order = np.argsort(-np.diag(covariance), kind="stable")  # what matters most has most left to make up for it
-        factors: dict[bytes, Doubles] = {}  # unpruned rows share one
+        order = np.argsort(-np.diag(covariance), kind="stable")  # large variances first: most weights follow them
+        factors: dict[bytes, Doubles] = {}  # by the weights that are not zero; unpruned rows share one
         for i in range(block.start, block.stop):
             where = order[rows[i, order] != 0]
             key = where.tobytes()
@@ -92,6 +89,7 @@ def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor
 
 
 def _assign_row(row: Doubles, codebook: Doubles, factor: Doubles) -> NDArray[np.int64]:
+    """The number of the centroid of every weight of `row`, by GPTQ."""
     chosen = np.empty(row.size, np.int64)
     row = row.copy()
     boundaries = (codebook[1:] + codebook[:-1]) / 2
@@ -103,7 +101,7 @@ def _assign_row(row: Doubles, codebook: Doubles, factor: Doubles) -> NDArray[np.
 
 
 def _factor(covariance: Doubles) -> Doubles:
-    """Upper Cholesky factor of the inverse: row i says how the weights after i make up for an error in weight i."""
+    """Upper Cholesky factor of the inverse: row i says how later weights compensate for an error in weight i."""
     if covariance.size == 0:
         return covariance
     damped = covariance + np.eye(len(covariance)) * (DAMPING * np.trace(covariance) / len(covariance) + 1e-12)
@@ -112,10 +110,10 @@ def _factor(covariance: Doubles) -> Doubles:
 
 
 def _covariance(op: Conv | Linear, inputs: Tensor, group: int, groups: int) -> Doubles:
-    """Of the values that one output of the layer reads, over all positions of all images."""
+    """The covariance of the inputs of one output in `group`, over all positions of all images: (inputs, inputs)."""
     size = inputs.shape[1] // groups * (op.kernel[0] * op.kernel[1] if isinstance(op, Conv) else 1)
     product, sums = torch.zeros(size, size, dtype=torch.double), torch.zeros(size, dtype=torch.double)
-    origin: Tensor | None = None  # near the mean, so that little is lost where the mean is large
+    origin: Tensor | None = None  # near the mean, so that few digits cancel if the mean is large
     count = 0
     for image in inputs.split(8):
         if isinstance(op, Conv):
@@ -132,7 +130,7 @@ def _covariance(op: Conv | Linear, inputs: Tensor, group: int, groups: int) -> D
 
 
 def _shared(indices: NDArray[np.int64], codebook: Doubles) -> SharedWeight:
-    """Without the centroids that no weight uses."""
+    """The shared weight, without centroids that no weight uses."""
     used = np.flatnonzero(np.bincount(indices.ravel(), minlength=codebook.size + 1)[1:])
     renumbered = np.zeros(codebook.size + 1, np.int64)
     renumbered[used + 1] = np.arange(used.size) + 1

@@ -17,7 +17,7 @@ from squeezenet.models.network import FreeWeight, Network
 
 Densities = Mapping[str, float]
 
-# Table 1 of the SqueezeNet paper: what is kept of fire2 ... fire9 (squeeze, expand 1x1, expand 3x3), and of conv10.
+# Table 1 of the SqueezeNet paper: densities of fire2 ... fire9 (squeeze, expand 1x1, expand 3x3), and of conv10.
 _PAPER_FIRES = (
     (1.0, 1.0, 0.33),
     (1.0, 1.0, 0.33),
@@ -47,7 +47,7 @@ def magnitude_mask(weight: Tensor, density: float) -> Tensor:
 
 
 def prune(network: Network, densities: Densities) -> None:
-    """Give every layer that is named a free weight with all but its largest values masked; no layer grows back."""
+    """Mask all but the largest values of each layer in `densities`, in place. Pruned weights stay pruned."""
     for name, density in densities.items():
         values = network.weight(name)().detach()
         mask = magnitude_mask(values, density)
@@ -60,15 +60,15 @@ def current_densities(network: Network) -> dict[str, float]:
 
 
 def uniform_densities(graph: Graph, density: float) -> dict[str, float]:
-    """One density for every layer but the first, which is small and sees the image: it keeps at least half."""
+    """Layer name -> `density`. The first layer, which is small and reads the image, keeps at least half."""
     layers = [op.name for op in graph.layers]
     return {name: max(density, 0.5) if name == layers[0] else density for name in layers}
 
 
 def paper_densities(graph: Graph) -> dict[str, float]:
-    """What the papers kept of SqueezeNet (table 1) or AlexNet (Deep Compression, table 2); of a layer in two factors,
-    of each.
+    """The densities of the papers for SqueezeNet (table 1) or AlexNet (Deep Compression, table 2).
 
+    The two factors of a layer both get the layer's density.
     Raises `UsageError` for another network: use one number, or a sensitivity sweep.
     """
     if origin := wholes(graph):

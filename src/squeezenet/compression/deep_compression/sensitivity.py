@@ -1,9 +1,10 @@
-"""How much each layer minds being pruned, and what to keep of each so that the whole minds least (Han et al. 2015).
+"""How much the network's answers change when a layer is pruned, and densities that change them least (Han et al. 2015).
 
     >>> curves = measure(network, images)                       # doctest: +SKIP
     >>> densities = choose(curves, network.graph, target=0.33)  # doctest: +SKIP
 
-One layer is pruned at a time and the change of the network's answers measured: no labels are needed.
+One layer is pruned at a time. The change is the Kullback-Leibler divergence of the class probabilities from those of
+the unpruned network, mean per image, in nats. No labels are needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,15 +19,14 @@ from squeezenet.compression.deep_compression.prune import magnitude_mask
 from squeezenet.graph import Graph
 from squeezenet.models.network import FreeWeight, Network
 
-SWEEP = (0.75, 0.5, 0.35, 0.25, 0.15, 0.08, 0.04)
-"""Densities tried on each layer."""
+SWEEP = (0.75, 0.5, 0.35, 0.25, 0.15, 0.08, 0.04)  # densities that are tried on each layer
 
 Curve = dict[float, float]  # density -> mean divergence in nats
 
 
 @torch.inference_mode()
 def measure(network: Network, images: Tensor, tick: Callable[[], object] = lambda: None) -> dict[str, Curve]:
-    """Layer -> the divergence of the answers to `images` (N, C, H, W) from today's at each density of `SWEEP`.
+    """Layer name -> density -> divergence on `images` (N, C, H, W), for each density of `SWEEP`.
 
     `tick` is called once a layer, for a progress bar.
     """
@@ -46,10 +46,10 @@ def measure(network: Network, images: Tensor, tick: Callable[[], object] = lambd
 
 
 def choose(curves: Mapping[str, Curve], graph: Graph, target: float) -> dict[str, float]:
-    """Densities that keep `target` of all weights at the least sum of divergences.
+    """Layer name -> density: the densities that keep `target` of all weights at the least sum of divergences.
 
-    From everything kept, the step that costs least divergence per weight removed is taken until the target is met; of
-    the last step only as much as that needs.
+    Greedy: begin with all weights; take the step, from one density of a layer to the next, that costs the least
+    divergence per removed weight, until the target is met. The last step is taken in part.
     """
     sizes = {name: prod(shape) for name, shape in graph.weight_shapes().items()}
     steps = []
@@ -66,7 +66,7 @@ def choose(curves: Mapping[str, Curve], graph: Graph, target: float) -> dict[str
 
 
 def _rising(curve: Curve) -> list[float]:
-    """What each step down costs. A step never counts as cheaper than the one before it, or order would be lost."""
+    """The divergence that each step down adds, at least that of the step before, so that steps are taken in order."""
     values = [curve[density] for density in sorted(curve, reverse=True)]
     costs = []
     dearest = 0.0

@@ -1,11 +1,11 @@
-"""What a squeezed network costs and gives: the figures of its report.
+"""The figures of the report of a squeezed network: divergence and accuracy by file size, and divergence by layer.
 
     >>> curves = measure(model, squeezed, pixels, judge)                   # doctest: +SKIP
     >>> curves.layers["conv1"], curves.rounded[0].divergence               # doctest: +SKIP
     (0.0021, 0.31)
 
-Divergence is Kullback and Leibler's, in nats an image, from the answers of the network that was squeezed, over images
-that scales were calibrated on.
+The divergence is that of Kullback and Leibler, in nats per image, between the class probabilities of the float network
+and those of the squeezed one, over the calibration images.
 """
 
 from contextlib import suppress
@@ -22,15 +22,14 @@ from squeezenet.errors import EmptyModel
 from squeezenet.model import Model
 from squeezenet.models.network import FreeWeight, Network, from_model
 
-SIZES = (0.5, 0.7, 1.4, 2.0)
-"""Sizes of the curve, as shares of the shipped file's."""
+SIZES = (0.5, 0.7, 1.4, 2.0)  # of the curve, in sizes of the shipped file
 
 BATCH = 8
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size: bytes of the file, nats an image, percent (None without labelled images)."""
+    """One file: its bytes, its divergence, and its top-1 in percent (None without labelled images)."""
 
     bytes: int
     divergence: float
@@ -39,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curves:
-    """`layers` is by the layers' names: the divergence if that layer alone has its levels and all else is float."""
+    """All figures. `layers` is layer name -> divergence if only this layer has its levels, and all else is float."""
 
     shipped: Point
     rounded: tuple[Point, ...]  # of other sizes, by rounding alone, smallest first
@@ -47,7 +46,7 @@ class Curves:
 
 
 def measure(model: Model, squeezed: Compressed, pixels: Pixels | None, judge: Judge | None, seed: int = 0) -> Curves:
-    """Of `squeezed`, which `squeeze` made of `model` with the same images and seed."""
+    """The figures of `squeezed`, which `squeeze` made of `model` with the same images and seed."""
     model = model.dequantised()
     known = prepare(model, pixels, seed)
     answers = _log_probabilities(known.network, known.images)
@@ -60,7 +59,7 @@ def measure(model: Model, squeezed: Compressed, pixels: Pixels | None, judge: Ju
     rounded = []
     for share in SIZES:
         network, _ = round_to_size(model, known, share * shipped.bytes)
-        with suppress(EmptyModel):  # so small a file would have no weights left
+        with suppress(EmptyModel):  # a file that small would have no weights
             rounded.append(point(encoded(as_model(model, network)), network))
     return Curves(shipped, tuple(rounded), _by_layer(model, squeezed.model, answers, known.images))
 

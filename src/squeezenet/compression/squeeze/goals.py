@@ -22,7 +22,6 @@ from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import (
     Prepared,
     learn_to_size,
-    least_bytes,
     prepare,
     roughly_least_bytes,
     round_to_size,
@@ -84,7 +83,7 @@ def squeeze(
     learns = pixels is not None and recipe.learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
     known = prepare(model, pixels, recipe.seed, course.prepared, recipe.thorough)
-    least = least_bytes(model, known.network, known.scales)
+    least = known.least
     teaching = _teaching(model, known, pixels, recipe, device) if pixels is not None and learns else None
     if recipe.max_loss is not None:
         assert judge is not None

@@ -1,11 +1,11 @@
-"""An integer network that can be trained: what the device will compute, with gradients that look through the rounding.
+"""An integer network that can be trained: it computes what the device computes, and passes gradients through rounding.
 
     >>> network = IntegerNetwork(graph, scales, weights, biases)           # doctest: +SKIP
 
-Everything is counted in steps: activations are whole numbers up to 255, weights whole levels. Both are exact in
-bfloat16, so on a CPU that multiplies it training is as fast as any; deep values, up to 510, stay in float32. A GPU
-holds all in float32: its TF32 products are exact for whole numbers up to 2,048. Gradients pass rounding unchanged
-(straight through: Bengio et al. 2013), and stop where a value is cut off.
+All numbers count steps of their scale: activations are whole numbers up to 255, weights are whole levels. Both are
+exact in bfloat16, and a CPU with bfloat16 products (AVX-512 BF16) uses it. 9-bit activations, up to 510, stay in
+float32. A GPU holds all numbers in float32; its TF32 products are exact for whole numbers up to 2,048. The gradient of
+rounding is taken as 1 (straight-through estimator, Bengio et al. 2013, 1308.3432), and as 0 where a number is clipped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,19 +42,16 @@ from squeezenet.models.network import LayerWeight, Network
 from squeezenet.runtime.integers import cap_level
 from squeezenet.training.surroundings import CPU
 
-DEAD = 0.6
-"""In steps: half the width of the cell of level 0."""
-
-MAX_GROWTH = 16
-"""Eighths by which the scale of activations may grow or shrink while learning."""
+DEAD = 0.6  # values of a smaller magnitude, in steps, become level 0 (other levels: within 0.5)
+MAX_GROWTH = 16  # eighths of an octave by which a scale of activations may change while learning
 
 
 class GridWeight(LayerWeight):
-    """A weight whose values, and the step of whose grid, are learned, and that is used as whole levels.
+    """A weight that is used as whole levels; its values and its step are learned.
 
-    `values` count in the step that the grid had at first: `first` (out,), in eighths of an octave. `growth` (scalar) is
-    by how many eighths it has grown since; whole ones count, with the gradient of a learned step (LSQ: Esser et al.
-    2020, 1902.08153). What lies within `DEAD` of 0 becomes 0: there, levels are cheap.
+    The step was 2 ^ (first / 8) at first, with `first` (out,), and is 2 ^ ((first + growth) / 8) now, with `growth` (a
+    scalar) rounded. `values` count the first step. The gradient to the step is that of LSQ (Esser et al. 2020,
+    1902.08153).
     """
 
     first: Tensor
@@ -67,27 +64,27 @@ class GridWeight(LayerWeight):
 
     @property
     def exponents(self) -> Tensor:
-        """Of the grid as it is now: (out,), whole eighths."""
+        """Of the present steps, in whole eighths of an octave: (out,)."""
         return self.first + self.growth.detach().round().long()
 
     def steps(self) -> Tensor:
-        """The values in steps of the grid as it is now, with a gradient to them and to `growth`."""
+        """The values in present steps, not rounded, with a gradient to `values` and `growth`."""
         growth = self.growth + (self.growth.round() - self.growth).detach()
         return self.values * torch.exp2(growth / -EIGHTHS)
 
     def levels(self) -> Tensor:
-        """Whole numbers, as float32."""
+        """The values as levels: whole numbers, as float32."""
         steps = self.steps().detach()
         return steps.round().clamp_(-MAX_LEVEL, MAX_LEVEL).masked_fill_(steps.abs() < DEAD, 0.0)
 
     def forward(self) -> Tensor:
         """The levels, with a gradient to `values` and `growth`.
 
-        A coarser step makes all levels mean more, and all values fewer steps. The first is the layer's `factor` in
-        truth; but a sum is linear in its levels, so what it does to the loss is told by the levels' gradient.
+        A larger step has two effects: each level stands for more, and each value is fewer steps. The first effect is
+        really that of the layer's `factor`. As sums are linear in the levels, the gradient of the levels gives it too.
         """
         steps = self.steps()
-        meaning = torch.exp2((self.growth - self.growth.detach()) / EIGHTHS)  # 1, but for its slope
+        meaning = torch.exp2((self.growth - self.growth.detach()) / EIGHTHS)  # 1, with a gradient
         return self.levels() * meaning + (steps - steps.detach())
 
     def tensor(self) -> Grid:
@@ -96,14 +93,14 @@ class GridWeight(LayerWeight):
 
 
 class _Requantise(torch.autograd.Function):
-    """sums * factor + bias, rounded and cut off to [low, high]; per channel (dimension 1).
+    """sums * factor + bias, rounded and clipped to [low, high]. `factor` and `bias` are per channel (dimension 1).
 
-    Gradients go to the sums, and to `growth`: of the step that the result counts in (`_slope`).
+    Gradients go to the sums and to `growth`, the growth of the result's scale (`_slope`).
     """
 
     @staticmethod
     def forward(ctx: Any, sums: Tensor, factor: Tensor, bias: Tensor, low: int, high: int, growth: Tensor) -> Tensor:
-        # Batch normalisation is the one operation that takes bfloat16 by float32 factors without a float32 copy.
+        # Only batch normalisation multiplies bfloat16 by float32 factors without a float32 copy.
         y = F.batch_norm(sums, torch.zeros_like(bias), torch.ones_like(bias), factor, bias, eps=0.0)
         ctx.save_for_backward(y, factor)
         ctx.limits = (low, high)
@@ -121,7 +118,7 @@ class _Requantise(torch.autograd.Function):
 
 
 class _Whole(torch.autograd.Function):
-    """`y` rounded, halves up, and cut off to [low, high]; gradients go to `y` and to `growth`, as above."""
+    """`y` rounded, halves up, and clipped to [low, high]. Gradients go to `y` and to `growth`, as above."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, low: int, high: int, growth: Tensor) -> Tensor:
@@ -139,17 +136,17 @@ class _Whole(torch.autograd.Function):
 
 
 def _slope(gradient: Tensor, y: Tensor, low: int, high: int) -> Tensor:
-    """The gradient to the logarithm, in eighths of an octave, of the step that whole numbers stand for (LSQ, eq. 3).
+    """The gradient with respect to the exponent, in eighths of an octave, of the step of the result (LSQ, eq. 3).
 
-    `gradient` is that to the whole numbers. A coarser step makes all of them mean more, and counts what is not cut off
-    in fewer: what is left is the error of rounding, and all of what was cut off.
+    `gradient` is that with respect to the result q. Per eighth, the value step * q changes by (q - y) * step * log(2) /
+    8 where y is not clipped, and by q * step * log(2) / 8 where it is.
     """
     lost = y.round().clamp_(low, high) - y.masked_fill((y < low - 0.5) | (y > high + 0.5), 0.0)
     return (gradient * lost).sum(dtype=torch.float32) * (log(2) / EIGHTHS)
 
 
 class IntegerNetwork(Network):
-    """`Network` in whole numbers. Biases are counted in steps of their layer's output, as it was at first."""
+    """A `Network` that computes with whole numbers. Biases count steps that their layer's output had at first."""
 
     def __init__(
         self, graph: Graph, scales: Sequence[Scale], weights: Mapping[str, GridWeight], biases: Mapping[str, Tensor]
@@ -162,14 +159,14 @@ class IntegerNetwork(Network):
         self._group = {i: number for number, group in enumerate(groups) if 0 not in group for i in group}
         for value, op in enumerate(graph.ops, 1):
             if scales[value].wide and not isinstance(op, Layer) and op.inputs[0] in self._group:
-                self._group[value] = self._group[op.inputs[0]]  # logits that are a mean: as fine as what it is of
-        # By how many eighths the scale of each group has grown since. The image's, and that of logits, stay.
+                self._group[value] = self._group[op.inputs[0]]  # logits that are a mean follow their input
+        # By how many eighths of an octave the scale of each group has grown. Those of image and logits stay.
         self.growth = nn.Parameter(torch.zeros(len(groups)), requires_grad=False)
         self._reach = _reach(graph, scales)
         self._known: tuple[tuple[int, int], list[int]] = ((0, 0), [])  # which `growth`, and its whole eighths
 
     def on(self, device: torch.device) -> "IntegerNetwork":
-        """This network, moved to `device` with the type that its whole numbers are held in there."""
+        """This network, moved to `device`, with the type that whole numbers have there."""
         if self.growth.device.type != device.type:
             self.dtype = _dtype(device)
         return self.to(device)
@@ -179,7 +176,7 @@ class IntegerNetwork(Network):
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """Of the image, and of what each operation gives, as they are now."""
+        """The present scales of the image and of every operation's output."""
         return tuple(self._scale(value) for value in range(len(self._first)))
 
     def _scale(self, value: int) -> Scale:
@@ -190,7 +187,7 @@ class IntegerNetwork(Network):
         return replace(first, exponent=first.exponent + self._whole_growth()[self._group[value]])
 
     def _whole_growth(self) -> list[int]:
-        """`growth` in whole eighths. To read a GPU's memory is to wait for all its work: only after a change."""
+        """`growth` in whole eighths. A GPU is read only after a change, since reading waits for all its work."""
         which = (id(self.growth), self.growth._version)
         if self.growth.device.type == "cpu" or self._known[0] != which:
             self._known = (which, self.growth.detach().round().long().tolist())
@@ -200,17 +197,16 @@ class IntegerNetwork(Network):
         return self.growth[self._group[value]] if value in self._group else self.growth.new_zeros(())
 
     def forward(self, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
-        """Prepared images (N, channels, height, width) -> (N, classes) logits; `seen` gets what layers give, in
-        steps."""
+        """Logits (N, classes) of prepared images (N, channels, height, width); `seen` gets the outputs of layers."""
         return super().forward(self.enter(x), seen).float() * self._scale(-1).step
 
     def enter(self, x: Tensor) -> Tensor:
-        """Prepared images in whole steps."""
+        """Prepared images as whole steps of the image's scale."""
         scale = self._scale(0)
         return (x * step(-scale.exponent)).round().clamp(scale.low, scale.high).to(self.dtype)
 
     def factor(self, op: Conv | Linear) -> Tensor:
-        """Steps of the output that one more in a sum means: (out,)."""
+        """Steps of the output for each unit of a sum, 2 ^ (-rescaling exponent / 8): (out,)."""
         weight = self.weight(op.name)
         rescaling = (
             self._scale(self._index[id(op)] + 1).exponent - self._scale(op.inputs[0]).exponent - weight.exponents
@@ -218,13 +214,13 @@ class IntegerNetwork(Network):
         return torch.exp2(rescaling / -EIGHTHS)
 
     def bias_steps(self, op: Conv | Linear) -> Tensor:
-        """A layer's bias in steps of its output as they are now: (out,)."""
+        """The bias of a layer in present steps of its output: (out,)."""
         value = self._index[id(op)] + 1
         return self.bias(op.name) * step(self._first[value].exponent - self._scale(value).exponent)
 
     @torch.no_grad()
     def keep_within_reach(self) -> None:
-        """Undo growth that no shift of the format could follow."""
+        """Limit growth to scales whose rescaling exponents the format allows."""
         self.growth.clamp_(-self._reach, self._reach)
         scales = self.scales
         for index, op in enumerate(self.graph.ops):
@@ -240,7 +236,7 @@ class IntegerNetwork(Network):
         match op:
             case Conv() | Linear():
                 factor, bias = self.factor(op), self.bias_steps(op)
-                # Nothing is added here: the sum takes the bias' gradient, which is cheaper there than by itself.
+                # The offset is 0. It gives the bias its gradient, which is cheaper in the sum than by itself.
                 offset = None if target.wide else (bias - bias.detach()) / factor
                 return self._outputs(op, self.sums(op, x, offset), factor, bias)
             case ReLU():
@@ -265,9 +261,9 @@ class IntegerNetwork(Network):
                 raise no_integer_form(op)
 
     def sums(self, op: Conv | Linear, x: Tensor, offset: Tensor | None = None) -> Tensor:
-        """What a layer adds up, before it is brought to the scale of its output; `offset` (out,) is added to it."""
+        """The sums of products of a layer, plus `offset` (out,), before they are rescaled to the output."""
         if self._scale(self._index[id(op)] + 1).nine_bit:
-            x = x.float()  # which bfloat16 has too few bits for
+            x = x.float()  # bfloat16 has too few bits for the output
         weight = self.weight(op.name)().to(x.dtype)
         offset = None if offset is None else offset.to(x.dtype)
         if isinstance(op, Linear):
@@ -276,7 +272,7 @@ class IntegerNetwork(Network):
         return F.conv2d(x, weight, offset, op.stride, op.padding, groups=op.groups)
 
     def outputs(self, op: Conv | Linear, sums: Tensor) -> Tensor:
-        """What a layer makes of its `sums`."""
+        """The outputs of a layer from its `sums`."""
         return self._outputs(op, sums, self.factor(op), self.bias_steps(op))
 
     def _outputs(self, op: Conv | Linear, sums: Tensor, factor: Tensor, bias: Tensor) -> Tensor:
@@ -292,7 +288,7 @@ class IntegerNetwork(Network):
         return result if target.nine_bit else result.to(self.dtype)
 
     def to_weights(self) -> dict[str, IntegerWeights]:
-        """What the layers own, as it is shipped."""
+        """Layer name -> weight and bias, as they are shipped."""
         held = {}
         for op in self.graph.layers:
             bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round()
@@ -301,7 +297,7 @@ class IntegerNetwork(Network):
 
 
 def from_integer_model(model: Model) -> IntegerNetwork:
-    """An integer network that goes on learning from where a shipped one is."""
+    """The integer network of `model`, to be trained on."""
     weights, biases = {}, {}
     for name, held in model.weights.items():
         assert isinstance(held.weight, Grid)
@@ -317,7 +313,7 @@ def _dtype(device: torch.device) -> torch.dtype:
 
 
 def _reach(graph: Graph, scales: Sequence[Scale]) -> int:
-    """Eighths by which every scale may grow or shrink on its own and the format can still express the network."""
+    """Eighths of an octave by which each scale may change, whatever the others do, within the limits of the format."""
     room = [MAX_EXPONENT - abs(scale.exponent) for scale in scales]
     for value, op in enumerate(graph.ops, 1):
         if isinstance(op, Add):

@@ -1,13 +1,13 @@
-"""Images for networks that come without any: dead leaves, the simplest picture of a world of things before each other.
+"""Synthetic calibration images, for networks that come without images: the dead leaves model.
 
     >>> from squeezenet.preparation import Preparation
     >>> synthetic_images(2, Preparation.imagenet_caffe(), seed=0).shape
     torch.Size([2, 3, 227, 227])
 
-Discs and boxes of random colour cover one another, sizes by a power law, each with a little shade (Lee, Mumford and
-Huang 2001; that networks learn from such images: Baradad et al. 2021, 2106.05963). As in photographs, there is texture
-on all scales (its spectrum a power of the frequency), some images have little contrast, and some are out of focus: how
-much a layer's inputs vary together, and how far they reach, is then much as it is for photographs.
+Discs and boxes ("leaves") of random colour cover one another. Their sizes follow a power law, and each has a linear
+shade (Lee, Mumford and Huang 2001; networks can be trained on such images: Baradad et al. 2021, 2106.05963). Texture is
+added whose spectrum is a power of the frequency; some images get little contrast, and some are blurred. This brings the
+ranges and the covariances of a layer's inputs near to those of photographs.
 """
 
 import numpy as np
@@ -18,13 +18,14 @@ from torch import Tensor
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 
-LEAVES = 120
-SMALLEST = 0.03  # radius, of the side
-COLOUR, SHADE = 35.0, 60.0  # standard deviations: of a leaf's channels from its grey, of its slope across the image
-GRAIN, TEXTURE = 12.0, 40.0  # largest standard deviations of white noise and of texture, of 255
-FALL = (0.6, 1.4)  # the powers by which texture falls with frequency
-FAINTEST = 0.4  # contrast
-BLUR = 1.5  # pixels, the largest standard deviation
+# Lengths are in sides of the image if no unit is given, brightness is from 0 to 255.
+LEAVES = 120  # of an image
+SMALLEST = 0.03  # smallest radius of a leaf
+COLOUR, SHADE = 35.0, 60.0  # standard deviations: of a leaf's channels from its grey; of its shade, per side
+GRAIN, TEXTURE = 12.0, 40.0  # largest standard deviations of white noise and of texture
+FALL = (0.6, 1.4)  # range of the power by which the amplitude of texture falls with the frequency
+FAINTEST = 0.4  # smallest factor of the contrast
+BLUR = 1.5  # largest standard deviation of the blur, in pixels
 
 
 def synthetic_images(count: int, preparation: Preparation, seed: int = 0) -> Tensor:
@@ -46,14 +47,15 @@ def _photographed(random: np.random.Generator, channels: int, side: int) -> np.n
 
 
 def _leaves(random: np.random.Generator, channels: int, side: int) -> np.ndarray:
-    places = np.arange(side) / side
+    """A background and `LEAVES` leaves over it (channels, side, side)."""
+    positions = np.arange(side) / side
     image = np.empty((channels, side, side))
-    _paint(random, image, np.full((side, side), True), places[:, None] - 0.5, places - 0.5)
+    _paint(random, image, np.full((side, side), True), positions[:, None] - 0.5, positions - 0.5)
     for _ in range(LEAVES):
         radius = SMALLEST / np.sqrt(random.uniform(SMALLEST**2 * 4, 1))  # density falls with the cube of the radius
         y, x, turn = random.uniform(-0.1, 1.1), random.uniform(-0.1, 1.1), random.uniform(0, np.pi)
-        near = [np.flatnonzero(abs(places - centre) <= 1.5 * radius) for centre in (y, x)]
-        down, right = places[near[0], None] - y, places[near[1]] - x
+        near = [np.flatnonzero(abs(positions - centre) <= 1.5 * radius) for centre in (y, x)]
+        down, right = positions[near[0], None] - y, positions[near[1]] - x
         if random.random() < 0.5:
             inside = down**2 + right**2 < radius**2
         else:
@@ -67,7 +69,7 @@ def _leaves(random: np.random.Generator, channels: int, side: int) -> np.ndarray
 def _paint(
     random: np.random.Generator, image: np.ndarray, inside: np.ndarray, down: np.ndarray, right: np.ndarray
 ) -> None:
-    """Colour the part of `image` that is `inside`, shaded by how far it is from the middle of a leaf."""
+    """Colour the pixels of `image` that are `inside` a leaf; `down` and `right` are distances from its centre."""
     colour = random.uniform(0, 255) + random.normal(0, COLOUR if len(image) > 1 else 0, (len(image), 1))
     slope = random.normal(0, SHADE, 2)
     image[:, inside] = colour + (slope[0] * down + slope[1] * right)[inside]

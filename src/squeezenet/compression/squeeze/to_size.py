@@ -1,6 +1,11 @@
-"""A float network in a wanted number of bytes: by rounding, and by learning from there.
+"""From a float network to an integer network whose file has a wanted size: by rounding, then by learning.
 
 >>> network, multiplier = round_to_size(model, prepare(model, pixels), 300_000)          # doctest: +SKIP
+>>> shipped, data = trimmed(model, network, 300_000)                                     # doctest: +SKIP
+
+The file shrinks as the Lagrange multiplier grows (`rounding`), so the search for a size is a search for the multiplier.
+Its logarithm to base 2 is searched, because the logarithm of the size falls about linearly with it. Graph, text and
+scales do not change during a search: only the coded layers are counted again (`FileSize`).
 """
 
 from collections.abc import Callable, Mapping
@@ -37,61 +42,59 @@ from squeezenet.sqz.integers import layer_size
 
 CALIBRATION_IMAGES = 96
 HESSIAN_IMAGES = 128
-THOROUGH_IMAGES = 256  # for both, where more time is given
+THOROUGH_IMAGES = 256  # for both, if the recipe asks for thorough work
 
-STEEPNESS = 4
-"""The power of the size by which the multiplier grows, to begin with; learning steers it."""
-
-CLOSE = 0.004  # a size is met when it is at most this share below it,
-CLOSE_BYTES = 16  # or this many bytes: a level more or less is some, in a file of a thousand
-GROWTH, GROWTH_SYNTHETIC = 0.005, 0.001  # share of the size that making up for errors adds,
-MARGIN = 0.001  # and may add beyond what it was seen to add
-NEAR = 0.01  # after making up
-ROUNDS = 3
-TRIES = 8
-MAKING_UP = 3  # times as long as rounding all layers once takes making up for errors,
-USUAL = 4 + MAKING_UP  # and this many times a whole size
-SLOPE = 0.12  # of the logarithm of the size, an octave of the multiplier: what most networks lose
-TRIMS = 12
+CLOSE, CLOSE_BYTES = 0.004, 16  # rounding has met a size if it is at most this share, or so many bytes, below it
+GROWTH, GROWTH_SYNTHETIC = 0.005, 0.001  # share of the size by which compensation usually makes the file larger
+MARGIN = 0.001  # share of the size that compensation may add beyond what it added before
+NEAR = 0.01  # a size is met if the file after compensation is at most this share below it
+ROUNDS = 3  # searches, each followed by compensation
+TRIES = 8  # multipliers that one search tries
+COARSE = 0.2  # step of the median layer that a search begins with, in standard deviations of the layer's weights
+SLOPE = 0.12  # by which log(size) usually falls when the multiplier doubles
+COMPENSATION = 3  # time of compensation, in times that rounding all layers takes
+USUAL = 4 + COMPENSATION  # time of `round_to_size`, in the same unit
+STEEPNESS = 4  # learning begins with a multiplier that is larger by (bits / wanted bits) ^ STEEPNESS
+TRIMS = 12  # bisections in `trimmed`
 
 Tick = Callable[[float], object]
-
-COARSE = 0.2  # the step of a layer in standard deviations of its weights that the search for a size begins with
 
 
 @dataclass(frozen=True)
 class FileSize:
-    """The bytes of a file, from its weights alone: header, graph, text and scales are always the same `front` bytes."""
+    """The size of a file as a function of its weights; nothing is written. All figures are in bytes."""
 
-    front: int
-    least: int  # the format refuses a smaller file
+    front: int  # header, graph, text and scales, which stay the same
+    least: int  # the format refuses a smaller file of this graph
 
     @staticmethod
     def like(shipped: Model) -> "FileSize":
-        """For integer networks that differ from `shipped` only in their weights and biases."""
+        """The function for integer networks that differ from `shipped` in weights and biases only."""
         return FileSize(sqz.front_size(shipped), least_bytes_of(shipped.graph, shipped.preparation.resize))
 
     def of(self, weights: Mapping[str, AnyWeights]) -> int:
-        """`len(sqz.encode(...))`; `least` for a network so empty that the format refuses it."""
+        """`len(sqz.encode(model))` of the model with these weights; `least` if the format refuses it as too empty."""
         return max(self.least, self.front + sum(map(layer_size, weights.values())))
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What rounding needs to know about a network; the same for every size."""
+    """What rounding needs to know about a network; it is the same for every size."""
 
-    network: Network
-    images: Tensor
-    scales: tuple[Scale, ...]
+    network: Network  # of floats
+    images: Tensor  # calibration images, prepared (N, C, H, W)
+    scales: tuple[Scale, ...]  # of the image and of every operation's output
     hessians: dict[str, LayerHessian]
-    growth: float  # share of the size that making up for errors adds
+    growth: float  # share of the size by which compensation usually makes the file larger
     size: FileSize
+    least: int  # bytes of the file whose weights and biases are all 0
 
 
 def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, thorough: bool = False) -> Prepared:
-    """Calibrate on some of `pixels`, or on synthetic images. Raises `BadGraph` for what has no integer form.
+    """Scales and second derivatives, measured on some of `pixels`, or on synthetic calibration images if that is None.
 
-    `tick` gets the share of the work that was just done. To be `thorough` is to look at more images.
+    `thorough` takes more images. `tick` gets the share of the work that was just done. Raises `BadGraph` for an
+    operation that has no integer form.
     """
     calibrating, count = (THOROUGH_IMAGES,) * 2 if thorough else (CALIBRATION_IMAGES, HESSIAN_IMAGES)
     check_operations(model.graph)
@@ -101,16 +104,17 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
     else:
         images, damping, growth = finetune.some(pixels, model.preparation, count), DAMPING, GROWTH
     first = images[:calibrating]
-    hessian = hessians_of(network, images, damping, seed, tick)
-    scales = with_nine_bits(model.graph, calibrate(network, first, synthetic=pixels is None), hessian)
-    size = FileSize.like(as_model(model, _empty(network, scales)))
-    return Prepared(network, first, scales, hessian, growth, size)
+    hessians = hessians_of(network, images, damping, seed, tick)
+    scales = with_nine_bits(model.graph, calibrate(network, first, synthetic=pixels is None), hessians)
+    empty = _empty(model, network, scales)
+    size = FileSize.like(empty)
+    return Prepared(network, first, scales, hessians, growth, size, size.of(empty.weights))
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet) -> tuple[IntegerNetwork, float]:
-    """Round with the multiplier between errors and bits that fills `max_bytes`; the network and that multiplier.
+    """The rounded network whose file fills `max_bytes`, and its Lagrange multiplier. The file may be larger: `trimmed`.
 
-    `tick` gets the share that was just done of what a size usually takes; they may come to more or less than 1.
+    `tick` gets the share that was just done of the usual work; the shares may add up to more or less than 1.
     """
     layer = 1 / (USUAL * len(model.graph.layers))
     goal = (1 - known.growth) * max_bytes
@@ -118,13 +122,13 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
     found: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(ROUNDS):
         network, octaves, rounded = _search(known, goal, seen, lambda: tick(layer))
-        made_up_for = (known.network, known.images, known.hessians, 2.0**octaves)
-        compensate(network, *made_up_for, lambda: tick(MAKING_UP * layer))
+        given = (known.network, known.images, known.hessians, 2.0**octaves)
+        compensate(network, *given, lambda: tick(COMPENSATION * layer))
         size = known.size.of(network.to_weights())
         found.append((size, octaves, network))
         if (1 - NEAR) * max_bytes <= size <= max_bytes:
             break
-        # What makes up for errors takes bits of its own. The goal must move, or the same network would be found again.
+        # Compensation changes the size. The goal moves below what was found, or the same network would be found again.
         goal = min(goal, rounded) * (1 - MARGIN) * max_bytes / size
     fitting = [entry for entry in found if entry[0] <= max_bytes]
     _, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(found, key=itemgetter(0))
@@ -134,9 +138,9 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
 def _search(
     known: Prepared, max_bytes: float, seen: list[tuple[float, int]], tick: Callable[[], object]
 ) -> tuple[IntegerNetwork, float, int]:
-    """The network that rounding alone fills `max_bytes` with, the logarithm of its multiplier, and its bytes.
+    """The network that fills `max_bytes` by rounding alone, log2 of its multiplier, and the bytes of its file.
 
-    `seen` holds the multipliers (their logarithms) and sizes that were tried before, and gets those tried now.
+    `seen` holds (log2 of the multiplier, bytes) of all earlier tries; those of this search are appended.
     """
     tried: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(TRIES):
@@ -144,7 +148,7 @@ def _search(
         network = round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick)
         size = known.size.of(network.to_weights())
         tried.append((size, octaves, network))
-        stuck = bool(seen) and size == seen[-1][1]  # no finer levels are left, or nothing lies between two sizes
+        stuck = bool(seen) and size == seen[-1][1]  # another multiplier gave the same network
         seen.append((octaves, size))
         if stuck or max_bytes - max(CLOSE * max_bytes, CLOSE_BYTES) <= size <= max_bytes:
             break
@@ -154,7 +158,7 @@ def _search(
 
 
 def _first(known: Prepared) -> float:
-    """A multiplier (its logarithm) to begin with: that of steps as coarse as `COARSE` says, in the usual layer."""
+    """log2 of the multiplier to begin with: the one by which the median layer gets the step that `COARSE` says."""
     multipliers = []
     for op in known.network.graph.layers:
         hessian = known.hessians[op.name]
@@ -164,7 +168,7 @@ def _first(known: Prepared) -> float:
 
 
 def _next(seen: list[tuple[float, int]], wanted: float) -> float:
-    """The next multiplier (its logarithm) to try: the logarithm of the size falls about straight with it."""
+    """log2 of the multiplier to try next: by interpolation between two sizes, else along the slope that was seen."""
     goal = log((1 - CLOSE / 2) * wanted)
     sizes = [(octaves, log(size)) for octaves, size in seen]
     larger, smaller = [s for s in sizes if s[1] > goal], [s for s in sizes if s[1] <= goal]
@@ -190,14 +194,15 @@ def learn_to_size(
     work: Path | None = None,
     told: Callable[[float, str], object] = lambda done, how: None,
 ) -> float:
-    """Train `network` in place until its file has about `max_bytes`; returns the multiplier it ended with.
+    """The multiplier that learning ended with. `network` is trained in place until its file has about `max_bytes`.
 
-    `told` gets the share that is done, and loss and bytes in words.
+    `told` gets the share of the work that is done, and the loss and the size in words.
     """
-    size = len(sqz.encode(as_model(model, network)))
+    shipped = as_model(model, network)
+    size = FileSize.like(shipped).of(shipped.weights)
     bits = sum(total_bits(level, level_bits(level)) for level in _levels(network))
-    others = size - bits / 8  # what is not levels, less what the coder gains over the tables
-    # The coder's gain over the tables is a share of what there is to code.
+    others = size - bits / 8  # all but levels, less what the coder saves against the estimate in bits
+    # If `others` is negative, it is mostly that saving, which is in proportion to the size.
     goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
     multiplier *= max(1.0, bits / goal) ** STEEPNESS
 
@@ -209,16 +214,17 @@ def learn_to_size(
 
 
 def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> tuple[Model, bytes]:
-    """The network as a model, and its file: without the last levels that are too many, those nearest to zero.
+    """The network as a model, and the bytes of its file, at most `max_bytes`.
 
-    The file is larger than `max_bytes` where one without any level is.
+    If the file is too large, the levels whose values are nearest to 0 are set to 0, as few as possible. It stays too
+    large if the file without any level is.
     """
     shipped = as_model(model, network)
     data = sqz.encode(shipped)
     if len(data) <= max_bytes:
         return shipped, data
     size = FileSize.like(shipped)
-    low, high = 0.0, 1.0  # share of the levels that are dropped
+    low, high = 0.0, 1.0  # share of the levels that are set to 0
     best = _dropped(shipped, network, high)
     for _ in range(TRIMS):
         middle = (low + high) / 2
@@ -231,12 +237,12 @@ def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> tuple[Mode
 
 
 def as_model(model: Model, network: IntegerNetwork) -> Model:
-    """What is shipped."""
+    """The model that is shipped: `model` with the weights and scales of `network`."""
     return replace(model, weights=network.to_weights(), scales=network.scales)
 
 
 def _dropped(shipped: Model, network: IntegerNetwork, share: float) -> Model:
-    """`shipped` (`network`) without that share of the levels that are not zero, those nearest to zero first."""
+    """`shipped`, the model of `network`, with that share of its levels set to 0: those of the smallest values."""
     sizes = [network.weight(op.name).steps().detach().abs() for op in network.graph.layers]
     ordered = torch.cat([size[level != 0] for size, level in zip(sizes, _levels(network), strict=True)]).sort().values
     limit = float(ordered[min(int(share * len(ordered)), len(ordered) - 1)]) if len(ordered) else 0.0
@@ -254,26 +260,22 @@ def _levels(network: IntegerNetwork) -> list[Tensor]:
 
 
 def roughly_least_bytes(model: Model, seed: int) -> int:
-    """`least_bytes` but for a few that scales take: known from one synthetic image, before anything is measured.
+    """`Prepared.least` but for a few bytes of scales, from one synthetic image, before anything is measured.
 
-    Raises `BadGraph` for what has no integer form.
+    Raises `BadGraph` for an operation that has no integer form.
     """
     check_operations(model.graph)
     network, image = from_model(model).eval(), synthetic_images(1, model.preparation, seed)
-    return least_bytes(model, network, calibrate(network, image, synthetic=True))
-
-
-def least_bytes(model: Model, network: Network, scales: tuple[Scale, ...]) -> int:
-    """Bytes of a file whose weights and biases are all zero."""
-    empty = as_model(model, _empty(network, scales))
+    empty = _empty(model, network, calibrate(network, image, synthetic=True))
     return FileSize.like(empty).of(empty.weights)
 
 
-def _empty(network: Network, scales: tuple[Scale, ...]) -> IntegerNetwork:
-    """An integer network whose weights and biases are all zero."""
+def _empty(model: Model, network: Network, scales: tuple[Scale, ...]) -> Model:
+    """The integer network whose weights and biases are all 0, as a model."""
     graph, weights = network.graph, {}
     for index, op in enumerate(graph.ops):
         if isinstance(op, Layer):
-            rescaling = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
-            weights[op.name] = GridWeight(torch.zeros_like(network.weight(op.name)()), rescaling)
-    return IntegerNetwork(graph, scales, weights, {name: torch.zeros(len(w.exponents)) for name, w in weights.items()})
+            exponents = torch.full((op.out,), scales[index + 1].exponent - scales[op.inputs[0]].exponent)
+            weights[op.name] = GridWeight(torch.zeros_like(network.weight(op.name)()), exponents)
+    biases = {op.name: torch.zeros(op.out) for op in graph.layers}
+    return as_model(model, IntegerNetwork(graph, scales, weights, biases))
