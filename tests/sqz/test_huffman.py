@@ -45,13 +45,12 @@ def test_a_stream_gives_back_what_was_coded(symbols: list[int]) -> None:
     assert len(stream) == huffman.coded_size(np.bincount(array) if symbols else np.zeros(0, np.int64))
 
 
-def test_a_stream_longer_than_the_working_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_longer_than_the_working_memory() -> None:
     symbols = np.random.default_rng(0).geometric(0.2, 5000)
     whole = huffman.encode(symbols)
     for chunk in (1, 2, 7, 64):
-        monkeypatch.setattr(huffman, "_CHUNK", chunk)
-        assert huffman.encode(symbols) == whole
-        assert (huffman.decode(Cursor(whole), symbols.size) == symbols).all()
+        assert huffman.encode(symbols, chunk) == whole
+        assert (huffman.decode(Cursor(whole), symbols.size, chunk=chunk) == symbols).all()
 
 
 def test_golden_stream() -> None:

@@ -23,7 +23,7 @@ MAX_LENGTH = 15
 MAX_ALPHABET = 65536
 
 Symbols = NDArray[np.uint16]
-_CHUNK = 1 << 15  # bytes decoded, or symbols encoded, at once; this limits the memory
+CHUNK = 1 << 15  # bytes decoded, or symbols encoded, at once; this limits the memory
 
 
 def code_lengths(counts: NDArray[np.int64], limit: int = MAX_LENGTH) -> NDArray[np.int64]:
@@ -87,7 +87,7 @@ def coded_size(counts: NDArray[np.int64]) -> int:
     return len(header) + -(-bits // 8)
 
 
-def encode(symbols: NDArray[np.integer]) -> bytes:
+def encode(symbols: NDArray[np.integer], chunk: int = CHUNK) -> bytes:
     """The stream of a sequence of symbols, 0 to 65,535."""
     out = bytearray()
     if symbols.size == 0:
@@ -97,7 +97,7 @@ def encode(symbols: NDArray[np.integer]) -> bytes:
     table = np.frombuffer("".join(map(_golomb, np.diff(lengths, prepend=0))).encode(), np.uint8) - ord("0")
     if np.count_nonzero(lengths) > 1:
         codes = canonical_codes(lengths)
-        bits = np.concatenate([table, _code_bits(symbols.ravel(), codes, lengths)])
+        bits = np.concatenate([table, _code_bits(symbols.ravel(), codes, lengths, chunk)])
     else:
         bits = table
     payload = np.packbits(bits).tobytes()
@@ -106,7 +106,7 @@ def encode(symbols: NDArray[np.integer]) -> bytes:
     return bytes(out) + payload
 
 
-def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET) -> Symbols:
+def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET, chunk: int = CHUNK) -> Symbols:
     """The `count` symbols, below `alphabet`, of a stream.
 
     Raises `BadStream`; `Truncated` if the stream is longer than what is left to read.
@@ -129,7 +129,7 @@ def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET) -> Symbols:
     else:
         if count > 8 * len(payload) - at:  # each code takes at least one bit
             raise BadStream(f"{cursor.what}: {count} symbols do not fit into a stream of {len(payload)} bytes")
-        symbols, at = _read_codes(payload, at, count, codes, lengths)
+        symbols, at = _read_codes(payload, at, count, codes, lengths, chunk)
     tail = payload[at // 8 :]
     if len(tail) > 1 or (len(tail) == 1 and (at % 8 == 0 or tail[0] & (0xFF >> at % 8))):
         raise BadStream(f"{cursor.what}: bits after the last code")
@@ -161,11 +161,13 @@ def _read_lengths(payload: memoryview, size: int) -> tuple[NDArray[np.int64], in
     return lengths, at
 
 
-def _code_bits(symbols: NDArray[np.integer], codes: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _code_bits(
+    symbols: NDArray[np.integer], codes: NDArray[np.int64], lengths: NDArray[np.int64], chunk: int
+) -> NDArray[np.uint8]:
     parts = []
-    for start in range(0, symbols.size, _CHUNK):
-        chunk = symbols[start : start + _CHUNK]
-        size, values = lengths[chunk], codes[chunk]
+    for start in range(0, symbols.size, chunk):
+        some = symbols[start : start + chunk]
+        size, values = lengths[some], codes[some]
         starts = np.cumsum(size) - size
         bits = np.zeros(int(size.sum()), np.uint8)
         for k in range(int(size.max())):
@@ -176,7 +178,7 @@ def _code_bits(symbols: NDArray[np.integer], codes: NDArray[np.int64], lengths: 
 
 
 def _read_codes(
-    payload: memoryview, at: int, count: int, codes: NDArray[np.int64], lengths: NDArray[np.int64]
+    payload: memoryview, at: int, count: int, codes: NDArray[np.int64], lengths: NDArray[np.int64], chunk: int
 ) -> tuple[Symbols, int]:
     """Find the code that would start at each bit, for all bits at once; then go from code to code.
 
@@ -196,7 +198,7 @@ def _read_codes(
         if at >= total:
             raise BadStream("a stream ends before its last symbol")
         first_byte = at // 8
-        block = padded[first_byte : first_byte + _CHUNK + 2].astype(np.int64)
+        block = padded[first_byte : first_byte + chunk + 2].astype(np.int64)
         window = (block[:-2] << 16) | (block[1:-1] << 8) | block[2:]
         shifts = 24 - longest - np.arange(8)
         found = table[(window[:, None] >> shifts) & ((1 << longest) - 1)].ravel()

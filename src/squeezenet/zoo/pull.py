@@ -54,13 +54,20 @@ class _Interrupted(Exception):
 
 
 def pull(
-    entry: Published, url: str | None = None, again: bool = False, timeout: float = 30.0, pause: float = 1.0
+    entry: Published,
+    url: str | None = None,
+    again: bool = False,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+    patience: float = PATIENCE,
+    unsized: int = UNSIZED,
 ) -> Pulled:
     """The file in the cache, downloaded from `url` (a mirror) or its publisher if it is missing, or if `again`.
 
     `timeout` is how many seconds a server may send nothing, or less than `SLOWEST` a second. `pause` is the wait before
     the first retry, in seconds; it doubles each time. Raises `DownloadError`, `UsageError` for another kind of address,
-    and `ModelError` if there is no folder for it, or if it has another file of that name, which stays.
+    and `ModelError` if there is no folder for it, or if it has another file of that name, which stays. `patience` is
+    how long another pull may bring nothing; `unsized` is the most bytes of a file of unknown size.
     """
     url = entry.url if url is None else url
     if not url.startswith(("https://", "http://")):
@@ -68,10 +75,10 @@ def pull(
     path = cached(entry)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
+        with _alone(path, patience):
             fetch = again or not path.exists()
             if fetch:
-                _fetch(entry, url, path, timeout, pause)
+                _fetch(entry, url, path, timeout, pause, unsized if entry.bytes is None else entry.bytes)
             digest = verify(entry)
             if len(entry.sha256) < len(digest) and not recorded(entry).exists():
                 _record(entry, url, digest)
@@ -88,14 +95,14 @@ def pull(
         raise
 
 
-def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float) -> None:
+def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float, limit: int) -> None:
     """Download beside `path`, check the hash, and rename."""
     part = path.with_name(path.name + ".part")
     with append_regular(part) as file:
         furthest, failures = file.tell(), 0
         while True:
             try:
-                _connect(entry, url, file, timeout)
+                _connect(entry, url, file, timeout, limit)
                 break
             except _Interrupted as error:
                 failures = 1 if file.tell() > furthest else failures + 1
@@ -120,7 +127,7 @@ def _fetch(entry: Published, url: str, path: Path, timeout: float, pause: float)
     sync_folder(path.parent)
 
 
-def _connect(entry: Published, url: str, file: IO[bytes], timeout: float) -> None:
+def _connect(entry: Published, url: str, file: IO[bytes], timeout: float, limit: int) -> None:
     """Append the missing bytes to `file`, in one connection. Raises `_Interrupted` if a retry may help."""
     have = file.tell()
     if have == entry.bytes:
@@ -130,7 +137,7 @@ def _connect(entry: Published, url: str, file: IO[bytes], timeout: float) -> Non
         headers["Range"] = f"bytes={have}-"
     try:
         with _open(urllib.request.Request(url, headers=headers), timeout) as response:
-            _copy(entry, url, response, file, timeout)
+            _copy(entry, url, response, file, timeout, limit)
     except urllib.error.HTTPError as error:
         with error:
             _refused(error, url, file)
@@ -176,14 +183,15 @@ def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPRe
     return cast(http.client.HTTPResponse, got)
 
 
-def _copy(entry: Published, url: str, response: http.client.HTTPResponse, file: IO[bytes], timeout: float) -> None:
+def _copy(
+    entry: Published, url: str, response: http.client.HTTPResponse, file: IO[bytes], timeout: float, limit: int
+) -> None:
     have = file.tell() if _goes_on(response, file.tell()) else 0
     total = None if response.length is None else have + response.length
     if entry.bytes is not None and total not in (None, entry.bytes):
         raise DownloadError(f"{url}: offers {total:,} bytes, not {entry.bytes:,}: another file; check the address")
     if not have:
         _empty(file)  # the server sends the file from its beginning
-    limit = UNSIZED if entry.bytes is None else entry.bytes
     bar = _Bar(entry.name, total or entry.bytes)
     since, before = time.monotonic(), have
     try:
@@ -257,7 +265,7 @@ def _record(entry: Published, url: str, digest: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _alone(path: Path, patience: float) -> Iterator[None]:
     """Lock a file, so that one process downloads it and others wait as long as it makes progress.
 
     The lock ends with its process. On Windows there is none: two pulls may damage each other's partial file, which the
@@ -275,9 +283,9 @@ def _alone(path: Path) -> Iterator[None]:
             have = _size(path.with_name(path.name + ".part"))
             if have != before:
                 since, before = time.monotonic(), have
-            if time.monotonic() - since > PATIENCE:
+            if time.monotonic() - since > patience:
                 raise DownloadError(
-                    f"{held}: another pull holds it and has brought nothing for {PATIENCE:g} seconds; end that one"
+                    f"{held}: another pull holds it and has brought nothing for {patience:g} seconds; end that one"
                 )
             time.sleep(0.05)
         yield
