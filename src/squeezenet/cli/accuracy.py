@@ -22,10 +22,10 @@ POINT = 100
 """With fewer images than this, one image changes the accuracy by more than one point."""
 
 
-def judges(images: int, judged: str) -> str:
+def measured_on(images: int, judged: str) -> str:
     """How many images an accuracy was measured on, and which.
 
-    >>> judges(79, "all"), judges(1, "held-out")
+    >>> measured_on(79, "all"), measured_on(1, "held-out")
     ('all 79 images', '1 image held out from training')
     """
     told = counted(images, "image")
@@ -40,7 +40,7 @@ def described(result: Mapping[str, Any]) -> str:
     top5 = "" if result["top5"] is None else f", top-5 {result['top5']:.{digits}f}%"
     images = result["images"]
     score = Score(images, result["top1"], 100.0).shown(digits)
-    told = f"top-1 {score}{top5} ({judges(images, result['judged'])}"
+    told = f"top-1 {score}{top5} ({measured_on(images, result['judged'])}"
     return told + (f"; one image is {100 / images:.1f} points)" if images < POINT else ")")
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenet.cli.accuracy import judges
+from squeezenet.cli.accuracy import measured_on
 from squeezenet.cli.arguments import DATA, add_model, count, index_bits, not_negative, seed, size
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.cli.remaining import Remaining
@@ -195,7 +195,7 @@ def render(result: dict[str, Any]) -> str:
 
     digits = 1 if result["top1_error"] >= 1 else 2
     after = Score(result["images"], result["top1_after"], 100.0).shown(digits)
-    by = judges(result["images"], result["judged"])
+    by = measured_on(result["images"], result["judged"])
     return f"{text}\ntop-1 {result['top1_before']:.{digits}f}% before, {after} after, on {by}"
 
 

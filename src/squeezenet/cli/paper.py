@@ -136,7 +136,7 @@ def _render_sweeps(rows: Rows) -> str:
         blocks.append(table(head, [_cells(row, sources) for row in mine]))
         example = {told["source"]: told for row in mine for told in row["measured"]}
         blocks += [
-            f"{source}: {told['epochs']:g} epochs of {told['images']:,} images, judged by {told['judged']:,}, "
+            f"{source}: {told['epochs']:g} epochs of {told['images']:,} images, {told['judged']:,} to validate, "
             f"base_e {told['base_e']}, {told['seeds']} seed{'s' if told['seeds'] > 1 else ''}"
             for source, told in example.items()
         ]

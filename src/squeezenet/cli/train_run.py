@@ -177,8 +177,8 @@ def _load(args: argparse.Namespace, provenance: Mapping[str, str]) -> Data:
 
     seed = first(args.split_seed, job.split_seed, args.seed, job.recipe.seed)
     data = load_for(provenance, source, first(args.val, job.val), seed)
-    judges = some(data.validation, first(args.val_images, job.val_images))
-    return Data(some(data.train, first(args.max_images, job.max_images)), judges, data.held_out)
+    validation = some(data.validation, first(args.val_images, job.val_images))
+    return Data(some(data.train, first(args.max_images, job.max_images)), validation, data.held_out)
 
 
 def _report(out: Path, start: Start, data: Data, about: str) -> None:

@@ -6,8 +6,8 @@
 >>> print(to_toml(replace(job, model="squeezenet_32", data="digits")).splitlines()[1])
 model = "squeezenet_32"
 
-A file names the recipe it starts from (`like = "modern"`; otherwise the paper's) and says what is different. What a run
-resolved them to is saved as RUN/recipe.toml, with every value, and is enough to run it again.
+A file names the recipe that it changes (`like = "modern"`; by default the paper's) and the settings that differ. A run
+saves all its settings as RUN/recipe.toml, from which it can be repeated.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _TABLES = ("network", "training", "augmentation")
 
 @dataclass(frozen=True)
 class Job:
-    """Everything `squeezenet train` is told; None where the file leaves it to the command line."""
+    """Everything that `squeezenet train` is asked for; None: not in the file, but on the command line."""
 
     recipe: Recipe
     model: str | None = None
@@ -34,9 +34,9 @@ class Job:
     data: str | None = None
     val: str | None = None
     image_size: int | None = None
-    max_images: int | None = None  # so many to train on, evenly taken; None: all
+    max_images: int | None = None  # training images, evenly taken; None: all
     val_images: int | None = None
-    split_seed: int | None = None  # which tenth judges, where the data has none; None: the recipe's seed decides
+    split_seed: int | None = None  # decides the held-out tenth; None: the seed of the recipe
 
 
 def read_job(where: str) -> Job:
@@ -63,7 +63,7 @@ def read_job(where: str) -> Job:
 
 
 def to_toml(job: Job) -> str:
-    """Every setting of `job`, as `read_job` reads it."""
+    """The text with every setting of `job`, which `read_job` reads."""
     table = to_table(job)
     table["training"] = table.pop("recipe")
     table["augmentation"] = table["training"].pop("augmentation")

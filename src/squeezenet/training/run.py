@@ -140,7 +140,7 @@ def _check(model: nn.Module, data: Data, preparation: Preparation) -> int:
     """Number of classes. Raises `DataError` before any work is done if network and data do not fit together."""
     classes = data.require_classes()
     if not len(data.validation):
-        raise DataError(f"{data.validation.name}: no images to judge by; give --val")
+        raise DataError(f"{data.validation.name}: no validation images; give --val")
     logits = black_answer(model, preparation)
     if logits.shape != (1, classes):
         raise DataError(
