@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from argparse import ArgumentParser
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import squeezenet
 from squeezenet import sqz, zoo
 from squeezenet.architectures import ARCHITECTURES
-from squeezenet.cli import compress
+from squeezenet.cli import compress, compress_recipe
 from squeezenet.cli.main import main
 from squeezenet.zoo import PUBLISHED, SHIPPED
 
@@ -146,14 +147,13 @@ def test_the_terms_of_imagenet_lie_beside_it():
     assert SHIPPED["imagenet"].bytes <= 350_000
 
 
-def test_the_command_on_the_card_of_imagenet_is_one_that_runs():
-    (command,) = re.findall(r"`squeezenet (compress [^`]+)`", zoo.card("imagenet"))
+def test_both_commands_on_the_card_of_imagenet_ask_for_the_same():
+    commands = re.findall(r"`squeezenet (compress [^`]+)`", zoo.card("imagenet"))
     parser = ArgumentParser()
     compress.configure(parser)
-    asked = parser.parse_args(command.split()[1:])
-    assert asked.max_bytes == 350_000
-    assert asked.thorough
-    assert asked.out == "imagenet.sqz"
+    by_recipe, by_options = (compress_recipe.asked(parser.parse_args(each.split()[1:])).recipe for each in commands)
+    assert by_recipe.max_bytes == 350_000
+    assert replace(by_recipe, data=None, images=None) == by_options
 
 
 def test_digits_scores_what_its_card_says(capsys):
