@@ -15,6 +15,7 @@ from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli import compress, compress_recipe
 from squeezenet.cli.main import main
 from squeezenet.zoo import PUBLISHED, SHIPPED
+from support import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +148,8 @@ def test_the_terms_of_imagenet_lie_beside_it():
     assert SHIPPED["imagenet"].bytes <= 350_000
 
 
-def test_both_commands_on_the_card_of_imagenet_ask_for_the_same():
+def test_both_commands_on_the_card_of_imagenet_ask_for_the_same(monkeypatch):
+    monkeypatch.chdir(ROOT)
     commands = re.findall(r"`squeezenet (compress [^`]+)`", zoo.card("imagenet"))
     parser = ArgumentParser()
     compress.configure(parser)
