@@ -114,8 +114,8 @@ class Group:
         return held
 
 
-def _send_bf16(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
-    """PyTorch's hook under another name: PyTorch refuses its own without CUDA, although gloo can add bf16."""
+# PyTorch refuses a hook with another annotation, and its own hook where there is no CUDA, although gloo can add bf16.
+def _send_bf16(group: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:  # type: ignore[name-defined]
     return bf16_compress_hook(group, bucket)
 
 

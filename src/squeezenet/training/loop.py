@@ -1,12 +1,11 @@
 """The step loop of all that learns: training, fine-tuning, and learning while squeezing.
 
-    >>> plan = Plan(network=network, steps=100, optimisers=[adam], rate=rate, batches=batches, losses=losses)
-    ...                                                                                     # doctest: +SKIP
-    >>> take_steps(plan, first=resume(plan))                                                # doctest: +SKIP
+    >>> plan = Plan(network=network, steps=9, optimisers=[adam], rate=rate, batches=..., losses=...)  # doctest: +SKIP
+    >>> take_steps(plan, first=resume(plan))                                                          # doctest: +SKIP
 
 A `Plan` holds what differs between the three; the order of the lines in `advance` and `take_steps` is the algorithm. A
-run that was stopped goes on from its last checkpoint, and on a CPU it ends with the same bits as one that never
-stopped, provided that everything random depends on (seed, step) or (seed, epoch) alone.
+run that was stopped goes on from its last checkpoint. On a CPU it ends with the same bits as one that never stopped,
+because the random numbers of a step depend on the seed and the step alone.
 """
 
 import math
@@ -34,7 +33,7 @@ from squeezenet.training.distributed import ALONE, Group
 from squeezenet.training.surroundings import interrupts
 
 CHECKPOINT_SHARE = 0.02  # of the time that checkpoints may take: small networks save every second
-LOOK = 20  # steps between two looks at the loss on a GPU, which each look waits for
+LOOK = 20  # steps between two looks at the loss on a GPU: to wait for each loss would leave it idle
 ASK = 10  # steps after which processes ask each other whether one of them was told to stop
 
 Batch = TypeVar("Batch")
@@ -60,7 +59,6 @@ class Plan(Generic[Batch]):
     seen: Callable[[int, float], object] = nothing  # (steps taken, loss), when a loss is known
     before_saving: Callable[[int], object] = nothing  # (steps taken), before a checkpoint may be written
     told: Callable[[int, float], object] = nothing  # (steps taken, last known loss), after it
-
     checkpoints: Path | None = None  # folder
     checkpoint_seconds: float | None = None  # from one to the next; None: as often as `CHECKPOINT_SHARE` allows
     identity: Mapping[str, Any] = field(default_factory=dict)  # a checkpoint with another identity is not taken up

@@ -83,21 +83,17 @@ class _Rate:
         self.damped = self.multiplier * exp(DAMPING * off)
 
     def add_gradients(self) -> None:
-        """Add `multiplier` times the gradient of the bits."""
         for name, grid in self.grids.items():
             steps = grid.steps()
             steps.backward(self.damped * rate_gradient(steps.detach(), self.tables[name]))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tables, for a checkpoint."""
         return {f"table.{name}": table for name, table in self.tables.items()}
 
     def state(self) -> dict[str, Any]:
-        """The rest."""
         return {"multiplier": self.multiplier, "damped": self.damped, "bits": self.bits}
 
     def restore(self, found: Checkpoint) -> None:
-        """Take both back."""
         self.tables = {name: found.tensors[f"table.{name}"].to(table.device) for name, table in self.tables.items()}
         self.multiplier, self.damped, self.bits = (found.state[key] for key in ("multiplier", "damped", "bits"))
 
