@@ -1,5 +1,6 @@
 """Shared fixtures: where the optional real data lies, and small models built by hand."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -74,3 +75,46 @@ def trial(data):
 
     recipe = replace(MODERN, epochs=1.0, augmentation=replace(MODERN.augmentation, mirror=False, pad=1))
     return Trial(TINY, 16, recipe, fingerprint(data), 120, 40, Squeezed(max_bytes=3500))
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model, tmp_path_factory):
+    """Path of a .sqz for digits."""
+    from squeezenet import sqz
+
+    path = tmp_path_factory.mktemp("tiny") / "tiny.sqz"
+    sqz.write(tiny_model, path)
+    return str(path)
+
+
+@pytest.fixture
+def said(capsys):
+    """Run a verb that succeeds; the JSON object it prints."""
+    from squeezenet.cli.main import main
+
+    def run(*arguments):
+        assert main([*map(str, arguments), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert not err or "--max-loss" in arguments  # else progress goes to terminals only
+        assert out.count("\n") == 1
+        return json.loads(out)
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a verb that fails: exit code and its one line."""
+    from squeezenet.cli.main import main
+
+    def run(*arguments):
+        code = main([*map(str, arguments)])
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        assert len(lines) == 1
+        assert lines[-1].startswith("squeezenet")
+        return code, lines[-1]
+
+    return run
