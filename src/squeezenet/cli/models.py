@@ -44,15 +44,9 @@ def render(result: dict[str, Any]) -> str:
         return _card(result["name"]).rstrip()  # with its line breaks, which a result does not keep
     shipped = [[m["name"], f"{m['bytes']:,}", f"{m['top1']:.2f}%", "  " + m["description"]] for m in result["shipped"]]
     published = [
-        [
-            m["name"],
-            f"{m['bytes']:,}" if m["bytes"] else "",
-            f"{m['top1']:.2f}%",
-            "yes" if m["cached"] else "no",
-            "  " + m["description"],
-        ]
-        for m in result["published"]
-    ]
+        [m["name"], f"{m['bytes']:,}" if m["bytes"] else "", f"{m['top1']:.2f}%", "yes" if m["cached"] else "no",
+         "  " + m["description"]] for m in result["published"]
+    ]  # fmt: skip
     networks = [
         [m["name"], str(m["input_size"]), f"{m['parameters']:,}", f"{m['macs']:,}", "  " + m["description"]]
         for m in result["models"]

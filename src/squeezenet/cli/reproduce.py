@@ -78,12 +78,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "figure3": paper.figure3, "table1": paper.table1, "table2": table2.table2, "table3": paper.table3,
     }  # fmt: skip
     rows = subjects[args.subject](args)
-    return {
-        "subject": args.subject,
-        "out": args.out,
-        "rows": rows,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
+    return {"subject": args.subject, "out": args.out, "rows": rows, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def render(result: dict[str, Any]) -> str:

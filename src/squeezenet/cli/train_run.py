@@ -75,12 +75,9 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
         start = begin(job, data, model)
         say(f"{start.told}; recipe {job.recipe.name}, {len(data.train):,} images, {len(data.validation):,} to validate")
         setup = Setup(
-            group=group,
-            gradients=args.gradients,
-            compiled=args.compile,
-            workers=args.workers,
+            group=group, gradients=args.gradients, compiled=args.compile, workers=args.workers,
             checkpoint_seconds=args.checkpoint_every,
-        )
+        )  # fmt: skip
         result = train(
             start.model, data, start.preparation, job.recipe, args.out, setup,
             architecture=start.architecture, origin=start.origin, reader=start.reader, job=job, say=say,
@@ -155,11 +152,8 @@ def settings(args: argparse.Namespace) -> Job:
         changes["epochs"] = 0.0
     looks = {name: value for name, value in chosen.items() if name in images}
     if args.recipe in RECIPES and job.data == "digits":
-        looks = {
-            "mirror": False,
-            "pad": min(recipe.augmentation.pad, 1),
-            **looks,
-        }  # 16 pixels; a mirrored 2 is no digit
+        # 16 pixels; a mirrored 2 is no digit
+        looks = {"mirror": False, "pad": min(recipe.augmentation.pad, 1), **looks}
     recipe = replace(recipe, augmentation=replace(recipe.augmentation, **looks), **changes)
     own = {name: value for name, value in chosen.items() if name in network}
     return replace(job, recipe=recipe, network={**job.network, **own})

@@ -124,14 +124,10 @@ def pack(
     write_atomically(out / SKIPPED, "".join(f"{printable(line)}\n" for line in skipped).encode())
     write_index(out, found)
     return Packed(
-        images=sum(len(shard.offsets) for shard in found),
-        classes=len(next(iter(splits.values())).classes),
-        shards=len(work),
-        bytes=sum(path.stat().st_size for _, path, _ in work),
-        skipped=len(skipped),
-        images_per_second=round(count / seconds, 1) if count else 0.0,
-        out=str(out),
-    )
+        images=sum(len(shard.offsets) for shard in found), classes=len(next(iter(splits.values())).classes),
+        shards=len(work), bytes=sum(path.stat().st_size for _, path, _ in work), skipped=len(skipped),
+        images_per_second=round(count / seconds, 1) if count else 0.0, out=str(out),
+    )  # fmt: skip
 
 
 def _begin(source: str, splits: dict[str, Examples], out: Path, options: Options) -> None:
@@ -190,14 +186,9 @@ def _shards(splits: dict[str, Examples], options: Options) -> Iterator[tuple[str
 
 
 def _write_shard(
-    file: IO[bytes],
-    examples: Examples,
-    indices: Indices,
-    options: Options,
-    pool: ThreadPoolExecutor,
-    room: int,
-    bar: Any,
-) -> None:
+    file: IO[bytes], examples: Examples, indices: Indices, options: Options,
+    pool: ThreadPoolExecutor, room: int, bar: Any,
+) -> None:  # fmt: skip
     """Convert images in threads, `room` of them ahead, and write them in order."""
     ahead: deque[tuple[int, Future[tuple[str, bytes] | None]]] = deque()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:

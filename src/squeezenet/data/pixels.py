@@ -175,11 +175,8 @@ def _decode(
     for k, index in enumerate(indices):
         try:
             source = sources[k]
-            images[k] = (
-                training_pixels(source, preparation)
-                if training
-                else image.pixels(image.open_image(source), preparation)
-            )
+            exact = None if training else image.pixels(image.open_image(source), preparation)
+            images[k] = training_pixels(source, preparation) if exact is None else exact
             said.append(None)
         except ImageError as error:
             said.append(str(error).replace("image:", f"{name}, image {index}:", 1))
