@@ -4,6 +4,7 @@ import argparse
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from squeezenet.compression.finetune import (
     teacher_of,
 )
 from squeezenet.compression.finetune import prepared as prepared_batch
+from squeezenet.compression.squeeze import goals
 from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.learning import Learning, learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
@@ -39,6 +41,7 @@ from squeezenet.graph import Add, Conv, Flatten, Graph, Linear, ReLU
 from squeezenet.model import Model
 from squeezenet.models.network import from_model
 from squeezenet.runtime.run import runner
+from squeezenet.training.surroundings import CPU
 from support.integer_networks import NETWORKS, PREPARATION, coloured_noise, little_model, prepared, vgg
 
 
@@ -350,9 +353,7 @@ def test_learning_that_was_stopped_goes_on(model: Model, pixels: Pixels, tmp_pat
         assert torch.equal(tensor, other.state_dict()[name]), name
 
 
-def test_a_search_for_the_smallest_that_was_stopped_goes_on(
-    pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_for_the_smallest_that_was_stopped_goes_on(pixels: Pixels, tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = vgg().eval()
@@ -365,26 +366,26 @@ def test_a_search_for_the_smallest_that_was_stopped_goes_on(
         return round_network(known.network, known.scales, known.hessians, multiplier=1e-9), 0.0
 
     def agreement(tried: Model, data: bytes) -> float:
-        return 100.0 if not data or len(data) > model.float32_bytes / 12 else 0.0
+        return 100.0 if not data or len(data) > model.float32_bytes / 13 else 0.0
 
     def stopped(tried: Model, data: bytes) -> float:
         if len(sizes) == 2:
             raise KeyboardInterrupt
         return agreement(tried, data)
 
-    monkeypatch.setattr("squeezenet.compression.squeeze.goals.round_to_size", round_and_count)
+    squeeze = partial(goals.squeeze, model, pixels, device=CPU, rounding=round_and_count)
     recipe = CompressionRecipe(max_loss=20.0)
-    whole = compress(model, pixels, recipe, judge=agreement)
+    whole = squeeze(recipe, judge=agreement)
     all_sizes = set(sizes)
     sizes.clear()
     with pytest.raises(KeyboardInterrupt):
-        compress(model, pixels, recipe, judge=stopped, work=tmp_path)
+        squeeze(recipe, judge=stopped, work=tmp_path)
     done = set(sizes)
     sizes.clear()
-    again = compress(model, pixels, recipe, judge=agreement, work=tmp_path)
+    again = squeeze(recipe, judge=agreement, work=tmp_path)
     assert again.data == whole.data
     assert len(done) == 2
     assert set(sizes) == all_sizes - done
     sizes.clear()
-    compress(model, pixels, replace(recipe, seed=1), judge=agreement, work=tmp_path)
+    squeeze(replace(recipe, seed=1), judge=agreement, work=tmp_path)
     assert len(sizes) > 0  # what another run left is not taken

@@ -21,6 +21,7 @@ from squeezenet.compression.squeeze.learning import Learning
 from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import (
     Prepared,
+    Rounding,
     learn_to_size,
     prepare,
     roughly_least_bytes,
@@ -77,21 +78,21 @@ def squeeze(
     judge: Judge | None = None,
     listener: Listener = NOBODY,
     work: Path | None = None,
+    rounding: Rounding = round_to_size,
 ) -> Compressed:
     """The integer network that the recipe asks for; the model given is not changed. Otherwise as `compress`."""
     model = model.dequantised()
     learns = pixels is not None and recipe.learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
     known = prepare(model, pixels, recipe.seed, course.prepared, recipe.thorough)
-    least = known.least
     teaching = _teaching(model, known, pixels, recipe, device) if pixels is not None and learns else None
     if recipe.max_loss is not None:
         assert judge is not None
-        return _to_loss(model, known, pixels, recipe, teaching, judge, least, listener, course, work)
+        return _to_loss(model, known, pixels, recipe, teaching, judge, listener, course, work, rounding)
     goal = recipe.max_bytes or model.float32_bytes // USUAL_RATIO
-    if goal <= least:
-        raise _too_small(goal, least)
-    network, multiplier = round_to_size(model, known, goal * (HEADROOM if learns else 1), course.rounded)
+    if goal <= known.least:
+        raise _too_small(goal, known.least)
+    network, multiplier = rounding(model, known, goal * (HEADROOM if learns else 1), course.rounded)
     if teaching is not None:
         learn_to_size(model, known, network, teaching, _learning(recipe), goal, multiplier, work, course.learned)
     squeezed = Compressed(*trimmed(model, network, goal))
@@ -129,10 +130,10 @@ def _to_loss(
     recipe: CompressionRecipe,
     teaching: finetune.Teaching | None,
     judge: Judge,
-    least: int,
     listener: Listener,
     course: Course,
     work: Path | None,
+    rounding: Rounding,
 ) -> Compressed:
     """Go down in size from one stage to the next, each from where the last one was, while it is accurate enough."""
     assert recipe.max_loss is not None
@@ -143,7 +144,7 @@ def _to_loss(
         path = kept / f"{size}.sqz" if kept else None
         if path and path.exists():
             return Compressed(sqz.read(path), path.read_bytes())
-        found = Compressed(*trimmed(model, round_to_size(model, known, size, course.rounded)[0], size))
+        found = Compressed(*trimmed(model, rounding(model, known, size, course.rounded)[0], size))
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, found.data)
@@ -152,12 +153,12 @@ def _to_loss(
     network, multiplier = None, 0.0
     size = model.float32_bytes // 6
     if teaching:
-        network, multiplier = round_to_size(model, known, size, course.rounded)
+        network, multiplier = rounding(model, known, size, course.rounded)
     best: Compressed | None = None
     factor, failures = STAGE, 0
     for stage in range(2 * STAGES):
         if stage:
-            size = round(least + (size - least) * factor)
+            size = round(known.least + (size - known.least) * factor)
         if teaching and network:
             if stage:  # a finished one stays in the work folder, and is loaded rather than learned again
                 folder = work / f"{stage}" if work else None

@@ -111,6 +111,10 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
     return Prepared(network, first, scales, hessians, growth, size, size.of(empty.weights))
 
 
+Rounding = Callable[[Model, Prepared, float, Tick], tuple[IntegerNetwork, float]]
+"""What `round_to_size` does."""
+
+
 def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet) -> tuple[IntegerNetwork, float]:
     """The rounded network whose file fills `max_bytes`, and its Lagrange multiplier. The file may be larger: `trimmed`.
 
