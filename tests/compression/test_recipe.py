@@ -61,6 +61,11 @@ def recipes(draw):
 @given(recipes())
 def test_a_recipe_is_its_toml_table(recipe):
     assert from_toml(to_toml(recipe)) == recipe
+    assert to_toml(from_toml(to_toml(recipe))) == to_toml(recipe)
+
+
+def test_whole_numbers_are_written_as_they_are_read():
+    assert "epochs = 2.0" in to_toml(CompressionRecipe(learning=Learning(epochs=2)))
 
 
 @pytest.mark.parametrize(

@@ -55,81 +55,45 @@ ENOUGH = 5
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model(parser)
-    asked = parser.add_argument_group("what is asked for: one of the first two")
-    asked.add_argument(
-        "--max-bytes",
-        type=size,
-        metavar="SIZE",
-        help="the best network in a file of SIZE bytes, as in 350000 or 350kB (default: a 12th of float32)",
-    )
-    asked.add_argument(
-        "--max-loss", type=not_negative, metavar="P", help="the smallest file that loses at most P points of top-1"
-    )
-    asked.add_argument(
-        "--method",
-        help="; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
-        + "; or several, as in svd+deep-compression (default squeeze, or deep-compression where --density or --bits "
-        "is given)",
-    )
-    asked.add_argument("--seed", type=seed, help="which images are held out, and all other chance (default 0)")
-    recipe = parser.add_argument_group("a recipe")
-    recipe.add_argument(
-        "--recipe",
-        metavar="FILE",
-        help="compress by this recipe: a .toml file, or a .sqz file or a shipped model, which holds the recipe that it "
-        "was made by; other options change it",
-    )
-    recipe.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="any other setting of a recipe, as in learning.lr=0.005, learning.batch_size=50, objective=both or "
-        "augmentation.pad=2 (docs/compressing.md lists all)",
-    )
-    images = parser.add_argument_group("images")
-    images.add_argument("--data", metavar="DATA", help=DATA)
-    images.add_argument("--val", metavar="DATA", help="validate on these images instead of a tenth of --data")
-    images.add_argument("--limit", type=count, metavar="N", help="use N images of --data at most")
+    asked = parser.add_argument_group("what is asked for: one of the first two").add_argument
+    asked("--max-bytes", type=size, metavar="SIZE",
+          help="the best network in a file of SIZE bytes, as in 350kB (default: a 12th of float32)")  # fmt: skip
+    asked("--max-loss", type=not_negative, metavar="P", help="the smallest file that loses at most P points of top-1")
+    methods = "; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
+    asked("--method", help=f"{methods}; or several, as in svd+deep-compression (default: squeeze, or deep-compression "
+          "where --density or --bits is given)")  # fmt: skip
+    asked("--seed", type=seed, help="which images are held out, and everything else that is random (default 0)")
+    recipe = parser.add_argument_group("a recipe").add_argument
+    recipe("--recipe", metavar="FILE",
+           help="compress by this recipe: a .toml file; or a .sqz file or the name of a model that ships, which holds "
+           "the recipe that made it. Other options change the recipe")  # fmt: skip
+    recipe("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+           help="any other setting of a recipe, as in learning.lr=0.005, learning.batch_size=50, objective=both or "
+           "augmentation.pad=2 (docs/compressing.md lists all)")  # fmt: skip
+    images = parser.add_argument_group("images").add_argument
+    images("--data", metavar="DATA", help=DATA)
+    images("--val", metavar="DATA", help="validate on these images instead of a tenth of --data")
+    images("--limit", type=count, metavar="N", help="use N images of --data at most")
     output = parser.add_argument_group("output")
     output.add_argument("--out", required=True, metavar="F.sqz", help="file to write")
     add_force(output)
-    output.add_argument(
-        "--report", metavar="F.html", help="squeeze: accuracy by size, and what each layer costs, as a page"
-    )
-    squeezing = parser.add_argument_group("squeeze")
-    squeezing.add_argument(
-        "--thorough", action="store_true", default=None, help="round on 256 images instead of 128, in twice the time"
-    )
-    squeezing.add_argument(
-        "--epochs",
-        type=not_negative,
-        metavar="N",
-        help="how long to learn after rounding (default 0; pays on 50,000 images, not on 1,000)",
-    )
-    squeezing.add_argument(
-        "--teacher", metavar="MODEL", help="learn to answer as this model does, not as MODEL does itself"
-    )
-    deep = parser.add_argument_group("svd (low rank), prune and deep-compression")
-    deep.add_argument(
-        "--rank",
-        metavar="KEPT",
-        help="a share of the full rank; energy=X: in each layer what keeps X of the energy; ratio=X: X times fewer "
-        "parameters in all, each layer by how little it minds (default ratio=2)",
-    )
-    deep.add_argument(
-        "--density",
-        metavar="KEPT",
-        help="kept share of the weights: a number; auto: what the model already has if it is pruned, else paper, else "
-        "sensitivity=0.33; keep: prune nothing more; paper: the papers' densities for SqueezeNet and AlexNet; "
-        "sensitivity=X: X of all weights, each layer by how little it minds (default auto)",
-    )
-    deep.add_argument(
-        "--bits",
-        type=index_bits,
-        help="index width: 6, or 8,5 for convolutions, fully connected layers (default 8,5)",
-    )
+    output.add_argument("--report", metavar="F.html",
+                        help="squeeze: accuracy by size, and what each layer costs, as a page")  # fmt: skip
+    squeezing = parser.add_argument_group("squeeze").add_argument
+    squeezing("--thorough", action="store_true", default=None,
+              help="round on 256 images instead of 128, in twice the time")  # fmt: skip
+    squeezing("--epochs", type=not_negative, metavar="N",
+              help="how long to learn after rounding (default 0; pays on 50,000 images, not on 1,000)")  # fmt: skip
+    squeezing("--teacher", metavar="MODEL", help="learn to answer as this model does, not as MODEL does itself")
+    deep = parser.add_argument_group("svd (low rank), prune and deep-compression").add_argument
+    deep("--rank", metavar="KEPT",
+         help="a share of the full rank; energy=X: in each layer what keeps X of the energy; ratio=X: X times fewer "
+         "parameters in all, each layer by how little it minds (default ratio=2)")  # fmt: skip
+    deep("--density", metavar="KEPT",
+         help="kept share of the weights: a number; auto: what the model already has if it is pruned, else paper, else "
+         "sensitivity=0.33; keep: prune nothing more; paper: the papers' densities for SqueezeNet and AlexNet; "
+         "sensitivity=X: X of all weights, each layer by how little it minds (default auto)")  # fmt: skip
+    deep("--bits", type=index_bits, help="index width: 6, or 8,5 for convolutions, fully connected (default 8,5)")
 
 
 def run(args: Namespace) -> dict[str, Any]:

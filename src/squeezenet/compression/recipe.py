@@ -174,8 +174,10 @@ class CompressionRecipe:
 
 
 def to_toml(recipe: CompressionRecipe) -> str:
-    """The method, and every other setting that is not the usual one."""
-    return written({"method": recipe.method, **to_table(recipe, CompressionRecipe())})
+    """The method, and every other setting that is not the usual one; equal recipes give the same text."""
+    table = to_table(recipe, CompressionRecipe())
+    typed = from_table(CompressionRecipe(), table, "recipe: ")  # epochs of 2 become 2.0
+    return written({"method": recipe.method, **to_table(typed, CompressionRecipe())})
 
 
 def from_toml(text: str, where: str = "recipe") -> CompressionRecipe:
