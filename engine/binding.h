@@ -1,5 +1,5 @@
-/* What the parts of `squeezenet._engine` have in common. (A file `python.h` could be taken for `Python.h` where case
- * does not count.) Only `squeezenet.sqz` and `squeezenet.runtime` call this module, and they check what users may get
+/* What the parts of `squeezenet._engine` have in common. (Not named `python.h`: some file systems would take that for
+ * `Python.h`.) Only `squeezenet.sqz` and `squeezenet.runtime` call this module, and they check what users may get
  * wrong; here only the sizes of buffers are checked. */
 #ifndef SQZ_BINDING_H
 #define SQZ_BINDING_H

@@ -90,7 +90,7 @@ static void copy_line(const sqz_task *task, const sqz_layout *layout, uint32_t g
     put_line(task, line, (before + inside) * n, NULL, (across - before - inside) * n);
 }
 
-/* Point `lines` at the lines that the windows of a row read. `next`: the first padded row that is not copied yet. */
+/* Point `lines` at the lines that the windows of a row read. `next`: first row of the padded input not yet copied. */
 static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t row, size_t *next,
                   const uint8_t **lines, uint8_t *copies)
 {
@@ -158,7 +158,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     }
 }
 
-/* Every channel has a kernel of its own: weights (kernel, channels), in chunks of SQZ_CHUNK channels. */
+/* Depthwise convolution: each channel has its own kernel. Weights (kernel, channels), SQZ_CHUNK channels at once. */
 void sqz_depthwise(const sqz_task *task, unsigned part)
 {
     const sqz_network *network = task->network;

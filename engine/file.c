@@ -69,7 +69,7 @@ static int find_sections(const uint8_t *file, size_t bytes, sections *found)
     return SQZ_OK;
 }
 
-/* Reserve `count` items of `each` bytes, from front to back. Without memory only the bytes are counted. */
+/* Reserve `count` items of `each` bytes, from front to back. If `memory` is NULL, only count the bytes. */
 static void *cut(uint8_t *memory, size_t *used, size_t count, size_t each)
 {
     void *piece = memory != NULL ? memory + *used : NULL;

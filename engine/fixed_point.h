@@ -29,7 +29,7 @@ static inline int32_t sqz_shift(int32_t d)
 /* 2^(-d / 8) in 65,536ths, rounded down; below 2^49 if d is the difference of two scale exponents. */
 static inline int64_t sqz_fraction(int32_t d)
 {
-    const int32_t shift = sqz_shift(d), multiplier = sqz_multiplier(d); /* which is below 2^16 */
+    const int32_t shift = sqz_shift(d), multiplier = sqz_multiplier(d); /* below 2^16 */
     if (shift > 16) return shift < 32 ? multiplier >> (shift - 16) : 0;
     return (int64_t)multiplier * ((int64_t)1 << (16 - shift));
 }

@@ -18,8 +18,8 @@ static float *pixel(view g, size_t y, size_t x)
     return g.at + (y * g.value->width + x) * g.value->pitch;
 }
 
-/* The input under kernel position (a, b) of the window at (y, x); NULL in the padding, whose indices are negative and
- * so very large here. */
+/* The input under kernel position (a, b) of the window at (y, x); NULL in the padding: a negative index becomes a
+ * very large size_t. */
 static const float *look(const sqz_op *op, view in, size_t y, size_t x, size_t a, size_t b)
 {
     const size_t v = y * op->stride[0] + a - op->padding[0], h = x * op->stride[1] + b - op->padding[1];

@@ -6,11 +6,11 @@
 
 #define LARGEST UINT64_C(0x7FFFFFFF) /* largest varint */
 #define MOST_EXPONENT 255            /* largest magnitude of a scale exponent */
-#define MOST_STORED_EXPONENT 4096u   /* the same for the exponents in the file, of which some are refused later */
+#define MOST_STORED_EXPONENT 4096u   /* the largest that is read; `scales_fit` then applies MOST_EXPONENT */
 #define WIDE 256u                    /* in the file, instead of a zero point: the value is wide */
 #define NINE_BIT 257u                /* in the file, instead of a zero point: the value has 9 bits */
 
-/* a * b, at most 2^48: far above every limit, and thousands of them can be added without overflow. */
+/* a * b, at most 2^48: far above every limit, and thousands of such products can be added without overflow. */
 static uint64_t times(uint64_t a, uint64_t b)
 {
     const uint64_t most = UINT64_C(1) << 48;
@@ -114,7 +114,7 @@ int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs)
     return c.status;
 }
 
-/* How many positions a window has along one side; 0 if it is refused. */
+/* How many positions the window of `op` takes along a side (0: height, 1: width) of n elements; 0 if refused. */
 static uint32_t window(uint32_t n, const sqz_op *op, int side)
 {
     const int64_t kernel = op->kernel[side], stride = op->stride[side], padding = op->padding[side];
@@ -202,9 +202,9 @@ static uint64_t whole(uint64_t count, uint64_t size)
 /* The memory and work that a graph asks for, added up operation by operation (docs/FORMAT.md, "What a reader refuses").
  * squeezenet/sqz/costs.py does the same, with the same names. */
 typedef struct {
-    uint64_t weights, stored; /* weights in the file; weights as an engine lays them out */
+    uint64_t weights, stored; /* weights in the file; weights in memory, with padding */
     uint64_t live, most_live; /* elements of values that are alive now, and at most */
-    uint64_t lines, windows;  /* most elements of lines and of windows of one operation */
+    uint64_t lines, windows;  /* of the largest operation: elements of its lines; elements of its windows */
     uint64_t work;            /* in multiply-accumulates */
 } costs;
 

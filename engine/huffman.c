@@ -1,7 +1,7 @@
 /* Reads symbol streams bit by bit: for a canonical code the number of codes of each length is enough. */
 #include "huffman.h"
 
-enum { MOST_ZEROS = 4 }; /* in front of the first 1 of a coded difference: lengths differ by 15 at most */
+enum { MOST_ZEROS = 4 }; /* most zeros before the first 1 of a coded difference: lengths differ by 15 at most */
 
 static uint32_t take_bit(sqz_cursor *c, sqz_symbols *s)
 {
@@ -21,7 +21,7 @@ static int take_difference(sqz_cursor *c, sqz_symbols *s)
     return n % 2 == 0 ? (int)(n / 2) : -(int)(n / 2);
 }
 
-/* Make the canonical code from its lengths. They must fill the code, unless only one symbol occurs. */
+/* Make the canonical code from its lengths. The code must be complete, unless only one symbol occurs. */
 static void make_code(sqz_cursor *c, sqz_symbols *s, const uint8_t *lengths, uint32_t size)
 {
     uint32_t next[SQZ_LONGEST_CODE + 2] = {0}, used = 0, filled = 0;

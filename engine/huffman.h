@@ -12,7 +12,7 @@ typedef struct {
     const uint8_t *bytes;
     size_t at, bits;                       /* the next bit; bits of the stream */
     uint32_t counts[SQZ_LONGEST_CODE + 1]; /* how many codes have each length */
-    int single;                            /* only one symbol occurs: it has no code */
+    int single;                            /* only one symbol occurs: it takes no bits */
 } sqz_symbols;
 
 /* Begin a stream of `count` symbols below `alphabet`. `lengths`: working memory, a byte for every symbol. */

@@ -24,7 +24,7 @@ static int x86_has(uint32_t leaf7_b, uint32_t leaf7_c, uint32_t registers)
 #ifdef SQZ_ARM_DOT
 static int has_dot_product(void)
 {
-#if defined(__ARM_FEATURE_DOTPROD) /* the whole engine is compiled for such machines, as on Apple's */
+#if defined(__ARM_FEATURE_DOTPROD) /* the compiler may use dot products anywhere, as on Apple's machines */
     return 1;
 #elif defined(__linux__)
     return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* HWCAP_ASIMDDP */

@@ -1,4 +1,4 @@
-/* The inner loops of an instruction set (path). All of them give the same results. */
+/* The inner loops of each instruction set (path). On integers all paths give the same results. */
 #ifndef SQZ_KERNELS_H
 #define SQZ_KERNELS_H
 
@@ -39,17 +39,17 @@ typedef struct sqz_kernels {
     uint32_t lanes, depth;               /* outputs of a vector; activations of a pack */
     uint32_t bytes;                      /* of an activation and of a weight as they are multiplied */
     int32_t centre;                      /* subtracted from every activation, where `multiply` needs signed bytes */
-    uint32_t positions[SQZ_VECTORS + 1]; /* most positions of a tile with so many vectors */
+    uint32_t positions[SQZ_VECTORS + 1]; /* [v]: most positions of a tile with v vectors */
 
     /* sums (positions, vectors x lanes) of a tile, int32_t or float */
     void (*multiply)(const sqz_tile *tile, void *sums);
 
-    /* The others are for integer networks only. They may read up to 31 elements past the n-th of activations and
-     * weights, and write as many past the end of lines and sums, which have room for them; nowhere else. */
+    /* The others are for integer networks only. They may read up to 31 elements after the n activations and
+     * weights. Of lines and sums only, they may write up to 31 elements after the end: there is room. */
 
     /* sums (positions, vectors x lanes) -> `outputs` bytes at each position, `step` bytes apart */
     void (*rescale)(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out, size_t step);
-    /* line[i] = x[i], with the bytes that a product needs */
+    /* line[i] = x[i], in `bytes` bytes each */
     void (*widen)(void *line, const uint8_t *x, size_t n);
     /* out[i] = the largest x[i] of `count` rows that are `step` bytes apart */
     void (*maximum)(uint8_t *out, const uint8_t *x, size_t n, size_t step, size_t count);

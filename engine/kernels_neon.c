@@ -10,7 +10,7 @@
 
 enum { LANES = 8, DEPTH = 4, CENTRE = 128, PACKS = 4 /* in a register of 16 bytes */ };
 
-/* The next packs of a position. Those behind the end of its window are not used. */
+/* The next PACKS packs of a position. Packs after the end of its window are not used. */
 SQZ_INLINE int8x16_t load_packs(const uint8_t *x)
 {
     return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(x), vdupq_n_u8(CENTRE)));
@@ -32,7 +32,7 @@ SQZ_INLINE int8x16_t half_pack(int8x16_t packs, const uint32_t half)
     }
 }
 
-/* A sum of two products of at most 128 x 127 fits 16 bits: of activations 0 and 2 of a pack, and of 1 and 3. */
+/* Adds the products of activations 0 and 2 of a pack, and those of 1 and 3, in 16 bits: 2 x 128 x 127 fits. */
 SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uint32_t vectors, const uint32_t positions)
 {
     (void)first; /* 0: all vectors at once */

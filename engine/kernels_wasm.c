@@ -1,4 +1,4 @@
-/* WebAssembly with vectors of 128 bits. It has no product of bytes that adds up, so bytes are widened to 16 bits. */
+/* WebAssembly with vectors of 128 bits. No instruction adds products of bytes, so bytes are widened to 16 bits. */
 #include "kernels.h"
 
 #ifdef __wasm_simd128__

@@ -16,7 +16,7 @@ enum {
 /* A layer as the file has it. */
 typedef struct {
     int32_t *levels;    /* (outputs, each) */
-    int32_t *exponents; /* of the weights of each output, less that of the output before */
+    int32_t *exponents; /* scale exponent of the weights of each output, less that of the output before */
     int32_t *biases;    /* of each output, in sixteenths of the step of the result */
     size_t each;        /* levels of one output */
 } layer;
@@ -108,7 +108,7 @@ static void lay_out_factors(const sqz_network *network, const sqz_op *op, const 
         for (size_t i = 0; i < padded; i++) offsets[padded + i] = offsets[i] - ((int64_t)SQZ_HIGHEST << 32);
 }
 
-/* Store weight i, a level or the bits of a float, with the bytes in which it is multiplied. */
+/* Store weight i, a level or the bits of a float, in `bytes` bytes. */
 static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
 {
     int32_t level;

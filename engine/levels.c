@@ -1,18 +1,18 @@
 /* The probability model and the range coder of level streams. docs/FORMAT.md defines both, with the same names.
  *
- * `squeezenet/sqz/levels_reference.py` does the same in Python, slowly and plainly; tests compare their bytes. Decoding
+ * `squeezenet/sqz/levels_reference.py` does the same in Python, slowly and plainly; tests compare the streams. Decoding
  * and encoding are one function (`walk`), so that they cannot differ. */
 #include "levels.h"
 
 #include <string.h>
 
 enum {
-    ONE = 1 << 14,   /* a density of 1, or a sign that is always positive */
+    ONE = 1 << 14,   /* a density of 1, or the mean of signs that are all positive */
     DENSITIES = 33,  /* classes of densities */
     SIGNS = 64,      /* contexts of signs */
-    LENGTHS = 20,    /* most bits of a magnitude after its first one */
-    NEIGHBOURS = 22, /* bit lengths that the mean magnitude of two neighbours can have */
-    DIGITS = 16,     /* nodes of the tree of the four bits after the first one of a magnitude */
+    LENGTHS = 20,    /* most bits of a magnitude after its leading 1 */
+    NEIGHBOURS = 22, /* number of bit lengths that the mean magnitude of two neighbours can have */
+    DIGITS = 16,     /* nodes of the binary tree of the four bits after the leading 1 of a magnitude */
     ZERO_AT = 0,
     SIGN_AT = ZERO_AT + 4 * DENSITIES,
     LENGTH_AT = SIGN_AT + SIGNS,
@@ -20,7 +20,7 @@ enum {
     CONTEXTS = DIGIT_AT + (LENGTHS + 1) * DIGITS,
     FEATURES = 7,   /* of the prediction of a sign */
     POSITIONS = 64, /* kernel positions with factors of their own */
-    STRIP = 8       /* cells that are updated at once */
+    STRIP = 8       /* cells (weights of one output) that are updated at once */
 };
 #define CERTAIN (UINT32_C(1) << 22) /* a probability of 1 */
 #define SURE 12u                    /* observations that an initial guess counts as */
@@ -63,7 +63,7 @@ static inline unsigned length(uint32_t value)
 #endif
 }
 
-/* The i-th bound between the classes of densities: 0 to 4, then four between two powers of two. */
+/* Lower bound of the i-th class of densities, in steps of 32: 0 to 3, then four in each octave (4, 5, 6, 7, 8, 10). */
 static uint32_t bound(uint32_t i)
 {
     return i < 4 ? i : (4 + (i & 3)) << (i / 4 - 1);
@@ -176,7 +176,7 @@ INLINE int code_likely(coder *c, const uint16_t *rate, uint32_t *context, int bi
     return bit;
 }
 
-/* Code the sign of a level that is not 0; 1: negative. A linear prediction with learned factors selects the context. */
+/* Code the sign of a level other than 0 (1: negative). A linear prediction with learned factors selects the context. */
 INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t features, int32_t *factor, uint32_t bit,
                           direction way)
 {
@@ -188,7 +188,7 @@ INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t fea
     bit = code(c, m->rate, m->context + SIGN_AT + forecast, bit, way);
     const int32_t error = (int32_t)(bit << 16) - expected;
     UNROLL
-    for (size_t i = 0; i < features; i++) { /* >> 13 rounded down, as the addition makes the number positive */
+    for (size_t i = 0; i < features; i++) { /* 2^26 is added so that >> 13 rounds down below 0, too */
         const int32_t next = factor[i] + (int32_t)((uint32_t)(error * feature[i] + (1 << 26)) >> 13) - (1 << 13);
         factor[i] = next > LARGEST_FACTOR ? LARGEST_FACTOR : next < -LARGEST_FACTOR ? -LARGEST_FACTOR : next;
     }
@@ -209,7 +209,7 @@ INLINE uint32_t code_magnitude(coder *c, model *m, unsigned neighbours, uint32_t
     return prefix;
 }
 
-/* Move `value` towards `target`, both at most ONE. In 16 bits, so that a vector holds many. */
+/* Move `value` towards `target`, both at most ONE. In 16 bits: a vector register holds more of them. */
 static inline uint16_t towards(uint16_t value, int16_t target, uint16_t rate)
 {
     const int16_t up = (int16_t)(target - (int16_t)value), down = (int16_t)-up;
@@ -252,7 +252,7 @@ static void learn_densities(uint16_t *column, const int32_t *levels, size_t inpu
     learn_some_densities(column + i, levels + i, inputs - i, rate);
 }
 
-/* Decode or encode all levels. Returns SQZ_OK or SQZ_TRUNCATED. `positions`: those of the kernel, a constant if 1. */
+/* Decode or encode all levels. Returns SQZ_OK or SQZ_TRUNCATED. `positions`: height * width, a constant if 1. */
 INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *found, sqz_shape shape, size_t positions,
                 direction way)
 {

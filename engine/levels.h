@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define SQZ_LARGEST_LEVEL 2097151 /* 2^21 - 1 */
-#define SQZ_LARGEST_KERNEL 1024   /* kernel positions; a larger kernel is coded as more inputs */
+#define SQZ_LARGEST_KERNEL 1024   /* most kernel positions; a larger kernel is coded as 1x1 with more inputs */
 
 enum {
     SQZ_OK = 0,
@@ -23,7 +23,7 @@ enum {
     SQZ_NO_ROOM = -4    /* the buffer for the stream is too short */
 };
 
-/* The shape of a weight, last index fastest. A list of n levels is {n, 1, 1, 1}. No number is 0. */
+/* The shape of a weight tensor, last index fastest. A list of n levels is {n, 1, 1, 1}. All four are at least 1. */
 typedef struct {
     uint32_t outputs, inputs, height, width;
 } sqz_shape;
@@ -34,7 +34,7 @@ size_t sqz_levels_memory(sqz_shape shape);
 /* Decode `size` bytes, which must be one whole stream. */
 int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_shape shape, void *memory);
 
-/* Encode to `bytes`; if `bytes` is NULL, only count. `*size`: the room before the call, the bytes after it. */
+/* Encode to `bytes`; if `bytes` is NULL, only count. `*size`: bytes of room before the call, of the stream after it. */
 int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory);
 
 #endif

@@ -1,12 +1,12 @@
 /* Plain loops that a compiler turns into vectors. Each path includes them once, with its own SQZ_TARGET.
  *
- * They go in strips of constant length, so that no code is made for other lengths. Activations may be read up to
+ * They go in strips of constant length, so that compilers make no code for other lengths. Activations may be read up to
  * SQZ_SLACK bytes past their end, and sums have room for a whole strip; the bytes of the last strip go through a
  * copy. */
 #include <string.h>
 
-/* SQZ_EACH: a loop that is unrolled whole. `count` is a constant where the loop is inlined, and at most 8: so arrays
- * that it indexes can stay in registers. */
+/* SQZ_EACH: a loop that is unrolled completely. `count` is a constant where the loop is inlined, and at most 8: so the
+ * arrays that the loop indexes can stay in registers. */
 #ifdef __GNUC__
 #define SQZ_INLINE __attribute__((always_inline)) static inline
 #define SQZ_EACH(i, count) _Pragma("GCC unroll 8") for (uint32_t i = 0; i < (count); i++)

@@ -8,8 +8,8 @@
  * their channels of the result.
  *
  * A 9-bit value has elements q from 0 to 510. It is stored with twice its channels: the lower halves, min(q, 255), of
- * all channels, then the upper halves, max(q - 255, 0). The layer that makes it writes both; a layer that reads it has
- * its weights twice. So all other code sees bytes only. */
+ * all channels, then the upper halves, max(q - 255, 0). The layer that makes it writes both halves; a layer that reads
+ * it holds each weight twice, once for each half. So all other code sees bytes only. */
 #ifndef SQZ_NETWORK_H
 #define SQZ_NETWORK_H
 
@@ -36,7 +36,7 @@ enum {
 enum {
     SQZ_WIDEST = (1 << 24) - 1, /* largest magnitude of an element of a wide value */
     SQZ_HIGHEST = 255,          /* largest stored element of the other values */
-    SQZ_FINER = 64,             /* eighths of an octave by which a wide mean is finer than its input */
+    SQZ_FINER = 64,             /* a wide mean has the scale exponent of its input minus 64: 1/256 of its step */
     SQZ_ALIGNMENT = 64          /* bytes */
 };
 
@@ -44,22 +44,22 @@ enum {
 typedef struct {
     int32_t exponent; /* scale exponent, in eighths of an octave */
     int32_t zero;     /* zero point: the stored element that stands for 0 */
-    int wide;         /* elements have 32 bits, with zero point 0 */
-    int nine_bit;     /* elements have 9 bits, with zero point 0 */
+    int wide;         /* elements have 32 bits, and the zero point is 0 */
+    int nine_bit;     /* elements have 9 bits, and the zero point is 0 */
 } sqz_scale;
 
 typedef struct {
     uint32_t channels, height, width; /* as stored; a flat value has (its length, 1, 1) */
     int flat;
     sqz_scale scale;
-    uint32_t host;         /* number of the value in whose memory this one lies; its own number if it has its own */
+    uint32_t host;         /* number of the value in whose memory this one lies; its own number if it has no host */
     uint32_t host_channel; /* the channel of the host at which it begins */
     uint32_t reader_count; /* how many inputs of operations read it */
     uint32_t last_read;    /* last time at which it is read; value v is made at time v */
     uint32_t busy_until;   /* last time at which it or a value inside it is read */
     uint32_t bytes;        /* of an element */
     size_t offset;         /* bytes from the start of the running memory to its first element */
-    size_t pitch;          /* elements from one position to the next; the channels of its host */
+    size_t pitch;          /* elements from one position to the next: the number of channels of its host */
 } sqz_value;
 
 /* How a layer is computed: in plain loops, each channel by itself, or by tiles with packed weights (kernels.h). */
@@ -72,13 +72,13 @@ typedef struct {
     uint32_t size;                                          /* local response normalisation only, like the next three */
     float alpha, beta, k;
     float cap;         /* of a ReLU; 0: none */
-    int relu;          /* float layer: also computes the ReLU behind it, with this cap */
+    int relu;          /* float layer: also computes the ReLU that follows it, with `cap` */
     int skip;          /* nothing to compute: another operation does it, or input and result share their memory */
     int32_t low, high; /* bounds of the stored elements of the result */
 
     /* Layers only. The sums of each output are rescaled by an `sqz_factor`, or by its vector form (sqz_rescale). */
     sqz_method method;
-    int vector;                                             /* every factor has the vector form */
+    int vector;                                             /* every factor can be written in the vector form */
     size_t weights, factors, initial, multipliers, offsets; /* bytes from the start of the memory of weights */
     const uint8_t *coded;                                   /* where the layer begins in the file */
     uint64_t cost;                                          /* of decoding it: roughly proportional to time */
@@ -93,7 +93,7 @@ typedef struct {
 } sqz_factor;
 
 struct sqz_network {
-    const struct sqz_kernels *kernels; /* NULL: the reference */
+    const struct sqz_kernels *kernels; /* NULL for SQZ_REFERENCE */
     int floats;                        /* whether this is a float network */
     sqz_preparation preparation;       /* of an image */
     uint32_t op_count, input_count;    /* operations; inputs of all of them together */
@@ -123,7 +123,7 @@ static inline int sqz_is_layer(const sqz_op *op)
     return op->kind == SQZ_CONVOLUTION || op->kind == SQZ_LINEAR;
 }
 
-/* `bytes`, rounded up to whole alignments. */
+/* `bytes`, rounded up to a multiple of SQZ_ALIGNMENT. */
 static inline size_t sqz_aligned(size_t bytes)
 {
     return (bytes + SQZ_ALIGNMENT - 1) / SQZ_ALIGNMENT * SQZ_ALIGNMENT;
@@ -135,8 +135,8 @@ static inline uint8_t *sqz_align(void *memory)
     return (uint8_t *)memory + (SQZ_ALIGNMENT - (uintptr_t)memory % SQZ_ALIGNMENT) % SQZ_ALIGNMENT;
 }
 
-/* The first of the items of `part`, where `count` items are split evenly into `parts`. Part `parts` begins at
- * `count`. */
+/* Index of the first item of `part`, where `count` items are split evenly into parts 0 to `parts` - 1. The result for
+ * part = parts is `count`, the end of the last part. */
 static inline size_t sqz_part_start(size_t count, size_t part, size_t parts)
 {
     return (size_t)((uint64_t)count * part / parts);

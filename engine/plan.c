@@ -7,10 +7,10 @@
 #include "tensors.h"
 
 enum {
-    LEAST_OUTPUTS = 8, /* outputs of a group that are worth a vector: fewer would be mostly padding */
-    MOST_COLUMNS = 96  /* positions that share a pass over the weights */
+    LEAST_OUTPUTS = 8, /* a group with fewer outputs is not packed: its vectors would be mostly padding */
+    MOST_COLUMNS = 96  /* most positions that are computed in one pass over the weights */
 };
-/* Bytes of values; above that, the inputs of a concatenation do not lie inside its result. */
+/* If the values take more bytes than this, the inputs of a concatenation do not lie inside its result. */
 #define MOST_VALUES ((size_t)1 << 28)
 
 static size_t elements(const sqz_value *v)
@@ -85,8 +85,8 @@ static void merge_values(sqz_network *network, int join)
     }
 }
 
-/* Give every host its offset: the first gap, large enough, between the hosts that are busy from the time at which the
- * first value inside it is made until the last one is read. Returns the bytes of all values together. */
+/* Give every host its offset: that of the first gap between busy hosts that is large enough. A host is busy from the
+ * time at which the first of its values is made until the last read of any of them. Returns the bytes of all values. */
 static size_t assign_offsets(sqz_network *network)
 {
     size_t used = 0;

@@ -7,13 +7,13 @@
 /* How a packed layer walks through its input. */
 typedef struct {
     uint32_t inputs, outputs; /* channels of one group */
-    uint32_t vectors, blocks; /* vectors for the outputs of one group; blocks of vectors, each computed in one pass */
+    uint32_t vectors, blocks; /* vectors (kernels.h) of outputs of one group; blocks of at most SQZ_VECTORS vectors */
     size_t packs;             /* packs (kernels.h) of a window in one line */
     size_t vector_bytes;      /* bytes of the weights of one vector */
     int direct;               /* windows are read where the input lies, without a copy of its lines */
-    uint32_t rows, columns;   /* of the result; a 1x1 convolution without stride cuts its positions into rows anew */
-    size_t row_step;          /* direct: bytes from the input of one row of the result to the input of the next */
-    size_t line_bytes;        /* bytes of a copied line */
+    uint32_t rows, columns; /* of the result. A direct 1x1 convolution with stride 1 may use rows of another length. */
+    size_t row_step;        /* direct: bytes from the input of one row of the result to the input of the next */
+    size_t line_bytes;      /* bytes of a copied line */
 } sqz_layout;
 
 /* Fill what depends on the graph and the path alone: offsets of values and weights, methods, bytes of memory. */

@@ -62,7 +62,7 @@ void sqz_average_pool(const sqz_task *task, unsigned part)
     }
 }
 
-/* (height, width, channels) -> (1, 1, channels). A wide result has 8 more bits after the point. */
+/* (height, width, channels) -> (1, 1, channels). The step of a wide result is 1/256 of the input's. */
 void sqz_global_average(const sqz_task *task, unsigned part)
 {
     const sqz_kernels *k = task->network->kernels;

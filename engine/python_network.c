@@ -8,7 +8,7 @@
 #include "threads.h"
 
 enum { MOST_THREADS = 64 };
-/* Bytes for running that several threads may take together. One thread may take all that it needs. */
+/* Most bytes of running memory that several threads take together. One thread may take all that it needs. */
 #define MOST_MEMORY ((size_t)3 << 26)
 
 /* A network that is ready to run. The memory of the last run is kept for the next one: new memory costs page faults. */
@@ -97,7 +97,7 @@ static void network_free(PyObject *object)
 }
 
 /* A batch of images. If there are at least as many images as threads, each thread runs some of them; otherwise all
- * threads run one image after the other together. */
+ * threads work together on one image after the other. */
 typedef struct {
     const sqz_network *network;
     const float *images;

@@ -112,7 +112,7 @@ static int64_t join(const sqz_network *network, const sqz_op *op, uint8_t *value
     return get(view_of(network->values + *input, values), y, x, channel);
 }
 
-/* Element i of the flat value: (height, width, channels) in memory, but (channels, height, width) in its order. */
+/* Element i of a flattened value: `in` lies as (height, width, channels), but is numbered (channels, height, width). */
 static int64_t flatten(view in, size_t i)
 {
     const size_t width = in.value->width, area = in.value->height * width;

@@ -40,7 +40,7 @@ typedef enum {
     SQZ_NEON,
     SQZ_NEONDOT,
     SQZ_SIMD128, /* WebAssembly */
-    SQZ_PATHS    /* how many there are */
+    SQZ_PATHS    /* number of paths */
 } sqz_path;
 
 const char *sqz_path_name(sqz_path path);
@@ -49,7 +49,7 @@ sqz_path sqz_best_path(void);
 
 typedef struct sqz_network sqz_network;
 
-/* Bytes of memory that a network needs, beside what sqz_measure says. */
+/* Bytes of memory that a network needs, in addition to what sqz_measure returns. */
 typedef struct {
     size_t weights;  /* from sqz_load_weights to the last run */
     size_t decoding; /* during sqz_load_weights */
@@ -61,7 +61,7 @@ typedef struct {
 typedef struct {
     unsigned parts;
     void (*each)(void *context, void (*work)(const void *task, unsigned part), const void *task);
-    void *context;
+    void *context; /* first argument of `each` */
 } sqz_team;
 
 /* How many bytes of memory sqz_open needs. */
@@ -75,12 +75,12 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
 sqz_needs sqz_ask(const sqz_network *network, unsigned parts);
 
 /* Decode the weights and lay them out as the path multiplies them. A team decodes several layers of an integer network
- * at once, with the same result and the same status; a float network is decoded by one part. `team` may be NULL. */
+ * at once; result and status do not depend on the team. A float network is decoded by one part. `team` may be NULL. */
 int sqz_load_weights(sqz_network *network, void *weights, void *decoding, const sqz_team *team);
 
 void sqz_image_shape(const sqz_network *network, uint32_t shape[3]); /* channels, height, width */
 uint32_t sqz_classes(const sqz_network *network);
-uint32_t sqz_layers(const sqz_network *network); /* operations with weights: each has a name in the text */
+uint32_t sqz_layers(const sqz_network *network); /* operations with weights; the text has a name for each */
 
 typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;
 
@@ -95,7 +95,7 @@ typedef struct {
 
 const sqz_preparation *sqz_preparation_of(const sqz_network *network);
 
-/* Pixels (crop, crop, R G B), or (crop, crop) of grey -> a prepared image (channels, crop, crop). */
+/* Pixels (crop, crop, 3) in the order R G B, or (crop, crop) of grey -> a prepared image (channels, crop, crop). */
 void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image);
 
 /* A prepared image (channels, height, width) -> logits (classes). `team` may be NULL: then this thread does all

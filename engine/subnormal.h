@@ -1,5 +1,5 @@
-/* Between these two calls, floats below 2^-126 (subnormal ones) count as zero in the calling thread. A processor may
- * take a hundred times longer for such a float, and a hostile file may hold nothing else. */
+/* Between the two calls below, subnormal floats (below 2^-126) count as zero in the calling thread. A processor may
+ * take a hundred times longer for a subnormal float, and a hostile file may consist of them. */
 #ifndef SQZ_SUBNORMAL_H
 #define SQZ_SUBNORMAL_H
 

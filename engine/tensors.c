@@ -10,13 +10,13 @@ enum {
     SPARSE = 1, /* bits of the byte that names a coding */
     SHARED = 2,
     ADAPTIVE = 4,
-    GAPS = 254, /* forms of a list of floats, beside planes */
+    GAPS = 254, /* first byte of a list of floats that is not stored as planes */
     EXPONENTS = 255,
     MOST_CENTROIDS = 4096,
     FRACTION = 23,    /* bits of a float after its exponent */
-    FIRST_LENGTH = 31 /* the bits of the first gap are coded relative to this */
+    FIRST_LENGTH = 31 /* the bit length of the first gap is coded relative to this */
 };
-#define MOST_LISTED 65536u /* floats of a list in the form of gaps or exponents */
+#define MOST_LISTED 65536u /* most floats of a list in the form of gaps or exponents */
 
 /* Working memory. */
 typedef struct {
@@ -63,7 +63,7 @@ void sqz_take_levels(sqz_cursor *c, int32_t *levels, sqz_shape shape, void *memo
     if (bytes != NULL && sqz_levels_decode(bytes, size, levels, shape, memory) != SQZ_OK) sqz_fail(c, SQZ_BAD_STREAM);
 }
 
-/* Numbers of any count of bits, one after the other, most significant bit first; zeros fill up the last byte. */
+/* Numbers of different bit lengths, one after the other, most significant bit first; zeros fill up the last byte. */
 typedef struct {
     const uint8_t *bytes;
     size_t at;
@@ -84,7 +84,7 @@ static uint32_t take_packed(packed *p, unsigned width)
     return value;
 }
 
-/* Store the float that has these bits, unless it is infinite or not a number. */
+/* Store the float that has these bits. Fails if it is infinite or not a number. */
 static void settle(sqz_cursor *c, float *value, uint32_t bits)
 {
     if ((bits >> FRACTION & 255) == 255) sqz_fail(c, SQZ_BAD_STREAM);

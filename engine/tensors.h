@@ -4,10 +4,10 @@
 
 #include "cursor.h"
 
-/* Bytes of memory that decoding a float weight of this shape takes, or the biases of its outputs. */
+/* Bytes of memory to decode a float weight tensor of this shape, and then its biases. */
 size_t sqz_tensor_memory(sqz_shape shape);
 
-/* A weight, coded in any way. */
+/* A weight tensor, in any coding. */
 void sqz_take_weight(sqz_cursor *c, float *weight, sqz_shape shape, void *memory);
 
 /* A list of `count` floats. */

@@ -12,7 +12,7 @@ size_t sqz_text_length(sqz_cursor *c)
     return sqz_take_varint(c, most < SQZ_MAX_TEXT ? (uint32_t)most : SQZ_MAX_TEXT);
 }
 
-/* Read a whole stream to check it. Returns how many of its symbols are not below `least`. */
+/* Read a whole stream to check it. Returns how many of its symbols are at least `least`. */
 static uint32_t count_symbols(sqz_cursor *c, sqz_symbols stream, uint32_t count, uint32_t least)
 {
     uint32_t found = 0;

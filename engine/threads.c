@@ -28,7 +28,7 @@ static void wait_for(const unsigned *watched, unsigned value, int wanted)
     }
 }
 
-/* Do the parts of a round that nobody has taken. A round ends after its last part: `work` and `task` stay valid. */
+/* Do the parts of a round that nobody has taken. `work` and `task` are valid until all parts are done. */
 static void help(team_state *team)
 {
     unsigned part;

@@ -1,4 +1,4 @@
-/* A team (`sqz_team`) of POSIX threads; without these, a team of one. Not part of the core. */
+/* A team (`sqz_team`) of POSIX threads; where there are none, a team of one. The engine itself starts no threads. */
 #ifndef SQZ_THREADS_H
 #define SQZ_THREADS_H
 

@@ -1,19 +1,19 @@
 /* Template of `multiply` (kernels.h): the sums of one tile, kept in registers. A file defines these once:
  *
- *     REGISTERS                registers that make a vector of LANES outputs
+ *     REGISTERS                registers in a vector of LANES outputs
  *     AT_ONCE                  vectors of a tile that are computed together
  *     FITS(vectors, positions) whether the kernels ask for such a tile, so that code is made for it
  *
- * and these before each time that it includes this header:
+ * and these each time before the #include of this header:
  *
- *     FLOATS                   defined for `multiply_floats` of floats; else
+ *     FLOATS                   if defined, the function is `multiply_floats`, for floats; else:
  *     MULTIPLY, WEIGHT         name of the function; type of a weight as it is multiplied
  *     VECTOR, LOAD, STORE      type of a register, how it is read and written
  *     BROADCAST(x)             a register with the pack of activations at x (4 bytes) in every lane
  *     ADD_PRODUCTS(sum, x, w)  sum + the products of activations and weights, lane by lane
  *
- * Instead of the last three lines, a file may define a TILE of its own. All sums of floats are added in the order of
- * the window: they do not depend on the tile. */
+ * Instead of the last three lines, a file may define a TILE of its own. Floats are added in the order of the
+ * window, so their sums do not depend on the size of the tile. */
 #ifdef FLOATS
 #define MULTIPLY multiply_floats
 #define SUM float
@@ -27,8 +27,8 @@
 #ifndef TILE
 #define TILE GLUED(tile_of_, MULTIPLY)
 #define VECTOR_LANES (LANES / REGISTERS)
-/* `vectors` registers of each position, from the tile's register `first` on. Both counts are constants where this is
- * inlined. The smaller set, weights or activations, is loaded first and stays in registers. */
+/* Compute `vectors` registers of sums for each position, from register `first` on. Both counts are constants where the
+ * function is inlined. The smaller set, weights or activations, is loaded first and stays in registers. */
 SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, const uint32_t vectors,
                                 const uint32_t positions)
 {

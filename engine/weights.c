@@ -5,7 +5,7 @@
 
 enum {
     MOST_PARTS = 64,   /* parts that get layers; others have nothing to do */
-    COST_OF_A_BYTE = 5 /* decoding a byte of a stream takes as long as 5 levels that are 0 */
+    COST_OF_A_BYTE = 5 /* decoding a byte of a stream takes as long as 5 pruned weights */
 };
 
 /* Float networks: where a layer ends is known only after it was decoded, so one part decodes all of them. */

@@ -1,11 +1,11 @@
-"""The C engine (engine/python*.c). Only where it was built; `squeezenet doctor` says so."""
+"""The C engine (engine/python*.c). It may be missing: `squeezenet doctor` says which engine is in use."""
 
 from typing import Any, TypeAlias
 
-Buffer: TypeAlias = Any  # NumPy's arrays have no type for it below Python 3.12
+Buffer: TypeAlias = Any  # Python below 3.12 has no type for buffers
 
 class Network:
-    """The network in the bytes of a file. Raises `FormatError` naming the damage, `ValueError` for an unknown path."""
+    """The network in the bytes of a file. Raises `FormatError` for damage, `ValueError` for a path that is not in `paths()`."""
 
     def __init__(self, data: Buffer, path: str = "", threads: int = 1, /) -> None: ...
     def normalise(self, pixels: Buffer, image: Buffer, /) -> None: ...
