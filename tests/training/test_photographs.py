@@ -186,15 +186,13 @@ def test_a_stopped_run_from_a_model_goes_on_and_says_where(photos, start, tmp_pa
     assert main([*command, "--out", str(tmp_path / "straight")]) == 0
     stop = {"after": 1}
 
-    def lines(say):
-        def line(row):
-            if row["epoch"] >= stop["after"]:
-                raise KeyboardInterrupt
-
-        return line
+    def line(row):
+        if row["epoch"] >= stop["after"]:
+            raise KeyboardInterrupt
+        return ""
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_run, "EpochLines", lines)
+        patch.setattr(train_run, "epoch_line", line)
         assert main([*command, "--out", str(tmp_path / "run"), "--checkpoint-every", "0"]) == 130
     capsys.readouterr()
     assert main([*command, "--out", str(tmp_path / "run")]) == 0

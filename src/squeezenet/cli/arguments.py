@@ -39,11 +39,6 @@ def add_model(parser: "ArgumentParser | _ArgumentGroup") -> None:
     )
 
 
-def add_data(parser: "ArgumentParser | _ArgumentGroup", required: bool = True) -> None:
-    """Add the option --data."""
-    parser.add_argument("--data", required=required, metavar="DATA", help=DATA)
-
-
 def add_training(images: "_ArgumentGroup", how: "_ArgumentGroup") -> None:
     """Add what `train` and `explore` both take: which images to train on, and any setting of the recipe."""
     one_in_ten = "validation images (default: the validation split of DATA, or one image in ten)"
@@ -82,18 +77,12 @@ def whole(text: str) -> int:
 
 def count(text: str) -> int:
     """A whole number from 1 up."""
-    value = whole(text)
-    if value < 1:
-        raise ArgumentTypeError(f"{text}: must be at least 1")
-    return value
+    return int(_at_least(1, whole(text), text))
 
 
 def natural(text: str) -> int:
     """A whole number from 0 up."""
-    value = whole(text)
-    if value < 0:
-        raise ArgumentTypeError(f"{text}: must be at least 0")
-    return value
+    return int(_at_least(0, whole(text), text))
 
 
 seed = natural
@@ -121,9 +110,12 @@ def positive(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """A finite number from 0 up."""
-    value = number(text)
-    if value < 0:
-        raise ArgumentTypeError(f"{text}: must be at least 0")
+    return _at_least(0, number(text), text)
+
+
+def _at_least(least: int, value: float, text: str) -> float:
+    if value < least:
+        raise ArgumentTypeError(f"{text}: must be at least {least}")
     return value
 
 

@@ -30,7 +30,6 @@ COLUMNS = ("image", "rank", "label", "index", "probability", "error")
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     kinds = "JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF or PPM files, or folders of them"
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=kinds)
     what = f"a .sqz file, or any model that `squeezenet convert` reads (default: {zoo.DEFAULT})"

@@ -37,7 +37,6 @@ squeezenet convert weights.pth mine.sqz \\
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     add_model(parser)
     parser.add_argument("out", metavar="OUT", help="file to write: .sqz, .safetensors, .pth, .pt or .net")
     parser.add_argument("--labels", metavar="FILE", help="a text file with the name of one class per line")
@@ -86,7 +85,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     floats = "\nsqueezenet reads the same integer network from it; PyTorch sees floats, whose answers differ a little"
     times = f", {result['ratio']:.1f}x smaller than float32" if result["ratio"] >= 1.05 else ""
     return (

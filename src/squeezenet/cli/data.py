@@ -17,7 +17,6 @@ squeezenet data pack imagenet/ imagenet-256/ --resize 256 --workers 8
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     action = "write SOURCE as shards; a stopped command can be repeated and continues"
     parser.add_argument("action", choices=("pack",), metavar="pack", help=action)
     parser.add_argument("source", metavar="SOURCE", help=DATA)
@@ -43,7 +42,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     labels = f"of {counted(result['classes'], 'class', 'classes')}" if result["classes"] else "without labels"
     text = (
         f"{counted(result['images'], 'image')} {labels} in {counted(result['shards'], 'shard')}, "

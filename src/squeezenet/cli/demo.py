@@ -18,7 +18,6 @@ squeezenet demo
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder to write (default: demo)")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides everything random (default: 0)")
 
@@ -32,7 +31,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     rows = [[s["name"], f"{s['bytes']:,}", f"{s['ratio']:.1f}x", f"{s['top1']:.2f}%"] for s in result["rows"]]
     best = result["example"]["predictions"][0]
     return "\n".join(

@@ -31,11 +31,16 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Versions, and the result of the self-test: classify, then write and read a file. Raises if it fails."""
+    from PIL import Image
+
+    from squeezenet.runtime import load
     from squeezenet.runtime.engine import PATHS
 
     needed = packages("train")
     libraries = {name: _version(name) for name in ("pillow", *needed)}
-    _label_an_image()
+    # With the smallest model that ships: without the C engine, a large one takes a minute to read. Raises
+    # `MissingDependency` where there is neither the C engine nor NumPy.
+    load(zoo.HERE / "digits.sqz").classify(Image.new("RGB", (9, 9)))
     if libraries["numpy"]:
         _write_and_read()
     return {
@@ -54,7 +59,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     rows = [[name, found or "missing"] for name, found in result["libraries"].items()]
     lines = [
         f"squeezenet {result['squeezenet']}, Python {result['python']}, {result['platform']}, {result['cores']} cores",
@@ -79,18 +83,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _label_an_image() -> None:
-    """Classify with the smallest model that ships: without the C engine, a large one takes a minute to read.
-
-    Raises `MissingDependency` where there is neither the C engine nor NumPy.
-    """
-    from PIL import Image
-
-    from squeezenet.runtime import load
-
-    load(zoo.HERE / "digits.sqz").classify(Image.new("RGB", (9, 9)))
 
 
 def _write_and_read() -> None:

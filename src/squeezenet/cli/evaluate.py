@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet.cli.accuracy import JUDGED, described, significance
-from squeezenet.cli.arguments import add_data, add_model, count, model_path
+from squeezenet.cli.arguments import DATA, add_model, count, model_path
 from squeezenet.errors import UsageError
 from squeezenet.printable import counted
 
@@ -22,10 +22,9 @@ squeezenet evaluate birds.sqz --data photos/ --split all
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     what = parser.add_argument_group("the model and the images")
     add_model(what)
-    add_data(what)
+    what.add_argument("--data", required=True, metavar="DATA", help=DATA)
     what.add_argument(
         "--split", choices=("held-out", "all"),
         help="held-out: the images that were held out from training, an error where these are not known; all: every "
@@ -81,7 +80,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     lines = [f"{described(result)}, {result['bytes']:,} bytes"]
     if result["skipped"]:
         lines.append(f"{counted(result['skipped'], 'image')} could not be read")

@@ -32,7 +32,6 @@ VARIES = {"input_size": "image_size", "version": "stem"}  # other words for --va
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     images = parser.add_argument_group("images, and where results go")
     images.add_argument("--data", required=True, metavar="DATA", help=DATA)
     images.add_argument("--out", required=True, type=Path, metavar="DIR", help="runs, results.jsonl, report.html")
@@ -98,7 +97,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     varied = result.get("vary")
     head = [varied or "network", "seed", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "squeezed top-1"]
     rows = [

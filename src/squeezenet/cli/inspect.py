@@ -19,7 +19,6 @@ MEMORY = {"weights": "of weights", "decoding": "while they are decoded", "runnin
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
     add_model(parser)
     parser.add_argument("--image-size", type=count, metavar="N", help="count for images of N x N pixels instead")
 
@@ -32,7 +31,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
     rows = []
     for row in result["layers"]:
         owner = row["parameters"] > 0

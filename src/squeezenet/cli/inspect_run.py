@@ -3,7 +3,6 @@
 import re
 from argparse import Namespace
 from math import prod
-from pathlib import Path
 from typing import Any
 
 from squeezenet import sqz
@@ -45,15 +44,11 @@ def inspect(args: Namespace) -> dict[str, Any]:
         "macs": sum(graph.macs()),
         "bytes": total,
         "ratio": round(model.float32_bytes / total, 2),
-        "memory": _memory(path) if path.suffix == ".sqz" and not size else None,
+        # what one thread of the C engine needs on this machine's fastest path
+        "memory": EngineRunner(path.read_bytes()).memory._asdict() if PATHS and coded and not size else None,
         "sections": {name: coded[name] for name in ("header", "graph", "text") if name in coded},
         "layers": _rows(model, graph, coded),
     }
-
-
-def _memory(path: Path) -> dict[str, int] | None:
-    """Bytes that one thread of the C engine needs on this machine's fastest path; None where it was not built."""
-    return EngineRunner(path.read_bytes()).memory._asdict() if PATHS else None
 
 
 def _load(args: Namespace) -> Model:

@@ -20,25 +20,6 @@ LOOK = 5.0  # seconds between two looks at what all workers have left to do
 HEAD = ["trial", "what", "seed", "state", "top-1", "squeezed", "bytes", "seconds"]
 
 
-class Clock:
-    """Estimates the remaining time: `work * seconds / work_done`, where work is counted in MACs (`work_of`).
-
-    Fixed costs are not counted, so the estimate is too short while small networks come first.
-    """
-
-    def __init__(self) -> None:
-        self.seconds, self.work = 0.0, 0.0
-
-    def took(self, trial: Trial, seconds: float) -> None:
-        """Count a trial that this process finished in `seconds`."""
-        self.seconds += seconds
-        self.work += work_of(trial)
-
-    def left(self, work: float, workers: int = 1) -> float | None:
-        """Seconds for `work`, shared by so many workers like this one; None before the first trial is done."""
-        return work * self.seconds / self.work / max(workers, 1) if self.work else None
-
-
 def work_of(trial: Trial) -> float:
     """MACs of the forward passes of all images that training shows."""
     recipe = trial.recipe
@@ -47,13 +28,17 @@ def work_of(trial: Trial) -> float:
 
 
 class Live:
-    """The table, drawn again after each event. `left` returns the work that nobody has finished, and the workers."""
+    """The table, drawn again after each event. `left` returns the work that nobody has finished, and the workers.
+
+    The remaining time is taken to be `work * seconds / work_done / workers`, with work counted in MACs (`work_of`).
+    Fixed costs are not counted, so the estimate is too short while small networks come first.
+    """
 
     def __init__(
         self, left: Callable[[], tuple[float, int]], label: Callable[[Trial], str], stream: TextIO | None = None
     ) -> None:
         self.left, self.label, self.stream = left, label, stream or sys.stderr
-        self.clock = Clock()
+        self._seconds, self._work = 0.0, 0.0  # of the trials that this process has trained
         self._rows: dict[str, list[str]] = {}
         self._counts = {"done": 0, "stopped": 0, "failed": 0}
         self._said = "begins"
@@ -103,7 +88,8 @@ class Live:
         if what == "done":
             row[4:7] = [f"{about['top1']:.2f}", f"{about['top1_squeezed']:.2f}", f"{about['bytes']:,}"]
             if "trained_as" not in about:  # else it was only squeezed
-                self.clock.took(trial, about["seconds"])
+                self._seconds += about["seconds"]
+                self._work += work_of(trial)
 
     def _draw(self) -> None:
         if time.monotonic() - self._looked > LOOK:
@@ -111,10 +97,10 @@ class Live:
             with suppress(Exception):  # the worker meets the same error and reports it
                 self._ahead = self.left()
         work, workers = self._ahead
-        seconds = self.clock.left(max(work - self._part, 0.0), workers)
         counts = ", ".join(f"{count} {what}" for what, count in self._counts.items() if count) or "none done yet"
         left = "nothing left" if not work else "time left not known yet"
-        if work and seconds is not None:
+        if work and self._work:
+            seconds = max(work - self._part, 0.0) * self._seconds / self._work / max(workers, 1)
             left = f"about {in_words(seconds)} left"
         lines = table(HEAD, list(self._rows.values())[-ROWS:]).splitlines()
         lines = [f"{self._said}: {counts} here; {left}, {workers} at work", *lines]

@@ -1,9 +1,10 @@
 """The command line: `squeezenet VERB ...`, with one module for each verb.
 
-A verb is a module with `configure(parser)`, `run(args) -> dict` (the JSON object), `render(result) -> str` and
-`EXAMPLES`: the commands that its help shows, each below a comment. Only the module of the chosen verb is imported, and
-`run` imports what needs an extra or takes time to load: `--help` works at once in every installation. Strings are made
-printable before `render` gets them: a label, a path or the reply of a server cannot control the terminal.
+A verb is a module with `configure(parser)`, which adds its arguments; `run(args) -> dict`, the JSON object;
+`render(result) -> str`, the text for people; and `EXAMPLES`: the commands that its help shows, each below a comment.
+Only the module of the chosen verb is imported, and `run` imports what needs an extra or takes time to load: `--help`
+works at once in every installation. Strings are made printable before `render` gets them: a label, a path or the reply
+of a server cannot control the terminal.
 """
 
 import gc
@@ -86,9 +87,9 @@ def _parser(name: str, verb: ModuleType) -> Parser:
 
 def _load(name: str) -> ModuleType:
     _share_cores(name)
-    if name == "classify":  # which is over before collecting what its imports make would pay
+    if name == "classify":  # which is over before collecting what its imports make would pay, and logs nothing
         gc.set_threshold(100_000)
-    if name != "classify":  # which logs nothing, and saves the time
+    else:
         import logging
 
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where no home folder is, of no use here

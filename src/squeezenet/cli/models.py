@@ -19,7 +19,6 @@ squeezenet models imagenet
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="show the card of this model: data, accuracy, limits")
 
 
@@ -39,7 +38,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     if "card" in result:
         return _card(result["name"]).rstrip()  # with its line breaks, which a result does not keep
     shipped = [[m["name"], f"{m['bytes']:,}", f"{m['top1']:.2f}%", "  " + m["description"]] for m in result["shipped"]]

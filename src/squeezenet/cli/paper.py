@@ -104,7 +104,6 @@ def _measured(curve: Curve, value: Any) -> dict[str, Any] | None:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     return _render_layers(result["rows"]) if result["subject"] == "table1" else _render_sweeps(result["rows"])
 
 

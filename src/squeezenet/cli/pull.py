@@ -14,7 +14,6 @@ squeezenet pull squeezenet1_1 --url https://a.mirror/s.pth
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     parser.add_argument("name", metavar="NAME", choices=list(PUBLISHED), help=f"one of {', '.join(PUBLISHED)}")
     parser.add_argument("--url", metavar="URL", help="fetch from this address (a mirror); the file must be the same")
     parser.add_argument("--again", action="store_true", help="fetch it also if it was fetched before, and replace it")
@@ -29,6 +28,5 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The text for people."""
     how = "fetched" if result["fetched"] else "was there already; nothing was fetched"
     return f"{result['path']}: {result['bytes']:,} bytes, {how}\nuse it as MODEL: {result['name']}"

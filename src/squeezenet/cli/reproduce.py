@@ -32,7 +32,6 @@ squeezenet reproduce figure3 --results space
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
     parser.add_argument(
         "subject", choices=USES, metavar="SUBJECT",
         help="figure3: squeeze ratio, share of 3x3 filters; table1: the network, layer by layer; "

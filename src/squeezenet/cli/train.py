@@ -22,7 +22,6 @@ squeezenet train --data imagenet/ --model squeezenet1_0 --recipe paper \\
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb to `parser`."""
     images = parser.add_argument_group("images, and the run folder")
     images.add_argument("--data", metavar="DATA", help=f"{DATA}; not needed where the recipe names it")
     out = "folder of the run; a stopped run in it continues"
@@ -73,7 +72,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """What a person reads."""
     speed = f"{counted(result['epochs'], 'epoch')}, {result['images_per_second']:,.0f} images/s"
     lines = [
         described(result),

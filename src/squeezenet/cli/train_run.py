@@ -35,7 +35,7 @@ from squeezenet.settings import kinds_of, split, typed
 from squeezenet.training import FINETUNE, MODERN, RECIPES, Recipe, Setup, TrainResult, train
 from squeezenet.training.distributed import join
 from squeezenet.training.job import FROM_DATA, Job, read_job
-from squeezenet.training.progress import EpochLines
+from squeezenet.training.progress import epoch_line
 from squeezenet.training.run_folder import check_place
 from squeezenet.training.start import Start, begin
 
@@ -60,7 +60,7 @@ TINY = 48
 def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
     """Train; the JSON object of the verb."""
     with join() as group:
-        say = _say if group.first else _silent
+        say = _say if group.first else lambda text: None
         group.on_first(lambda: check_place(args.out))
         model = _model_named(args)
         data = _load(args, {} if model is None else model.provenance)
@@ -81,7 +81,7 @@ def train_as_asked(args: argparse.Namespace) -> dict[str, Any]:
         result = train(
             start.model, data, start.preparation, job.recipe, args.out, setup,
             architecture=start.architecture, origin=start.origin, reader=start.reader, job=job, say=say,
-            on_epoch=None if sys.stderr.isatty() else EpochLines(say),
+            on_epoch=None if sys.stderr.isatty() else lambda row: say(epoch_line(row)),
         )  # fmt: skip
         judged = "held-out" if data.held_out else "val" if job.val else "validation"
         if group.first:
@@ -214,7 +214,3 @@ def _told(out: str, job: Job, start: Start, result: TrainResult, classes: int) -
 
 def _say(text: str) -> None:
     print(f"squeezenet: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def _silent(text: str) -> None:
-    pass

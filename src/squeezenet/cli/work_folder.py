@@ -40,8 +40,8 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 def check_work_folder(path: Path) -> None:
     """Raise `UsageError` if `path` exists and squeezenet did not make it, or if it is a symbolic link."""
-    taken = path.is_symlink() or (path.exists() and not (path.is_dir() and (path / MARK).is_file()))
-    if taken and not _empty(path):
+    ours = path.is_dir() and not path.is_symlink() and ((path / MARK).is_file() or not any(path.iterdir()))
+    if not ours and (path.is_symlink() or path.exists()):
         name = printable(str(path))
         raise UsageError(
             f"{name}: is needed as a work folder, but squeezenet did not make it; move it, or choose another --out"
@@ -51,7 +51,3 @@ def check_work_folder(path: Path) -> None:
 def anything_in(path: Path) -> bool:
     """Whether a stopped command left files there."""
     return path.is_dir() and any(entry.name != MARK for entry in path.iterdir())
-
-
-def _empty(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
