@@ -4,21 +4,23 @@
     python recipes/design_space.py --cifar10 cifar10/ --tiny-imagenet tiny/ --out runs/space --miniature # two cores
     python recipes/design_space.py --cifar10 cifar10/ --out /tmp/mini --miniature --epochs 1 --images 500 --seeds 1
 
-Full: base_e 128, 24 epochs of all images, 3 seeds (36 trainings a data set), and a search of 60 networks on CIFAR-10.
-Miniature: base_e and incr_e 32, 3 seeds, and no search unless --search says so. CIFAR-10: 6 epochs of 10,000 images.
-Tiny ImageNet: 4 epochs of 10,000 images of its first 50 classes, packed into --out first. Its networks halve the side
-in conv1, so an image costs what one of CIFAR-10 does: on two busy cores 2 to 8 minutes a training for CIFAR-10, two
-thirds of that for Tiny ImageNet. All 200 classes would be noise: 6 epochs of 50 images of each came to 3.9% top-1, of
-200 images of each of the first 50 to 21.1% (base_e 32, sr 0.5, one seed).
+Full: base_e 128, 24 epochs of all images, 3 seeds (36 trainings per data set), and a search of 60 networks on CIFAR-10.
+Miniature: base_e and incr_e 32, 3 seeds, and no search unless --search is given. CIFAR-10: 6 epochs of 10,000 images.
+Tiny ImageNet: 4 epochs of 10,000 images of its first 50 classes, which are packed into --out first. On two busy cores a
+training takes 2 to 8 minutes for CIFAR-10, and two thirds of that for Tiny ImageNet, whose networks halve the side of
+the image in conv1. With all 200 classes of Tiny ImageNet the networks would learn too little to compare them: 6 epochs
+of 50 images of each class gave 3.9% top-1; 200 images of each of the first 50 classes gave 21.1% (base_e 32, sr 0.5,
+one seed).
 
-With a search, SqueezeNet v1.0 and v1.1 join the ledger: 128 wide as published, fitted to 32 pixels, by the same recipe
-for the same epochs, squeezed to a 12th, to the search's budget and to half of it, each trained once a seed (v1.0 takes
-four times as long as a network of the sweeps, v1.1 twice). What beats each at one size is repeated with all seeds.
+With a search, SqueezeNet v1.0 and v1.1 are trained too, for comparison: with base_e 128 as published, adapted to images
+of 32 pixels, by the same recipe for the same epochs, once per seed. Each is squeezed to a 12th of float32, to the
+search's budget, and to half of the budget. (v1.0 takes four times as long as a network of the sweeps, v1.1 twice.) A
+network of the search that is better than v1.0 and v1.1 at one of these sizes is trained again with all seeds.
 
-Every step is a call of the command line, and a trial that is done is not done again: stop it, start it again, start it
-twice, or on several machines with one --out. The tables come last, and are in --out/NAME/tables.txt beside
-results.jsonl and report.html; --publish docs/design_space copies these three to docs/design_space/NAME/, to be
-committed.
+Every step is a call of the command line. A trial that is done is not repeated, so the program may be stopped and
+started again, started twice, or run on several machines with the same --out. At the end it prints the tables and writes
+them to --out/NAME/tables.txt, beside results.jsonl and report.html. --publish docs/design_space copies these three
+files to docs/design_space/NAME/, to be committed.
 """
 
 import argparse
@@ -46,7 +48,7 @@ REPEATED = 3  # networks at most that beat both versions, and are trained with a
 
 
 def main() -> None:
-    """Do what is missing, then print the tables."""
+    """Run the trials that are not done yet, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cifar10", metavar="D", help="CIFAR-10: Parquet, folders, shards or a hub id")
     parser.add_argument("--tiny-imagenet", metavar="D", help="Tiny ImageNet, likewise")
@@ -106,14 +108,14 @@ def one(name: str, source: str, told: dict[str, float | str | None], seeds: int,
 
 
 def publish(folder: Path, into: Path) -> None:
-    """Copy what the repository keeps of one data set."""
+    """Copy the files of one data set that the repository keeps."""
     into.mkdir(parents=True, exist_ok=True)
     for file in ("results.jsonl", "report.html", "tables.txt"):
         write_atomically(into / file, (folder / file).read_bytes())
 
 
 def call(*command: str) -> str:
-    """What one verb prints. A trial that failed is in its report, and does not end the campaign; wrong usage does."""
+    """The output of one command. A trial that failed is in its report, and the program goes on; wrong usage ends it."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = squeezenet(command)

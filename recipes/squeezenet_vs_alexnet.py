@@ -1,11 +1,11 @@
-"""SqueezeNet against AlexNet on CIFAR-10 and Tiny ImageNet: same recipe, same epochs, both fitted to the image alike.
+"""SqueezeNet against AlexNet on CIFAR-10 and Tiny ImageNet: same recipe, same epochs, both adapted to small images.
 
     python recipes/squeezenet_vs_alexnet.py --cifar10 cifar10/ --tiny-imagenet tiny/ --out $OUT            # full: a GPU
     python recipes/squeezenet_vs_alexnet.py --cifar10 cifar10/ --out runs/vs --epochs 2 --images 10000     # miniature
 
-Each network is one run folder under --out; whatever is finished is not repeated, whatever was stopped goes on. The
-table comes last, and is in --out/table.md and results.json. Neither network has batch normalisation here: it is the
-papers' networks that are compared, with simple and complex bypass beside them.
+Each network has a run folder under --out. A finished run is not repeated, and a stopped run continues. At the end the
+program prints a table and writes it to --out/table.md and --out/results.json. No network has batch normalisation: the
+networks of the two papers are compared, and SqueezeNet with simple and with complex bypass.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from squeezenet.formats import load_model
 from squeezenet.models import describe, find_architecture
 from squeezenet.training import MODERN, Recipe, Setup, fresh_model, train
 
-# One recipe for all of them. AdamW's rate is AlexNet's: higher ones do not let it begin.
+# One recipe for all networks. AdamW's learning rate was chosen for AlexNet, which does not learn at a higher rate.
 RECIPE = replace(MODERN, name="versus", lr=0.001, batch_size=250, precision="auto")
 EPOCHS = 60
 

@@ -1,13 +1,13 @@
-"""The CIFAR-10 model that ships: trained, squeezed, read back and judged. Its card in src/squeezenet/zoo quotes it.
+"""Train, squeeze and evaluate the CIFAR-10 model that ships. Its card, src/squeezenet/zoo/cifar10.md, has the figures.
 
     python recipes/zoo.py --cifar10 cifar10/ --out runs/zoo                    # as shipped: three hours on two cores
-    python recipes/zoo.py --cifar10 cifar10/ --out runs/gpu --plan gpu         # what a GPU has time for; not yet run
-    python recipes/zoo.py --cifar10 cifar10/ --out /tmp/mini --epochs 0.02     # does it run at all
+    python recipes/zoo.py --cifar10 cifar10/ --out runs/gpu --plan gpu         # larger, for a GPU; not yet run in full
+    python recipes/zoo.py --cifar10 cifar10/ --out /tmp/mini --epochs 0.02     # a short test run
 
-A plan is a teacher, students that lose most of their weights while they learn from it, and the sizes in bytes that each
-of them is squeezed to. Every step is a call of the command line, and one that is done is not done again. Steps that do
-not wait for each other run at once on a GPU, which one small network leaves idle half of the time. The table comes
-last, and is in --out/table.md.
+A plan names a teacher, students that are pruned while they imitate the teacher, and the sizes in bytes to which each
+student is squeezed. Every step is a call of the command line, and a finished step is not repeated. On a GPU, steps that
+do not need each other run at the same time, because one small network leaves a GPU idle half of the time. At the end
+the program prints a table and writes it to --out/table.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from squeezenet.files import write_atomically
 
 @dataclass(frozen=True)
 class Plan:
-    """A campaign. Networks are named as the recipe that trains them: `cifar10_NAME.toml`, beside this file."""
+    """Networks to train, and sizes to squeeze to. The recipe of network NAME is `cifar10_NAME.toml` in this folder."""
 
     teacher: str
     students: tuple[str, ...]
@@ -38,12 +38,12 @@ class Plan:
 
 
 PLANS = {
-    # 80 times smaller than float32, learned from labels and from the dense network, on the CPU: 46 minutes on one core.
+    # 80 times smaller than float32; it learns from labels and from the dense network in 46 minutes on one CPU core.
     "shipped": Plan(
         "vgg", ("pruned",), True, (98_600,), 7.0,
         ("objective=both", "learning.batch_size=50", "learning.lr=0.005", "augmentation.pad=2"),
     ),
-    # Larger batches, since a GPU has done one of 200 images hardly later than one of 50.
+    # Larger batches, since a GPU computes a batch of 200 images in nearly the same time as one of 50.
     "gpu": Plan(
         "teacher", ("taught", "bypass"), False, (98_600, 74_900), 40.0,
         ("objective=both", "learning.batch_size=200", "learning.lr=0.006", "augmentation.pad=3"),
@@ -52,7 +52,7 @@ PLANS = {
 
 
 def main() -> None:
-    """Make what is missing, then print the table."""
+    """Run the steps that are not done yet, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cifar10", required=True, metavar="D", help="CIFAR-10: Parquet, folders, shards or a hub id")
     parser.add_argument("--out", type=Path, required=True, help="run folders, .sqz files, table.md")
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def together(commands: list[list[str]]) -> list[dict[str, Any]]:
-    """What each verb prints; all at once on a GPU, else one after the other. Ends the program where one fails."""
+    """The output of each command. On a GPU they run at once, else one after the other. A failure ends the program."""
     at_once = max(1, len(commands) if torch.cuda.is_available() else 1)
     share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))} if at_once > 1 else {}
     said = []
