@@ -198,10 +198,10 @@ def fingerprint(pixels: Pixels) -> str:
 
 def record(provenance: Mapping[str, str], recipe: CompressionRecipe) -> dict[str, str]:
     """The provenance of a model that was compressed by `recipe`, from that of the model before."""
-    kept = {key: text for key, text in provenance.items() if key != "method"}  # as earlier versions recorded it
     data, val, teacher = map(last_name, (recipe.data, recipe.val, recipe.teacher))
     return {
-        **kept,
+        **provenance,
+        "method": recipe.method,
         KEY: to_toml(replace(recipe, data=data, val=val, teacher=teacher)),
         "made by": f"squeezenet {__version__}",
     }

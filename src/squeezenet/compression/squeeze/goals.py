@@ -6,6 +6,8 @@ Scales are calibrated and weights rounded against the coder's costs; where epoch
 size then learn together until the file fits. Without images, synthetic ones stand in for calibration (`synthetic`).
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,8 +16,8 @@ import torch
 
 from squeezenet import sqz
 from squeezenet.compression import finetune
-from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried
-from squeezenet.compression.recipe import USUAL_RATIO, CompressionRecipe
+from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
+from squeezenet.compression.recipe import KEY, USUAL_RATIO, CompressionRecipe
 from squeezenet.compression.squeeze.course import Course
 from squeezenet.compression.squeeze.learning import Learning
 from squeezenet.compression.squeeze.network import from_integer_model
@@ -80,25 +82,31 @@ def squeeze(
     work: Path | None = None,
     rounding: Rounding = round_to_size,
 ) -> Compressed:
-    """The integer network that the recipe asks for; the model given is not changed. Otherwise as `compress`."""
-    model = model.dequantised()
+    """The integer network that the recipe asks for; the model given is not changed. Otherwise as `compress`.
+
+    All sizes here are those of files without the recipe in the provenance: what a recipe takes changes no weight.
+    """
+    provenance = model.provenance
+    model = replace(model.dequantised(), provenance={key: provenance[key] for key in provenance if key != KEY})
+    record = sqz.front_size(replace(model, provenance=provenance)) - sqz.front_size(model)  # bytes of the recipe
     learns = pixels is not None and recipe.learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
     known = prepare(model, pixels, recipe.seed, course.prepared, recipe.thorough)
     teaching = _teaching(model, known, pixels, recipe, device) if pixels is not None and learns else None
     if recipe.max_loss is not None:
         assert judge is not None
-        return _to_loss(model, known, pixels, recipe, teaching, judge, listener, course, work, rounding)
-    goal = recipe.max_bytes or model.float32_bytes // USUAL_RATIO
+        return _to_loss(model, known, pixels, recipe, teaching, judge, listener, course, work, rounding, provenance)
+    goal = recipe.max_bytes - record if recipe.max_bytes else model.float32_bytes // USUAL_RATIO
     if goal <= known.least:
-        raise _too_small(goal, known.least)
+        raise _too_small(goal + record, known.least + record)
     network, multiplier = rounding(model, known, goal * (HEADROOM if learns else 1), course.rounded)
     if teaching is not None:
         learn_to_size(model, known, network, teaching, _learning(recipe), goal, multiplier, work, course.learned)
-    squeezed = Compressed(*trimmed(model, network, goal))
-    if len(squeezed.data) > goal:
+    squeezed = Compressed(*trimmed(model, network, goal, provenance))
+    if len(squeezed.data) > goal + record:
         raise UsageError(
-            f"{goal:,} bytes: a file without a single weight has {len(squeezed.data):,}; allow more with --max-bytes"
+            f"{goal + record:,} bytes: a file without a single weight has {len(squeezed.data):,}; "
+            "allow more with --max-bytes"
         )
     return squeezed
 
@@ -134,6 +142,7 @@ def _to_loss(
     course: Course,
     work: Path | None,
     rounding: Rounding,
+    provenance: Mapping[str, str],
 ) -> Compressed:
     """Go down in size from one stage to the next, each from where the last one was, while it is accurate enough."""
     assert recipe.max_loss is not None
@@ -143,8 +152,8 @@ def _to_loss(
     def rounded(size: int) -> Compressed:
         path = kept / f"{size}.sqz" if kept else None
         if path and path.exists():
-            return Compressed(sqz.read(path), path.read_bytes())
-        found = Compressed(*trimmed(model, rounding(model, known, size, course.rounded)[0], size))
+            return encoded(replace(sqz.read(path), provenance=provenance))
+        found = Compressed(*trimmed(model, rounding(model, known, size, course.rounded)[0], size, provenance))
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, found.data)
@@ -166,7 +175,7 @@ def _to_loss(
                 multiplier = learn_to_size(
                     model, known, network, teaching, learning, size, multiplier, folder, course.learned
                 )
-            tried = Compressed(*trimmed(model, network, size))
+            tried = Compressed(*trimmed(model, network, size, provenance))
         else:
             tried = rounded(size)
         top1 = judge(tried.model, tried.data)
@@ -183,7 +192,7 @@ def _to_loss(
             break
         else:  # too far: go on from the last good one, in smaller steps
             network = from_integer_model(best.model) if teaching else None
-            size, factor = len(best.data), factor**0.5
+            size, factor = known.size.of(best.model.weights), factor**0.5
     assert best is not None
     return best
 

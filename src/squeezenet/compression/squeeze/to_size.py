@@ -217,26 +217,27 @@ def learn_to_size(
     return learn(network, teaching, learning, goal, multiplier, tick, work, importance)
 
 
-def trimmed(model: Model, network: IntegerNetwork, max_bytes: int) -> tuple[Model, bytes]:
-    """The network as a model, and the bytes of its file, at most `max_bytes`.
+def trimmed(
+    model: Model, network: IntegerNetwork, max_bytes: int, provenance: Mapping[str, str] | None = None
+) -> tuple[Model, bytes]:
+    """The network as a model with this `provenance` (None: that of `model`), and the bytes of its file.
 
-    If the file is too large, the levels whose values are nearest to 0 are set to 0, as few as possible. It stays too
-    large if the file without any level is.
+    With the provenance of `model` the file has at most `max_bytes`: if it is larger, the levels whose values are
+    nearest to 0 are set to 0, as few as possible. It stays too large if the file without any level is.
     """
     shipped = as_model(model, network)
-    data = sqz.encode(shipped)
-    if len(data) <= max_bytes:
-        return shipped, data
     size = FileSize.like(shipped)
     low, high = 0.0, 1.0  # share of the levels that are set to 0
-    best = _dropped(shipped, network, high)
-    for _ in range(TRIMS):
+    fits = size.of(shipped.weights) <= max_bytes
+    best = shipped if fits else _dropped(shipped, network, high)
+    for _ in range(0 if fits else TRIMS):
         middle = (low + high) / 2
         tried = _dropped(shipped, network, middle)
         if size.of(tried.weights) <= max_bytes:
             best, high = tried, middle
         else:
             low = middle
+    best = best if provenance is None else replace(best, provenance=provenance)
     return best, sqz.encode(best)
 
 
