@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 Buffer: TypeAlias = Any  # Python below 3.12 has no type for buffers
 
 class Network:
-    """The network in the bytes of a file. Raises `FormatError` for damage, `ValueError` for a path that is not in `paths()`."""
+    """The network in the bytes of a file. Raises `FormatError` for damage, `ValueError` for a path not in `paths()`."""
 
     def __init__(self, data: Buffer, path: str = "", threads: int = 1, /) -> None: ...
     def normalise(self, pixels: Buffer, image: Buffer, /) -> None: ...

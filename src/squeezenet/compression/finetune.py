@@ -33,7 +33,7 @@ NO_AUGMENTATION = Augmentation(mirror=False)
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 
-IMAGES_PER_CLASS = 50  # with fewer, the uncompressed network is the better teacher than the labels
+IMAGES_PER_CLASS = 50  # with fewer, the uncompressed network teaches better than the labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Tuning(Pace):
 
 
 def choose_objective(pixels: Pixels, classes: int) -> Objective:
-    """Labels where there are some `IMAGES_PER_CLASS` of them for each class, else distillation."""
+    """Labels if there are at least `IMAGES_PER_CLASS` for each class on average, else distillation."""
     return "labels" if pixels.labels is not None and len(pixels) >= IMAGES_PER_CLASS * classes else "distill"
 
 
@@ -95,7 +95,7 @@ def teaching_for(
 ) -> Teaching:
     """What `network` learns from `pixels`: their labels where there are enough of them, else the logits it gives now.
 
-    A `teacher` (on `device`) takes the place of the network as it is now, and is asked beside labels, too. `features`
+    A `teacher` (on `device`) replaces the network as it is now, and is used in addition to labels, too. `features`
     need a teacher in any case. Without an `augmentation`, photographs are mirrored while distilling: a teacher needs no
     label for what it is shown.
     """
@@ -109,7 +109,7 @@ def teaching_for(
 
 
 def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
-    """At most `count` prepared images, taken evenly over those there are."""
+    """At most `count` prepared images, evenly spaced among all."""
     have = len(pixels)
     chosen = torch.arange(min(count, have)) * have // min(count, have)
     return prepared(Teaching(pixels, preparation, "distill"), chosen)
@@ -122,9 +122,9 @@ def fine_tune(
     tick: Callable[[float], object] = lambda loss: None,
     checkpoints: Path | None = None,
 ) -> None:
-    """Train what the weights and biases of `network` are made of, in place. `tick(loss)` is called after every step.
+    """Train the parameters of the weights and biases of `network`, in place. `tick(loss)` is called after every step.
 
-    The network learns on the device of `teaching`, and is where it was afterwards. With a folder of `checkpoints`, a
+    The network learns on the device of `teaching`, and is moved back afterwards. With a folder of `checkpoints`, a
     run that was stopped goes on from its last one. Raises `TrainingError` when the loss is not a number.
     """
     count = len(teaching.pixels)
@@ -136,7 +136,7 @@ def fine_tune(
     bf16 = tuning.precision == "bf16"
 
     def batches(first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Indices of images, and random numbers for their augmentation. Those of steps taken are drawn again."""
+        """Indices of images, and random numbers for their augmentation. Those of steps already taken are skipped."""
         random = torch.Generator().manual_seed(tuning.seed)
         order = torch.empty(0, dtype=torch.long)
         size = min(tuning.batch_size, count)

@@ -32,7 +32,7 @@ RANK_WORDS = (
     "ratio=X: X times fewer parameters in all, each layer by how little it minds",
 )
 
-WEIGHT_SHARE = 0.01  # weight of the identity in C: a few images do not vary in all directions
+WEIGHT_SHARE = 0.01  # weight of the identity in C, since a few images do not vary in all directions
 EXACT = 2048  # outputs up to which eigenvectors are computed in double precision; more would take minutes
 
 BATCH = 16

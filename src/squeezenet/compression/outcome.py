@@ -1,4 +1,4 @@
-"""What `compress` returns, and whom it tells what it does.
+"""What `compress` returns, and the functions that it calls to report its progress.
 
 >>> write_atomically("birds.sqz", compress(model, pixels, recipe).data)                  # doctest: +SKIP
 """
@@ -24,7 +24,7 @@ def encoded(model: Model) -> Compressed:
 
 
 Judge = Callable[[Model, bytes], float]
-"""A model, and the bytes of its file if there are any -> top-1 in percent of images that it is not tuned on."""
+"""A model, and the bytes of its file if there are any -> top-1 in percent on the validation set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +37,16 @@ class Tried:
 
 
 def quiet(*told: object) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what `compress` does.
+    """Functions that `compress` calls to report its progress.
 
-    `stage` gets ("factored", model), ("pruned", model) and ("shared", model) as they come about, `tried` each size that
-    was tried, `progress` (done, expected, doing) as often as there is news of method squeeze: `done` and `expected`
-    count in one unit, of sizes or of steps; both are 0 while nobody can know.
+    `stage` gets ("factored", model), ("pruned", model) and ("shared", model) as they are made. `tried` gets each size
+    that was tried. `progress` gets (done, expected, doing) from method squeeze, again and again: `done` and `expected`
+    count in one unit, sizes or steps; both are 0 until they can be known.
     """
 
     stage: Callable[[str, Model], object] = quiet

@@ -1,4 +1,4 @@
-"""How a model is compressed: one value, which is a TOML table, too, and part of the file that it makes.
+"""How a model is compressed: one object, which can be written as TOML and is stored in the compressed file.
 
 >>> recipe = CompressionRecipe("svd+deep-compression", seed=1, sharing=Sharing(conv_bits=6))
 >>> print(to_toml(recipe), end="")
@@ -34,10 +34,10 @@ from squeezenet.settings import from_table, to_table, written
 from squeezenet.version import __version__
 
 KEY = "recipe"
-"""Under which name provenance holds the recipe of a compressed model."""
+"""The key of the recipe in the provenance of a compressed model."""
 
 USUAL_RATIO = 12
-"""How many times smaller than float32 a file of method squeeze is when nobody says."""
+"""How many times smaller than float32 a file of method squeeze is by default."""
 
 METHODS: dict[str, tuple[str, ...]] = {
     "squeeze": ("max_bytes", "max_loss", "thorough", "teacher", "learning"),
@@ -58,7 +58,7 @@ class Retraining:
     lr: float = 1e-4
 
     def tuning(self, seed: int) -> Tuning:
-        """The same for `finetune.fine_tune`."""
+        """These settings as `finetune.fine_tune` takes them."""
         return Tuning(self.epochs, self.batch_size, self.lr, seed)
 
 
@@ -96,15 +96,15 @@ class Sharing(Retraining):
 class Learning:
     """Method squeeze: how long and how fast the integer network learns. Rates are those of Adam.
 
-    Nothing is learned unless asked for: on a thousand images rounding alone has measured better, on fifty thousand
-    learning has, in many small steps (docs/RESULTS.md, "Squeeze").
+    By default nothing is learned: with a thousand images, rounding alone was more accurate; with fifty thousand,
+    learning in many small steps was (docs/RESULTS.md, "Squeeze").
     """
 
     epochs: float = 0.0
     batch_size: int = 16
     lr: float = 0.002  # of the weights and biases, in steps of their grids
     step_lr: float = 0.0  # of the steps themselves, in eighths of an octave; 0: they stay as they are
-    features: float = 0.0  # weight of the loss on every layer's output (`squeeze/features.py`), beside the answers'
+    features: float = 0.0  # weight of the loss on every layer's output (`squeeze/features.py`), beside that on logits
 
 
 LEAST = {
@@ -113,7 +113,7 @@ LEAST = {
     "zoom": 0, "light": 0, "erase": 0,
 }  # fmt: skip
 MOST = {"conv_bits": 12, "fc_bits": 12, "float_bits": 32, "zoom": 0.9, "area": 1}
-"""Name of a setting -> the least and the most that can work."""
+"""Name of a setting -> the least and the largest value that is accepted."""
 
 DENSITY_WORDS = (
     "auto: what the model already has if it is pruned, else paper, else sensitivity=0.33",
@@ -129,7 +129,7 @@ class CompressionRecipe:
 
     `method` is one of `METHODS`, or several joined by +; their stages run in the order low rank, pruning, weight
     sharing or squeeze. Method squeeze makes the best network in `max_bytes`, or the smallest that loses at most
-    `max_loss` points of top-1. None stands for what is usual, or for nothing.
+    `max_loss` points of top-1. None stands for the default, or for nothing.
     """
 
     method: str = "squeeze"
@@ -137,7 +137,7 @@ class CompressionRecipe:
     max_loss: float | None = None
     thorough: bool = False  # calibrate on twice the images, in twice the time
     seed: int = 0
-    threads: int | None = None  # that compute; sums of floats depend on their number. None: as many as the machine has
+    threads: int | None = None  # computing threads (sums of floats depend on their number); None: all of the machine
     data: str | None = None  # name of the images, without the folder they are in
     val: str | None = None  # images to validate on; None: a tenth of `data`
     limit: int | None = None  # images of `data` that are used at most
@@ -174,14 +174,14 @@ class CompressionRecipe:
 
 
 def to_toml(recipe: CompressionRecipe) -> str:
-    """The method, and every other setting that is not the usual one; equal recipes give the same text."""
+    """The method, and every other setting that differs from its default; equal recipes give the same text."""
     table = to_table(recipe, CompressionRecipe())
     typed = from_table(CompressionRecipe(), table, "recipe: ")  # epochs of 2 become 2.0
     return written({"method": recipe.method, **to_table(typed, CompressionRecipe())})
 
 
 def from_toml(text: str, where: str = "recipe") -> CompressionRecipe:
-    """The recipe that `to_toml` wrote, or a user. Raises `UsageError` that begins with `where`."""
+    """The recipe in a text that `to_toml` or a user wrote. Raises `UsageError` that begins with `where`."""
     try:
         return from_table(CompressionRecipe(), tomllib.loads(text), f"{where}: ")
     except tomllib.TOMLDecodeError as error:
@@ -224,7 +224,7 @@ def _check_method(method: str, words: set[str]) -> None:
 
 
 def _changed(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Name and value of every setting that is not the usual one, such as ("learning.epochs", 2.0)."""
+    """Name and value of every setting that differs from its default, such as ("learning.epochs", 2.0)."""
     for each in fields(value):
         now = getattr(value, each.name)
         if is_dataclass(now):

@@ -1,4 +1,4 @@
-"""The one way to compress a model: what a recipe says, from a model to the bytes of its file.
+"""`compress` carries out a recipe, from a model to the bytes of the compressed file.
 
 >>> compressed = compress(model, pixels, CompressionRecipe(max_bytes=300_000))           # doctest: +SKIP
 >>> write_atomically("birds.sqz", compressed.data)                                       # doctest: +SKIP
@@ -31,8 +31,8 @@ def compress(
 ) -> Compressed:
     """What `recipe` makes of `model`, with its file; the model given is not changed.
 
-    Networks are calibrated and retrained on `pixels`, on `device` (None: the usual one). `judge` is what
-    `recipe.max_loss` needs. A run that was stopped goes on from what it left in `work`. The provenance of
+    Networks are calibrated and retrained on `pixels`, on `device` (None: the usual one). `recipe.max_loss`
+    needs a `judge`. A run that was stopped goes on from what it left in `work`. The provenance of
     the model that is returned holds the recipe, with the fingerprint of `pixels`. Raises `UsageError` for a recipe that
     does not fit the network, `BadGraph` for an operation without an integer form, `TrainingError` if retraining
     diverges.

@@ -1,4 +1,4 @@
-"""What a compressed model would take without entropy coding, counted as the papers count.
+"""How many bytes a compressed model would take without entropy coding, counted as the papers count.
 
 >>> fixed_width_bytes(model) > len(sqz.encode(model))                   # doctest: +SKIP
 True

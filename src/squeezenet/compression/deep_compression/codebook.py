@@ -41,7 +41,7 @@ def share_values(
 
 
 def centroids_of(weight: Tensor, bits: int, initialisation: Initialisation = "linear", seed: int = 0) -> Doubles:
-    """At most 2 ** bits centroids for the non-zero values of `weight`, in increasing order; each has a value."""
+    """At most 2 ** bits centroids for the non-zero values of `weight`, in increasing order, without unused ones."""
     values = np.sort(weight.cpu().double().numpy().ravel())
     values = values[values != 0]
     centroids = kmeans(values, initial_centroids(values, 1 << bits, initialisation, seed))
@@ -49,7 +49,7 @@ def centroids_of(weight: Tensor, bits: int, initialisation: Initialisation = "li
 
 
 def nearest(values: Doubles, centroids: Doubles) -> NDArray[np.int64]:
-    """The number of the nearest of the sorted `centroids` for every value."""
+    """The index of the nearest of the sorted `centroids` for every value."""
     return np.searchsorted(_boundaries(centroids), values)
 
 
@@ -87,7 +87,7 @@ def kmeans(values: Doubles, centroids: Doubles, iterations: int = MAX_ITERATIONS
         splittable = np.flatnonzero(values[last - 1] > values[first])
         empty = min(wanted - held.size, splittable.size)
         worst = splittable[np.argsort(-errors[splittable], kind="stable")[:empty]]
-        middle = (values[first[worst]] + values[last[worst] - 1]) / 2  # in place of one centroid, two around it
+        middle = (values[first[worst]] + values[last[worst] - 1]) / 2  # two centroids replace one, left and right of it
         quarter = (values[last[worst] - 1] - values[first[worst]]) / 4
         kept = np.delete(means, worst)
         moved = np.sort(np.concatenate([kept, middle - quarter, middle + quarter]))

@@ -20,7 +20,7 @@ from squeezenet.compression.deep_compression.codebook import Doubles, Initialisa
 from squeezenet.graph import Conv, Linear
 from squeezenet.models.network import Network, SharedWeight
 
-DAMPING = 0.01  # share of the mean variance that is added to each variance: constant inputs would make it singular
+DAMPING = 0.01  # share of the mean variance added to each variance: constant inputs would give a singular matrix
 MAX_INPUTS = 2048  # of one output; layers with more are shared without compensation, since the covariance is too large
 
 
@@ -78,7 +78,7 @@ def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor
             continue
         covariance = _covariance(op, inputs, group, groups)
         order = np.argsort(-np.diag(covariance), kind="stable")  # large variances first: most weights follow them
-        factors: dict[bytes, Doubles] = {}  # by the weights that are not zero; unpruned rows share one
+        factors: dict[bytes, Doubles] = {}  # by which weights are not zero; unpruned rows share one factor
         for i in range(block.start, block.stop):
             where = order[rows[i, order] != 0]
             key = where.tobytes()

@@ -27,7 +27,7 @@ from squeezenet.fire import fire_modules
 from squeezenet.model import Model
 from squeezenet.models.network import Network, SharedWeight, from_model, to_weights
 
-FACTORING_IMAGES = 256  # a fully connected layer sees each but once
+FACTORING_IMAGES = 256  # more than below: a fully connected layer has only one input per image
 SENSITIVITY_IMAGES = 64
 SHARING_IMAGES = 96  # more do not help: a layer sees thousands of positions of each
 
@@ -40,7 +40,7 @@ def factor_prune_share(
     listener: Listener,
     work: Path | None = None,
 ) -> Model:
-    """The model after those of the three stages that are methods of the recipe; without any, the model itself.
+    """The model after the stages that the recipe names; if it names none, the model itself.
 
     Retraining that was stopped goes on from what it left in the folder `work`.
     Raises `UsageError` for a recipe that does not fit the network, `TrainingError` if retraining diverges.

@@ -1,4 +1,4 @@
-"""Method `squeeze`: integer networks, rounded and trained against the coder's own costs, to a wanted size.
+"""Method `squeeze`: integer networks of a wanted file size. Rounding and training count the bits of the weights.
 
 >>> squeeze(model, pixels, CompressionRecipe(max_bytes=300_000), CPU).data               # doctest: +SKIP
 """

@@ -22,7 +22,7 @@ from squeezenet.errors import EmptyModel
 from squeezenet.model import Model
 from squeezenet.models.network import FreeWeight, Network, from_model
 
-SIZES = (0.5, 0.7, 1.4, 2.0)  # of the curve, in sizes of the shipped file
+SIZES = (0.5, 0.7, 1.4, 2.0)  # file sizes of the curve, as multiples of the shipped file's size
 
 BATCH = 8
 
@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curves:
-    """All figures. `layers` is layer name -> divergence if only this layer has its levels, and all else is float."""
+    """All figures. `layers` is layer name -> divergence if only the weights of this layer are rounded."""
 
     shipped: Point
     rounded: tuple[Point, ...]  # of other sizes, by rounding alone, smallest first

@@ -4,7 +4,7 @@
 
 Source: FitNets (Romero et al. 2015, 1412.6550). A thousand images have a thousand labels, but millions of activations.
 `importance` of a layer is the second derivative of the loss with respect to its output (`hessian`), in nats per
-image; so an error of any layer costs about `0.5 * importance * error**2` nats, and the costs of layers can be added.
+image; so an error in any layer costs about `0.5 * importance * error**2` nats, and the costs of layers can be added.
 """
 
 from collections.abc import Mapping

@@ -2,8 +2,8 @@
 
 >>> squeeze(model, pixels, CompressionRecipe(max_bytes=300_000), CPU).data               # doctest: +SKIP
 
-Scales are calibrated and weights rounded against the coder's costs; where epochs are asked for, weights, biases and
-size then learn together until the file fits. Without images, synthetic ones stand in for calibration (`synthetic`).
+Scales are calibrated, and weights are rounded for a small error and a small file (`rounding`). If the recipe asks for
+epochs, the network then learns while its file shrinks to the goal. Without images, synthetic ones are used.
 """
 
 from collections.abc import Mapping
@@ -38,31 +38,31 @@ from squeezenet.training.teacher import load_teacher
 from squeezenet.version import __version__
 
 HEADROOM = 1.02
-"""How much larger than the goal the network is when it begins to learn. Rounding knows better what to leave out than a
-short run of learning: a VGG on CIFAR-10 had 85.6% after rounding to 75 kB, 71.2% after learning there from 86 kB for
-half an epoch, 85.5% from 76 kB at the same rate, and 86.3% at a higher one."""
+"""File size at which learning begins, as a multiple of the goal. Rounding chooses better which weights to remove than a
+short run of learning: a VGG on CIFAR-10 had 85.6% after rounding to 75 kB. Half an epoch of learning down to 75 kB
+gave 71.2% from 86 kB, 85.5% from 76 kB, and 86.3% from 76 kB at a higher learning rate."""
 
-STAGES = 8  # sizes that a search for the smallest is planned with,
-STAGE = 0.75  # each this share of the one before,
-FINEST = 0.9  # until a step as small as this fails
+STAGES = 8  # sizes that a search for the smallest file is expected to try
+STAGE = 0.75  # each size is this share of the one before
+FINEST = 0.9  # the search ends when a size fails that is more than this share of the one before
 TO_COME = (4, 3, 2, 0)
-"""Stages that are to be expected after one, at least: by how many have failed."""
+"""How many more stages are expected, by how many have failed. While none has, the first number is a minimum."""
 
 
 SUSPECT = 50
-"""Times smaller than float32: files so small may be impossible, which is worth a look before work begins,"""
+"""A goal that is this many times smaller than float32 may be impossible, so the least size is estimated first."""
 
-SURE = 0.95  # and are so if they are below this share of what that look finds
+SURE = 0.95  # a goal below this share of that estimate is refused
 
 
 def refuse_impossible(model: Model, recipe: CompressionRecipe) -> None:
-    """Raise `UsageError` for a size so small that nothing needs to be measured to know it; `squeeze` is exact.
+    """Raise `UsageError` for a size that is clearly too small, by an estimate; the check in `squeeze` is exact.
 
     Raises `BadGraph` for an operation that has no integer form.
     """
     goal = recipe.max_bytes
     if recipe.methods != {"squeeze"} or goal is None or goal * SUSPECT > model.float32_bytes:
-        return  # low rank is another graph
+        return  # method svd changes the graph
     least = roughly_least_bytes(model.dequantised(), recipe.seed)
     if goal < SURE * least:
         raise _too_small(goal, least)
@@ -82,9 +82,9 @@ def squeeze(
     work: Path | None = None,
     rounding: Rounding = round_to_size,
 ) -> Compressed:
-    """The integer network that the recipe asks for; the model given is not changed. Otherwise as `compress`.
+    """The integer network that the recipe asks for; the model given is not changed. Arguments: see `compress`.
 
-    All sizes here are those of files without the recipe in the provenance: what a recipe takes changes no weight.
+    All sizes here are of files without the recipe in the provenance, so that its length changes no weight.
     """
     provenance = model.provenance
     model = replace(model.dequantised(), provenance={key: provenance[key] for key in provenance if key != KEY})
@@ -112,7 +112,7 @@ def squeeze(
 
 
 def _learning(recipe: CompressionRecipe, share: float = 1.0) -> Learning:
-    """How a `share` of the recipe's epochs is learned."""
+    """The settings for learning during a `share` of the recipe's epochs."""
     told = recipe.learning
     return Learning(
         epochs=told.epochs * share, batch_size=told.batch_size, lr=told.lr, bias_lr=told.lr, step_lr=told.step_lr,
@@ -144,7 +144,7 @@ def _to_loss(
     rounding: Rounding,
     provenance: Mapping[str, str],
 ) -> Compressed:
-    """Go down in size from one stage to the next, each from where the last one was, while it is accurate enough."""
+    """Try smaller and smaller files, each made from the network before it, while they are accurate enough."""
     assert recipe.max_loss is not None
     wanted = judge(model, b"") - recipe.max_loss
     kept = work / f"rounded-{_fingerprint(model, pixels, recipe)}" if work else None
@@ -169,7 +169,7 @@ def _to_loss(
         if stage:
             size = round(known.least + (size - known.least) * factor)
         if teaching and network:
-            if stage:  # a finished one stays in the work folder, and is loaded rather than learned again
+            if stage:  # a finished stage is loaded from the work folder, not learned again
                 folder = work / f"{stage}" if work else None
                 learning = _learning(recipe, 1 / STAGES)
                 multiplier = learn_to_size(
@@ -190,7 +190,7 @@ def _to_loss(
             )
         elif factor > FINEST:
             break
-        else:  # too far: go on from the last good one, in smaller steps
+        else:  # too small: go on from the smallest accurate file, in smaller steps
             network = from_integer_model(best.model) if teaching else None
             size, factor = known.size.of(best.model.weights), factor**0.5
     assert best is not None
@@ -198,7 +198,7 @@ def _to_loss(
 
 
 def _fingerprint(model: Model, pixels: Pixels | None, recipe: CompressionRecipe) -> str:
-    """Of what rounding depends on besides the size, so that nothing is taken from another run's work folder."""
+    """A hash of all that rounding depends on besides the size, so that no file of a different run is used."""
     digest = sha256(f"{__version__} {recipe.seed} {recipe.thorough}".encode() + sqz.encode(model))
     if pixels is not None:
         digest.update(np.ascontiguousarray(pixels.images).data)

@@ -23,9 +23,9 @@ from squeezenet.graph import Conv, Layer
 from squeezenet.models.network import Network
 
 BATCH = 8
-POSITIONS = 200  # positions of an image that inputs are compared at
+POSITIONS = 200  # positions of an image at which inputs are compared
 RIDGE_IMAGES = 96  # ridge = RIDGE_IMAGES / images, at most 1 (docs/experiments.md, "Constants of squeezing")
-RARE = 0.05  # an output is taken to be above 0 at no less than this share of the positions
+RARE = 0.05  # least share of the positions at which an output is assumed to be above 0
 
 
 @torch.no_grad()
@@ -70,10 +70,10 @@ def compensate(
 def _correct_bias(
     integer: IntegerNetwork, op: Layer, target: Scale, wanted: Sequence[Tensor], sums: Sequence[Tensor]
 ) -> None:
-    """Give the outputs the mean that the float outputs `wanted` have: first before the ReLU, then behind it.
+    """Give the outputs the mean that the float outputs `wanted` have: first before the ReLU, then after it.
 
     `sums` are those of the integer layer, and `target` is the scale of its outputs. Errors whose mean is 0 before a
-    ReLU have a positive mean behind it, because the ReLU removes negative ones only. Later layers would compensate for
+    ReLU have a positive mean after it, because the ReLU removes negative ones only. Later layers would compensate for
     that mean, but no layer follows the last one.
     """
     bias = integer.bias(op.name)
@@ -98,7 +98,7 @@ def _adapted(
     blocks = blocks_of(size)
     for block, (crossed, covariance, count) in zip(blocks, _moments(op, exact, changed, blocks), strict=True):
         mean = np.trace(covariance, axis1=1, axis2=2) / covariance.shape[1]
-        # With few images, directions in which the inputs vary little are chance. The ridge leaves them out.
+        # With few images, what is measured in directions of small variance is noise. The ridge suppresses it.
         images = sum(len(batch) for batch in exact)
         damping = mean * max(min(1.0, ridge_images / images), covariance.shape[1] / count) + 1e-12
         damped = covariance + damping[:, None, None] * np.eye(covariance.shape[1])
@@ -109,7 +109,7 @@ def _adapted(
 def _moments(
     op: Layer, exact: Sequence[Tensor], changed: Sequence[Tensor], blocks: Sequence[slice]
 ) -> list[tuple[Doubles, Doubles, int]]:
-    """For each of `blocks`: E C^T / samples and C C^T / samples, both (groups, block, block), and the samples.
+    """For each of `blocks`: E C^T / samples and C C^T / samples, both (groups, block, block), and how many samples.
 
     E = exact - changed and C = changed, both less their means over all samples.
     """

@@ -14,9 +14,9 @@ Hessian. For this loss the Hessian is the Fisher information. One layer's part o
   moment: an error that only shifts the mean of an output is compensated by the bias.
 - `importance` is one number for all outputs of a layer: the mean square of the gradient with respect to a weight,
   divided by the mean variance of an input. The gradient is that of a whole image, because errors at neighbouring
-  positions have the same sign. Its labels are drawn from the network's own class probabilities, as the Fisher
-  information asks. One number per output was worse: which classes a few hundred images show is chance
-  (docs/experiments.md).
+  positions have the same sign. The labels are drawn from the network's own class probabilities, as in the definition
+  of the Fisher information. One number per output gave worse networks: a few hundred images show too few of the
+  classes (docs/experiments.md).
 """
 
 from collections.abc import Callable
@@ -35,8 +35,8 @@ from squeezenet.models.network import Network
 Doubles = NDArray[np.float64]
 
 BATCH = 8
-BLOCK = 1024  # inputs of an output whose errors compensate for each other; more inputs make several blocks
-POSITIONS = 800  # positions of an image that the covariance is measured at
+BLOCK = 1024  # inputs of an output whose weights compensate for each other's errors; more inputs make several blocks
+POSITIONS = 800  # positions of an image at which the covariance is measured
 DAMPING = 0.01
 """Share of the mean variance of the inputs that is added to the variance of every input, for photographs."""
 DAMPING_SYNTHETIC = 0.1
@@ -45,9 +45,9 @@ DAMPING_SYNTHETIC = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The covariance of some inputs of an output; their errors compensate for each other.
+    """The covariance of some inputs of an output. Errors in the weights of these inputs compensate for each other.
 
-    `order` (inputs,) is the order in which the inputs are rounded. `covariance` (inputs, inputs) is in that order, and
+    `order` (inputs,) is the order in which the weights are rounded. `covariance` (inputs, inputs) is in that order, and
     so is `factor`, the upper Cholesky factor of the inverse of `covariance`.
     """
 
@@ -83,7 +83,7 @@ def hessians_of(
 ) -> dict[str, LayerHessian]:
     """Layer name -> second derivatives. `images` (N, C, H, W) are prepared; a few hundred are enough.
 
-    `damping` is a share of the mean variance of a layer's inputs. `tick` gets the share of the work that a batch was.
+    `damping` is a share of the mean variance of a layer's inputs. `tick` gets the share of the work that was just done.
     """
     random = torch.Generator().manual_seed(seed)
     totals = {op.name: _Totals(op) for op in network.graph.layers}
@@ -103,7 +103,7 @@ def blocks_of(size: int) -> list[slice]:
 
 
 def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
-    """The inputs of a layer: (N, groups, inputs of one output, positions), at about `most` positions (None: at all)."""
+    """The inputs of a layer: (N, groups, inputs of one output, positions), at about `most` positions (None: all)."""
     if isinstance(op, Linear):
         return x[:, None, :, None]
     height, width = (
@@ -189,7 +189,7 @@ class _Totals:
 
 
 def _block(covariance: Doubles, damping: float) -> Block:
-    """Inputs of large variance come first: the most inputs follow them and compensate for their errors."""
+    """Inputs of large variance come first, so that most of the others can compensate for their errors."""
     order = np.argsort(-np.diag(covariance), kind="stable")
     least = damping * np.trace(covariance) / len(covariance) + 1e-12
     damped = covariance[np.ix_(order, order)] + np.eye(len(covariance)) * least

@@ -28,9 +28,9 @@ from squeezenet.training.loop import Plan, nothing, resume, take_steps, warm_cos
 
 SETTLED = 0.6  # share of the steps after which the size should be what was asked for
 COUNT = 10  # steps between two counts of the levels, after each of which the multiplier is steered
-SHARPNESS = 10.0  # a size that is a tenth off is answered with full strength:
-GAIN = 0.3  # the multiplier grows or falls by a factor of exp(GAIN) at every count,
-DAMPING = 2.0  # and by another factor of exp(DAMPING) for as long as the size is off
+SHARPNESS = 10.0  # the correction has full strength (1) when the size is a tenth off
+GAIN = 0.3  # at every count the multiplier changes by a factor of exp(GAIN * correction)
+DAMPING = 2.0  # until the next count, another factor of exp(DAMPING * correction) is applied
 WARMUP = 0.05  # share of the steps in which the learning rates rise
 
 
@@ -38,8 +38,8 @@ WARMUP = 0.05  # share of the steps in which the learning rates rise
 class Learning(Pace):
     """How long and how fast an integer network learns: not at all unless epochs are asked for.
 
-    Rates are Adam's, in steps of the weights' grids and of the layers' outputs. RESULTS, "Squeeze": on a thousand
-    images rounding alone was better, on fifty thousand learning was, in many small steps.
+    Rates are Adam's, in steps of the weights' grids and of the layers' outputs. With a thousand images, rounding alone
+    was more accurate; with fifty thousand, learning in many small steps was (docs/RESULTS.md, "Squeeze").
     """
 
     epochs: float = 0.0
@@ -111,7 +111,7 @@ def learn(
     """Train `network` in place until its levels have `goal_bits`; returns the multiplier at the end.
 
     `importance` weights the errors of each layer's output, where `learning.features` are asked for. The network learns
-    on the device of `teaching`, and is where it was afterwards. With a folder of `checkpoints`, a run that was stopped
+    on the device of `teaching`, and is moved back afterwards. With a folder of `checkpoints`, a run that was stopped
     goes on from its last one. Raises `TrainingError` when the loss is not a number; Ctrl-C and SIGTERM write a
     checkpoint, then raise `KeyboardInterrupt`.
     """
@@ -128,7 +128,7 @@ def learn(
         {"params": list(network.biases.parameters()), "lr": learning.bias_lr},
         *([{"params": growths, "lr": learning.step_lr}] if learning.step_lr else []),
     ]
-    # A bfloat16 teacher is four times as fast as one in float32, for 0.0013 nats (the authors' network on photographs).
+    # A bfloat16 teacher is four times as fast as one in float32, and costs 0.0013 nats (the authors' network).
     bf16 = device.type != "cpu" or network.dtype == torch.bfloat16
     rate = _Rate(grids, goal_bits, multiplier)
 

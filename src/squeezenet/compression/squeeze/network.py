@@ -42,16 +42,16 @@ from squeezenet.models.network import LayerWeight, Network
 from squeezenet.runtime.integers import cap_level
 from squeezenet.training.surroundings import CPU
 
-DEAD = 0.6  # values of a smaller magnitude, in steps, become level 0 (other levels: within 0.5)
+DEAD = 0.6  # values below this magnitude, in steps, become level 0; others the nearest level
 MAX_GROWTH = 16  # eighths of an octave by which a scale of activations may change while learning
 
 
 class GridWeight(LayerWeight):
-    """A weight that is used as whole levels; its values and its step are learned.
+    """A weight tensor that is used as whole levels; its values and its steps are learned.
 
-    The step was 2 ^ (first / 8) at first, with `first` (out,), and is 2 ^ ((first + growth) / 8) now, with `growth` (a
-    scalar) rounded. `values` count the first step. The gradient to the step is that of LSQ (Esser et al. 2020,
-    1902.08153).
+    The initial steps are 2 ^ (first / 8), with `first` (out,). The present steps are 2 ^ ((first + growth) / 8), with
+    `growth` a scalar, rounded. `values` are in initial steps. The gradient to the step is that of LSQ (Esser et al.
+    2020, 1902.08153).
     """
 
     first: Tensor
@@ -64,7 +64,7 @@ class GridWeight(LayerWeight):
 
     @property
     def exponents(self) -> Tensor:
-        """Of the present steps, in whole eighths of an octave: (out,)."""
+        """The exponents of the present steps, in whole eighths of an octave: (out,)."""
         return self.first + self.growth.detach().round().long()
 
     def steps(self) -> Tensor:
@@ -81,14 +81,14 @@ class GridWeight(LayerWeight):
         """The levels, with a gradient to `values` and `growth`.
 
         A larger step has two effects: each level stands for more, and each value is fewer steps. The first effect is
-        really that of the layer's `factor`. As sums are linear in the levels, the gradient of the levels gives it too.
+        computed in the layer's `factor`. As sums are linear in the levels, a factor of these has the same gradient.
         """
         steps = self.steps()
         meaning = torch.exp2((self.growth - self.growth.detach()) / EIGHTHS)  # 1, with a gradient
         return self.levels() * meaning + (steps - steps.detach())
 
     def tensor(self) -> Grid:
-        """The weight as it is shipped."""
+        """The weight as the file stores it."""
         return Grid(self.levels().to(torch.int16).cpu().numpy(), self.exponents.to(torch.int16).cpu().numpy())
 
 
@@ -118,7 +118,7 @@ class _Requantise(torch.autograd.Function):
 
 
 class _Whole(torch.autograd.Function):
-    """`y` rounded, halves up, and clipped to [low, high]. Gradients go to `y` and to `growth`, as above."""
+    """`y` rounded, halves up, and clipped to [low, high]. Gradients go to `y` and to `growth`."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, low: int, high: int, growth: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def _slope(gradient: Tensor, y: Tensor, low: int, high: int) -> Tensor:
 
 
 class IntegerNetwork(Network):
-    """A `Network` that computes with whole numbers. Biases count steps that their layer's output had at first."""
+    """A `Network` that computes with whole numbers. Biases are in initial steps of the layer's output."""
 
     def __init__(
         self, graph: Graph, scales: Sequence[Scale], weights: Mapping[str, GridWeight], biases: Mapping[str, Tensor]
@@ -159,14 +159,14 @@ class IntegerNetwork(Network):
         self._group = {i: number for number, group in enumerate(groups) if 0 not in group for i in group}
         for value, op in enumerate(graph.ops, 1):
             if scales[value].wide and not isinstance(op, Layer) and op.inputs[0] in self._group:
-                self._group[value] = self._group[op.inputs[0]]  # logits that are a mean follow their input
-        # By how many eighths of an octave the scale of each group has grown. Those of image and logits stay.
+                self._group[value] = self._group[op.inputs[0]]  # logits that are a mean scale with their input
+        # By how many eighths of an octave the scale of each group has grown. Other scales stay.
         self.growth = nn.Parameter(torch.zeros(len(groups)), requires_grad=False)
         self._reach = _reach(graph, scales)
-        self._known: tuple[tuple[int, int], list[int]] = ((0, 0), [])  # which `growth`, and its whole eighths
+        self._known: tuple[tuple[int, int], list[int]] = ((0, 0), [])  # state of `growth`; its whole eighths
 
     def on(self, device: torch.device) -> "IntegerNetwork":
-        """This network, moved to `device`, with the type that whole numbers have there."""
+        """This network, moved to `device`, with the dtype for whole numbers there."""
         if self.growth.device.type != device.type:
             self.dtype = _dtype(device)
         return self.to(device)
@@ -236,7 +236,7 @@ class IntegerNetwork(Network):
         match op:
             case Conv() | Linear():
                 factor, bias = self.factor(op), self.bias_steps(op)
-                # The offset is 0. It gives the bias its gradient, which is cheaper in the sum than by itself.
+                # The offset is 0. Only its gradient is used: computing the bias's gradient through the sums is cheaper.
                 offset = None if target.wide else (bias - bias.detach()) / factor
                 return self._outputs(op, self.sums(op, x, offset), factor, bias)
             case ReLU():
@@ -288,7 +288,7 @@ class IntegerNetwork(Network):
         return result if target.nine_bit else result.to(self.dtype)
 
     def to_weights(self) -> dict[str, IntegerWeights]:
-        """Layer name -> weight and bias, as they are shipped."""
+        """Layer name -> weight and bias, as the file stores them."""
         held = {}
         for op in self.graph.layers:
             bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round()
@@ -297,7 +297,7 @@ class IntegerNetwork(Network):
 
 
 def from_integer_model(model: Model) -> IntegerNetwork:
-    """The integer network of `model`, to be trained on."""
+    """The integer network of `model`, for further training."""
     weights, biases = {}, {}
     for name, held in model.weights.items():
         assert isinstance(held.weight, Grid)

@@ -16,7 +16,7 @@ from squeezenet.fixed_point import EIGHTHS, Scale
 from squeezenet.graph import Graph, Layer
 from squeezenet.integer_graph import keeps_nine_bits, takes_nine_bits
 
-WORTH = 3.0  # how many times larger an activation's share of the rounding loss is than its readers' share of the MACs
+WORTH = 3.0  # least ratio of an activation's share of the rounding loss to its readers' share of the MACs
 
 
 def with_nine_bits(
@@ -41,7 +41,7 @@ def with_nine_bits(
 
 
 def _possible(graph: Graph, scales: tuple[Scale, ...], group: list[int], readers: list[int]) -> bool:
-    """Whether the format allows it (`integer_graph`). The image has eight bits, and the logits have no readers."""
+    """Whether the format allows nine bits for `group` (`integer_graph`): not for the image, nor for logits."""
     makers = [graph.ops[i - 1] for i in group if i]
     made = 0 not in group and all(takes_nine_bits(op) or keeps_nine_bits(op) for op in makers)
     read = bool(readers) and all(takes_nine_bits(graph.ops[i - 1]) for i in readers)

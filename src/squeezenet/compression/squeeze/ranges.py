@@ -10,7 +10,7 @@ cut off at 0 where it is computed.
 
 For photographs, each group of activations gets the step with the smallest squared error among a few: clipping rare
 large values costs less than a coarse step. For synthetic calibration images the largest values are not those of
-photographs, so the squared error says little. There the range covers a share of the images that rises from
+photographs, so the squared error says little. For them the range covers a share of the images that rises from
 `FIRST_COVERED` in the first layer to all in the last: first layers respond to edges, which some synthetic images have
 more of than photographs; last layers respond to objects, which no synthetic image shows.
 """
@@ -26,9 +26,9 @@ from squeezenet.fixed_point import EIGHTHS, FINER, Scale, step
 from squeezenet.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
 from squeezenet.models.network import Network
 
-SAMPLE = 1 << 13  # elements of an activation, from each batch, that its step is chosen by
+SAMPLE = 1 << 13  # elements of an activation, from each batch, from which its step is chosen
 BATCH = 8
-WIDE_BITS = 15  # of logits
+WIDE_BITS = 15  # bits of the largest magnitude of the logits on the images
 # What justifies these: docs/experiments.md, "Constants of squeezing".
 FINER_TRIED = 3  # eighths of an octave below the step that clips nothing: the finest step that is tried
 FIRST_COVERED = 0.96  # share of the synthetic images that the first layer's range covers
@@ -179,7 +179,7 @@ def _reach(smallest: float, largest: float) -> tuple[float, int]:
 
 
 def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | None]) -> Scale:
-    """The scale of logits: of an average as fine as the format defines, else by their largest magnitude."""
+    """The scale of logits: that which the format defines if they are an average, else by their largest magnitude."""
     while isinstance(graph.ops[value - 1], Flatten):
         value = graph.ops[value - 1].inputs[0]
     op = graph.ops[value - 1]

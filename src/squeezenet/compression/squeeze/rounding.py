@@ -10,9 +10,9 @@ The divergence is in nats per image, by the second derivatives of `hessian`; the
 multiplier (lambda, in nats per bit) says how much divergence one bit in the file is worth: a larger one gives a smaller
 file. It also sets the step of each layer's grid of levels: where errors cost more, the step is smaller.
 
-The weights of one output are rounded one after another, and those that follow take over the error, by the covariance of
-their inputs (GPTQ, Frantar et al. 2022, 2210.17323, after the optimal brain surgeon, Hassibi 1993). Then each level is
-chosen again, given all others (coordinate descent, as in QuantEase, Behdin et al. 2023, 2309.01885).
+The weights of one output are rounded one after another, and those that follow compensate for the error, by the
+covariance of their inputs (GPTQ, Frantar et al. 2022, 2210.17323, after the optimal brain surgeon, Hassibi 1993). Then
+each level is chosen again, given all others (coordinate descent, as in QuantEase, Behdin et al. 2023, 2309.01885).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,16 +31,16 @@ from squeezenet.model import MAX_LEVEL
 from squeezenet.models.network import Network
 
 STEP = 12 / log(2)
-"""step^2 = STEP * multiplier / h, for second derivative h: with this step, halving it gains what its bits cost.
+"""step^2 = STEP * multiplier / h, for second derivative h: at this step, halving it gains what the extra bits cost.
 
-A step s is an error of variance s^2 / 12, so a divergence of h * s^2 / 24. Its derivative by log2(s), h * s^2 * log(2)
-/ 12, equals `multiplier`, because halving s adds one bit.
+Rounding to steps of s is an error of variance s^2 / 12, so a divergence of h * s^2 / 24. Its derivative by log2(s),
+h * s^2 * log(2) / 12, equals `multiplier`, because halving s adds one bit.
 """
 
 GRAIN = 4  # steps of the groups of one layer differ by half octaves: finer differences cost more bits than they save
 SPREAD = 16  # eighths of an octave between the median step of a layer's groups and the finest or coarsest
-EDGE = 0.02  # steps that a value keeps from the boundary between two levels
-RUN = 48  # neighbouring inputs, see `_runs`; 32 to 96 are as fast
+EDGE = 0.02  # least distance, in steps, of a value from the boundary between two levels
+RUN = 48  # inputs in a slice (`_runs`); 32 to 96 are as fast
 SWEEPS = 2  # of coordinate descent; each uses the bits of the levels that the one before chose
 
 
@@ -180,7 +180,7 @@ def _ordered(rows: Doubles, block: Block) -> Doubles:
 
 
 def _back(ordered: Doubles, block: Block) -> Doubles:
-    """The rows that `_ordered` returned as `ordered`."""
+    """(inputs, outputs) in the order of `block` -> (outputs, inputs): undoes `_ordered`."""
     rows = np.empty(ordered.shape[::-1])
     rows[:, block.order] = ordered.T
     return rows

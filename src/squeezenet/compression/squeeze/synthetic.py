@@ -6,8 +6,8 @@
 
 Discs and boxes ("leaves") of random colour cover one another. Their sizes follow a power law, and each has a linear
 shade (Lee, Mumford and Huang 2001; networks can be trained on such images: Baradad et al. 2021, 2106.05963). Texture is
-added whose spectrum is a power of the frequency; some images get little contrast, and some are blurred. This brings the
-ranges and the covariances of a layer's inputs near to those of photographs.
+added: noise whose spectrum is a power of the frequency. Some images get little contrast; some are blurred. This brings
+the ranges and the covariances of a layer's inputs near to those of photographs.
 """
 
 import numpy as np
@@ -18,10 +18,10 @@ from torch import Tensor
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 
-# Lengths are in sides of the image if no unit is given, brightness is from 0 to 255.
+# Lengths are multiples of the image's side if no unit is given; brightness is from 0 to 255.
 LEAVES = 120  # of an image
 SMALLEST = 0.03  # smallest radius of a leaf
-COLOUR, SHADE = 35.0, 60.0  # standard deviations: of a leaf's channels from its grey; of its shade, per side
+COLOUR, SHADE = 35.0, 60.0  # standard deviations: of a leaf's channels from its grey; of its shade, along a side
 GRAIN, TEXTURE = 12.0, 40.0  # largest standard deviations of white noise and of texture
 FALL = (0.6, 1.4)  # range of the power by which the amplitude of texture falls with the frequency
 FAINTEST = 0.4  # smallest factor of the contrast

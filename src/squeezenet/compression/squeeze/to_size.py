@@ -44,17 +44,17 @@ CALIBRATION_IMAGES = 96
 HESSIAN_IMAGES = 128
 THOROUGH_IMAGES = 256  # for both, if the recipe asks for thorough work
 
-CLOSE, CLOSE_BYTES = 0.004, 16  # rounding has met a size if it is at most this share, or so many bytes, below it
+CLOSE, CLOSE_BYTES = 0.004, 16  # a search ends at a file at most this share, or so many bytes, below the goal
 GROWTH, GROWTH_SYNTHETIC = 0.005, 0.001  # share of the size by which compensation usually makes the file larger
 MARGIN = 0.001  # share of the size that compensation may add beyond what it added before
-NEAR = 0.01  # a size is met if the file after compensation is at most this share below it
+NEAR = 0.01  # the searches end at a file that is at most this share below the size
 ROUNDS = 3  # searches, each followed by compensation
 TRIES = 8  # multipliers that one search tries
 COARSE = 0.2  # step of the median layer that a search begins with, in standard deviations of the layer's weights
 SLOPE = 0.12  # by which log(size) usually falls when the multiplier doubles
-COMPENSATION = 3  # time of compensation, in times that rounding all layers takes
+COMPENSATION = 3  # time of compensation, as a multiple of the time of rounding all layers
 USUAL = 4 + COMPENSATION  # time of `round_to_size`, in the same unit
-STEEPNESS = 4  # learning begins with a multiplier that is larger by (bits / wanted bits) ^ STEEPNESS
+STEEPNESS = 4  # learning begins with the multiplier times (bits / wanted bits) ^ STEEPNESS
 TRIMS = 12  # bisections in `trimmed`
 
 Tick = Callable[[float], object]
@@ -112,11 +112,11 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
 
 
 Rounding = Callable[[Model, Prepared, float, Tick], tuple[IntegerNetwork, float]]
-"""What `round_to_size` does."""
+"""The type of `round_to_size`."""
 
 
 def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = quiet) -> tuple[IntegerNetwork, float]:
-    """The rounded network whose file fills `max_bytes`, and its Lagrange multiplier. The file may be larger: `trimmed`.
+    """The network of the largest file in `max_bytes` (else of the smallest found), and its Lagrange multiplier.
 
     `tick` gets the share that was just done of the usual work; the shares may add up to more or less than 1.
     """
@@ -132,7 +132,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
         found.append((size, octaves, network))
         if (1 - NEAR) * max_bytes <= size <= max_bytes:
             break
-        # Compensation changes the size. The goal moves below what was found, or the same network would be found again.
+        # Compensation changes the size. The goal moves below what was found; else the same network is found again.
         goal = min(goal, rounded) * (1 - MARGIN) * max_bytes / size
     fitting = [entry for entry in found if entry[0] <= max_bytes]
     _, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(found, key=itemgetter(0))
@@ -205,7 +205,7 @@ def learn_to_size(
     shipped = as_model(model, network)
     size = FileSize.like(shipped).of(shipped.weights)
     bits = sum(total_bits(level, level_bits(level)) for level in _levels(network))
-    others = size - bits / 8  # all but levels, less what the coder saves against the estimate in bits
+    others = size - bits / 8  # bytes of all but levels, less what the coder saves against the estimated bits
     # If `others` is negative, it is mostly that saving, which is in proportion to the size.
     goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
     multiplier *= max(1.0, bits / goal) ** STEEPNESS
@@ -223,7 +223,7 @@ def trimmed(
     """The network as a model with this `provenance` (None: that of `model`), and the bytes of its file.
 
     With the provenance of `model` the file has at most `max_bytes`: if it is larger, the levels whose values are
-    nearest to 0 are set to 0, as few as possible. It stays too large if the file without any level is.
+    nearest to 0 are set to 0, as few as possible. If even the file without any level is larger, that file is returned.
     """
     shipped = as_model(model, network)
     size = FileSize.like(shipped)
@@ -265,7 +265,7 @@ def _levels(network: IntegerNetwork) -> list[Tensor]:
 
 
 def roughly_least_bytes(model: Model, seed: int) -> int:
-    """`Prepared.least` but for a few bytes of scales, from one synthetic image, before anything is measured.
+    """An estimate of `Prepared.least`, wrong by a few bytes of scales, from one synthetic image.
 
     Raises `BadGraph` for an operation that has no integer form.
     """
