@@ -10,7 +10,7 @@
 /* Compute rows `from` to `to` - 1 of the result of an operation. `values`: the start of the running memory. */
 void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to);
 
-/* Store n results of a layer; if `op->relu`, apply the ReLU that follows the layer first. */
+/* Apply the ReLU that follows the layer, if `op->relu`; then store n results of the layer. */
 static inline void sqz_put_floats(const sqz_op *op, float *restrict out, const float *restrict x, size_t n)
 {
     const float most = op->cap > 0 ? op->cap : INFINITY;

@@ -93,7 +93,7 @@ typedef struct {
 } sqz_factor;
 
 struct sqz_network {
-    const struct sqz_kernels *kernels; /* NULL for SQZ_REFERENCE */
+    const struct sqz_kernels *kernels; /* NULL: plain loops compute all operations */
     int floats;                        /* whether this is a float network */
     sqz_preparation preparation;       /* of an image */
     uint32_t op_count, input_count;    /* operations; inputs of all of them together */
