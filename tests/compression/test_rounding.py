@@ -11,6 +11,7 @@ from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, B
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.to_size import prepare
 from squeezenet.data import Pixels
+from squeezenet.errors import ModelError
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Conv
 from squeezenet.model import Model
@@ -161,6 +162,26 @@ def test_unchanged_inputs_leave_weights_as_they_are(network: Network) -> None:
     op = network.graph.layers[0]
     weight, x = network.weight(op.name)().detach(), [images(4)]
     assert torch.equal(gptaq._adapted(op, weight, x, x), weight)
+
+
+def test_inputs_that_hardly_vary_have_a_hessian() -> None:
+    """Float32 hides their variance: without a floor, rounding made some covariances negative."""
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    module[0].weight.data *= 1e-6
+    module[0].bias.data.uniform_(0.5, 1.5)
+    preparation = Preparation(14, 14, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    network = from_model(from_module(module.eval(), preparation, tuple("abcdef"), {})).eval()
+    for found in hessians_of(network, images(3)).values():
+        assert np.isfinite(found.importance)
+        assert (found.residual_variance > 0).all()
+
+
+def test_a_network_that_gives_every_image_the_same_logits_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    module[0].bias.data.fill_(-1e6)
+    preparation = Preparation(14, 14, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(ModelError, match="the same logits"):
+        prepare(from_module(module.eval(), preparation, tuple("abcdef"), {}), None)
 
 
 def test_damping_leaves_the_importance_of_layers(network: Network) -> None:

@@ -36,6 +36,7 @@ Doubles = NDArray[np.float64]
 
 BATCH = 8
 BLOCK = 1024  # inputs of an output whose weights compensate for each other's errors; more inputs make several blocks
+ROUNDING = 2.0**-12  # share of the mean square of a layer's inputs below which float32 cannot tell their variance
 POSITIONS = 800  # positions of an image at which the covariance is measured
 DAMPING = 0.01
 """Share of the mean variance of the inputs that is added to the variance of every input, for photographs."""
@@ -170,7 +171,7 @@ class _Totals:
         """The second derivatives, after `images` images were added."""
         mean = (self._sums / self._count).numpy()
         covariances = [
-            [product[group].numpy() / self._count - np.outer(mean[group, block], mean[group, block])
+            [_covariance(product[group].numpy() / self._count, mean[group, block])
              for product, block in zip(self._products, blocks_of(mean.shape[1]), strict=True)]
             for group in range(self._groups)
         ]  # fmt: skip
@@ -186,6 +187,13 @@ class _Totals:
             damped,
             importance=importance * float(np.exp(np.log(found.residual_variance / damped.residual_variance).mean())),
         )
+
+
+def _covariance(squares: Doubles, mean: Doubles) -> Doubles:
+    """E[x x^T] - E[x] E[x]^T. Inputs that are nearly constant get the variance that rounding of float32 can hide."""
+    covariance: Doubles = squares - np.outer(mean, mean)
+    hidden = ROUNDING * np.trace(squares)
+    return covariance if np.trace(covariance) > hidden else covariance + np.eye(len(mean)) * (hidden / len(mean))
 
 
 def _block(covariance: Doubles, damping: float) -> Block:

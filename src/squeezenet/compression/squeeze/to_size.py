@@ -32,6 +32,7 @@ from squeezenet.compression.squeeze.rate import level_bits, total_bits
 from squeezenet.compression.squeeze.rounding import STEP, round_network
 from squeezenet.compression.squeeze.synthetic import synthetic_images
 from squeezenet.data import Pixels
+from squeezenet.errors import ModelError
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Layer
 from squeezenet.integer_graph import check_operations
@@ -94,7 +95,7 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
     """Scales and second derivatives, measured on some of `pixels`, or on synthetic calibration images if that is None.
 
     `thorough` takes more images. `tick` gets the share of the work that was just done. Raises `BadGraph` for an
-    operation that has no integer form.
+    operation that has no integer form, `ModelError` for a network whose logits do not depend on the image.
     """
     calibrating, count = (THOROUGH_IMAGES,) * 2 if thorough else (CALIBRATION_IMAGES, HESSIAN_IMAGES)
     check_operations(model.graph)
@@ -105,6 +106,8 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
         images, damping, growth = finetune.some(pixels, model.preparation, count), DAMPING, GROWTH
     first = images[:calibrating]
     hessians = hessians_of(network, images, damping, seed, tick)
+    if not any(hessians[op.name].importance for op in model.graph.layers[:-1] or model.graph.layers):
+        raise ModelError("the network gives every image the same logits: there is nothing to keep; train it further")
     scales = with_nine_bits(model.graph, calibrate(network, first, synthetic=pixels is None), hessians)
     empty = _empty(model, network, scales)
     size = FileSize.like(empty)
