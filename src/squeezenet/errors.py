@@ -40,8 +40,8 @@ class NoSuchData(DataError, UsageError):
     """An argument that should name a data set does not: nothing is there, or a file of another kind."""
 
     ACCEPTED = (
-        "a folder of class folders, Parquet files, WebDataset shards, a folder with ImageNet's tars, 'digits', "
-        "or owner/name on the Hugging Face hub"
+        "a folder with one folder per class, Parquet files, WebDataset shards, a folder with ImageNet's tars, "
+        "'digits', or owner/name on the Hugging Face hub"
     )
 
 

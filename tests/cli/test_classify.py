@@ -154,7 +154,7 @@ def test_answers_as_a_table(said, refused, tiny, tmp_path, capsys):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 def test_standard_input_is_no_image(refused, tiny):
     assert refused("classify", "--model", tiny, "-") == (
-        2, "squeezenet classify: -: standard input is not read; save the image to a file first"
+        2, "squeezenet classify: -: images are not read from standard input; save the image to a file first"
     )  # fmt: skip
 
 

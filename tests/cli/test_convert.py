@@ -53,7 +53,7 @@ def test_weights_alone_are_converted_once_all_is_said(weights, said, tmp_path):
     assert "--like" in line
     code, line = said(weights, out, *PREPARED)
     assert code == 2
-    assert line.startswith("squeezenet convert: --std missing: needed")
+    assert line.startswith("squeezenet convert: --std missing: they say")
     code, line = said(weights, out, *PREPARED, "--std", "1,1")
     assert code == 2
     assert "BGR needs 3" in line

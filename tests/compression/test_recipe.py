@@ -191,7 +191,7 @@ def test_a_file_without_a_recipe_is_refused(tiny_model, tmp_path, capsys):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_model_that_ships_has_its_recipe(path):
     recipe = from_toml(path.read_text(), str(path))
-    assert path.read_text().startswith(f"# {path.stem}.sqz. MODEL is ")
+    assert path.read_text().startswith(f"# Makes {path.stem}.sqz. ")
     assert f"recipes/compression/{path.name}" in zoo.card(path.stem)
     provenance = sqz.read(zoo.find(path.stem)).provenance
     if KEY in provenance:

@@ -97,8 +97,8 @@ def test_a_large_number_is_one_class(tmp_path, kind, label):
 @pytest.mark.parametrize(
     ("train", "validation", "said"),
     [
-        (["0", "1"], ["cat", "dog"], "calls classes by names ('cat', 'dog'), training by numbers ('0', '1')"),
-        (["cat", "dog"], ["0", "1"], "calls classes by numbers"),
+        (["0", "1"], ["cat", "dog"], "has names as labels ('cat', 'dog'), but training has numbers ('0', '1')"),
+        (["cat", "dog"], ["0", "1"], "has numbers as labels"),
         (["cat", "dog"], ["cat", "dgo"], "do not include 'dgo' (dog?); validation"),
     ],
 )

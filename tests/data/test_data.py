@@ -254,7 +254,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, make, said):
 def test_files_of_different_data_sets_are_not_mixed(tmp_path):
     make_parquet(tmp_path / "a-train.parquet", [0, 1])
     make_parquet(tmp_path / "b-train.parquet", [0, 1], ("x", "y"))
-    with pytest.raises(DataError, match="name one data set"):
+    with pytest.raises(DataError, match="give files of one data set"):
         load_data(str(tmp_path))
 
 

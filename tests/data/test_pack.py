@@ -161,10 +161,10 @@ def test_only_missing_shards_are_made(tmp_path):
 def test_another_plan_is_refused(tmp_path):
     make_folder(tmp_path / "in")
     pack(str(tmp_path / "in"), tmp_path / "out", Options(shard_images=4))
-    with pytest.raises(DataError, match=r"another plan \(resize: None, now 9\)"):
+    with pytest.raises(DataError, match=r"another command \(resize: None, now 9\)"):
         pack(str(tmp_path / "in"), tmp_path / "out", Options(shard_images=4, resize=9))
     (tmp_path / "in/dog/1.jpg").rename(tmp_path / "in/cat/1.jpg")
-    with pytest.raises(DataError, match=r"another plan \(labels"):
+    with pytest.raises(DataError, match=r"another command \(labels"):
         pack(str(tmp_path / "in"), tmp_path / "out", Options(shard_images=4))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("years of work")

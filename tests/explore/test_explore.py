@@ -194,8 +194,8 @@ def test_a_failed_sweep_says_so(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--vary", "sr", "--max-macs", "5"], "--max-macs is for --search"),
-        (["--search", "3", "--values", "1"], "--values is for --vary"),
+        (["--vary", "sr", "--max-macs", "5"], "--max-macs is only for --search"),
+        (["--search", "3", "--values", "1"], "--values is only for --vary"),
         (["--vary", "sr", "--values", "much"], "must be numbers"),
         (["--vary", "sr", "--values", "-1"], "cannot work for sr"),
         (["--vary", "base_e", "--values", "8"], "fixes what --vary base_e varies"),
@@ -204,7 +204,7 @@ def test_a_failed_sweep_says_so(tmp_path, capsys):
         (["--vary", "version", "--values", "v2"], "the usual are ('32', '32 v1.1')"),
         (["--search", "0"], "at least 1"),
         (["--search", "1", "--max-ms", "0"], "more than 0"),
-        (["--vary", "sr", "--max-ms", "1"], "--max-ms is for --search"),
+        (["--vary", "sr", "--max-ms", "1"], "--max-ms is only for --search"),
         (
             ["--search", "1", "--max-ms", "1", "--method", "none"],
             "--max-ms needs --method squeeze",

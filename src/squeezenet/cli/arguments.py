@@ -29,7 +29,7 @@ DATA = NoSuchData.ACCEPTED
 
 def add_model(parser: "ArgumentParser | _ArgumentGroup") -> None:
     """Add the arguments MODEL and --random-weights."""
-    what = "a .sqz, .safetensors, .pth or .net file, the run folder of a training, or a name `squeezenet models` lists"
+    what = "a .sqz, .safetensors, .pth or .net file, the run folder of a training, or a name from `squeezenet models`"
     parser.add_argument("model", metavar="MODEL", help=what)
     parser.add_argument(
         "--random-weights",
@@ -43,12 +43,12 @@ def add_training(images: "_ArgumentGroup", how: "_ArgumentGroup") -> None:
     """Add what `train` and `explore` both take: which images to train on, and any setting of the recipe."""
     one_in_ten = "validation images (default: the validation split of DATA, or one image in ten)"
     images.add_argument("--val", metavar="DATA", help=one_in_ten)
-    images.add_argument("--max-images", type=count, metavar="N", help="train on N images, evenly taken")
-    images.add_argument("--val-images", type=count, metavar="N", help="validate on N images, evenly taken")
-    images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the images that the network reads")
-    how.add_argument("--batch-size", type=count, metavar="N", help="images per step, of all processes together")
+    images.add_argument("--max-images", type=count, metavar="N", help="train on N images, spread evenly over DATA")
+    images.add_argument("--val-images", type=count, metavar="N", help="validate on N of these images, spread evenly")
+    images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the images that the network gets")
+    how.add_argument("--batch-size", type=count, metavar="N", help="images per step, summed over all processes")
     how.add_argument("--lr", type=positive, metavar="RATE", help="highest learning rate")
-    how.add_argument("--seed", type=seed, metavar="N", help="decides everything random (default: 0)")
+    how.add_argument("--seed", type=seed, metavar="N", help="seed of all random choices (default: 0)")
     setting = (
         "any other setting: of the network (base_e=64 sr=0.25 bypass=simple), of the recipe (momentum=0.9), of the "
     )
@@ -122,7 +122,7 @@ def _at_least(least: int, value: float, text: str) -> float:
 def index_bits(text: str) -> list[int]:
     """One number of bits, or two: `6`, or `8,5`."""
     if not re.fullmatch(r"[0-9]{1,2}(,[0-9]{1,2})?", text):
-        raise ArgumentTypeError(f"{text}: give one number, or two as in 8,5")
+        raise ArgumentTypeError(f"{text}: give one number of bits, or two as in 8,5")
     return [int(part) for part in text.split(",")]
 
 

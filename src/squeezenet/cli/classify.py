@@ -37,7 +37,7 @@ def configure(parser: ArgumentParser) -> None:
     threads = f"number of threads (default: the cores, at most {USUAL_THREADS})"
     parser.add_argument("--threads", type=count, metavar="N", help=threads)
     group = parser.add_argument_group("the answer")
-    group.add_argument("--top", type=count, default=5, metavar="N", help="show the N likeliest labels (default: 5)")
+    group.add_argument("--top", type=count, default=5, metavar="N", help="show the N most probable labels (default: 5)")
     group.add_argument("--csv", action="store_true", help="print a CSV table with one row for each image and label")
 
 
@@ -46,7 +46,7 @@ def run(args: Namespace) -> dict[str, Any]:
     if args.csv and args.json:
         raise UsageError("--csv and --json: leave one of the two out")
     if "-" in args.images and not os.path.exists("-"):
-        raise UsageError("-: standard input is not read; save the image to a file first")
+        raise UsageError("-: images are not read from standard input; save the image to a file first")
     threads = args.threads or min(available_cores(), USUAL_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
     classifier = load(zoo.default_model() if args.model is None else args.model, threads)

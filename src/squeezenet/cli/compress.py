@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from squeezenet.model import Model
 
 EXAMPLES = """
-# the best network in 100 kB, rounded on some of the photographs
+# the most accurate file of at most 100 kB; photographs are used for rounding
 squeezenet compress run --data photos/ --max-bytes 100kB --out birds.sqz
-# the smallest file that loses at most half a point, and a page that shows how
+# the smallest file that loses at most half a point of top-1, and a report
 squeezenet compress run --data photos/ --max-loss 0.5 --report birds.html \\
     --out birds.sqz
 # without any images
 squeezenet compress squeezenet1_1.pth --max-bytes 420kB --out v11.sqz
-# the paper's way: prune, share weights, code them
+# as in the paper: pruning, weight sharing, Huffman coding
 squeezenet compress run --data photos/ --method deep-compression \\
     --density 0.3 --bits 6 --out birds.sqz
 """
 
 METHODS = {
-    "squeeze": "an integer network of the size or accuracy asked for",
-    "svd": "low rank",
+    "squeeze": "an integer network of this size or accuracy",
+    "svd": "layers of lower rank",
     "prune": "pruning",
     "deep-compression": "pruning and weight sharing",
 }
@@ -55,20 +55,22 @@ ENOUGH = 5
 def configure(parser: ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model(parser)
-    asked = parser.add_argument_group("what is asked for: one of the first two").add_argument
+    asked = parser.add_argument_group("size or accuracy (give one), and method").add_argument
     asked("--max-bytes", type=size, metavar="SIZE",
-          help="the best network in a file of SIZE bytes, as in 350kB (default: a 12th of float32)")  # fmt: skip
-    asked("--max-loss", type=not_negative, metavar="P", help="the smallest file that loses at most P points of top-1")
+          help="make the most accurate file of at most SIZE bytes, as in 350kB "
+          "(default: a 12th of the bytes as float32)")  # fmt: skip
+    asked("--max-loss", type=not_negative, metavar="P",
+          help="make the smallest file that loses at most P points of top-1")  # fmt: skip
     methods = "; ".join(f"{name}: {stages}" for name, stages in METHODS.items())
     asked("--method", help=f"{methods}; or several, as in svd+deep-compression (default: squeeze, or deep-compression "
           "where --density or --bits is given)")  # fmt: skip
-    asked("--seed", type=seed, help="which images are held out, and everything else that is random (default 0)")
+    asked("--seed", type=seed, help="seed of all random choices, such as which images are held out (default 0)")
     recipe = parser.add_argument_group("a recipe").add_argument
     recipe("--recipe", metavar="FILE",
-           help="compress by this recipe: a .toml file; or a .sqz file or the name of a model that ships, which holds "
-           "the recipe that made it. Other options change the recipe")  # fmt: skip
+           help="compress by this recipe: a .toml file, or a .sqz file or an included model that stores the "
+           "recipe it was made by. Other options change the recipe")  # fmt: skip
     recipe("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
-           help="any other setting of a recipe, as in learning.lr=0.005, learning.batch_size=50, objective=both or "
+           help="change any setting of the recipe, as in learning.lr=0.005, learning.batch_size=50, objective=both or "
            "augmentation.pad=2 (docs/compressing.md lists all)")  # fmt: skip
     images = parser.add_argument_group("images").add_argument
     images("--data", metavar="DATA", help=DATA)
@@ -78,22 +80,27 @@ def configure(parser: ArgumentParser) -> None:
     output.add_argument("--out", required=True, metavar="F.sqz", help="file to write")
     add_force(output)
     output.add_argument("--report", metavar="F.html",
-                        help="squeeze: accuracy by size, and what each layer costs, as a page")  # fmt: skip
+                        help="for squeeze: write a page with the accuracy by size, and the bytes and the loss of "
+                        "each layer")  # fmt: skip
     squeezing = parser.add_argument_group("squeeze").add_argument
     squeezing("--thorough", action="store_true", default=None,
-              help="round on 256 images instead of 128, in twice the time")  # fmt: skip
+              help="use 256 images for rounding instead of 128; takes twice the time")  # fmt: skip
     squeezing("--epochs", type=not_negative, metavar="N",
-              help="how long to learn after rounding (default 0; pays on 50,000 images, not on 1,000)")  # fmt: skip
-    squeezing("--teacher", metavar="MODEL", help="learn to answer as this model does, not as MODEL does itself")
+              help="epochs of training after rounding (default 0; helps with 50,000 images, not 1,000)")  # fmt: skip
+    squeezing("--teacher", metavar="MODEL", help="train to give the answers of this model, instead of those of MODEL")
     deep = parser.add_argument_group("svd (low rank), prune and deep-compression").add_argument
     deep("--rank", metavar="KEPT",
-         help="a share of the full rank; energy=X: in each layer what keeps X of the energy; ratio=X: X times fewer "
-         "parameters in all, each layer by how little it minds (default ratio=2)")  # fmt: skip
+         help="a share of the full rank; energy=X: in each layer the rank that keeps the share X of the energy; "
+         "ratio=X: X times fewer parameters in all, more reduction in layers where it costs less "
+         "(default ratio=2)")  # fmt: skip
     deep("--density", metavar="KEPT",
-         help="kept share of the weights: a number; auto: what the model already has if it is pruned, else paper, else "
-         "sensitivity=0.33; keep: prune nothing more; paper: the papers' densities for SqueezeNet and AlexNet; "
-         "sensitivity=X: X of all weights, each layer by how little it minds (default auto)")  # fmt: skip
-    deep("--bits", type=index_bits, help="index width: 6, or 8,5 for convolutions, fully connected (default 8,5)")
+         help="kept share of the weights: a number; auto: the density of the model if it is pruned already, else "
+         "paper, else sensitivity=0.33; keep: prune no more weights; paper: the densities of the papers, for "
+         "SqueezeNet and AlexNet; sensitivity=X: the share X of all weights, fewer in layers where pruning costs less "
+         "(default auto)")  # fmt: skip
+    deep("--bits", type=index_bits,
+         help="bits per weight: one number, or two as in 8,5 for convolutions and fully connected layers "
+         "(default 8,5)")  # fmt: skip
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -107,7 +114,9 @@ def run(args: Namespace) -> dict[str, Any]:
     out = Path(args.out)
     found = asked(args)
     if args.report and "squeeze" not in found.recipe.methods:
-        raise UsageError(f"--report is not for method {found.recipe.method}; add squeeze, or leave it out")
+        raise UsageError(
+            f"--report needs the method squeeze, not {found.recipe.method}; add squeeze, or leave --report out"
+        )
     _check_outputs(args, out)
     model = load_model(args.model, args.random_weights)
     refuse_impossible(model, found.recipe)
@@ -169,7 +178,7 @@ def _check_outputs(args: Namespace, out: Path) -> None:
         raise UsageError(f"{out}: --out must be a .sqz file in a folder that exists")
     for folder in {out.parent, Path(args.report or out).parent}:
         if not os.access(folder, os.W_OK):
-            raise UsageError(f"{folder}: may not be written to; choose another --out or --report")
+            raise UsageError(f"{folder}: is a folder without permission to write; choose another --out or --report")
     may_write(out, args.force)
     check_work_folder(_work(out))
 

@@ -44,13 +44,15 @@ def read_recipe(where: str) -> Found:
     """The recipe in a TOML file, or in a `.sqz` file or shipped model that was made by one. Raises `UsageError`."""
     path = zoo.find(where)
     if not path.is_file():
-        raise UsageError(f"{where}: no such recipe; give a .toml file, or a .sqz file that `compress` has made")
+        raise UsageError(f"{where}: no such recipe; give a .toml file, or a .sqz file that `squeezenet compress` wrote")
     if path.suffix != ".sqz":
         text = read_regular(path, MAX_MODEL_FILE).decode(errors="replace")
         return Found(from_toml(text, where))
     provenance = sqz.read(path).provenance
     if KEY not in provenance:
-        raise UsageError(f"{where}: holds no recipe: `compress` did not make it, or an earlier version did")
+        raise UsageError(
+            f"{where}: holds no recipe; `squeezenet compress` did not make it, or was too old to store one"
+        )
     return Found(from_toml(provenance[KEY], where), provenance.get("made by", "another program"))
 
 
@@ -99,7 +101,7 @@ def load_images(args: Namespace, model: Model, found: Found) -> tuple[Compressio
             recipe = replace(recipe, data=train, val=val)
             other += [] if recipe.images is None else ["was made from other images"]
     elif recipe.images is not None:
-        raise UsageError(f"{args.recipe}: was made from images that it does not name; name them with --data")
+        raise UsageError(f"{args.recipe}: does not name the images that the file was made from; name them with --data")
     if other:
         print(f"squeezenet: {args.recipe} {' and '.join(other)}; the bytes will not be the same", file=sys.stderr)
     return replace(recipe, teacher=teacher), images

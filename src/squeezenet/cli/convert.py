@@ -24,9 +24,9 @@ TORCHVISION = "torchvision"
 _log = logging.getLogger(__name__)
 
 EXAMPLES = """
-# the run folder of a training, for PyTorch
+# from the run folder of a training to a PyTorch file
 squeezenet convert run mine.pth
-# the authors' file
+# the file that the authors of SqueezeNet published
 squeezenet convert compressed_SqueezeNet.net authors.sqz
 # weights that were fine-tuned with torchvision's transforms
 squeezenet convert weights.pth mine.sqz --like torchvision --labels names.txt
@@ -39,20 +39,25 @@ squeezenet convert weights.pth mine.sqz \\
 def configure(parser: ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("out", metavar="OUT", help="file to write: .sqz, .safetensors, .pth, .pt or .net")
-    parser.add_argument("--labels", metavar="FILE", help="a text file with the name of one class per line")
+    parser.add_argument("--labels", metavar="FILE", help="a text file with one class name per line")
     add_force(parser)
     missing = parser.add_argument_group(
         "for a file that holds weights only",
         "Files that squeezenet wrote, and the authors' .net, need none of these options.",
     )
-    like = f"prepare images and name classes as this model; {TORCHVISION}: as the weights that torchvision publishes"
+    like = (
+        f"take the preparation of images and the class names from this model; {TORCHVISION}: those of the "
+        "weights that torchvision publishes"
+    )
     missing.add_argument("--like", metavar="MODEL", help=like)
-    missing.add_argument("--network", metavar="NAME", help="the network (see `squeezenet models`), if several fit")
+    missing.add_argument(
+        "--network", metavar="NAME", help="the network (see `squeezenet models`), if the weights fit several"
+    )
     missing.add_argument("--resize", type=count, metavar="N", help="resize images to N pixels")
     missing.add_argument("--crop", type=count, metavar="N", help="cut out the middle N x N pixels (default: --resize)")
-    fit = "stretch: both sides become N pixels (default); shorter: the shorter side does"
+    fit = "stretch: both sides become N pixels (default); shorter: the shorter side becomes N pixels"
     missing.add_argument("--fit", choices=("stretch", "shorter"), help=fit)
-    missing.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the channels; L is gray")
+    missing.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the colours; L: one gray channel")
     what = "of each channel, of pixels from 0 to 255"
     missing.add_argument("--mean", type=_numbers, metavar="M,M,M", help=f"mean {what}")
     missing.add_argument("--std", type=_numbers, metavar="S,S,S", help=f"standard deviation {what}")
@@ -100,7 +105,9 @@ def about_of(args: Namespace) -> "About":
 
     given = [name for name in ("resize", "crop", "fit", "channels", "mean", "std") if getattr(args, name) is not None]
     if args.like and given:
-        raise UsageError(f"--like and --{given[0]}: leave one of the two out; --like says all of it")
+        raise UsageError(
+            f"--like and --{given[0]}: leave one of the two out; --like already sets how images are prepared"
+        )
     about = About()
     if args.like == TORCHVISION:
         about = of_torchvision()
@@ -117,7 +124,9 @@ def _preparation(args: Namespace) -> "Preparation":
 
     missing = [f"--{name}" for name in ("resize", "channels", "mean", "std") if getattr(args, name) is None]
     if missing:
-        raise UsageError(f"{', '.join(missing)} missing: needed to prepare images; or give --like MODEL")
+        raise UsageError(
+            f"{', '.join(missing)} missing: they say how images are prepared; give them, or give --like MODEL"
+        )
     fit: Fit = args.fit or "stretch"
     try:
         return Preparation(args.resize, args.crop or args.resize, fit, args.channels, args.mean, args.std)

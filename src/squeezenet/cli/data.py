@@ -9,7 +9,7 @@ from squeezenet.cli.arguments import DATA, count, seed
 from squeezenet.printable import counted
 
 EXAMPLES = """
-# class folders into shards, images at most 256 pixels on their shorter side
+# a folder per class into shards, the shorter side at most 256 pixels
 squeezenet data pack photos/ packed/ --resize 256
 # ImageNet's own tars; after a stop, the same command continues
 squeezenet data pack imagenet/ imagenet-256/ --resize 256 --workers 8
@@ -17,19 +17,19 @@ squeezenet data pack imagenet/ imagenet-256/ --resize 256 --workers 8
 
 
 def configure(parser: ArgumentParser) -> None:
-    action = "write SOURCE as shards; a stopped command can be repeated and continues"
+    action = "write SOURCE as shards; after a stop, the same command continues"
     parser.add_argument("action", choices=("pack",), metavar="pack", help=action)
     parser.add_argument("source", metavar="SOURCE", help=DATA)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the shards")
     images = parser.add_argument_group("images")
-    smaller = "resize the shorter side to PIXELS; smaller images stay as they are"
+    smaller = "resize the shorter side to PIXELS; smaller images are not changed"
     images.add_argument("--resize", type=count, metavar="PIXELS", help=smaller)
     images.add_argument("--quality", type=count, metavar="1-100", help="quality of resized JPEGs (default: 90)")
     images.add_argument("--classes", type=count, metavar="N", help="pack the first N classes only")
     shards = parser.add_argument_group("shards")
     shards.add_argument("--shard-images", type=count, metavar="N", help="images in a shard (default: 5000)")
-    shards.add_argument("--seed", type=seed, metavar="N", help="decides the order of the images (default: 0)")
-    shards.add_argument("--workers", type=count, metavar="N", help="number of threads that decode and encode")
+    shards.add_argument("--seed", type=seed, metavar="N", help="seed of the random order of the images (default: 0)")
+    shards.add_argument("--workers", type=count, metavar="N", help="number of threads that decode and encode images")
 
 
 def run(args: Namespace) -> dict[str, Any]:

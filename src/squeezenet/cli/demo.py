@@ -19,7 +19,7 @@ squeezenet demo
 
 def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder to write (default: demo)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="decides everything random (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random choices (default: 0)")
 
 
 def run(args: Namespace) -> dict[str, Any]:

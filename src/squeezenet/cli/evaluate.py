@@ -14,9 +14,9 @@ from squeezenet.printable import counted
 EXAMPLES = """
 # on the images that were held out when `run` was trained
 squeezenet evaluate run --data photos/
-# of the file that was made from it, with a page that shows its mistakes
+# the compressed file on the same images, with a page that shows its mistakes
 squeezenet evaluate birds.sqz --data photos/ --report mistakes.html
-# on every image, also those that it has learned from
+# on every image, also those that the model was trained on
 squeezenet evaluate birds.sqz --data photos/ --split all
 """
 
@@ -27,11 +27,11 @@ def configure(parser: ArgumentParser) -> None:
     what.add_argument("--data", required=True, metavar="DATA", help=DATA)
     what.add_argument(
         "--split", choices=("held-out", "all"),
-        help="held-out: the images that were held out from training, an error where these are not known; all: every "
-        "image (default: the validation split of DATA; else the held-out images, where the model was trained on DATA; "
-        "else all)",
+        help="held-out: the images that were held out from training, an error if they are not known; all: every image "
+        "(default: the validation split of DATA if there is one; else the held-out images if the model was trained on "
+        "DATA; else all)",
     )  # fmt: skip
-    what.add_argument("--limit", type=count, metavar="N", help="evaluate N images, evenly taken")
+    what.add_argument("--limit", type=count, metavar="N", help="evaluate N images, spread evenly over DATA")
     parser.add_argument_group("results").add_argument(
         "--report", type=Path, metavar="F.html",
         help="write a page: accuracy of each class, confusion matrix, the most confident mistakes",
@@ -41,7 +41,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> dict[str, Any]:
     """Measure the accuracy with the runtime that ships; the JSON object of this verb."""
     if args.report is not None and not args.report.parent.is_dir():
-        raise UsageError(f"{args.report.parent}: no such folder for --report; make it, or name another")
+        raise UsageError(f"{args.report.parent}: no such folder for --report; create it, or name another folder")
     from squeezenet import sqz
     from squeezenet.data.classes import match_classes
     from squeezenet.data.evaluate import answers

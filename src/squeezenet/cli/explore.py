@@ -34,55 +34,57 @@ VARIES = {"input_size": "image_size", "version": "stem"}  # other words for --va
 def configure(parser: ArgumentParser) -> None:
     images = parser.add_argument_group("images, and where results go")
     images.add_argument("--data", required=True, metavar="DATA", help=DATA)
-    images.add_argument("--out", required=True, type=Path, metavar="DIR", help="runs, results.jsonl, report.html")
+    images.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder for runs, results.jsonl, report.html"
+    )
     images.add_argument(
         "--watch", action="store_true",
         help="write report.html after each trial, not only at the end; the page reloads itself while trials run",
     )  # fmt: skip
 
-    kinds = parser.add_argument_group("what to try: one of")
+    kinds = parser.add_argument_group("networks to try; give one of")
     what = kinds.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--vary", choices=(*SWEEPS, *VARIES), metavar="WHAT",
         help="; ".join(f"{name}: {sweep.about}" for name, sweep in SWEEPS.items()),
     )  # fmt: skip
-    what.add_argument("--search", type=count, metavar="N", help="try N networks, chosen by the results of those before")
-    what.add_argument("--repeat", metavar="NAME", help="repeat a trial of --out with other --seeds")
+    what.add_argument("--search", type=count, metavar="N", help="try N networks, chosen by earlier results")
+    what.add_argument("--repeat", metavar="NAME", help="repeat the trial NAME in --out with other seeds")
 
     sweep = parser.add_argument_group("with --vary or --repeat")
     sweep.add_argument("--values", metavar="A,B,...", help="the values to try (default: the paper's)")
     sweep.add_argument("--seeds", type=count, default=1, metavar="N", help="train each network N times (default: 1)")
 
     search = parser.add_argument_group("with --search")
-    search.add_argument("--max-bytes", type=size, metavar="SIZE", help="at most SIZE bytes of the file, as in 200kB")
+    search.add_argument("--max-bytes", type=size, metavar="SIZE", help="at most SIZE bytes for the file, as in 200kB")
     search.add_argument("--max-ram", type=size, metavar="SIZE", help="at most SIZE bytes of RAM for one image")
     search.add_argument("--max-macs", type=amount, metavar="N", help="at most N MACs, as in 50M")
     search.add_argument(
         "--max-ms", type=positive, metavar="MS",
-        help="at most MS milliseconds for an image on one thread of this machine, estimated from the shape",
+        help="at most MS milliseconds for one image on one thread of this machine, estimated before training",
     )  # fmt: skip
-    search.add_argument("--halving", action=BooleanOptionalAction, help="stop networks that fall behind (default)")
+    search.add_argument("--halving", action=BooleanOptionalAction, help="stop training poor networks early (default)")
 
     training = parser.add_argument_group("how each network is trained")
-    training.add_argument("--model", help="network to start from (default: the one for images of this size)")
+    training.add_argument("--model", help="network to vary (default: one that fits the image size)")
     training.add_argument(
         "--recipe", default="modern", metavar="FILE",
-        help="a .toml file, or a recipe that `squeezenet train` knows by name (default: %(default)s)",
+        help="a .toml file, or the name of a recipe as in `squeezenet train` (default: %(default)s)",
     )  # fmt: skip
     training.add_argument("--epochs", type=positive, metavar="N", help="passes over the images")
     add_training(images, training)
 
     squeezing = parser.add_argument_group("how each network is squeezed")
-    squeezing.add_argument("--method", choices=METHODS, default="squeeze", help="default: %(default)s")
-    goal = "into a file of SIZE bytes (default: a 12th of float32)"
+    squeezing.add_argument("--method", choices=METHODS, default="squeeze", help="method (default: %(default)s)")
+    goal = "squeeze into a file of SIZE bytes (default: a 12th of the bytes as float32)"
     squeezing.add_argument("--squeeze-bytes", type=size, metavar="SIZE", help=goal)
 
     workers = parser.add_argument_group("several workers")
-    records = f"where trials are recorded: {STORAGES} (default: a file in --out)"
+    records = f"where the results of trials are stored, for all workers: {STORAGES} (default: a file in --out)"
     workers.add_argument("--storage", metavar="URL", help=records)
     workers.add_argument(
         "--attempts", type=count, default=ATTEMPTS, metavar="N",
-        help="give up a trial that failed N times (default: %(default)s)",
+        help="give up a trial after N failures (default: %(default)s)",
     )  # fmt: skip
     parser.set_defaults(micro_batch=None, weights=None, teacher=None, split_seed=None)
 
@@ -122,16 +124,18 @@ def _check(args: Namespace) -> None:
     budgets = {name: getattr(args, name) for name in ("max_bytes", "max_ram", "max_macs", "max_ms")}
     only = {**budgets, "halving": args.halving} if args.search is None else {"values": args.values}
     if told := [f"--{name.replace('_', '-')}" for name, value in only.items() if value is not None]:
-        raise UsageError(f"{told[0]} is for --{'search' if args.search is None else 'vary'}; leave it out")
+        raise UsageError(f"{told[0]} is only for --{'search' if args.search is None else 'vary'}; leave it out")
     if args.search is not None and args.seeds > 1:
-        raise UsageError("--search tries each network once; repeat what it finds with --repeat and --seeds")
+        raise UsageError(
+            "--search trains each network once; leave --seeds out, and repeat the networks that it finds with --repeat"
+        )
     if args.repeat and (
         told := [name for name in FIXED if getattr(args, name) is not None] + ["set"] * len(args.settings)
     ):
         raise UsageError(
-            f"--{told[0].replace('_', '-')} is not for --repeat, which changes the seed alone; leave it out"
+            f"--{told[0].replace('_', '-')} cannot be changed by --repeat, which changes only the seed; leave it out"
         )
     if args.max_bytes and args.method != "squeeze":
-        raise UsageError(f"--max-bytes needs --method squeeze; {args.method} aims at no size")
+        raise UsageError(f"--max-bytes needs --method squeeze; {args.method} cannot aim at a size")
     if args.max_ms and args.method != "squeeze":
-        raise UsageError(f"--max-ms needs --method squeeze; what {args.method} makes is slower by an unknown factor")
+        raise UsageError(f"--max-ms needs --method squeeze; the speed of files from {args.method} cannot be estimated")

@@ -73,11 +73,14 @@ def _repeat(args: Namespace, work: Work) -> dict[str, Any]:
     found = [entry for entry in work.ledger.entries() if entry.name.startswith(args.repeat)]
     if len(found) != 1:
         raise UsageError(
-            f"--repeat {args.repeat}: {len(found)} trials in {args.out} have such a name; give one of them"
+            f"--repeat {args.repeat}: {len(found)} trials in {args.out} have a name that begins so; give the name "
+            "of one"
         )
     trial = Trial.from_dict(found[0].trial)
     if trial.data != fingerprint(work.data):
-        raise UsageError(f"--repeat {args.repeat}: learnt from other images than {args.data}; give the same")
+        raise UsageError(
+            f"--repeat {args.repeat}: this trial was trained on other images than {args.data}; name the same images"
+        )
     return _sweep([trial.seeded(trial.recipe.seed + seed) for seed in range(args.seeds)], "seed", work)
 
 
@@ -134,11 +137,14 @@ def base_of(args: Namespace, data: Data) -> Trial:
     args.model = args.model or read_job(args.recipe).model or usual
     job = train_run.settings(args)
     if job.recipe.teacher or job.recipe.weights:
-        raise UsageError(f"{args.recipe}: names a teacher or weights by their file, which is no content; leave it out")
+        raise UsageError(
+            f"{args.recipe}: has a teacher or initial weights, which `explore` cannot record; leave them out of the "
+            "recipe"
+        )
     architecture = find_architecture(args.model)
     if architecture.meta is None:
         known = [name for name, known in ARCHITECTURES.items() if known.meta]
-        raise UsageError(f"--model {args.model}: has no metaparameters to explore; give {', '.join(known)}")
+        raise UsageError(f"--model {args.model}: has no metaparameters to vary; give one of {', '.join(known)}")
     meta = {**asdict(architecture.meta), **job.network}
     network = Metaparameters(**{**meta, "classes": len(data.train.classes), "in_channels": preparation.shape[0]})
     squeeze = Squeezed(args.method, args.squeeze_bytes or 0)

@@ -20,7 +20,7 @@ MEMORY = {"weights": "of weights", "decoding": "while they are decoded", "runnin
 
 def configure(parser: ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--image-size", type=count, metavar="N", help="count for images of N x N pixels instead")
+    parser.add_argument("--image-size", type=count, metavar="N", help="compute shapes and MACs for N x N pixels")
 
 
 def run(args: Namespace) -> dict[str, Any]:

@@ -26,16 +26,16 @@ from squeezenet.version import __version__
 VERBS = {
     "demo": "train, squeeze and use a small network, in a minute or two",
     "train": "train a network, or continue a stopped run",
-    "evaluate": "accuracy of exactly the file that would ship",
+    "evaluate": "measure the accuracy of a model",
     "classify": "label images",
     "compress": "squeeze a model into one .sqz file",
-    "inspect": "shape, parameters, density, bits and bytes of every layer",
-    "explore": "search the design space: accuracy against bytes, MACs and RAM",
-    "reproduce": "the paper's tables and figure 3, beside our figures",
-    "convert": "read and write other people's model files",
-    "data": "pack images into shards that train fast",
-    "models": "list the models that ship or can be fetched, and the networks",
-    "pull": "fetch published weights, once",
+    "inspect": "show shape, parameters, density, bits and bytes of every layer",
+    "explore": "search for network designs: accuracy against bytes, MACs and RAM",
+    "reproduce": "make the paper's tables and figure 3, beside our figures",
+    "convert": "convert between .sqz and other model files",
+    "data": "pack images into shards, for faster training",
+    "models": "list the included models, those to download, and the networks",
+    "pull": "download published weights",
     "doctor": "check this installation",
 }
 
@@ -78,7 +78,7 @@ def _parser(name: str, verb: ModuleType) -> Parser:
     examples = "\n".join(["examples:", *(f"  {line}" for line in verb.EXAMPLES.strip().splitlines())])
     parser = Parser(f"squeezenet {name}", description=f"{summary[0].upper()}{summary[1:]}.", epilog=examples)
     verb.configure(parser)
-    common = parser.add_argument_group("of every verb")
+    common = parser.add_argument_group("options of every verb")
     common.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common.add_argument("-h", "--help", action="help", help="show this help")

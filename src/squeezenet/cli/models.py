@@ -19,7 +19,7 @@ squeezenet models imagenet
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="show the card of this model: data, accuracy, limits")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show the card (data, accuracy, limits) of this model")
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -75,7 +75,9 @@ def _card(name: str) -> str:
             f"    squeezenet train --data photos/ --model {name} --out run\n    squeezenet inspect {name}\n"
         )
     if Path(name).exists():
-        raise UsageError(f"{name}: a file or folder has no card; see what is in it with: squeezenet inspect {name}")
+        raise UsageError(
+            f"{name}: files and folders have no card; to see what this one contains, use: squeezenet inspect {name}"
+        )
     raise UsageError(f"no model is called {name}; {zoo.nearest(name, [*zoo.SHIPPED, *zoo.PUBLISHED, *ARCHITECTURES])}")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_force(parser: "ArgumentParser | _ArgumentGroup") -> None:
     """Add the option --force."""
-    parser.add_argument("--force", action="store_true", help="replace OUT even where squeezenet did not write it")
+    parser.add_argument("--force", action="store_true", help="replace OUT even if squeezenet did not write it")
 
 
 def may_write(out: str | Path, force: bool = False) -> None:
@@ -27,7 +27,7 @@ def may_write(out: str | Path, force: bool = False) -> None:
     out = Path(out)
     name = printable(str(out))
     if not out.parent.is_dir():
-        raise UsageError(f"{printable(str(out.parent))}: no such folder; make it, or name another")
+        raise UsageError(f"{printable(str(out.parent))}: no such folder; create it, or name another")
     if not out.exists():
         return
     if not out.is_file():

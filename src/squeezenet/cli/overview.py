@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from squeezenet.version import __version__
 
 EXAMPLES = """\
-squeezenet classify photo.jpg                           # its likeliest labels
+squeezenet classify photo.jpg                           # most probable labels
 squeezenet train --data photos/ --out run               # photos/CLASS/*.jpg
 squeezenet compress run --data photos/ --out birds.sqz  # one small file
 """

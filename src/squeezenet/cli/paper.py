@@ -39,7 +39,7 @@ def table1(args: Namespace) -> Rows:
     graph = load_model("squeezenet1_0", 0).graph
     given = None if args.weights is None else load_model(args.weights)
     if given is not None and sorted(given.graph.weight_shapes().values()) != sorted(graph.weight_shapes().values()):
-        raise UsageError(f"{args.weights}: is not SqueezeNet v1.0; table 1 counts that network's weights")
+        raise UsageError(f"{args.weights}: is not SqueezeNet v1.0; table 1 is about SqueezeNet v1.0 only")
     return [_layer(layer, graph, args.weights, given) for layer in TABLE_1]
 
 

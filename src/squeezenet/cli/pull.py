@@ -15,8 +15,8 @@ squeezenet pull squeezenet1_1 --url https://a.mirror/s.pth
 
 def configure(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", choices=list(PUBLISHED), help=f"one of {', '.join(PUBLISHED)}")
-    parser.add_argument("--url", metavar="URL", help="fetch from this address (a mirror); the file must be the same")
-    parser.add_argument("--again", action="store_true", help="fetch it also if it was fetched before, and replace it")
+    parser.add_argument("--url", metavar="URL", help="download from this mirror; the file's SHA-256 is checked")
+    parser.add_argument("--again", action="store_true", help="download again, replacing the earlier file")
 
 
 def run(args: Namespace) -> dict[str, Any]:

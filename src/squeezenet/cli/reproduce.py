@@ -40,16 +40,18 @@ def configure(parser: ArgumentParser) -> None:
     sweeps = parser.add_argument_group("figure3, table3")
     sweeps.add_argument("--results", metavar="DIR", help="the --out folder of `squeezenet explore`")
     weights = parser.add_argument_group("table1, table2")
-    weights.add_argument("--weights", metavar="MODEL", help="SqueezeNet for ImageNet: the authors' .net, or a name")
+    weights.add_argument("--weights", metavar="MODEL", help="SqueezeNet for ImageNet: the authors' .net file or a name")
     files = parser.add_argument_group("table2")
     files.add_argument("--out", metavar="DIR", help="folder for the files that are measured")
-    files.add_argument("--imagenet", metavar="DATA", help="images to retrain --weights on, but one in ten to validate")
-    files.add_argument("--imagenet-val", metavar="DATA", help="validation images for --weights instead")
-    files.add_argument("--alexnet", metavar="RUN", help="an AlexNet trained on --data, such as alexnet_32")
-    files.add_argument("--squeezenet", metavar="RUN", help="a SqueezeNet trained on --data, such as squeezenet_32")
-    files.add_argument("--data", metavar="DATA", help="the images that the two were trained on: for retraining")
-    files.add_argument("--val", metavar="DATA", help="validation images for the two, instead of one in ten of --data")
-    epochs = "epochs of retraining after each stage (default: 2; pruning 4)"
+    files.add_argument(
+        "--imagenet", metavar="DATA", help="images to retrain --weights on; one in ten is for validation"
+    )
+    files.add_argument("--imagenet-val", metavar="DATA", help="validation images for --weights, if not from --imagenet")
+    files.add_argument("--alexnet", metavar="RUN", help="run of an AlexNet, such as alexnet_32, trained on --data")
+    files.add_argument("--squeezenet", metavar="RUN", help="run of a SqueezeNet, such as squeezenet_32, on --data")
+    files.add_argument("--data", metavar="DATA", help="images that both runs were trained on, used for retraining")
+    files.add_argument("--val", metavar="DATA", help="validation images for both runs, instead of one in ten of --data")
+    epochs = "epochs of retraining after each stage (default: 2; after pruning 4)"
     files.add_argument("--epochs", type=not_negative, metavar="N", help=epochs)
     files.add_argument("--limit", type=count, metavar="N", help="retrain on N images at most")
     files.add_argument("--seed", type=seed, metavar="N", help="seed of random weights (default: 0)")
@@ -60,16 +62,16 @@ def run(args: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     unused = [name for names in USES.values() for name in names if name not in USES[args.subject]]
     if told := [name for name in unused if getattr(args, name) is not None]:
-        raise UsageError(f"--{told[0].replace('_', '-')} is not for {args.subject}; leave it out")
+        raise UsageError(f"--{told[0].replace('_', '-')} is no option of {args.subject}; leave it out")
     if args.subject == "table2" and args.out is None:
-        raise UsageError("--out missing: table2 measures files; name a folder for them")
+        raise UsageError("--out missing: table2 writes files; name a folder for them")
     trained = (args.alexnet, args.squeezenet, args.data)
     if any(trained) and not all(trained):
         raise UsageError("--alexnet, --squeezenet and --data go together; give all three, or none")
     if args.weights is None and (args.imagenet or args.imagenet_val):
-        raise UsageError("--imagenet and --imagenet-val are for --weights; give those too, or leave them out")
+        raise UsageError("--imagenet and --imagenet-val need --weights; give --weights too, or leave them out")
     if args.val and not args.data:
-        raise UsageError("--val is for --data; give that too, or leave --val out")
+        raise UsageError("--val needs --data; give --data too, or leave --val out")
     args.seed = args.seed or 0
     from squeezenet.cli import paper, table2
 

@@ -23,44 +23,44 @@ squeezenet train --data imagenet/ --model squeezenet1_0 --recipe paper \\
 
 def configure(parser: ArgumentParser) -> None:
     images = parser.add_argument_group("images, and the run folder")
-    images.add_argument("--data", metavar="DATA", help=f"{DATA}; not needed where the recipe names it")
-    out = "folder of the run; a stopped run in it continues"
+    images.add_argument("--data", metavar="DATA", help=f"{DATA}; not needed if the recipe names the data")
+    out = "folder of the run; if it holds a stopped run, that run continues"
     images.add_argument("--out", required=True, type=Path, metavar="RUN", help=out)
-    images.add_argument("--split-seed", type=seed, metavar="N", help="decides the held-out tenth (default: --seed)")
+    images.add_argument("--split-seed", type=seed, metavar="N", help="seed of the held-out tenth (default: --seed)")
 
-    network = parser.add_argument_group("the network, and what it starts from")
+    network = parser.add_argument_group("the network and its first weights")
     network.add_argument(
         "--model", metavar="MODEL",
         help="start from this model (a .sqz, .pth, .net or .safetensors file, a run folder or a name) and replace its "
-        "last layer where the classes differ (default: imagenet); or train this network from scratch (see "
+        "last layer if the classes differ (default: imagenet); or the name of a network to train from scratch (see "
         "`squeezenet models`)",
     )  # fmt: skip
-    scratch = "begin with random weights, also where --model names a model that was fetched"
+    scratch = "start from random weights, even if --model names a model that was downloaded"
     network.add_argument("--from-scratch", action="store_true", help=scratch)
-    network.add_argument("--weights", metavar="RUN", help="start from the weights of a run of the same network")
-    network.add_argument("--teacher", metavar="MODEL", help="a trained model to imitate (distillation)")
+    network.add_argument("--weights", metavar="RUN", help="start from the weights of another run with the same network")
+    network.add_argument("--teacher", metavar="MODEL", help="also imitate this trained model (distillation)")
 
-    how = parser.add_argument_group("how it learns")
+    how = parser.add_argument_group("training")
     how.add_argument(
         "--recipe", metavar="FILE",
-        help="finetune, modern, paper, or a .toml file (recipes/, or RUN/recipe.toml); default: finetune where "
+        help="finetune, modern, paper, or a .toml file (from recipes/, or RUN/recipe.toml); default: finetune if "
         "training starts from a model, else modern",
     )  # fmt: skip
     how.add_argument(
         "--epochs", type=positive, metavar="N",
-        help="passes over the images (default: the recipe's; finetune: more for fewer images)",
+        help="passes over the images (default: as in the recipe; finetune makes more passes if there are fewer images)",
     )  # fmt: skip
-    how.add_argument("--micro-batch", type=natural, metavar="N", help="images in memory at once; 0: the whole batch")
+    how.add_argument("--micro-batch", type=natural, metavar="N", help="images per forward pass; 0: the whole batch")
     add_training(images, how)
 
     machine = parser.add_argument_group("the machine")
-    often = "seconds between checkpoints (default: they take 2%% of the time)"
+    often = "seconds between checkpoints (default: so that checkpoints take 2%% of the time)"
     machine.add_argument("--checkpoint-every", type=not_negative, metavar="SECONDS", help=often)
     machine.add_argument("--workers", type=count, metavar="N", help="number of threads that decode images")
     machine.add_argument("--compile", action="store_true", help="compile the network (torch.compile)")
     machine.add_argument(
         "--gradients", choices=("float32", "bf16"), default="float32",
-        help="how processes exchange gradients under torchrun (default: %(default)s; bf16 takes half the bytes)",
+        help="number format for exchanging gradients under torchrun (default: %(default)s; bf16 needs half the bytes)",
     )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def settings(args: argparse.Namespace) -> Job:
         job = replace(job, model=zoo.DEFAULT)
     missing = [f"--{name}" for name in ("model", "data") if getattr(job, name) is None]
     if missing:
-        raise UsageError(f"{' and '.join(missing)} missing: neither given nor in the recipe {args.recipe}")
+        raise UsageError(f"{' and '.join(missing)} missing: not given, and not in the recipe {args.recipe}")
     assert job.model is not None
     if args.epochs is not None and args.epochs <= 0:  # in a recipe, 0 means that `iterations` counts
         raise UsageError(f"--epochs {args.epochs:g}: must be more than 0")
@@ -142,7 +142,9 @@ def settings(args: argparse.Namespace) -> Job:
     fresh = job.model in ARCHITECTURES and find_architecture(job.model).meta is not None
     network = kinds_of(Metaparameters, FROM_DATA) if fresh else {}
     if job.network and not fresh:
-        raise UsageError(f"{job.model}: a trained model has no [network] settings; leave {', '.join(job.network)} out")
+        raise UsageError(
+            f"{job.model}: is a trained model, whose network cannot be changed; leave {', '.join(job.network)} out"
+        )
     training = kinds_of(Recipe, ("name", "augmentation", *FILES, *OPTIONS))
     images = kinds_of(Augmentation)
     chosen = typed({**network, **training, **images}, split(args.settings), "--set ", text=True)
@@ -164,7 +166,7 @@ def _load(args: argparse.Namespace, provenance: Mapping[str, str]) -> Data:
     job = Job(FINETUNE) if args.recipe is None else read_job(args.recipe)
     source = args.data or job.data
     if source is None:
-        raise UsageError("--data missing: neither given nor in a recipe; name a folder with a folder for each class")
+        raise UsageError("--data missing: name a folder with one folder of images for each class")
 
     def first(*values: Any) -> Any:
         return next((value for value in values if value is not None), None)

@@ -28,8 +28,8 @@ from squeezenet.models.network import Network
 Doubles = NDArray[np.float64]
 
 RANK_WORDS = (
-    "energy=X: in each layer what keeps X of the energy",
-    "ratio=X: X times fewer parameters in all, each layer by how little it minds",
+    "energy=X: in each layer the rank that keeps the share X of the energy",
+    "ratio=X: X times fewer parameters in all, more reduction in layers where it costs less",
 )
 
 WEIGHT_SHARE = 0.01  # weight of the identity in C, since a few images do not vary in all directions

@@ -116,10 +116,10 @@ MOST = {"conv_bits": 12, "fc_bits": 12, "float_bits": 32, "zoom": 0.9, "area": 1
 """Name of a setting -> the least and the largest value that is accepted."""
 
 DENSITY_WORDS = (
-    "auto: what the model already has if it is pruned, else paper, else sensitivity=0.33",
-    "keep: prune nothing more",
-    "paper: the papers' densities for SqueezeNet and AlexNet",
-    "sensitivity=X: X of all weights, each layer by how little it minds",
+    "auto: the density of the model if it is pruned already, else paper, else sensitivity=0.33",
+    "keep: prune no more weights",
+    "paper: the densities of the papers, for SqueezeNet and AlexNet",
+    "sensitivity=X: the share X of all weights, fewer in layers where pruning costs less",
 )
 
 

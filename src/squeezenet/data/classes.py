@@ -48,12 +48,12 @@ class Stated:
         if len(self.names) > CLASSES:
             raise DataError(
                 f"{self.where}: has more than {CLASSES:,} different labels, the limit of classes; "
-                "a label names the class of an image, not the image"
+                "give all images of a class the same label"
             )
         for name in self.names:
             if not name or len(name) > CLASS_NAME:
                 wrong = f"is longer than {CLASS_NAME:,} characters" if name else "is empty"
-                raise DataError(f"{self.where}: the name of a class {wrong}; mend the labels")
+                raise DataError(f"{self.where}: the name of a class {wrong}; correct the labels")
 
     @property
     def used(self) -> list[str]:
@@ -117,7 +117,7 @@ def number_classes(
         place = {name: min(int(name), _FAR) for name in part.names} if numbered else by_name
         if unknown := sorted((name for name in part.used if name not in place), key=_is_index):
             wrong = f"{part.where}: label {unknown[0]!r}"
-            raise DataError(f"{wrong} is not among the {len(classes)} listed classes; mend the label or the list")
+            raise DataError(f"{wrong} is not among the {len(classes)} listed classes; correct the label or the list")
         labels[split] = np.array([place.get(name, -1) for name in part.names], np.int64)[part.codes]
     return classes, labels
 
@@ -155,7 +155,7 @@ def _classes(known: Mapping[str, Stated]) -> tuple[str, ...]:
         return tuple(sorted(names))
     if below := next((name for name in names if name.startswith("-")), None):
         where = next(part.where for part in known.values() if below in part.names)
-        raise DataError(f"{where}: label {below} is below 0; leave out images without a class")
+        raise DataError(f"{where}: label {below} is below 0; remove images without a class from the data")
     return tuple(sorted(names, key=int))
 
 
@@ -167,7 +167,7 @@ def _same_classes(train: Stated, validation: Stated) -> None:
     kinds = ["numbers" if all(map(_NUMBER.fullmatch, part.names)) else "names" for part in (train, validation)]
     if kinds[0] != kinds[1]:
         raise DataError(
-            f"{validation.where}: calls classes by {kinds[1]} ({few(unknown)}), training by {kinds[0]} "
+            f"{validation.where}: has {kinds[1]} as labels ({few(unknown)}), but training has {kinds[0]} "
             f"({few(sorted(train.names))}); label both in the same way"
         )
     raise DataError(_unknown_in_validation(validation.where, unknown, train.where, train.names))
@@ -194,12 +194,12 @@ def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Ex
     if unknown := _unknown(examples, number):
         if not labels:
             raise DataError(
-                f"{examples.name}: has {len(examples.classes)} classes, but the model {outputs} without names; "
-                "give data of the model's classes, or names to the model (squeezenet convert --labels)"
+                f"{examples.name}: has {len(examples.classes)} classes, but the model has {outputs} without names; "
+                "give data with the classes of the model, or name its classes with: squeezenet convert --labels"
             )
         raise DataError(
             f"{examples.name}: the model's {outputs} classes do not include {few(unknown, labels)}; "
-            f"call them as the model does ({few(labels)}), or leave their images out"
+            f"rename them to classes of the model ({few(labels)}), or leave their images out"
         )
     names = tuple(labels)
     if not names:

@@ -104,7 +104,7 @@ class Examples:
         if len(outside):
             raise DataError(
                 f"{self.name}: label {outside[0]} is outside the {len(self.classes)} classes "
-                f"({len(outside)} such images); mend the labels or the list of class names"
+                f"({len(outside)} such images); correct the labels or the list of class names"
             )
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ def some(examples: Examples, images: int | None) -> Examples:
     """At most `images` examples, evenly taken. Raises `DataError` if `images` is below 1."""
     have = len(examples)
     if images is not None and images < 1:
-        raise DataError(f"{images} images are not enough; ask for at least one")
+        raise DataError(f"{images} images are too few; ask for at least one")
     return examples if images is None or images >= have else examples.take(np.arange(images) * have // images)
 
 
@@ -161,8 +161,8 @@ class HeldOut:
         if again.held_out != self:
             now = "other files or labels" if len(examples) == self.images else f"{len(examples):,}"
             raise DataError(
-                f"{examples.name}: is not the data set that was split: it had {self.images:,} images and now has "
-                f"{now}; name images that the model has not learned from"
+                f"{examples.name}: is not the data set that was split for training, which had {self.images:,} "
+                f"images; this one has {now}; name images that the model was not trained on"
             )
         return again.validation
 
@@ -210,7 +210,7 @@ class Data:
         self.validation.require_labels()
         classes = len(self.train.classes)
         if classes < 2:
-            raise DataError(f"{self.train.name}: one class teaches nothing; put images into two class folders or more")
+            raise DataError(f"{self.train.name}: has one class only; training needs images of two classes or more")
         return classes
 
 

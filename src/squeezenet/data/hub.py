@@ -38,7 +38,8 @@ class HubImages(StoredImages):
         # Only files that the library fetched: a row could name any file of this machine.
         if ".." in path.parts or not path.is_relative_to(self.cache):
             raise DataError(
-                f"image {index}: its row names {printable(str(path))}, no file of the data set; leave it out"
+                f"image {index}: its row names {printable(str(path))}, which is not a file of the data set; leave "
+                "the image out"
             )
         return path
 

@@ -52,7 +52,7 @@ def read_imagenet(folder: Path) -> dict[str, Examples]:
         shards["validation"] = _validation(folder / VALIDATION, folder / TRUTH, ids or imagenet_ids())
     for shard in shards.values():
         if not len(shard.offsets):
-            raise DataError(f"{shard.path}: no images found; fetch it again")
+            raise DataError(f"{shard.path}: has no images; download it again")
     classes, labels = number_classes({split: shard.labels for split, shard in shards.items()}, ids or imagenet_ids())
     names = imagenet_labels() if len(classes) == len(imagenet_labels()) else classes
     # One shard for all: the tar is sorted by class, and images are shuffled only within a shard.
@@ -78,9 +78,11 @@ def _validation(path: Path, truth: Path, ids: tuple[str, ...]) -> Shard:
         lines = [line.split() for line in read_labels(truth)]
         told = {Path(name).name: label for name, label in lines}
     except FileNotFoundError:
-        raise DataError(f"{truth}: not found; the labels of {VALIDATION} are expected there, as 'NAME LABEL'") from None
+        raise DataError(
+            f"{truth}: not found; this file must have the labels of {VALIDATION}, one 'NAME LABEL' per line"
+        ) from None
     except ValueError:
-        raise DataError(f"{truth}: a line is not 'NAME LABEL'; see Caffe's val.txt") from None
+        raise DataError(f"{truth}: has a line that is not 'NAME LABEL'; Caffe's val.txt is an example") from None
     with open_regular(path) as file:
         places = [_place(m) for m in members(path, file) if is_image(m.name)]
     missing = next((name for name, _, _ in places if Path(name).name not in told), None)

@@ -58,7 +58,7 @@ def load_judged(source: str, provenance: Mapping[str, str], asked: str | None = 
     if "validation" in splits and asked != "all":
         return splits["validation"], "validation"
     if len(splits) > 1:
-        raise DataError(f"{source}: has a validation split of its own; name the files of the validation images")
+        raise DataError(f"{source}: has training and validation images; --split all needs one of these; name its files")
     (examples,) = splits.values()
     held_out = recall(provenance)
     if asked == "all":
@@ -67,7 +67,7 @@ def load_judged(source: str, provenance: Mapping[str, str], asked: str | None = 
         _warn_of_learned(examples, provenance)
         return examples, "all"
     if held_out is None:
-        raise DataError(f"{source}: the model has no record of held-out images; leave --split out")
+        raise DataError(f"{source}: the model has no record of which images were held out; leave --split out")
     try:
         return held_out.apply(examples), "held-out"
     except DataError:

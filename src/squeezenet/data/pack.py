@@ -69,7 +69,7 @@ class Options:
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: must be from 1 to 100; 90 is usual")
         if self.classes is not None and self.classes < 2:
-            raise UsageError(f"--classes {self.classes}: one class teaches nothing; give two or more")
+            raise UsageError(f"--classes {self.classes}: training needs two classes or more; give at least 2")
         if self.shard_images < 1:
             raise UsageError(f"--shard-images {self.shard_images}: a shard holds one image or more")
 
@@ -144,9 +144,14 @@ def _begin(source: str, splits: dict[str, Examples], out: Path, options: Options
     if (out / PLAN).exists():
         differs = _difference(out / PLAN, plan)
         if differs:
-            raise DataError(f"{out}: holds shards of another plan ({differs}); give an empty folder, or the same plan")
+            raise DataError(
+                f"{out}: holds shards of another command ({differs}); give an empty folder, or the options of that "
+                "command"
+            )
     elif any(out.iterdir()):
-        raise DataError(f"{out}: is not empty, and has no {PLAN}; give an empty folder")
+        raise DataError(
+            f"{out}: is not empty, and is not an unfinished output folder (it has no {PLAN}); give an empty folder"
+        )
     else:
         write_atomically(out / PLAN, (json.dumps(plan, indent=1) + "\n").encode())
     for left in out.glob(".*.tmp"):  # from a run that was killed

@@ -107,7 +107,7 @@ class ParquetImages(StoredImages):
                         held = f"more than the {declared:,} bytes that it declares"
                         raise DataError(f"{file.path}: row group {number} holds {held}; leave the file out")
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file.path}: can no longer be read ({_line(error)}); fetch the file again") from None
+            raise DataError(f"{file.path}: can no longer be read ({_line(error)}); download the file again") from None
         images = pa.chunked_array(chunks)
         while self._cache and images.nbytes + sum(a.nbytes for a in self._cache.values()) > self.cache_bytes:
             self._cache.popitem(last=False)
@@ -125,7 +125,7 @@ def read_parquet(paths: list[Path]) -> dict[str, Examples]:
     files = [file for split in splits.values() for file in split]
     for file in files:
         if (file.names, file.label) != (files[0].names, files[0].label):
-            raise DataError(f"{file.path}: its classes are not those of {files[0].path.name}; {ONE_DATA_SET}")
+            raise DataError(f"{file.path}: its classes differ from those of {files[0].path.name}; {ONE_DATA_SET}")
     if not any(rows for file in files for rows in file.rows):
         raise DataError(f"{paths[0]}: no images found; the file has no rows")
     classes, labels = number_classes({name: _stated(split) for name, split in splits.items()}, files[0].names)
@@ -163,7 +163,9 @@ def _open(path: Path) -> _File:
     if any(count < 0 for count in rows) or sum(rows) > most:
         raise DataError(f"{path}: declares {sum(rows):,} rows, over the limit of {most:,} for a file of its size")
     if label is not None and not _is_label(kind := schema.field(label).type):
-        raise DataError(f"{path}: column {printable(label)} holds {_line(kind)}; a label is a number or a name")
+        raise DataError(
+            f"{path}: column {printable(label)} holds {_line(kind)}, not labels; a label is a number or a name"
+        )
     names = described.get("names") if isinstance(described := features.get(label or ""), dict) else None
     listed = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
     return _File(path, rows, image, label, tuple(listed))
@@ -177,7 +179,7 @@ def _decompressed(path: Path, meta: pq.FileMetaData, column: str, groups: Iterab
             mine = [part for part in parts if part.path_in_schema.split(".")[0] == column.split(".")[0]]
             return sum(decompressed_bytes(file, part) for part in mine)
         except DataError as error:
-            raise DataError(f"{path}: a damaged Parquet file ({error}); fetch it again") from None
+            raise DataError(f"{path}: a damaged Parquet file ({error}); download it again") from None
 
 
 def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:

@@ -68,5 +68,5 @@ def ranks(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[
 def score(first: int, among: int, images: int) -> Score:
     """The hits in percent of `images`. Raises `DataError` if `images` is 0."""
     if not images:
-        raise DataError("accuracy needs images; none can be read")
+        raise DataError("none of the images can be read, so there is no accuracy")
     return Score(images, 100 * first / images, 100 * among / images)

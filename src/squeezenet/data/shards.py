@@ -77,10 +77,12 @@ class ShardImages(StoredImages):
                 file.seek(int(self.offsets[index]) - BLOCK)
                 data = file.read(BLOCK + size)
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read any more ({error}); fetch the shard again") from None
+            raise DataError(f"{path}: can no longer be read ({error}); download the shard again") from None
         # The index may be older than the file: check the header right before the image.
         if len(data) != BLOCK + size or data[_SIZE].strip(b" \0").zfill(11) != b"%011o" % size:
-            raise DataError(f"{path}: has changed since it was indexed; fetch it again, or delete {INDEX} beside it")
+            raise DataError(
+                f"{path}: has changed since it was indexed; delete {INDEX} in its folder, or download it again"
+            )
         return data[BLOCK:]
 
     def shuffled(self, random: np.random.Generator) -> Indices:
@@ -113,7 +115,8 @@ def scan(path: Path) -> Shard:
         labels.append(label)
     if any(label is None for label in labels) and any(label is not None for label in labels):
         raise DataError(
-            f"{path}: {keys[labels.index(None)]} has no label, but others have; add its .cls, or leave it out"
+            f"{path}: {keys[labels.index(None)]} has no label, but other images have; add its .cls file, or leave "
+            "the image out"
         )
     told = [label for label in labels if label is not None]
     known = state(told, str(path), meaning(path.parent)) if told else None
@@ -136,7 +139,8 @@ def members(path: Path, file: BinaryIO, start: int = 0, size: int | None = None)
     for magic, name in _COMPRESSED.items():
         if first.startswith(magic):
             raise DataError(
-                f"{path}: is compressed with {name}; unpack it to a plain .tar; images do not become smaller by it"
+                f"{path}: is compressed with {name}; decompress it to a plain .tar (compression does not make "
+                "images smaller)"
             )
     file.seek(start)
     try:
@@ -154,7 +158,7 @@ def members(path: Path, file: BinaryIO, start: int = 0, size: int | None = None)
         if mark != bytes(BLOCK):  # tarfile reads a damaged or missing header as the end
             raise tarfile.ReadError(f"neither a file nor the end at byte {tar.offset:,}")
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: a damaged tar file ({error}); fetch it again") from None
+        raise DataError(f"{path}: a damaged tar file ({error}); download it again") from None
 
 
 def _samples(path: Path) -> Iterator[tuple[str, tarfile.TarInfo, str | None]]:
@@ -164,7 +168,7 @@ def _samples(path: Path) -> Iterator[tuple[str, tarfile.TarInfo, str | None]]:
     try:
         file = open_regular(path)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such shard; fetch it, or name those that exist") from None
+        raise DataError(f"{path}: no such shard; download it, or name only shards that exist") from None
     with file:
         for member in members(path, file):
             match = _NAME.fullmatch(member.name)

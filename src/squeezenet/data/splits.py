@@ -9,7 +9,7 @@ from pathlib import Path
 
 from squeezenet.errors import DataError
 
-ONE_DATA_SET = "name one data set, as in 'flowers-*.parquet'"
+ONE_DATA_SET = "give files of one data set, as in 'flowers-*.parquet'"
 
 _KINDS = {
     "train": ("train", "training"),
@@ -31,7 +31,10 @@ def by_split(paths: list[Path]) -> dict[str, list[Path]]:
     for path in paths:
         splits.setdefault(split_of(path), []).append(path)
     if len(splits) > 1 and "all" in splits:
-        raise DataError(f"{splits['all'][0]}: its name names no split, but other names do; {ONE_DATA_SET}")
+        raise DataError(
+            f"{splits['all'][0]}: its name says no split (train or validation), but names of other files do; "
+            f"{ONE_DATA_SET}"
+        )
     validation = next((splits.pop(name) for name in ("validation", "test") if name in splits), None)
     splits.pop("test", None)
     if validation:

@@ -55,7 +55,7 @@ def read_webdataset(paths: list[Path]) -> dict[str, Examples]:
     }
     every = [shard for shards in splits.values() for shard in shards if len(shard.offsets)]
     if not every:
-        raise DataError(f"{paths[0]}: no images found; a shard holds KEY.jpg and KEY.cls, uncompressed")
+        raise DataError(f"{paths[0]}: no images found; a shard is an uncompressed tar with files KEY.jpg and KEY.cls")
     full = {name: [shard for shard in shards if len(shard.offsets)] for name, shards in splits.items()}
     classes, labels = number_classes({name: _labels(shards) for name, shards in full.items()}, _listed(paths[0].parent))
     found = {}
@@ -80,7 +80,9 @@ def _labels(shards: list[Shard]) -> Stated | None:
     known = [shard.labels for shard in shards if shard.labels is not None]
     if len(known) < len(shards):
         bare = next(shard.path for shard in shards if shard.labels is None)
-        raise DataError(f"{bare}: its images have no labels, but those of other shards have; add them as KEY.cls")
+        raise DataError(
+            f"{bare}: its images have no labels, but the images of other shards have; add labels as KEY.cls files"
+        )
     return known[0] if len(known) == 1 else join(known, str(shards[0].path.parent))
 
 

@@ -32,9 +32,9 @@ SWEEPS: dict[str, Sweep] = {
     "sr": Sweep("squeeze ratio (figure 3 a)", (0.125, 0.25, 0.5, 0.75, 1.0), {"pct3x3": 0.5}),
     "pct3x3": Sweep("share of 3x3 filters (figure 3 b)", (0.01, 0.125, 0.25, 0.5, 0.75, 0.99), {"sr": 0.5}),
     "bypass": Sweep("bypass connections (table 3)", ("none", "simple", "complex")),
-    "stem": Sweep("conv1 and where the pools are: SqueezeNet v1.0, v1.1", (), PUBLISHED),
-    "base_e": Sweep("expand filters of fire2", (32, 64, 96, 128)),
-    "incr_e": Sweep("expand filters more, every freq modules", (0, 32, 64, 128)),
-    "freq": Sweep("Fire modules between two such increases", (1, 2, 4)),
+    "stem": Sweep("conv1 and the positions of the pools, as in SqueezeNet v1.0 or v1.1", (), PUBLISHED),
+    "base_e": Sweep("number of expand filters in fire2", (32, 64, 96, 128)),
+    "incr_e": Sweep("number of expand filters that are added after every freq modules", (0, 32, 64, 128)),
+    "freq": Sweep("number of Fire modules between two additions", (1, 2, 4)),
     "image_size": Sweep("side of the image in pixels", ()),
 }
