@@ -148,14 +148,17 @@ def test_the_terms_of_imagenet_lie_beside_it():
     assert SHIPPED["imagenet"].bytes <= 350_000
 
 
-def test_both_commands_on_the_card_of_imagenet_ask_for_the_same(monkeypatch):
+def test_all_commands_on_the_card_of_imagenet_ask_for_the_same(monkeypatch):
     monkeypatch.chdir(ROOT)
     commands = re.findall(r"`squeezenet (compress [^`]+)`", zoo.card("imagenet"))
     parser = ArgumentParser()
     compress.configure(parser)
-    by_recipe, by_options = (compress_recipe.asked(parser.parse_args(each.split()[1:])).recipe for each in commands)
-    assert by_recipe.max_bytes == 350_000
-    assert replace(by_recipe, data=None, images=None) == by_options
+    by_recipe, by_options, by_file = (
+        replace(compress_recipe.asked(parser.parse_args(each.split()[1:])).recipe, data=None, images=None)
+        for each in commands
+    )
+    assert by_recipe.max_bytes == 350_096
+    assert by_recipe == by_options == by_file
 
 
 def test_digits_scores_what_its_card_says(capsys):
