@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from squeezenet import sqz
-from squeezenet.report.page import Heading, Table, Text, write_page
+from squeezenet.report import page
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -28,19 +28,20 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert result["rows"][0]["bytes"] == 4 * sqz.read(result["file"]).parameters
     assert result["example"]["predictions"][0]["label"] in "0123456789"
-    page = Path(result["report"]).read_text(encoding="utf-8")
-    assert_self_contained(page)
-    assert f"{result['bytes']:,}" in page
-    assert page.count("<svg") == 3
+    html = Path(result["report"]).read_text(encoding="utf-8")
+    assert_self_contained(html)
+    assert f"{result['bytes']:,}" in html
+    assert html.count("<svg") == 3
 
 
 def test_a_page_escapes_what_it_is_given(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    write_page(path, "a < b", [Heading("x & y"), Text("<script>"), Table(["h"], [["<td>"]])], footer="&")
-    page = path.read_text(encoding="utf-8")
-    assert_self_contained(page)
+    parts = [page.heading("x & y"), page.text("<script>"), page.table(["h"], [["<td>"]])]
+    page.write_page(path, "a < b", parts, footer="&")
+    html = path.read_text(encoding="utf-8")
+    assert_self_contained(html)
     for text in ("a &lt; b", "x &amp; y", "&lt;script&gt;", "&lt;td&gt;"):
-        assert text in page
+        assert text in html
 
 
 def assert_self_contained(page: str) -> None:

@@ -108,7 +108,7 @@ def test_a_description_that_is_none_says_nothing(tmp_path, described):
 
 
 def test_equal_rows_that_were_stored_once_do_not_fill_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("squeezenet.data.parquet.PARQUET_SPARE_BYTES", 2**20)
+    monkeypatch.setattr("squeezenet.limits.PARQUET_SPARE_BYTES", 2**20)
     images = pa.array([{"bytes": png() + bytes(2**18), "path": None}] * 100, STRUCT)
     path = parquet(tmp_path / "x.parquet", images, [0] * 100, compression="zstd")
     assert os.path.getsize(path) < 5000
@@ -117,12 +117,12 @@ def test_equal_rows_that_were_stored_once_do_not_fill_memory(tmp_path, monkeypat
 
 def test_what_a_file_declares_is_checked_before_it_is_read(tmp_path, monkeypatch):
     path = parquet(tmp_path / "x.parquet", pa.array([png(i) for i in range(100)]), list(range(100)))
-    monkeypatch.setattr("squeezenet.data.parquet.PARQUET_GROUP_BYTES", 20)
+    monkeypatch.setattr("squeezenet.limits.PARQUET_GROUP_BYTES", 20)
     assert "labels of" in one_line(load_evaluation, path)
-    monkeypatch.setattr("squeezenet.data.parquet.PARQUET_GROUP_BYTES", 2000)
+    monkeypatch.setattr("squeezenet.limits.PARQUET_GROUP_BYTES", 2000)
     assert "row_group_size" in one_line(load_pixels, load_evaluation(path), Preparation(8, 8))
-    monkeypatch.setattr("squeezenet.data.parquet.PARQUET_FEW_ROWS", 10)
-    monkeypatch.setattr("squeezenet.data.parquet.PARQUET_ROWS", 99)
+    monkeypatch.setattr("squeezenet.limits.PARQUET_FEW_ROWS", 10)
+    monkeypatch.setattr("squeezenet.limits.PARQUET_ROWS", 99)
     assert "declares 100 rows" in one_line(load_evaluation, path)
 
 
@@ -284,7 +284,7 @@ def test_the_headers_of_pages_tell_what_the_summary_does(tmp_path, version, comp
 def test_a_summary_that_lies_does_not_help(tmp_path, monkeypatch):
     images = pa.array([{"bytes": bytes([i]) * 2**16, "path": None} for i in range(64)], STRUCT)
     path = parquet(tmp_path / "x.parquet", images, [0] * 64, compression="zstd")
-    monkeypatch.setattr("squeezenet.data.parquet.PARQUET_GROUP_BYTES", 2**20)
+    monkeypatch.setattr("squeezenet.limits.PARQUET_GROUP_BYTES", 2**20)
     assert "row group 0 holds 4,19" in one_line(load_pixels, load_evaluation(path), Preparation(8, 8))
 
 

@@ -125,7 +125,10 @@ def test_a_spliced_file_is_its_ranges(seed):
     data = random.bytes(400)
     cuts = np.sort(random.choice(400, 8, replace=False)).tolist()
     ranges = [(start, end) for start, end in zip(cuts[::2], cuts[1::2], strict=True)]
-    whole, spliced = io.BytesIO(b"".join(data[a:b] for a, b in ranges)), Spliced(io.BytesIO(data), ranges)
+    whole, spliced = (
+        io.BytesIO(b"".join(data[a:b] for a, b in ranges)),
+        io.BufferedReader(Spliced(io.BytesIO(data), ranges)),
+    )
     for _ in range(200):
         size, whence = int(random.integers(-1, 60)), int(random.integers(0, 3))
         offset = int(random.integers(0, 300)) if whence == 0 else int(random.integers(-20, 20))

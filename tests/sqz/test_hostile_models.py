@@ -71,8 +71,8 @@ def test_figures_show_names_letter_for_letter() -> None:
     figures = pytest.importorskip("squeezenet.report.figures")
     names = ["a$\\foo$b", "$$", "\\$x", "line\nend\x1b[2J", "long" * 5000, "conv1"]
     for figure in (
-        figures.layers(names, [1] * 6, [0.5] * 6),
-        figures.sensitivity(names, [1] * 6, [0.5] * 6),
+        figures.layers(names, [1] * 6, [50.0] * 6, "kept (%)", 100.0),
+        figures.layers(names, [1] * 6, [0.5] * 6, "divergence"),
         figures.stages(names, [1, 2, 3, 4, 5, 6]),
         figures.sweep(names, {n: ([1.0] * 6, [0.0] * 6) for n in names[:3]}, "x", "y", title=names[0]),
     ):

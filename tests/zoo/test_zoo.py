@@ -73,12 +73,6 @@ def test_a_model_that_ships_needs_no_file_and_no_workshop(monkeypatch, tmp_path,
     assert capsys.readouterr().out.splitlines()[-1] == "model: digits"
 
 
-def test_a_default_that_does_not_ship_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(zoo, "DEFAULT", "no such model")
-    assert main(["classify", "x.png"]) == 2
-    assert "--model" in capsys.readouterr().err
-
-
 # What ships, and what is said about it
 
 

@@ -23,7 +23,7 @@ from squeezenet.data.augment import Augmentation
 from squeezenet.data.evaluate import answers
 from squeezenet.data.examples import some
 from squeezenet.data.judged import load_for
-from squeezenet.data.pixels import common_side
+from squeezenet.data.pixels import common_side, first_images
 from squeezenet.data.score import Score
 from squeezenet.errors import UsageError
 from squeezenet.formats import load_model
@@ -117,7 +117,7 @@ def choose(args: argparse.Namespace, data: Data) -> None:
     """
     named = args.model or (args.recipe and read_job(args.recipe).model)
     if not named and (args.recipe is None or args.from_scratch):
-        side = common_side(data.train)
+        side = common_side(first_images(data.train))
         tiny = side is not None and side <= TINY
         fresh = SMALL_NETWORK if tiny else PHOTO_NETWORK
         args.model = fresh if tiny or args.from_scratch else zoo.DEFAULT

@@ -16,10 +16,10 @@ import numpy as np
 from squeezenet.data.classes import Stated, number_classes, tidy
 from squeezenet.data.examples import Examples, Indices
 from squeezenet.data.splits import split_of_folder
-from squeezenet.data.suffixes import is_image, tell
+from squeezenet.data.suffixes import tell
 from squeezenet.errors import DataError
 from squeezenet.printable import counted, printable
-from squeezenet.runtime.folders import is_folder, visible
+from squeezenet.runtime.folders import is_folder, is_image, visible
 from squeezenet.runtime.image import SUFFIXES
 
 _log = logging.getLogger(__name__)

@@ -21,12 +21,12 @@ import numpy as np
 from squeezenet.data.classes import Stated, number_classes, state
 from squeezenet.data.examples import Examples
 from squeezenet.data.shards import Shard, ShardImages, members
-from squeezenet.data.suffixes import is_image
 from squeezenet.errors import DataError
 from squeezenet.files import open_regular
 from squeezenet.formats.imagenet import imagenet_ids, imagenet_labels
 from squeezenet.formats.label_file import read_labels
 from squeezenet.printable import printable
+from squeezenet.runtime.folders import is_image
 
 TRAIN = "ILSVRC2012_img_train.tar"
 VALIDATION = "ILSVRC2012_img_val.tar"

@@ -18,9 +18,9 @@ from squeezenet.data.examples import Data, Examples, split
 from squeezenet.data.folders import read_folder
 from squeezenet.data.imagenet import is_imagenet, read_imagenet
 from squeezenet.data.splits import split_of
-from squeezenet.data.suffixes import is_litter
 from squeezenet.data.webdataset import expand, read_webdataset
 from squeezenet.errors import NoSuchData
+from squeezenet.runtime.folders import is_litter
 
 STORED = (".parquet", ".tar")
 PACKED = (".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz")  # their reader refuses them and says why

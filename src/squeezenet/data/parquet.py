@@ -18,20 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from squeezenet import limits
 from squeezenet.data.classes import Stated, join, number_classes, tidy
 from squeezenet.data.examples import Examples, ImageSource, Indices, StoredImages
 from squeezenet.data.parquet_pages import decompressed_bytes
 from squeezenet.data.splits import ONE_DATA_SET, by_split
 from squeezenet.errors import DataError
 from squeezenet.files import open_regular
-from squeezenet.limits import (
-    CLASS_NAME,
-    CLASSES,
-    PARQUET_FEW_ROWS,
-    PARQUET_GROUP_BYTES,
-    PARQUET_ROWS,
-    PARQUET_SPARE_BYTES,
-)
 from squeezenet.printable import printable
 
 CACHE_BYTES = 256 * 2**20
@@ -94,16 +87,16 @@ class ParquetImages(StoredImages):
         try:
             with _opened(file.path) as stored:
                 declared = _decompressed(file.path, stored.metadata, file.image, [number])
-                if declared > PARQUET_GROUP_BYTES:
+                if declared > limits.PARQUET_GROUP_BYTES:
                     raise DataError(
                         f"{file.path}: row group {number} holds {declared:,} bytes, over the limit of "
-                        f"{PARQUET_GROUP_BYTES:,}; write it again with smaller row groups (row_group_size=100)"
+                        f"{limits.PARQUET_GROUP_BYTES:,}; write it again with smaller row groups (row_group_size=100)"
                     )
                 rows = max(1, min(1024, _BATCH_BYTES // max(1, declared)))
                 for batch in stored.iter_batches(rows, row_groups=[number], columns=[file.image], use_threads=False):
                     chunks.append(batch[file.image])
                     size += chunks[-1].nbytes
-                    if size > declared + PARQUET_SPARE_BYTES:  # equal rows are stored once
+                    if size > declared + limits.PARQUET_SPARE_BYTES:  # equal rows are stored once
                         held = f"more than the {declared:,} bytes that it declares"
                         raise DataError(f"{file.path}: row group {number} holds {held}; leave the file out")
         except (pa.ArrowException, OSError) as error:
@@ -159,7 +152,7 @@ def _open(path: Path) -> _File:
         )
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
     rows = tuple(group.num_rows for group in groups)
-    most = min(PARQUET_ROWS, max(PARQUET_FEW_ROWS, path.stat().st_size))
+    most = min(limits.PARQUET_ROWS, max(limits.PARQUET_FEW_ROWS, path.stat().st_size))
     if any(count < 0 for count in rows) or sum(rows) > most:
         raise DataError(f"{path}: declares {sum(rows):,} rows, over the limit of {most:,} for a file of its size")
     if label is not None and not _is_label(kind := schema.field(label).type):
@@ -241,8 +234,8 @@ def _labels(path: Path, label: str) -> Stated:
         with _opened(path) as file:
             text = [label] if pa.types.is_string(file.schema_arrow.field(label).type) else []
             told = _decompressed(path, file.metadata, label, range(file.num_row_groups))
-        if told > PARQUET_GROUP_BYTES:
-            raise DataError(f"{path}: has labels of {told:,} bytes, over the limit of {PARQUET_GROUP_BYTES:,}")
+        if told > limits.PARQUET_GROUP_BYTES:
+            raise DataError(f"{path}: has labels of {told:,} bytes, over the limit of {limits.PARQUET_GROUP_BYTES:,}")
         with _opened(path, read_dictionary=text) as file:  # a repeated name is read once
             column = file.read(columns=[label], use_threads=False)[label]
         if pa.types.is_floating(column.type):  # pandas stores whole numbers as floats if values were missing
@@ -253,10 +246,12 @@ def _labels(path: Path, label: str) -> Stated:
         encoded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         whole = encoded.combine_chunks()
         whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-        distinct = whole.dictionary[: CLASSES + 1]
+        distinct = whole.dictionary[: limits.CLASSES + 1]
         longest = 0 if number else pc.max(pc.binary_length(distinct.cast(pa.large_string()))).as_py() or 0
-        if longest > 4 * CLASS_NAME:
-            raise DataError(f"{path}: a label has {longest:,} bytes, over the limit of {CLASS_NAME:,} characters")
+        if longest > 4 * limits.CLASS_NAME:
+            raise DataError(
+                f"{path}: a label has {longest:,} bytes, over the limit of {limits.CLASS_NAME:,} characters"
+            )
         names = tuple(map(tidy, distinct.cast(pa.string()).to_pylist()))
         return Stated(whole.indices.to_numpy().astype(np.int64), names, str(path), "number" if number else "either")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

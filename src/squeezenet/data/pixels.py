@@ -133,7 +133,10 @@ def decode(
 
         try:
             for indices in batches:
-                images = _empty(len(indices), preparation, channels_last=training)
+                channels, *side = preparation.shape
+                images = np.empty((len(indices), channels, *side), np.uint8)
+                if training:
+                    images = np.empty((len(indices), *side, channels), np.uint8).transpose(0, 3, 1, 2)
                 share = max(1, -(-len(indices) // workers))
                 futures = []
                 for start in range(0, len(indices), share):
@@ -152,14 +155,6 @@ def decode(
             for _, _, futures in ahead:
                 for future in futures:
                     future.cancel()
-
-
-def _empty(count: int, preparation: Preparation, channels_last: bool) -> NDArray[np.uint8]:
-    """An empty array (N, C, crop, crop)."""
-    channels, height, width = preparation.shape
-    if channels_last:
-        return np.empty((count, height, width, channels), np.uint8).transpose(0, 3, 1, 2)
-    return np.empty((count, channels, height, width), np.uint8)
 
 
 def _decode(
@@ -190,9 +185,9 @@ def default_preparation(examples: Examples, image_size: int | None = None, photo
     their own mean and standard deviation. Others are prepared as in the paper: stretched, cropped to `image_size` or
     `photo_size`, BGR, the mean of ImageNet. Grey images stay grey. Raises `DataError` if no image can be read.
     """
-    seen = _first_images(examples)
+    seen = first_images(examples)
     grey = all(i.mode == "L" for i in seen)
-    size = _common_side(seen)
+    size = common_side(seen)
     if size is None:
         crop = image_size or photo_size
         resize = round(crop * 256 / 227)
@@ -208,20 +203,13 @@ def default_preparation(examples: Examples, image_size: int | None = None, photo
     )
 
 
-def common_side(examples: Examples) -> int | None:
-    """The side of square images of one size, of at most `SMALL` pixels; None for other images.
-
-    Only the first few images are read. Raises `DataError` if no image can be read.
-    """
-    return _common_side(_first_images(examples))
-
-
-def _common_side(seen: Sequence[Image.Image]) -> int | None:
+def common_side(seen: Sequence[Image.Image]) -> int | None:
+    """The side of square images of one size, of at most `SMALL` pixels; None for other images."""
     side = seen[0].width
     return side if side <= SMALL and all(i.size == (side, side) for i in seen) else None
 
 
-def _first_images(examples: Examples) -> list[Image.Image]:
+def first_images(examples: Examples) -> list[Image.Image]:
     """Up to 16 of the first 64 images. Raises `DataError` if none can be read."""
     seen = []
     for index in range(min(len(examples), 64)):

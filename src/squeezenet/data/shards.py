@@ -11,8 +11,9 @@ import json
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +21,12 @@ import numpy as np
 
 from squeezenet.data.classes import Meaning, Stated, state
 from squeezenet.data.examples import ImageSource, Indices, StoredImages
-from squeezenet.data.suffixes import UNREADABLE, is_litter, tell
+from squeezenet.data.suffixes import tell
 from squeezenet.errors import DataError, ImageError
 from squeezenet.files import open_regular
 from squeezenet.limits import IMAGE_FILE, LABEL_BYTES, SIDECAR_BYTES
 from squeezenet.printable import printable
+from squeezenet.runtime.folders import UNREADABLE, is_litter
 from squeezenet.runtime.image import SUFFIXES
 
 WINDOW_BYTES = 2 * 2**30
@@ -163,52 +165,35 @@ def members(path: Path, file: BinaryIO, start: int = 0, size: int | None = None)
 
 def _samples(path: Path) -> Iterator[tuple[str, tarfile.TarInfo, str | None]]:
     """(key, image, label) for each group of consecutive members whose names are equal up to the first dot."""
-    sample = _Sample("")
     left: Counter[str] = Counter()  # suffixes of files in samples without an image
     try:
         file = open_regular(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such shard; download it, or name only shards that exist") from None
     with file:
-        for member in members(path, file):
-            match = _NAME.fullmatch(member.name)
-            if match is None or any(map(is_litter, match[1].split("/")[:-1])):  # a folder or a hidden file
-                continue
-            if match[1] + match[2] != sample.key:
-                if image := sample.image:
-                    yield sample.key, image, sample.label
+        for key, sample in groupby(_named(members(path, file)), key=lambda member: member[0]):
+            label, others = None, []
+            images: dict[bool, tarfile.TarInfo] = {}  # the first that can be read, and the first that cannot
+            for _, suffix, member in sample:
+                if suffix in SUFFIXES or suffix in UNREADABLE:
+                    images.setdefault(suffix in SUFFIXES, member)
+                elif suffix == ".cls" or (suffix == ".json" and label is None):
+                    label = _label(path, file, member, suffix) or label
                 else:
-                    left.update(sample.others)
-                sample = _Sample(match[1] + match[2])
-            suffix = f".{match[3].lower()}"
-            if suffix in SUFFIXES:
-                sample.readable = sample.readable or member
-            elif suffix in UNREADABLE:
-                sample.unreadable = sample.unreadable or member
-            elif suffix == ".cls" or (suffix == ".json" and sample.label is None):
-                sample.label = _label(path, file, member, suffix) or sample.label
+                    others.append(suffix)
+            if images:
+                yield key, images.get(True) or images[False], label
             else:
-                sample.others.append(suffix)
-        if image := sample.image:
-            yield sample.key, image, sample.label
-        else:
-            left.update(sample.others)
+                left.update(others)
     tell(path, left)
 
 
-@dataclass
-class _Sample:
-    """The members of a shard with one key."""
-
-    key: str
-    readable: tarfile.TarInfo | None = None
-    unreadable: tarfile.TarInfo | None = None
-    label: str | None = None
-    others: list[str] = field(default_factory=list)
-
-    @property
-    def image(self) -> tarfile.TarInfo | None:
-        return self.readable or self.unreadable
+def _named(found: Iterable[tarfile.TarInfo]) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    """(key, suffix, member) of all files that are not hidden."""
+    for member in found:
+        match = _NAME.fullmatch(member.name)
+        if match is not None and not any(map(is_litter, match[1].split("/")[:-1])):
+            yield match[1] + match[2], f".{match[3].lower()}", member
 
 
 def _label(path: Path, file: BinaryIO, member: tarfile.TarInfo, suffix: str) -> str | None:

@@ -1,7 +1,7 @@
-"""Which files of a folder or archive are images (from `runtime.folders`), and a warning about the others.
+"""A warning about the files of a folder or archive that are no images.
 
->>> is_image("IMG_0001.JPG"), is_image("notes.txt"), is_litter("Thumbs.db")
-(True, False, True)
+>>> tell("photos", Counter({".mp4": 2}))                     # doctest: +SKIP
+photos: files that are no images were not read: 2 .mp4
 """
 
 import logging
@@ -9,9 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 from squeezenet.printable import printable
-from squeezenet.runtime.folders import UNREADABLE, is_image, is_litter
-
-__all__ = ["UNREADABLE", "is_image", "is_litter", "tell"]
 
 _NO_IMAGES = (".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".log", ".py")
 

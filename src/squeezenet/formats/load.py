@@ -4,7 +4,7 @@
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def load_model(where: str | Path, random_weights: int | None = None, about: Abou
             raise ModelError(f"{where}: a folder without model.safetensors; is training finished?")
     if not path.exists():
         raise _not_found(where)
-    with _naming(path):
+    with sqz.named(path):
         return _read(path, about)
 
 
@@ -52,7 +52,7 @@ def save_model(model: Model, path: str | Path) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder to write into")
-    with _naming(path):
+    with sqz.named(path):
         _writer(path)(model, path)
 
 
@@ -70,17 +70,6 @@ def is_ours(path: Path) -> bool:
             with contextlib.suppress(ModelError):
                 return is_described(pickles.pickle_in(file))
     return False
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Make errors inside name `path`."""
-    try:
-        yield
-    except ModelError as error:
-        if str(path) in str(error):
-            raise
-        raise type(error)(f"{path}: {error}") from None
 
 
 def _writer(path: Path) -> Callable[[Model, Path], Any]:

@@ -16,21 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from squeezenet.graph import (
-    LRN,
-    Add,
-    AvgPool,
-    Concat,
-    Conv,
-    Flatten,
-    GlobalAvgPool,
-    Graph,
-    Layer,
-    Linear,
-    MaxPool,
-    Op,
-    ReLU,
-)
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 from squeezenet.model import Grid, Model, Plain, Shared, Weights
 
 
@@ -73,7 +59,7 @@ class Network(nn.Module):
             operands = [value for i in op.inputs if (value := values[i]) is not None]
             value = self.apply_op(op, operands)
             values.append(value)
-            if seen is not None and isinstance(op, Layer):
+            if seen is not None and isinstance(op, Conv | Linear):
                 seen[op.name] = value
             for i in op.inputs:
                 if self._last_use[i] == index:
@@ -108,40 +94,29 @@ class Network(nn.Module):
                 return x.flatten(1)
 
 
-class DenseWeight(LayerWeight):
-    """A weight whose values are all learned."""
-
-    def __init__(self, values: Tensor) -> None:
-        super().__init__()
-        self.values = nn.Parameter(values.detach().clone())
-
-    def forward(self) -> Tensor:
-        """The weight."""
-        return self.values
-
-    def tensor(self) -> Plain:
-        """The weight as it is shipped."""
-        return Plain(self.values.detach().cpu().contiguous().numpy().copy())
-
-
 class FreeWeight(LayerWeight):
-    """A weight whose values are learned where `mask` is not zero: pruned weights stay pruned (Han et al. 2015)."""
+    """A weight whose values are learned where `mask` is not zero: pruned weights stay pruned (Han et al. 2015).
 
-    mask: Tensor
+    Without a mask, all are.
+    """
+
+    mask: Tensor | None
 
     def __init__(self, values: Tensor, mask: Tensor | None = None) -> None:
         super().__init__()
         self.values = nn.Parameter(values.detach().clone())
-        self.register_buffer("mask", torch.ones_like(values) if mask is None else mask.to(values.dtype))
+        self.register_buffer("mask", None if mask is None else mask.to(values.dtype))
 
     def forward(self) -> Tensor:
         """The weight."""
-        return self.values * self.mask
+        return self.values if self.mask is None else self.values * self.mask
 
     def tensor(self) -> Plain:
         """The weight as it is shipped."""
-        zero = self.values.new_zeros(())  # a product with the mask could be -0.0, which the file stores as a value
-        return Plain(torch.where(self.mask != 0, self.values, zero).detach().cpu().numpy())
+        values = self.values.detach()
+        if self.mask is not None:  # a product with the mask could be -0.0, which the file stores as a value
+            values = torch.where(self.mask != 0, values, values.new_zeros(()))
+        return Plain(values.cpu().contiguous().numpy().copy())
 
 
 class SharedWeight(LayerWeight):
@@ -186,7 +161,7 @@ def from_model(model: Model) -> Network:
 def dense(model: Model) -> Network:
     """A network to train further: all weights become float32 values, and pruned weights may become nonzero again."""
     model = model.dequantised()
-    weights = {name: DenseWeight(torch.from_numpy(held.weight.values())) for name, held in model.weights.items()}
+    weights = {name: FreeWeight(torch.from_numpy(held.weight.values())) for name, held in model.weights.items()}
     return Network(model.graph, weights, {name: torch.from_numpy(held.bias) for name, held in model.weights.items()})
 
 

@@ -17,22 +17,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from squeezenet.errors import BadGraph, UnsupportedOperation
-from squeezenet.graph import (
-    LRN,
-    Add,
-    AvgPool,
-    Concat,
-    Conv,
-    Flatten,
-    GlobalAvgPool,
-    Graph,
-    Linear,
-    MaxPool,
-    Op,
-    Pair,
-    ReLU,
-    Shape,
-)
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 from squeezenet.model import FloatArray
 
 Arrays = dict[str, tuple[FloatArray, FloatArray]]  # layer name -> (weight, bias)
@@ -48,7 +33,7 @@ _MEAN = {torch.mean, "mean"}
 _IN_PLACE = {F.relu_, torch.relu_, operator.iadd, "relu_", "add_"}
 
 
-def trace(module: nn.Module, input_shape: Shape) -> tuple[Graph, Arrays]:
+def trace(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Graph, Arrays]:
     """The graph of a classifier that reads (N, *input_shape), and float32 weights by layer name.
 
     Names of layers are the paths of their modules. Raises `UnsupportedOperation`, which names the operation.
@@ -67,14 +52,13 @@ def trace(module: nn.Module, input_shape: Shape) -> tuple[Graph, Arrays]:
 
 
 class _Tracer:
-    def __init__(self, module: nn.Module, input_shape: Shape) -> None:
+    def __init__(self, module: nn.Module, input_shape: tuple[int, ...]) -> None:
         self.module = module
-        self.input_shape = input_shape
         self.ops: list[Op] = []
         self.weights: Arrays = {}
         self.values: dict[fx.Node, int] = {}
         self.sizes: set[fx.Node] = set()  # x.size(0) and x.shape[0], on their way into a reshape
-        self.shapes: list[Shape] = [input_shape]
+        self.shapes = [input_shape]
 
     def visit(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -284,6 +268,6 @@ def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> A
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
-def _pair(value: Any) -> Pair:
+def _pair(value: Any) -> tuple[int, int]:
     first, second = (value, value) if isinstance(value, int) else value
     return first, second

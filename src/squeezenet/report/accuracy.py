@@ -16,7 +16,7 @@ from squeezenet.data.examples import Examples, ImageSource, Indices
 from squeezenet.data.score import score
 from squeezenet.errors import ImageError
 from squeezenet.printable import printable
-from squeezenet.report.page import Gallery, Heading, Matrix, Part, Table, Text, Thumbnail, write_page
+from squeezenet.report import page
 from squeezenet.runtime.image import open_image
 from squeezenet.version import __version__
 
@@ -38,15 +38,15 @@ def write_report(
     """
     total = answers.score
     names = [printable(label) for label in labels]
-    write_page(
+    page.write_page(
         path,
         f"{printable(title)}: top-1 {total.top1:.1f}%",
         [
-            Text(
+            page.text(
                 f"{total.shown()} of {total.images:,} images ({about}). What follows ± is half of the 95% confidence "
                 "interval (Wilson's); where that leads beyond 0 or 100%, the interval itself is given."
             ),
-            *([] if len(names) <= 5 else [Text(f"The label is among the first five for {total.top5:.1f}%.")]),
+            *([] if len(names) <= 5 else [page.text(f"The label is among the first five for {total.top5:.1f}%.")]),
             *_classes(answers, names),
             *_confusions(answers, names),
             *_mistakes(answers, examples, names),
@@ -55,7 +55,7 @@ def write_report(
     )
 
 
-def _classes(answers: Answers, names: Sequence[str]) -> list[Part]:
+def _classes(answers: Answers, names: Sequence[str]) -> list[page.Html]:
     rows = []
     for label in np.unique(answers.labels):
         given = answers.predicted[answers.labels == label]
@@ -67,49 +67,51 @@ def _classes(answers: Answers, names: Sequence[str]) -> list[Part]:
     rows.sort(key=lambda row: row[0])
     cut = f" The {CLASSES} least accurate of {len(rows):,}." if len(rows) > CLASSES else ""
     return [
-        Heading("Classes"),
-        Text(f"The least accurate first.{cut}"),
-        Table(["class", "images", "right", "accuracy", "most often taken for"], [row for _, row in rows[:CLASSES]]),
+        page.heading("Classes"),
+        page.text(f"The least accurate first.{cut}"),
+        page.table(
+            ["class", "images", "right", "accuracy", "most often taken for"], [row for _, row in rows[:CLASSES]]
+        ),
     ]
 
 
-def _confusions(answers: Answers, names: Sequence[str]) -> list[Part]:
+def _confusions(answers: Answers, names: Sequence[str]) -> list[page.Html]:
     involved = np.union1d(answers.labels, answers.predicted)
     if len(involved) <= MATRIX:
         place = {int(label): index for index, label in enumerate(involved)}
         counts = np.zeros((len(involved), len(involved)), int)
         np.add.at(counts, (_places(answers.labels, place), _places(answers.predicted, place)), 1)
         return [
-            Heading("Confusion matrix"),
-            Text("A row for each true class, a column for each answer."),
-            Matrix([names[label] for label in involved], counts.tolist()),
+            page.heading("Confusion matrix"),
+            page.text("A row for each true class, a column for each answer."),
+            page.matrix([names[label] for label in involved], counts.tolist()),
         ]
     wrong = answers.labels != answers.predicted
     pairs, times = np.unique(np.stack([answers.labels[wrong], answers.predicted[wrong]]), axis=1, return_counts=True)
     order = np.argsort(-times, kind="stable")[:CONFUSIONS]
     rows = [[names[pairs[0, i]], names[pairs[1, i]], f"{times[i]:,}"] for i in order]
-    return [Heading("Most frequent confusions"), Table(["true class", "answer", "images"], rows)]
+    return [page.heading("Most frequent confusions"), page.table(["true class", "answer", "images"], rows)]
 
 
 def _places(labels: Indices, place: dict[int, int]) -> NDArray[np.int64]:
     return np.array([place[int(label)] for label in labels], np.int64)
 
 
-def _mistakes(answers: Answers, examples: Examples, names: Sequence[str]) -> list[Part]:
+def _mistakes(answers: Answers, examples: Examples, names: Sequence[str]) -> list[page.Html]:
     wrong = np.flatnonzero(answers.labels != answers.predicted)
     if not len(wrong):
-        return [Heading("Mistakes"), Text("There are none.")]
+        return [page.heading("Mistakes"), page.text("There are none.")]
     worst = wrong[np.argsort(-answers.probability[wrong], kind="stable")][:MISTAKES]
     shown = []
     for index in worst:
         source = examples.images[int(answers.indices[index])]
         truth, answer = names[answers.labels[index]], names[answers.predicted[index]]
         said = f"{answer}, {answers.probability[index]:.0%}"
-        shown.append(Thumbnail(_jpeg(source), [f"is {truth}", f"answer: {said}", *_name(source)]))
+        shown.append((_jpeg(source), [f"is {truth}", f"answer: {said}", *_name(source)]))
     return [
-        Heading("Most confident mistakes"),
-        Text(f"{len(shown)} of {len(wrong):,} images with a wrong answer. Some labels may be wrong instead."),
-        Gallery(shown),
+        page.heading("Most confident mistakes"),
+        page.text(f"{len(shown)} of {len(wrong):,} images with a wrong answer. Some labels may be wrong instead."),
+        page.gallery(shown),
     ]
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from squeezenet.fire import paper_names
 from squeezenet.model import Model
-from squeezenet.report import figures
-from squeezenet.report.page import Heading, Picture, Table, Text, write_page
+from squeezenet.report import figures, page
 from squeezenet.sqz import Section
 from squeezenet.version import __version__
 
@@ -59,34 +58,42 @@ def write_report(
     total = ["total", "", f"{model.parameters:,}", f"{model.density:.1%}", "", f"{sum(coded.values()):,}"]
     first, last = stages[0], stages[-1]
     best = example["predictions"][0]
-    write_page(
+    page.write_page(
         path,
         f"{first.bytes / last.bytes:.1f}x smaller: a SqueezeNet for handwritten digits in {last.bytes:,} bytes",
         [
-            Text(
+            page.text(
                 f"Trained on four fifths of scikit-learn's 1,797 digits, tested on the other {images}: top-1 "
                 f"{first.top1:.2f}% before, {last.top1:.2f}% after. Every accuracy was measured on a file, read back "
                 "in a process of its own."
             ),
-            Heading("Stage by stage"),
-            Table(
+            page.heading("Stage by stage"),
+            page.table(
                 ["stage", "bytes", "ratio", "top-1"],
                 [[s.name, f"{s.bytes:,}", f"{first.bytes / s.bytes:.1f}x", f"{s.top1:.2f}%"] for s in stages],
             ),
-            Picture(figures.stages([s.name for s in stages], [s.bytes for s in stages]), "Bytes after every stage"),
-            Heading("Training"),
-            Picture(
+            page.picture(
+                figures.stages([s.name for s in stages], [s.bytes for s in stages]), "Bytes after every stage"
+            ),
+            page.heading("Training"),
+            page.picture(
                 figures.curves(*([e[key] for e in epochs] for key in ("epoch", "loss", "top1"))),
                 "Training loss and validation accuracy by epoch",
             ),
-            Heading("The file, layer by layer"),
-            Picture(
-                figures.layers([names[n] for n in densities], [coded[n] for n in densities], list(densities.values())),
+            page.heading("The file, layer by layer"),
+            page.picture(
+                figures.layers(
+                    [names[n] for n in densities],
+                    [coded[n] for n in densities],
+                    [100 * d for d in densities.values()],
+                    "weights kept (%)",
+                    100.0,
+                ),
                 "Bytes and density of every layer",
             ),
-            Table(["layer", "weight", "parameters", "kept", "bits", "bytes"], [*rows, *other, total]),
-            Heading("In use"),
-            Text(
+            page.table(["layer", "weight", "parameters", "kept", "bits", "bytes"], [*rows, *other, total]),
+            page.heading("In use"),
+            page.text(
                 f"squeezenet classify --model digits.sqz {Path(example['image']).name} says {best['label']} "
                 f"({best['probability']:.1%}) in {example['milliseconds']:.1f} ms."
             ),

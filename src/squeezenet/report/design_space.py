@@ -24,8 +24,7 @@ from squeezenet.explore.results import (
 )
 from squeezenet.explore.trial import Trial, squeeze_command, train_command
 from squeezenet.explore.versions import POINTS, compare
-from squeezenet.report import figures, paper
-from squeezenet.report.page import Beside, Code, Folded, Heading, Part, Picture, Table, Text, write_page
+from squeezenet.report import figures, page, paper
 from squeezenet.version import __version__
 
 TITLES = {
@@ -49,7 +48,7 @@ def write_report(path: Path, rows: Sequence[Row], reload: int = 0) -> None:
     While trials run, the page may ask to be read again every `reload` seconds.
     """
     said = f"Trials are running; this page reads itself again every {reload} seconds."
-    parts: list[Part] = [Text(said)] if reload else []
+    parts: list[page.Html] = [page.text(said)] if reload else []
     sets = {(row["trial"]["data"], row["trial"]["judges"]): row["source"] for row in rows}
     for (data, judges), source in sets.items():
         mine = [row for row in rows if (row["trial"]["data"], row["trial"]["judges"]) == (data, judges)]
@@ -57,10 +56,10 @@ def write_report(path: Path, rows: Sequence[Row], reload: int = 0) -> None:
     done, machines = len(finished(rows)), sorted({row["hardware"] for row in rows})
     title = f"The design space of SqueezeNet: {done} trials on {', '.join(dict.fromkeys(sets.values())) or 'no images'}"
     footer = f"squeezenet {__version__}; {'; '.join(machines)}. The paper: Iandola et al., arXiv 1602.07360, ImageNet."
-    write_page(path, title, parts, footer, reload)
+    page.write_page(path, title, parts, footer, reload)
 
 
-def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[Part]:
+def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[page.Html]:
     stopped = len(rows) - len(finished(rows))
     early = f" {stopped} were stopped early." if stopped else ""
     text = (
@@ -68,14 +67,14 @@ def _of_one_set(source: str, judges: int, rows: Sequence[Row]) -> list[Part]:
         "standard deviation over seeds. Bytes are of the squeezed file, whose own top-1 is given; ms are milliseconds "
         f"for one image on one thread of the engine: {_machines(rows)}."
     )
-    parts: list[Part] = [Heading(source), Text(text)]
+    parts: list[page.Html] = [page.heading(source), page.text(text)]
     for field in SWEEPS:
         for curve in curves(rows, field, least=3)[:MOST]:
             parts += _sweep(curve)
     return [*parts, *_versions(rows), *_front(rows)] if finished(rows) else parts
 
 
-def _sweep(curve: Curve) -> list[Part]:
+def _sweep(curve: Curve) -> list[page.Html]:
     """Ours, the paper's beside it, and both as a table."""
     field, points, known = curve.field, curve.points, paper.printed(curve.field)
     labels = [str(point.value) for point in points]
@@ -85,9 +84,12 @@ def _sweep(curve: Curve) -> list[Part]:
     }
     if points[0].top5 < 99.5:  # of ten classes or fewer it says little
         ours["top-5"] = ([p.top5 for p in points], [p.deviation5 for p in points])
-    parts: list[Part] = [Heading(TITLES.get(field, SWEEPS[field].about.capitalize())), Text(_setting(curve))]
+    parts: list[page.Html] = [
+        page.heading(TITLES.get(field, SWEEPS[field].about.capitalize())),
+        page.text(_setting(curve)),
+    ]
     about = f"Accuracy by {SWEEPS[field].about}, measured here"
-    pictures = [Picture(figures.sweep(labels, ours, field, "accuracy (%)", "measured here"), about)]
+    pictures = [page.picture(figures.sweep(labels, ours, field, "accuracy (%)", "measured here"), about)]
     if known:
         theirs = {"top-5": [known[v].top5 for v in known], "top-1": [known[v].top1 for v in known]}
         drawn = {
@@ -97,11 +99,11 @@ def _sweep(curve: Curve) -> list[Part]:
         }
         title = f"the paper, ImageNet: {' and '.join(drawn)}"
         figure = figures.sweep([str(v) for v in known], drawn, field, "accuracy (%)", title)
-        pictures.append(Picture(figure, "The same, as the paper printed it for ImageNet"))
+        pictures.append(page.picture(figure, "The same, as the paper printed it for ImageNet"))
     head = [field, "seeds", "parameters", "MACs", "RAM", "ms", "top-1", "top-5", "bytes", "squeezed top-1"]
     head += ["paper MB", "paper top-1", "paper top-5"] if known else []
     cells = [_cells(point, known.get(point.value), bool(known)) for point in points]
-    return [*parts, Beside(pictures), Table(head, cells)]
+    return [*parts, page.beside(pictures), page.table(head, cells)]
 
 
 def _cells(point: Point, printed: paper.Printed | None, beside: bool) -> list[str]:
@@ -148,7 +150,7 @@ def _setting(curve: Curve) -> str:
     return f"{shown} of {trial['images']:,} images, {recipe['optimizer']}, {times}; {', '.join(same)}."
 
 
-def _versions(rows: Sequence[Row]) -> list[Part]:
+def _versions(rows: Sequence[Row]) -> list[page.Html]:
     """SqueezeNet v1.0 and v1.1 at every size they were squeezed to, and what beats each at one; if it was measured."""
     published, better = compare(rows)
     if not published:
@@ -176,10 +178,10 @@ def _versions(rows: Sequence[Row]) -> list[Part]:
         ]
         for name, row in shown
     ]  # fmt: skip
-    return [Heading("SqueezeNet v1.0 and v1.1, and what beats both"), Text(text), Table(head, cells)]
+    return [page.heading("SqueezeNet v1.0 and v1.1, and what beats both"), page.text(text), page.table(head, cells)]
 
 
-def _front(rows: Sequence[Row]) -> list[Part]:
+def _front(rows: Sequence[Row]) -> list[page.Html]:
     """Pictures, one for each cost, whose points lead to what they are made of, and that list."""
     rows = configurations(rows)
     front = sorted(pareto(rows), key=lambda row: row["bytes"])
@@ -191,12 +193,12 @@ def _front(rows: Sequence[Row]) -> list[Part]:
         "or a line below, for its configuration and the command that trains it."
     )
     pictures = [picture for cost in COSTS if (picture := _picture(cost, [*others, *front], front))]
-    parts: list[Part] = [Heading("Networks that nothing dominates"), Text(text), Beside(pictures)]
+    parts: list[page.Html] = [page.heading("Networks that nothing dominates"), page.text(text), page.beside(pictures)]
     parts += [_point(row) for row in front]
-    return [*parts, Heading("The others"), *(_point(row) for row in others)] if others else parts
+    return [*parts, page.heading("The others"), *(_point(row) for row in others)] if others else parts
 
 
-def _picture(cost: str, rows: Sequence[Row], front: Sequence[Row]) -> Picture | None:
+def _picture(cost: str, rows: Sequence[Row], front: Sequence[Row]) -> page.Html | None:
     """Accuracy against one cost; of latencies, those of the machine that took most. None where there is nothing."""
     if cost == LATENCY:
         taken = Counter(row["latency_on"] for row in rows if LATENCY in row).most_common(1)
@@ -211,7 +213,7 @@ def _picture(cost: str, rows: Sequence[Row], front: Sequence[Row]) -> Picture | 
         [f"#trial-{row['name']}" for row in rows], WORDS[cost],
         [row["name"] in names and _leads(row, front, cost) for row in rows],
     )  # fmt: skip
-    return Picture(figure, f"Accuracy against {WORDS[cost]}")
+    return page.picture(figure, f"Accuracy against {WORDS[cost]}")
 
 
 def _leads(row: Row, rows: Sequence[Row], cost: str) -> bool:
@@ -219,7 +221,7 @@ def _leads(row: Row, rows: Sequence[Row], cost: str) -> bool:
     return not any(dominates(other, row, (cost,)) for other in rows)
 
 
-def _point(row: Row) -> Part:
+def _point(row: Row) -> page.Html:
     trial = row["trial"]
     summary = (
         f"{row['top1_squeezed']:.2f}% in {row['bytes']:,.0f} bytes, {row['macs'] / 1e6:,.1f} million MACs, "
@@ -235,7 +237,9 @@ def _point(row: Row) -> Part:
     table += [["latency on", row["latency_on"]]] if LATENCY in row else []
     made = Trial.from_dict(trial)
     commands = [train_command(made), squeeze_command(made, row["parameters"])]
-    return Folded(summary, f"trial-{row['name']}", [*(Code(text) for text in commands if text), Table(["", ""], table)])
+    return page.folded(
+        summary, f"trial-{row['name']}", [*(page.code(text) for text in commands if text), page.table(["", ""], table)]
+    )
 
 
 def _text(value: Any) -> str:

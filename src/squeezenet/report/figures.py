@@ -44,18 +44,21 @@ def stages(names: Sequence[str], sizes: Sequence[int]) -> Figure:
     return figure
 
 
-def layers(names: Sequence[str], sizes: Sequence[int], density: Sequence[float]) -> Figure:
-    """Bytes of every layer in the file, and the share of its weights that pruning kept."""
+def layers(
+    names: Sequence[str], sizes: Sequence[int], values: Sequence[float], what: str, most: float | None = None
+) -> Figure:
+    """Bytes of every layer in the file, and beside them what else is known of it; `most` is the largest value."""
     figure = Figure(figsize=(9, 0.22 * len(names) + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     left.barh(range(len(names)), sizes, color=BLUE)
     left.set_yticks(range(len(names)), words(names), fontsize=8)
     left.invert_yaxis()
     _plain(left, "bytes in the file", "")
-    right.barh(range(len(names)), [100.0] * len(names), color="#eaecf0")
-    right.barh(range(len(names)), [100 * d for d in density], color=ORANGE)
-    right.set_xlim(0, 100)
-    _plain(right, "weights kept (%)", "")
+    if most is not None:
+        right.barh(range(len(names)), [most] * len(names), color="#eaecf0")
+        right.set_xlim(0, most)
+    right.barh(range(len(names)), values, color=ORANGE)
+    _plain(right, what, "")
     return figure
 
 
@@ -72,19 +75,6 @@ def rate_distortion(rounded: Sequence[tuple[int, float]], shipped: tuple[int, fl
     axes.minorticks_off()
     axes.legend(frameon=False)
     _plain(axes, "bytes (logarithmic)", "divergence (nats, logarithmic)")
-    return figure
-
-
-def sensitivity(names: Sequence[str], sizes: Sequence[int], nats: Sequence[float]) -> Figure:
-    """Bytes of every layer in the file, and the divergence that its levels alone cause."""
-    figure = Figure(figsize=(9, 0.22 * len(names) + 0.9), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, values, color in ((left, sizes, BLUE), (right, nats, ORANGE)):
-        axes.barh(range(len(names)), values, color=color)
-    left.set_yticks(range(len(names)), words(names), fontsize=8)
-    left.invert_yaxis()
-    _plain(left, "bytes in the file", "")
-    _plain(right, "divergence (nats)", "")
     return figure
 
 

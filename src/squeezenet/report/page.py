@@ -1,15 +1,14 @@
 """A page of text, tables, figures and folded details in one HTML file, without a script or anything to fetch.
 
->>> write_page(Path("report.html"), "Demo", [Table(["a"], [["1"]])])        # doctest: +SKIP
+>>> write_page(Path("report.html"), "Demo", [table(["a"], [["1"]])])        # doctest: +SKIP
 """
 
 import io
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:  # a page without figures does not wait for it
     from matplotlib.figure import Figure
@@ -55,90 +54,75 @@ footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; }
 """
 
 
-@dataclass(frozen=True)
-class Heading:
-    """A section begins."""
-
-    text: str
+Html = NewType("Html", str)
+"""A part of a page, in which every text from outside is escaped."""
 
 
-@dataclass(frozen=True)
-class Text:
+def heading(text: str) -> Html:
+    """The title of a section."""
+    return Html(f"<h2>{escape(text)}</h2>")
+
+
+def text(text: str) -> Html:
     """A paragraph."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells; the first column is aligned left."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    return Html(f"<p>{escape(text)}</p>")
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A matplotlib figure, and what it shows in words."""
-
-    figure: "Figure"
-    description: str
-
-
-@dataclass(frozen=True)
-class Code:
+def code(text: str) -> Html:
     """Something to copy, such as a command."""
+    return Html(f"<pre><code>{escape(text)}</code></pre>")
 
-    text: str
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    """Rows of cells; the first column is aligned left."""
+    lines = [_row(head, "th"), *(_row(row, "td") for row in rows)]
+    return Html(f'<div class="wide"><table>{"".join(lines)}</table></div>')
 
 
-@dataclass(frozen=True, eq=False)
-class Matrix:
+def picture(figure: "Figure", description: str) -> Html:
+    """A matplotlib figure, and what it shows in words."""
+    return Html(f'<div role="img" aria-label="{escape(description)}">{_svg(figure)}</div>')
+
+
+def beside(pictures: Sequence[Html]) -> Html:
+    """Pictures that stand beside each other where the page is wide enough."""
+    return Html(f'<div class="beside">{"".join(pictures)}</div>')
+
+
+def folded(summary: str, anchor: str, parts: Sequence[Html]) -> Html:
+    """Parts that are opened by a click on their summary, or on a link to `#anchor`; on paper they stand open."""
+    inside = "\n".join(parts)  # a browser opens folded details for a link to what is inside them
+    return Html(f'<details><summary>{escape(summary)}</summary><div id="{escape(anchor)}">{inside}</div></details>')
+
+
+def gallery(thumbnails: Sequence[tuple[bytes, Sequence[str]]]) -> Html:
+    """Small JPEG images beside and below each other, each with the lines below it."""
+    figures = [
+        f'<figure><img alt="" src="data:image/jpeg;base64,{b64encode(jpeg).decode()}">'
+        f"<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>"
+        for jpeg, lines in thumbnails
+    ]
+    return Html(f'<div class="gallery">{"".join(figures)}</div>')
+
+
+def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Html:
     """Counts (rows, columns) as a square of shaded cells, darker for a larger share of its row; the same names label
     rows and columns. What lies on the diagonal is blue, the rest red."""
-
-    names: Sequence[str]
-    counts: Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small JPEG image and the lines below it."""
-
-    jpeg: bytes
-    lines: Sequence[str]
+    rows = ["<tr><th></th>" + "".join(f"<th><span>{escape(name)}</span></th>" for name in names) + "</tr>"]
+    for index, (name, row) in enumerate(zip(names, counts, strict=True)):
+        cells = [f"<th>{escape(name)}</th>"]
+        for column, count in enumerate(row):
+            colour = "37, 99, 235" if column == index else "220, 38, 38"
+            shade = f' style="background: rgba({colour}, {0.75 * count / max(sum(row), 1):.2f})"' if count else ""
+            cells.append(f"<td{shade}>{count or ''}</td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return Html(f'<div class="wide"><table class="matrix">{"".join(rows)}</table></div>')
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """Thumbnails beside and below each other."""
-
-    thumbnails: Sequence[Thumbnail]
-
-
-@dataclass(frozen=True, eq=False)
-class Folded:
-    """Parts that are opened by a click on their summary, or on a link to `#anchor`; on paper they stand open."""
-
-    summary: str
-    anchor: str
-    parts: "Sequence[Part]"
-
-
-@dataclass(frozen=True, eq=False)
-class Beside:
-    """Pictures that stand beside each other where the page is wide enough."""
-
-    pictures: Sequence[Picture]
-
-
-Part = Heading | Text | Table | Picture | Code | Folded | Beside | Matrix | Gallery
-
-
-def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "", reload: int = 0) -> None:
+def write_page(path: Path, title: str, parts: Sequence[Html], footer: str = "", reload: int = 0) -> None:
     """Write the page, whole or not at all. With `reload` a browser reads it again after so many seconds."""
     again = f'<meta http-equiv="refresh" content="{reload}">' if reload else ""
-    body = "\n".join(_html(part) for part in parts)
+    body = "\n".join(parts)
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}<style>{_STYLE}</style></head>\n'
@@ -147,53 +131,8 @@ def write_page(path: Path, title: str, parts: Sequence[Part], footer: str = "", 
     write_atomically(path, page.encode())
 
 
-def _html(part: Part) -> str:
-    match part:
-        case Heading():
-            return f"<h2>{escape(part.text)}</h2>"
-        case Text():
-            return f"<p>{escape(part.text)}</p>"
-        case Table():
-            rows = _row(part.head, "th") + "".join(_row(row, "td") for row in part.rows)
-            return f'<div class="wide"><table>{rows}</table></div>'
-        case Picture():
-            return f'<div role="img" aria-label="{escape(part.description)}">{_svg(part.figure)}</div>'
-        case Beside():
-            return f'<div class="beside">{"".join(_html(picture) for picture in part.pictures)}</div>'
-        case Matrix():
-            return _matrix(part)
-        case Gallery():
-            return f'<div class="gallery">{"".join(_thumbnail(t) for t in part.thumbnails)}</div>'
-        case Code():
-            return f"<pre><code>{escape(part.text)}</code></pre>"
-        case Folded():
-            inside = "\n".join(_html(inner) for inner in part.parts)
-            # A browser opens folded details for a link to what is inside them.
-            return (
-                f'<details><summary>{escape(part.summary)}</summary><div id="{escape(part.anchor)}">{inside}</div>'
-                "</details>"
-            )
-
-
 def _row(cells: Sequence[str], tag: str) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
-
-
-def _matrix(matrix: Matrix) -> str:
-    rows = ["<tr><th></th>" + "".join(f"<th><span>{escape(name)}</span></th>" for name in matrix.names) + "</tr>"]
-    for index, (name, row) in enumerate(zip(matrix.names, matrix.counts, strict=True)):
-        cells = [f"<th>{escape(name)}</th>"]
-        for column, count in enumerate(row):
-            colour = "37, 99, 235" if column == index else "220, 38, 38"
-            shade = f' style="background: rgba({colour}, {0.75 * count / max(sum(row), 1):.2f})"' if count else ""
-            cells.append(f"<td{shade}>{count or ''}</td>")
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<div class="wide"><table class="matrix">{"".join(rows)}</table></div>'
-
-
-def _thumbnail(thumbnail: Thumbnail) -> str:
-    image = f'<img alt="" src="data:image/jpeg;base64,{b64encode(thumbnail.jpeg).decode()}">'
-    return f"<figure>{image}<figcaption>{'<br>'.join(map(escape, thumbnail.lines))}</figcaption></figure>"
 
 
 def _svg(figure: "Figure") -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from squeezenet.compression.squeeze import Curves, Point
 from squeezenet.fire import paper_names
 from squeezenet.model import Model
-from squeezenet.report import figures
-from squeezenet.report.page import Heading, Picture, Table, Text, write_page
+from squeezenet.report import figures, page
 from squeezenet.sqz import Section
 from squeezenet.version import __version__
 
@@ -20,34 +19,37 @@ def write_report(path: Path, model: Model, squeezed: Model, curves: Curves, sect
     names, coded = paper_names(model.graph), {section.name: section.bytes for section in sections}
     layers = list(curves.layers)
     shipped = curves.shipped
-    write_page(
+    page.write_page(
         path,
         f"{model.float32_bytes / shipped.bytes:.0f}x smaller: an integer network in {shipped.bytes:,} bytes",
         [
-            Text(
+            page.text(
                 "Divergence is from the answers of the network before, in nats an image, on images its scales were "
                 "calibrated on. Top-1 is of images that nothing was tuned on."
             ),
-            Heading("Rate and distortion"),
-            Picture(
+            page.heading("Rate and distortion"),
+            page.picture(
                 figures.rate_distortion(
                     [(p.bytes, p.divergence) for p in curves.rounded], (shipped.bytes, shipped.divergence)
                 ),
                 "Divergence from the answers before, by bytes of the file",
             ),
-            Table(
+            page.table(
                 ["", "bytes", "ratio", "divergence", "top-1"],
                 [_row("this file", shipped, model), *(_row("by rounding alone", p, model) for p in curves.rounded)],
             ),
-            Heading("Sensitivity"),
-            Text("The divergence if one layer alone is what it is in this file, and all others are as before."),
-            Picture(
-                figures.sensitivity(
-                    [names[n] for n in layers], [coded[n] for n in layers], [curves.layers[n] for n in layers]
+            page.heading("Sensitivity"),
+            page.text("The divergence if one layer alone is what it is in this file, and all others are as before."),
+            page.picture(
+                figures.layers(
+                    [names[n] for n in layers],
+                    [coded[n] for n in layers],
+                    list(curves.layers.values()),
+                    "divergence (nats)",
                 ),
                 "Bytes of every layer and the divergence it causes",
             ),
-            Table(
+            page.table(
                 ["layer", "weights", "kept", "bytes", "divergence"],
                 [
                     [

@@ -32,7 +32,8 @@ def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
     `file` is the image's file if we opened it: then a large JPEG is decoded at a fraction of its size.
     """
     tiles = getattr(image, "tile", ())
-    if not tiles and not _waiting(image):  # a Pillow image whose pixels are loaded
+    undecoded_webp = image.format == "WEBP" and getattr(image, "fp", None) is not None  # which never has tiles
+    if not tiles and not undecoded_webp:  # a Pillow image whose pixels are loaded
         image.load()
         return image
     width, height = image.size
@@ -54,11 +55,6 @@ def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
         image.draft(None, (width // factor, height // factor))
     image.load()
     return image
-
-
-def _waiting(image: Any) -> bool:
-    """Whether this is a WebP that is not decoded yet. Images of other formats have `tile` until they are decoded."""
-    return image.format == "WEBP" and image.fp is not None
 
 
 def canvas(mode: str, width: int, height: int) -> int:

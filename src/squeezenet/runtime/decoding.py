@@ -50,19 +50,6 @@ FORMATS = {
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """All suffixes, in lower case. In folders, archives and shards, only files with such a name are images."""
 
-READERS = {
-    "JPEG": ("Jpeg", "Jpeg"),
-    "PNG": ("Png", "Png"),
-    "WEBP": ("WebP", "WebP"),
-    "BMP": ("Bmp", "Bmp"),
-    "DIB": ("Bmp", "Dib"),
-    "GIF": ("Gif", "Gif"),
-    "TIFF": ("Tiff", "Tiff"),
-    "PPM": ("Ppm", "Ppm"),
-    "AVIF": ("Avif", "Avif"),
-}
-"""Pillow's module and class for each format. Only the one that a file needs is imported."""
-
 COPIES = 4
 """How many copies of an AVIF or WebP file are in memory while it is decoded."""
 
@@ -206,7 +193,8 @@ def _identified(file: IO[bytes]) -> Any:
         elif is_large(file, kind):
             file = without(file, kind) or file
     file.seek(0)
-    module, name = READERS[kind]
+    name = "WebP" if kind == "WEBP" else kind.capitalize()  # as Pillow spells it
+    module = "Bmp" if kind == "DIB" else name  # only the module that the file needs is imported
     reader = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{name}ImageFile")
     if kind == "JPEG":  # to look for dots per inch in EXIF takes longer than all else
         reader = type(name, (reader,), {"_read_dpi_from_exif": lambda _: None})
@@ -275,12 +263,10 @@ def _readable_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: more than {IMAGE_PIXELS:,} pixels; scale the image down first") from None
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to decode it") from None
-    except OSError as error:
-        if error.filename is not None:  # raised by opening the file; errors of Pillow have no name
-            raise ImageError(f"{name}: {error.strerror}") from None
-        raise ImageError(f"{name}: {_said(error)}") from None
     except Exception as error:
-        raise ImageError(f"{name}: {_said(error)}") from None
+        # An error of opening names its file, errors of Pillow do not.
+        said = error.strerror if isinstance(error, OSError) and error.filename is not None else _said(error)
+        raise ImageError(f"{name}: {said}") from None
 
 
 def _said(error: Exception) -> str:

@@ -103,12 +103,8 @@ def cap_level(cap: float, scale: Scale) -> int:
 
 
 def _clip(y: Integers, scale: Scale) -> FloatArray:
-    return _whole(np.clip(y, scale.low, scale.high))
+    return np.clip(y, scale.low, scale.high).astype(np.float32)
 
 
 def _integers(values: Real) -> Integers:
     return np.asarray(values).astype(np.int64)
-
-
-def _whole(values: Integers) -> FloatArray:
-    return values.astype(np.float32)

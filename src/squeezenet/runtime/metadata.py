@@ -10,7 +10,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import IO, Any, Literal, NamedTuple, cast
+from typing import IO, Any, Literal, NamedTuple
 
 from squeezenet.errors import ImageError
 from squeezenet.limits import IMAGE_METADATA, TIFF_PIECES, TIFF_TAGS
@@ -60,7 +60,7 @@ def without(file: IO[bytes], kind: str | None) -> IO[bytes] | None:
             ranges[-1] = ranges[-1][0], part.end
         else:
             ranges.append((part.start, part.end))
-    return cast("IO[bytes]", Spliced(file, ranges)) if left_out else None
+    return io.BufferedReader(Spliced(file, ranges)) if left_out else None
 
 
 def _parts(file: IO[bytes], kind: str) -> Iterator[Part]:
@@ -151,28 +151,19 @@ class Spliced(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._at
-
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
         self._at = max(0, base + offset)
         return self._at
 
-    def read(self, size: int | None = -1) -> bytes:
-        """As many bytes as asked for, or all that are left; a raw file may give fewer."""
-        left = self._starts[-1] - self._at
-        left = left if size is None or size < 0 else min(size, left)
-        pieces = []
-        while left > 0:
-            index = bisect_right(self._starts, self._at) - 1
-            start, end = self._ranges[index]
-            into = self._at - self._starts[index]
-            self._file.seek(start + into)
-            piece = self._file.read(min(left, end - start - into))
-            if not piece:
-                break
-            pieces.append(piece)
-            self._at += len(piece)
-            left -= len(piece)
-        return b"".join(pieces)
+    def readinto(self, buffer: Any) -> int:
+        index = bisect_right(self._starts, self._at) - 1
+        if index == len(self._ranges):
+            return 0
+        start, end = self._ranges[index]
+        into = self._at - self._starts[index]
+        self._file.seek(start + into)
+        piece = self._file.read(min(len(buffer), end - start - into))
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)

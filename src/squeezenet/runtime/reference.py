@@ -18,21 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from squeezenet.graph import (
-    LRN,
-    Add,
-    AvgPool,
-    Concat,
-    Conv,
-    Flatten,
-    GlobalAvgPool,
-    Linear,
-    MaxPool,
-    Op,
-    Pair,
-    ReLU,
-    Shape,
-)
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, Op, ReLU, Shape
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.image import Framing, normalise, pixels
 
@@ -139,7 +125,7 @@ class Runner:
         return np.asarray(y, np.float32)
 
 
-def convolve(op: Conv, x: Real, weight: Real, out: Pair, most_patches: int = MOST_PATCHES) -> Real:
+def convolve(op: Conv, x: Real, weight: Real, out: tuple[int, int], most_patches: int = MOST_PATCHES) -> Real:
     """A convolution without its bias: a matrix product over patches; `weight` as `Runner._layout` gives it.
 
     Where the patches would hold more than `most_patches` elements, some rows of the result are computed at a time.
@@ -156,7 +142,7 @@ def convolve(op: Conv, x: Real, weight: Real, out: Pair, most_patches: int = MOS
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def offsets(x: Real, op: Conv | MaxPool | AvgPool, out: Pair, fill: float) -> Iterator[Real]:
+def offsets(x: Real, op: Conv | MaxPool | AvgPool, out: tuple[int, int], fill: float) -> Iterator[Real]:
     """For each kernel position, the elements under it in all windows: a view (channels, out height, out width)."""
     before = op.padding
     reach = [(n - 1) * s + k for n, s, k in zip(out, op.stride, op.kernel, strict=True)]

@@ -10,19 +10,9 @@ Every reader computes both estimates in the same way. An engine needs about as m
 
 from math import prod
 
+from squeezenet import limits
 from squeezenet.errors import LimitExceeded
 from squeezenet.graph import LRN, AvgPool, Conv, Graph, Linear, MaxPool, Op, Shape
-from squeezenet.limits import (
-    FREE_MEMORY,
-    FREE_WEIGHTS,
-    FREE_WORK,
-    MAX_LIVE,
-    MAX_WEIGHTS,
-    MAX_WINDOWS,
-    MEMORY_A_BYTE,
-    WEIGHTS_A_BYTE,
-    WORK_A_BYTE,
-)
 
 FEW_OUTPUTS = 8
 """With fewer outputs per group, an engine cannot compute a vector of outputs at once."""
@@ -35,21 +25,21 @@ _SLOW = 128  # work of a multiply-accumulate that is computed alone
 
 def check_limits(graph: Graph, resize: int, size: int) -> None:
     """Refuse a graph that asks for more than a file of `size` bytes may. Raises `LimitExceeded`."""
-    if live(graph) > MAX_LIVE:
-        raise LimitExceeded(f"intermediate results of more than {MAX_LIVE:,} elements are needed at once")
+    if live(graph) > limits.MAX_LIVE:
+        raise LimitExceeded(f"intermediate results of more than {limits.MAX_LIVE:,} elements are needed at once")
     shapes = graph.shapes()
     for op, shape in zip(graph.ops, shapes[1:], strict=True):
         if isinstance(op, Conv | MaxPool | AvgPool):
             source = shapes[op.inputs[0]]
-            if max(padded(op, source), source[0] * prod(shape[1:]) * prod(op.kernel)) > MAX_WINDOWS:
-                raise LimitExceeded(f"the windows of one operation hold more than {MAX_WINDOWS:,} elements")
-    if (weights := weight_count(graph)) > MAX_WEIGHTS:
-        raise LimitExceeded(f"the network has more than {MAX_WEIGHTS:,} weights")
-    if (asked := work(graph)) > (most := FREE_WORK + WORK_A_BYTE * size):
+            if max(padded(op, source), source[0] * prod(shape[1:]) * prod(op.kernel)) > limits.MAX_WINDOWS:
+                raise LimitExceeded(f"the windows of one operation hold more than {limits.MAX_WINDOWS:,} elements")
+    if (weights := weight_count(graph)) > limits.MAX_WEIGHTS:
+        raise LimitExceeded(f"the network has more than {limits.MAX_WEIGHTS:,} weights")
+    if (asked := work(graph)) > (most := limits.FREE_WORK + limits.WORK_A_BYTE * size):
         raise LimitExceeded(f"one image takes {asked:,} steps; with a file of {size:,} bytes it may take {most:,}")
-    if weights > max(FREE_WEIGHTS, WEIGHTS_A_BYTE * size):
+    if weights > max(limits.FREE_WEIGHTS, limits.WEIGHTS_A_BYTE * size):
         raise LimitExceeded(f"{size:,} bytes cannot hold the {weights:,} weights that are declared")
-    if (asked := memory(graph, resize)) > (most := FREE_MEMORY + MEMORY_A_BYTE * size):
+    if (asked := memory(graph, resize)) > (most := limits.FREE_MEMORY + limits.MEMORY_A_BYTE * size):
         raise LimitExceeded(f"the network takes {asked:,} bytes of memory; a file of {size:,} bytes may take {most:,}")
 
 
@@ -57,9 +47,9 @@ def least_bytes(graph: Graph, resize: int) -> int:
     """The size in bytes from which `check_limits` accepts a file with this graph."""
     weights, needed, steps = weight_count(graph), memory(graph, resize), work(graph)
     return max(
-        0 if weights <= FREE_WEIGHTS else -(-weights // WEIGHTS_A_BYTE),
-        -(-(needed - FREE_MEMORY) // MEMORY_A_BYTE),
-        -(-(steps - FREE_WORK) // WORK_A_BYTE),
+        0 if weights <= limits.FREE_WEIGHTS else -(-weights // limits.WEIGHTS_A_BYTE),
+        -(-(needed - limits.FREE_MEMORY) // limits.MEMORY_A_BYTE),
+        -(-(steps - limits.FREE_WORK) // limits.WORK_A_BYTE),
     )
 
 

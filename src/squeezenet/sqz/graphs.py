@@ -6,21 +6,7 @@ Names of layers are in the text section, which a microcontroller need not read.
 """
 
 from squeezenet.errors import BadGraph, LimitExceeded
-from squeezenet.graph import (
-    LRN,
-    Add,
-    AvgPool,
-    Concat,
-    Conv,
-    Flatten,
-    GlobalAvgPool,
-    Graph,
-    Linear,
-    MaxPool,
-    Op,
-    Pair,
-    ReLU,
-)
+from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
 from squeezenet.limits import MAX_OPERATIONS, MAX_SIDE
 from squeezenet.preparation import Channels, Fit, Preparation
 from squeezenet.sqz.cursor import Cursor, put_float32, put_varint
@@ -118,7 +104,7 @@ def _take_op(cursor: Cursor, value: int) -> Op:
     if not inputs or value in inputs:
         raise BadGraph("an operation reads nothing, or its own result")
 
-    def pair() -> Pair:
+    def pair() -> tuple[int, int]:
         return cursor.varint(), cursor.varint()
 
     match kind:

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from squeezenet.errors import BadGraph, BadStream, FormatError, ModelError, NoSuchModel
+from squeezenet.errors import BadGraph, BadStream, ModelError, NoSuchModel
 from squeezenet.files import read_regular
 from squeezenet.limits import MAX_LABELS, MAX_MODEL_FILE, MAX_PAIRS
 from squeezenet.sqz.cursor import Cursor
@@ -25,10 +25,12 @@ def read_bytes(path: str | Path) -> bytes:
 
 @contextlib.contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Make each `FormatError` raised inside name the file."""
+    """Make each `ModelError` raised inside name the file, if it does not yet."""
     try:
         yield
-    except FormatError as error:
+    except ModelError as error:
+        if str(path) in str(error):
+            raise
         raise type(error)(f"{path}: {error}") from None
 
 

@@ -121,12 +121,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def default_model() -> Path:
-    """The file that `classify` uses if no model is named, even if the current folder has something of that name.
-
-    Raises `UsageError` if it does not ship.
-    """
-    if DEFAULT not in SHIPPED:
-        raise UsageError(f"{DEFAULT} does not ship yet; pass --model FILE.sqz (`squeezenet models` lists names)")
+    """The file that `classify` uses if no model is named, even if the current folder has something of that name."""
     return HERE / f"{DEFAULT}.sqz"
 
 
