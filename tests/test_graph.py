@@ -48,7 +48,7 @@ def test_table_1(squeezenet: Graph) -> None:
         module = paper.split("/")[0]
         found[module] = found.get(module, 0) + int(np.prod(weights[name])) + weights[name][0]
     assert list(found.values()) == TABLE_1
-    widths = [tuple(weights[n][0] for n in (f.squeeze, f.expand1x1, f.expand3x3)) for f in fire_modules(squeezenet)]
+    widths = [tuple(weights[n][0] for n in (f.squeeze1x1, f.expand1x1, f.expand3x3)) for f in fire_modules(squeezenet)]
     assert widths == FIRES
 
     shapes = squeezenet.shapes()

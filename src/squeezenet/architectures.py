@@ -15,7 +15,6 @@ Stem = Literal["v1.0", "v1.1", "32", "32 v1.1", "32 late", "64", "64 v1.1"]
 Bypass = Literal["none", "simple", "complex"]
 Norm = Literal["none", "batch"]
 
-
 WIDEST_SQUEEZE = 8  # squeeze filters for each expand filter; the paper looks at ratios up to 1
 
 
@@ -38,9 +37,7 @@ class Metaparameters:
     classes: int = 1000
     in_channels: int = 3
     dropout: float = 0.5
-    norm: Norm = (
-        "none"  # "batch": behind every convolution but conv10. Not in the paper; folded away in a shipped model
-    )
+    norm: Norm = "none"  # "batch": behind each convolution but conv10; not in the paper, and folded away to ship
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values that make no network."""

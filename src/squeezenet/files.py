@@ -64,7 +64,8 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             with os.fdopen(handle, "wb") as file:
                 yield file
                 file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_umask())  # files of mkstemp can be read by their owner only
+                os.umask(mask := os.umask(0))
+                os.fchmod(file.fileno(), 0o666 & ~mask)  # files of mkstemp can be read by their owner only
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
@@ -112,9 +113,3 @@ def _regular(handle: int, path: str | Path) -> int:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise OSError(errno.EINVAL, "is a pipe or a device, not a file; save its contents to a file first", str(path))
     return handle
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -7,16 +7,16 @@
 {'a': 'fire1/squeeze1x1', 'b': 'fire1/expand1x1', 'c': 'fire1/expand3x3'}
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from squeezenet.graph import Add, Concat, Conv, Graph, ReLU
 
 
 @dataclass(frozen=True)
 class Fire:
-    """The names of the layers of one Fire module."""
+    """The names of the layers of one Fire module; the fields are the paper's names."""
 
-    squeeze: str
+    squeeze1x1: str
     expand1x1: str
     expand3x3: str
     bypass: str = ""
@@ -57,7 +57,7 @@ def paper_names(graph: Graph) -> dict[str, str]:
 
     Layers outside Fire modules are numbered in the same sequence. Without Fire modules all names stay as they are.
     """
-    fires = {fire.squeeze: fire for fire in fire_modules(graph)}
+    fires = {fire.squeeze1x1: fire for fire in fire_modules(graph)}
     names = {op.name: op.name for op in graph.layers}
     if not fires:
         return names
@@ -72,13 +72,7 @@ def paper_names(graph: Graph) -> dict[str, str]:
             kind = "conv" if isinstance(op, Conv) else "fc"
             names[op.name] = f"{kind}{number}"
             continue
-        parts = {
-            fire.squeeze: "squeeze1x1",
-            fire.expand1x1: "expand1x1",
-            fire.expand3x3: "expand3x3",
-            fire.bypass: "bypass",
-        }
-        for name, part in parts.items():
+        for part, name in asdict(fire).items():
             if name:
                 names[name] = f"fire{number}/{part}"
                 inside.add(name)

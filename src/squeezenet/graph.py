@@ -218,8 +218,10 @@ class Graph:
             operands = [shapes[i] for i in op.inputs]
             if isinstance(op, Concat | Add):
                 shapes.append(op.shape_of(operands))
+            elif len(operands) != 1:
+                raise BadGraph(f"{type(op).__name__} takes one input, not {len(op.inputs)}")
             else:
-                (operand,) = operands if len(operands) == 1 else _refuse(op)
+                operand = operands[0]
                 if not isinstance(op, ReLU | Flatten) and len(operand) != (1 if isinstance(op, Linear) else 3):
                     raise BadGraph(f"{type(op).__name__} cannot read a value of shape {operand}")
                 shapes.append(op.shape(*operand))
@@ -248,10 +250,6 @@ class Graph:
                 last[i] = index
         last[-1] = len(self.ops)
         return last
-
-
-def _refuse(op: Op) -> list[Shape]:
-    raise BadGraph(f"{type(op).__name__} takes one input, not {len(op.inputs)}")
 
 
 def _window(size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil: bool, pool: bool = False) -> Pair:

@@ -53,7 +53,6 @@ class Plain:
         return 32
 
     def values(self) -> FloatArray:
-        """float32 weights."""
         return self.data
 
 
@@ -109,7 +108,6 @@ class Grid:
         return (2 * _largest(self.levels)).bit_length()
 
     def values(self) -> FloatArray:
-        """float32 weights."""
         steps = np.array([step(int(e)) for e in self.exponents], np.float32)
         return self.levels * steps.reshape(-1, *[1] * (self.levels.ndim - 1))
 

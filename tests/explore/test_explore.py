@@ -148,8 +148,8 @@ def test_what_was_interrupted_goes_on(trial, data, tmp_path):
     ledger = Ledger(memory(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         Work(ledger, data, tmp_path, stop).sweep([trial])
-    assert ledger.entry(trial.name).state == "open"
-    assert ledger.entry(trial.name).attempts == 0
+    assert ledger.look([trial.name])[0].state == "open"
+    assert ledger.look([trial.name])[0].attempts == 0
     calm = Work(ledger, data, tmp_path, lambda trial, what, about: heard.append((what, about.get("epoch"))))
     calm.sweep([trial])
     assert heard == [("begins", None), ("epoch", 1.0), ("begins", None), ("epoch", 2.0), ("done", None)]
@@ -176,8 +176,8 @@ def test_failures_are_recorded_and_retried_up_to_a_limit(trial, data, tmp_path, 
     planned = trials(trial, "sr", (0.25, 0.5, 1.0), seeds=1)
     Work(ledger, data, tmp_path).sweep(planned)
     assert sorted(tries) == [0.25, 0.5, 0.5, 0.5, 1.0]  # what is impossible is not tried again
-    assert [ledger.entry(t.name).state for t in planned] == ["failed", "failed", "done"]
-    assert ledger.entry(planned[1].name).reason == "RuntimeError: CUDA out of memory a second line"
+    assert [ledger.look([t.name])[0].state for t in planned] == ["failed", "failed", "done"]
+    assert ledger.look([planned[1].name])[0].reason == "RuntimeError: CUDA out of memory a second line"
     Work(ledger, data, tmp_path).sweep(planned)
     assert len(tries) == 5
     Work(Ledger(memory(tmp_path), attempts=4), data, tmp_path).sweep(planned)

@@ -112,7 +112,7 @@ def test_two_workers_and_one_is_killed(server, tmp_path):
         assert other.returncode == 0, said
         ledger = Ledger(open_storage(where))
         entries = ledger.entries()
-        assert ledger.entry(victim).attempts == 1
+        assert ledger.look([victim])[0].attempts == 1
         assert [entry.state for entry in entries] == ["done"] * 6
         assert sum(entry.attempts for entry in entries) == 1
     assert sorted(log.read_text().split()) == [f"{number:016x}" for number in range(6)]  # none lost, none twice
@@ -127,12 +127,12 @@ def test_a_silent_worker_on_another_machine_is_taken_for_dead(tmp_path, monkeypa
     assert hasty.claim("a", {}) is None
     time.sleep(0.3)
     second = hasty.claim("a", {})
-    assert hasty.entry("a").attempts == 1
+    assert hasty.look(["a"])[0].attempts == 1
     with pytest.raises(SqueezeNetError, match="silent"):
         claim.reach(1, 50.0)
     assert not claim.finish({"by": "the dead"})
     assert second.finish({"by": "the living"})
-    assert patient.entry("a").result == {"by": "the living"}
+    assert patient.look(["a"])[0].result == {"by": "the living"}
 
 
 def test_signs_of_life(tmp_path, monkeypatch):
@@ -170,7 +170,7 @@ def test_a_journal_whose_last_line_was_cut_is_mended(tmp_path):
     path = tmp_path / "trials.journal"
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"op_code": 4, "worker')
-    assert Ledger(memory(tmp_path)).entry("a").state == "done"
+    assert Ledger(memory(tmp_path)).look(["a"])[0].state == "done"
     assert path.read_bytes()[: len(whole)] == whole
     with pytest.raises(UsageError, match="accepted are"):
         open_storage("mysql://me:secret@host/x")

@@ -37,11 +37,6 @@ class Batch:
     unreadable: tuple[tuple[int, str], ...] = ()  # (index, reason) of the images of this part that cannot be read
 
 
-def everything(indices: Indices) -> Indices:
-    """All indices: the slice of the only process."""
-    return indices
-
-
 def canvas(preparation: Preparation) -> Preparation:
     """The preparation without its crop, since training crops at random: (C, resize, resize)."""
     return replace(preparation, crop=preparation.resize)
@@ -75,7 +70,7 @@ class Source:
         order = random.permutation(count) if self.held is not None else shuffled(self.examples.images, random)
         return np.array_split(order, batches_per_epoch(count, batch_size))
 
-    def batches(self, orders: Iterable[Indices], mine: Slice = everything) -> Iterator[Batch]:
+    def batches(self, orders: Iterable[Indices], mine: Slice = lambda indices: indices) -> Iterator[Batch]:
         """A batch for each array of indices; `mine` selects the part of this process."""
         if self.held is not None:
             held = self.held

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from squeezenet.data.classes import Stated, number_classes, state
-from squeezenet.data.examples import Examples, ImageSource, Indices, StoredImages
+from squeezenet.data.examples import Examples, ImageSource, StoredImages
 from squeezenet.errors import DataError, NoSuchData
 from squeezenet.printable import printable
 
@@ -42,9 +42,6 @@ class HubImages(StoredImages):
                 "the image out"
             )
         return path
-
-    def shuffled(self, random: np.random.Generator) -> Indices:
-        return random.permutation(len(self))
 
     def identity(self) -> bytes:
         return str(len(self)).encode()

@@ -16,7 +16,7 @@ import logging
 import tarfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -195,15 +195,16 @@ def _write_shard(
     pool: ThreadPoolExecutor, room: int, bar: Any,
 ) -> None:  # fmt: skip
     """Convert images in threads, `room` of them ahead, and write them in order."""
-    ahead: deque[tuple[int, Future[tuple[str, bytes] | None]]] = deque()
+    ahead: deque[tuple[int, Future[tuple[str, bytes]]]] = deque()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
 
         def finish() -> None:
             index, future = ahead.popleft()
             bar.update()
-            if (result := future.result()) is None:
+            try:
+                kind, data = future.result()
+            except ImageError:
                 return
-            kind, data = result
             _add(tar, f"{index:08}.{kind}", data)
             if examples.labels is not None:
                 _add(tar, f"{index:08}.cls", str(int(examples.labels[index])).encode())
@@ -211,7 +212,7 @@ def _write_shard(
         together = concurrent(examples.images)
         for index in indices.tolist():
             images, at = (examples.images, index) if together else ([examples.images[index]], 0)
-            ahead.append((index, pool.submit(_try, images, at, options)))
+            ahead.append((index, pool.submit(lambda images, at: convert(images[at], options), images, at)))
             if len(ahead) >= room:
                 finish()
         while ahead:
@@ -222,13 +223,6 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     header = tarfile.TarInfo(name)  # time, owner and group 0: the same bytes every time
     header.size = len(data)
     tar.addfile(header, io.BytesIO(data))
-
-
-def _try(images: Sequence[ImageSource], index: int, options: Options) -> tuple[str, bytes] | None:
-    try:
-        return convert(images[index], options)
-    except ImageError:
-        return None
 
 
 def _reason(examples: Examples, index: int, options: Options) -> str:

@@ -19,9 +19,9 @@ KEPT = 3
 """One in so many goes on."""
 
 
-def rungs(epochs: float, stages: int = 2) -> list[int]:
+def rungs(epochs: float) -> list[int]:
     """The epochs after which trials of `epochs` epochs are compared."""
-    found = {ceil(epochs / KEPT**stage) for stage in range(1, stages + 1)}
+    found = {ceil(epochs / KEPT**stage) for stage in (1, 2)}
     return sorted(epoch for epoch in found if epoch < epochs)
 
 

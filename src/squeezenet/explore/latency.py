@@ -22,7 +22,6 @@ import numpy as np
 from squeezenet import sqz
 from squeezenet.explore.trial import NETWORK, Trial, network_costs
 from squeezenet.fixed_point import Scale
-from squeezenet.graph import Graph
 from squeezenet.model import FloatArray, Grid, IntegerWeights, Model
 from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
@@ -93,7 +92,10 @@ def untrained(network: Metaparameters, side: int) -> Model:
         levels = random.integers(-LEVELS, LEVELS + 1, shape).astype(np.int16)
         grid = Grid(levels, np.full(shape[0], -RESCALING, np.int16))
         weights[name] = IntegerWeights(grid, np.zeros(shape[0], np.int32))
-    return Model(graph, weights, _preparation(graph), scales=(Scale(0),) * (len(graph.ops) + 1))
+    channels = network.in_channels
+    order: Channels = "L" if channels == 1 else "RGB"
+    preparation = Preparation(side, side, "stretch", order, (0.0,) * channels, (1.0,) * channels)
+    return Model(graph, weights, preparation, scales=(Scale(0),) * (len(graph.ops) + 1))
 
 
 def processor() -> str:
@@ -123,9 +125,3 @@ def _of_shape(network: Metaparameters, side: int) -> Latency:
 @lru_cache(maxsize=1024)
 def _memory_of_shape(network: Metaparameters, side: int) -> int:
     return EngineRunner(sqz.encode(untrained(network, side)), path=RAM_PATH).memory.running
-
-
-def _preparation(graph: Graph) -> Preparation:
-    channels, side, _ = graph.input_shape
-    order: Channels = "L" if channels == 1 else "RGB"
-    return Preparation(side, side, "stretch", order, (0.0,) * channels, (1.0,) * channels)

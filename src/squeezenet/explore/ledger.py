@@ -87,10 +87,6 @@ class Ledger:
         rows = self._rows()
         return [self._entry(name, rows.get(name, []), redo_stopped) for name in names]
 
-    def entry(self, name: str, redo_stopped: bool = False) -> Entry:
-        """What is known of `name`."""
-        return self.look([name], redo_stopped)[0]
-
     def _rows(self) -> dict[str, list[FrozenTrial]]:
         """The claims of every name, lowest first."""
         rows: dict[str, list[FrozenTrial]] = {}

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from squeezenet.compression import Compressed, compress
-from squeezenet.data import Data, Pixels, Score, default_preparation, load_pixels
+from squeezenet.compression import compress
+from squeezenet.data import Data, default_preparation, load_pixels
 from squeezenet.data.evaluate import evaluate
 from squeezenet.data.examples import some
 from squeezenet.explore.latency import latency, processor, working_memory
@@ -49,8 +49,6 @@ def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row
         "epochs": trained.epochs,
         "images_per_second": trained.images_per_second,
         "seconds": round(time.perf_counter() - start, 1),
-        "versions": versions(),
-        "hardware": hardware(),
     }
     shutil.rmtree(work / "checkpoints", ignore_errors=True)  # three times the weights, of no more use
     return result
@@ -58,13 +56,7 @@ def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row
 
 def stopped(trial: Trial, data: Data, epoch: float, top1: float, seconds: float) -> dict[str, Any]:
     """The result of a trial that was given up after `epoch` with `top1`: what is known of it."""
-    return {
-        **_about(trial, data),
-        "stopped": {"epoch": epoch, "top1": top1},
-        "seconds": round(seconds, 1),
-        "versions": versions(),
-        "hardware": hardware(),
-    }
+    return {**_about(trial, data), "stopped": {"epoch": epoch, "top1": top1}, "seconds": round(seconds, 1)}
 
 
 def hardware() -> str:
@@ -85,6 +77,8 @@ def _about(trial: Trial, data: Data) -> dict[str, Any]:
         "float_bytes": 4 * known.parameters,
         "macs": known.macs,
         "ram": working_memory(trial),
+        "versions": versions(),
+        "hardware": hardware(),
     }
 
 
@@ -105,7 +99,10 @@ def _squeeze(trial: Trial, data: Data, work: Path) -> dict[str, Any]:
     pixels = load_pixels(data.train, model.preparation, recipe.limit, progress=False)
     squeezed = compress(model, pixels, recipe)
     write_atomically(work / "squeezed.sqz", squeezed.data)
-    score = _judge(squeezed, load_pixels(data.validation, model.preparation, progress=False))
+    run = runner(squeezed.model, torch.get_num_threads(), data=squeezed.data)
+    score = evaluate(
+        run, load_pixels(data.validation, model.preparation, progress=False), model.preparation, progress=False
+    )
     return {
         "bytes": len(squeezed.data),
         "top1_squeezed": round(score.top1, 4),
@@ -113,8 +110,3 @@ def _squeeze(trial: Trial, data: Data, work: Path) -> dict[str, Any]:
         "judged": score.images,
         **latency(squeezed.data, sum(squeezed.model.graph.macs())).to_row(),
     }
-
-
-def _judge(file: Compressed, pixels: Pixels) -> Score:
-    run = runner(file.model, torch.get_num_threads(), data=file.data)
-    return evaluate(run, pixels, file.model.preparation, progress=False)

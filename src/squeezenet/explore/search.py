@@ -191,18 +191,14 @@ def _cost(result: Mapping[str, Any], cost: str) -> float:
 
 def _take_up(study: Study, work: Work, halving: bool) -> bool:
     """Carry out one trial that was proposed and that nobody is at; False if there is none."""
+    entries = work.ledger.entries
     for row in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if "name" not in row.user_attrs:
             continue
         trial = Trial.from_dict(row.user_attrs["trial"])
         claim = work.ledger.claim(trial.name, trial.to_dict())
         if claim is not None:
-            if halving:
-                work.carry_out(
-                    trial, claim, lambda trial, epoch, top1: is_hopeless(trial, epoch, top1, work.ledger.entries())
-                )
-            else:
-                work.carry_out(trial, claim)
+            work.carry_out(trial, claim, lambda it, epoch, top1: halving and is_hopeless(it, epoch, top1, entries()))
             return True
     return False
 

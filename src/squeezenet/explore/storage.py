@@ -38,7 +38,10 @@ def open_storage(where: str) -> BaseStorage:
         with answering(where):
             if scheme == "file":
                 return _journal(Path(where.removeprefix("file://")))
-            return _redis(where) if scheme == "redis" else _postgresql(where)
+            if scheme == "postgresql":
+                return _postgresql(where)
+            with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+                return JournalStorage(JournalRedisBackend(where, prefix="squeezenet"))
     except ImportError:
         raise MissingDependency(
             f"{scheme}:// needs its client library; install it with: pip install 'sqznet[{scheme}]'"
@@ -57,11 +60,6 @@ def answering(where: str) -> Iterator[None]:
         raise SqueezeNetError(
             f"{_without_password(where)}: does not answer ({told[:120]}); start again when it does, nothing is lost"
         ) from error
-
-
-def _redis(where: str) -> JournalStorage:
-    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-        return JournalStorage(JournalRedisBackend(where, prefix="squeezenet"))
 
 
 def _postgresql(where: str) -> RDBStorage:

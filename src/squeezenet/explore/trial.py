@@ -28,6 +28,7 @@ from squeezenet.explore.choices import METHODS, Method
 from squeezenet.models import Metaparameters, create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.runtime.image import open_image
+from squeezenet.settings import to_table
 from squeezenet.training.job import FROM_DATA
 from squeezenet.training.recipe import PAPER, Recipe
 
@@ -176,22 +177,18 @@ def _looks(examples: Examples) -> list[Any]:
 
 def train_command(trial: Trial, data: str = "DATA") -> str:
     """The command that trains this very network, from the same images."""
-    recipe, changed = trial.recipe, []
+    recipe = trial.recipe
     options = [("--image-size", trial.image_size), ("--max-images", trial.images), ("--val-images", trial.judges)]
     options += [("--seed", recipe.seed), *([("--split-seed", 0)] if recipe.seed else [])]
     for name in ("epochs", "batch_size", "micro_batch", "lr"):
         if (value := getattr(recipe, name)) or name == "micro_batch":
             options.append((f"--{name.replace('_', '-')}", value))
-    plain = {**Metaparameters(stem="32").__dict__}
-    changed += [f"{name}={_word(value)}" for name, value in trial.overrides.items() if value != plain[name]]
-    for now, paper in ((recipe, PAPER), (recipe.augmentation, PAPER.augmentation)):
-        for name, value in asdict(now).items():
-            told = name in ("name", "augmentation", "seed", "epochs", "batch_size", "micro_batch", "lr")
-            if not told and value != getattr(paper, name):
-                changed.append(f"{name}={_word(value)}")
+    told = (*FROM_DATA, "name", "seed", "epochs", "batch_size", "micro_batch", "lr")
+    changed = to_table(trial.network, Metaparameters(stem="32")) | to_table(recipe, PAPER)
+    changed |= changed.pop("augmentation", {})
     words = ["squeezenet", "train", "--model", NETWORK, "--data", shlex.quote(data), "--recipe", "paper"]
     words += [f"{name} {value}" for name, value in options]
-    words += [f"--set {shlex.quote(word)}" for word in changed]
+    words += [f"--set {shlex.quote(f'{name}={_word(value)}')}" for name, value in changed.items() if name not in told]
     return " ".join([*words, "--out RUN"])
 
 

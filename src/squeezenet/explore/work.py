@@ -145,13 +145,10 @@ class Work:
             return row
         path, name = self.out / RESULTS, row["name"]
         if not self._timed and path.exists():
-            self._timed = {known["name"]: _latency_of(known) for known in read_results(path) if LATENCY in known}
+            known = [row for row in read_results(path) if LATENCY in row]
+            self._timed = {row["name"]: {key: row[key] for key in (LATENCY, "latency_on")} for row in known}
         if name not in self._timed:
             with suppress(OSError, SqueezeNetError):
                 data = (self.out / "runs" / name / "squeezed.sqz").read_bytes()
                 self._timed[name] = latency(data, row["macs"]).to_row()
         return {**row, **self._timed.get(name, {})}
-
-
-def _latency_of(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in (LATENCY, "latency_on")}

@@ -35,9 +35,10 @@ def of_torchvision() -> About:
     return About(Preparation.imagenet_torchvision(), networks=TORCHVISION)
 
 
-def said_twice(where: str | Path) -> UsageError:
-    """The error for a file that has a description, if the caller describes it too."""
-    return UsageError(
-        f"{where}: says itself how images are prepared and of which network it is; leave out --like, --network, "
-        "--resize, --crop, --fit, --channels, --mean and --std"
-    )
+def refuse(about: About, where: str | Path) -> None:
+    """Raise `UsageError` if the caller describes a file that has a description."""
+    if about != NOTHING:
+        raise UsageError(
+            f"{where}: says itself how images are prepared and of which network it is; leave out --like, --network, "
+            "--resize, --crop, --fit, --channels, --mean and --std"
+        )

@@ -4,22 +4,22 @@
 """
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from squeezenet import sqz, zoo
 from squeezenet.architectures import ARCHITECTURES
 from squeezenet.errors import ModelError, UsageError
 from squeezenet.files import open_regular
 from squeezenet.formats import pickles
-from squeezenet.formats.about import NOTHING, About, said_twice
+from squeezenet.formats.about import NOTHING, About, refuse
 from squeezenet.formats.description import is_described
 from squeezenet.limits import MAX_TENSOR_HEADER
 from squeezenet.model import Model
 
-SUFFIXES = (".sqz", ".net", ".pth", ".pt", ".safetensors")
+TENSORS = (".pth", ".pt", ".safetensors")
+SUFFIXES = (".sqz", ".net", *TENSORS)
 
 
 def load_model(where: str | Path, random_weights: int | None = None, about: About = NOTHING) -> Model:
@@ -30,7 +30,7 @@ def load_model(where: str | Path, random_weights: int | None = None, about: Abou
     Raises `ModelError`, `UsageError`, or `OSError` that names the file.
     """
     if random_weights is not None:
-        _refuse(about, where)
+        refuse(about, where)
         return _fresh(str(where), random_weights)
     path = zoo.find(where)
     if path.is_dir():
@@ -53,7 +53,9 @@ def save_model(model: Model, path: str | Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder to write into")
     with sqz.named(path):
-        _writer(path)(model, path)
+        if (kind := _format(path)) is None:
+            raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {_known()}")
+        kind.write(model, path)
 
 
 def is_ours(path: Path) -> bool:
@@ -72,41 +74,33 @@ def is_ours(path: Path) -> bool:
     return False
 
 
-def _writer(path: Path) -> Callable[[Model, Path], Any]:
+def _format(path: Path) -> ModuleType | None:
+    """The module that reads and writes files with the suffix of `path`, if there is one."""
     if path.suffix == ".sqz":
-        return sqz.write
+        return sqz
     if path.suffix == ".net":
         from squeezenet.formats import authors_net
 
-        return authors_net.write
-    if path.suffix in (".pth", ".pt", ".safetensors"):
+        return authors_net
+    if path.suffix in TENSORS:
         from squeezenet.formats import state_dict
 
-        return state_dict.write
-    raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {_known()}")
+        return state_dict
+    return None
 
 
 def _read(path: Path, about: About) -> Model:
     # The suffix decides, but a .sqz file is recognised by its first bytes, whatever its name.
     with open_regular(path) as file:
-        magic = file.read(len(sqz.MAGIC))
-    if path.suffix in (".pth", ".pt", ".safetensors") and magic != sqz.MAGIC:
-        from squeezenet.formats import state_dict
-
-        return state_dict.read(path, about)
-    _refuse(about, path)
-    if path.suffix == ".sqz" or magic == sqz.MAGIC:
-        return sqz.read(path)
-    if path.suffix == ".net":
-        from squeezenet.formats import authors_net
-
-        return authors_net.read(path)
-    raise UsageError(f"{path}: not a model file; {_known()}")
-
-
-def _refuse(about: About, where: str | Path) -> None:
-    if about != NOTHING:
-        raise said_twice(where)
+        kind = sqz if file.read(len(sqz.MAGIC)) == sqz.MAGIC else _format(path)
+    if kind is None:
+        raise UsageError(f"{path}: not a model file; {_known()}")
+    if kind is not sqz and path.suffix in TENSORS:
+        described: Model = kind.read(path, about)
+        return described
+    refuse(about, path)
+    model: Model = kind.read(path)
+    return model
 
 
 def _fresh(name: str, seed: int) -> Model:

@@ -25,7 +25,7 @@ from torch import Tensor
 from squeezenet.errors import ModelError
 from squeezenet.files import atomic_file, open_regular, write_atomically
 from squeezenet.formats import pickles
-from squeezenet.formats.about import NOTHING, About, said_twice
+from squeezenet.formats.about import NOTHING, About, refuse
 from squeezenet.formats.description import DAMAGE, KEY, describe, float_arrays, line, restore
 from squeezenet.formats.foreign import Keys, build, from_module, from_weights
 from squeezenet.limits import MAX_DESCRIPTION, MAX_MODEL_FILE, MAX_TENSOR_HEADER
@@ -44,9 +44,11 @@ def read(path: Path, about: About = NOTHING) -> Model:
     Raises `ModelError` if the file is damaged, asks for more memory than it has bytes, or if something is missing.
     """
     state, text = _load(path)
-    if text is not None and about != NOTHING:
-        raise said_twice(path)
-    model = from_weights(state, path, about) if text is None else _described(state, text, path)
+    if text is None:
+        model = from_weights(state, path, about)
+    else:
+        refuse(about, path)
+        model = _described(state, text, path)
     costs.check_limits(model.graph, model.preparation.resize, path.stat().st_size)
     return model
 

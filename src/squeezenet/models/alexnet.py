@@ -59,7 +59,6 @@ class AlexNet(nn.Module):
             nn.init.constant_(layer.bias, 1.0 if number in (2, 4, 5, 6, 7) else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, classes)."""
         logits: Tensor = self.classifier(torch.flatten(self.features(x), 1))
         return logits
 
@@ -100,6 +99,5 @@ class AlexNetOneTower(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, 224, 224) -> (N, classes)."""
         logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
         return logits

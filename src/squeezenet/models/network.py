@@ -44,11 +44,9 @@ class Network(nn.Module):
         return cast(LayerWeight, self.weights[self._key[name]])
 
     def replace_weight(self, name: str, weight: LayerWeight) -> None:
-        """Replace the module that returns a layer's weight."""
         self.weights[self._key[name]] = weight
 
     def bias(self, name: str) -> nn.Parameter:
-        """A layer's bias."""
         bias: nn.Parameter = self.biases[self._key[name]]
         return bias
 
@@ -108,11 +106,9 @@ class FreeWeight(LayerWeight):
         self.register_buffer("mask", None if mask is None else mask.to(values.dtype))
 
     def forward(self) -> Tensor:
-        """The weight."""
         return self.values if self.mask is None else self.values * self.mask
 
     def tensor(self) -> Plain:
-        """The weight as it is shipped."""
         values = self.values.detach()
         if self.mask is not None:  # a product with the mask could be -0.0, which the file stores as a value
             values = torch.where(self.mask != 0, values, values.new_zeros(()))
@@ -134,12 +130,10 @@ class SharedWeight(LayerWeight):
         self.codebook = nn.Parameter(codebook.detach().clone())
 
     def forward(self) -> Tensor:
-        """The weight."""
         zero = self.codebook.new_zeros(1)
         return torch.cat([zero, self.codebook])[self.indices]
 
     def tensor(self) -> Shared:
-        """The weight as it is shipped."""
         indices = self.indices.cpu().numpy().astype(np.uint16)
         return Shared(indices, self.codebook.detach().cpu().numpy().copy())
 

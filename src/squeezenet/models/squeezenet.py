@@ -63,7 +63,6 @@ class Fire(nn.Module):
         self.bypass = nn.Conv2d(in_channels, e1x1 + e3x3, 1) if bypass == "complex" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) -> (N, e1x1 + e3x3, H, W)."""
         s = self.squeeze_activation(self.squeeze(x))  # (N, s1x1, H, W)
         e1 = self.expand1x1_activation(self.expand1x1(s))
         e3 = self.expand3x3_activation(self.expand3x3(s))
@@ -129,5 +128,4 @@ class SqueezeNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, classes)."""
         return torch.flatten(self.classifier(self.features(x)), 1)

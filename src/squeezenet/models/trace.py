@@ -66,18 +66,14 @@ class _Tracer:
                 raise UnsupportedOperation("the network takes more than one input")
             self.values[node] = 0
         elif node.op == "output":
-            self._output(node)
+            if not isinstance(node.args[0], fx.Node):
+                raise UnsupportedOperation("the network must return its logits and nothing else")
+            if self.values[node.args[0]] != len(self.ops):
+                raise UnsupportedOperation("the network computes something after its logits")
         elif node.op == "get_attr":
             raise UnsupportedOperation(f"{node.target}: a parameter used outside a layer cannot be expressed")
         else:
             self._operation(node)
-
-    def _output(self, node: fx.Node) -> None:
-        if not isinstance(node.args[0], fx.Node):
-            raise UnsupportedOperation("the network must return its logits and nothing else")
-        result = self.values[node.args[0]]
-        if result != len(self.ops):
-            raise UnsupportedOperation("the network computes something after its logits")
 
     def _operation(self, node: fx.Node) -> None:
         target: Any = node.target
@@ -108,12 +104,10 @@ class _Tracer:
         else:
             op = self._plain(node, target, layer, inputs)
         self._append(node, op)
-        if target in _IN_PLACE or getattr(layer, "inplace", False) or self._functional_in_place(node):
+        in_place = target in _IN_PLACE or getattr(layer, "inplace", False)
+        if in_place or (target in (F.relu, F.relu6) and _argument(node, 1, "inplace", False)):
             # All other names of the operand now mean the result.
             self.values.update({alias: len(self.ops) for alias, value in self.values.items() if value == inputs[0]})
-
-    def _functional_in_place(self, node: fx.Node) -> bool:
-        return node.target in (F.relu, F.relu6) and bool(_argument(node, 1, "inplace", False))
 
     def _is_size(self, node: fx.Node) -> bool:
         if (node.op, node.target) == ("call_method", "size") or (node.target is getattr and node.args[1] == "shape"):

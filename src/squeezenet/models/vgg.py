@@ -41,7 +41,6 @@ class Vgg(nn.Module):
         self.classifier = nn.Conv2d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, 32, 32) -> (N, classes)."""
         return torch.flatten(self.classifier(self.features(x)), 1)
 
 
@@ -61,7 +60,6 @@ class VggBypass(nn.Module):
         self.classifier = nn.Conv2d(widths[-1], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, 32, 32) -> (N, classes)."""
         return torch.flatten(self.classifier(self.features(x)), 1)
 
 
@@ -74,7 +72,6 @@ class Stage(nn.Module):
         self.inner = nn.Sequential(*_convolution(out, out), *_convolution(out, out)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) -> (N, out, H / 2, W / 2)."""
         x = self.enter(x)
         return torch.relu(self.inner(x) + x)
 

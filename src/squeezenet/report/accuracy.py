@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from squeezenet.data.evaluate import Answers
-from squeezenet.data.examples import Examples, ImageSource, Indices
+from squeezenet.data.examples import Examples, ImageSource
 from squeezenet.data.score import score
 from squeezenet.errors import ImageError
 from squeezenet.printable import printable
@@ -78,9 +77,8 @@ def _classes(answers: Answers, names: Sequence[str]) -> list[page.Html]:
 def _confusions(answers: Answers, names: Sequence[str]) -> list[page.Html]:
     involved = np.union1d(answers.labels, answers.predicted)
     if len(involved) <= MATRIX:
-        place = {int(label): index for index, label in enumerate(involved)}
         counts = np.zeros((len(involved), len(involved)), int)
-        np.add.at(counts, (_places(answers.labels, place), _places(answers.predicted, place)), 1)
+        np.add.at(counts, (np.searchsorted(involved, answers.labels), np.searchsorted(involved, answers.predicted)), 1)
         return [
             page.heading("Confusion matrix"),
             page.text("A row for each true class, a column for each answer."),
@@ -91,10 +89,6 @@ def _confusions(answers: Answers, names: Sequence[str]) -> list[page.Html]:
     order = np.argsort(-times, kind="stable")[:CONFUSIONS]
     rows = [[names[pairs[0, i]], names[pairs[1, i]], f"{times[i]:,}"] for i in order]
     return [page.heading("Most frequent confusions"), page.table(["true class", "answer", "images"], rows)]
-
-
-def _places(labels: Indices, place: dict[int, int]) -> NDArray[np.int64]:
-    return np.array([place[int(label)] for label in labels], np.int64)
 
 
 def _mistakes(answers: Answers, examples: Examples, names: Sequence[str]) -> list[page.Html]:

@@ -10,20 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet.explore.choices import SWEEPS
-from squeezenet.explore.results import (
-    COSTS,
-    LATENCY,
-    Curve,
-    Point,
-    Row,
-    configurations,
-    curves,
-    dominates,
-    finished,
-    pareto,
-)
+from squeezenet.explore.results import COSTS, LATENCY, Curve, Point, Row, configurations, curves, finished, pareto
 from squeezenet.explore.trial import Trial, squeeze_command, train_command
 from squeezenet.explore.versions import POINTS, compare
+from squeezenet.printable import counted
 from squeezenet.report import figures, page, paper
 from squeezenet.version import __version__
 
@@ -144,9 +134,8 @@ def _setting(curve: Curve) -> str:
     same = [f"{name} {network[name]}" for name in ("base_e", "incr_e", "freq", "sr", "pct3x3", "bypass", "norm")
             if name != curve.field]  # fmt: skip
     seeds = sorted({point.seeds for point in curve.points})
-    times = f"{seeds[0]} seed{'s' if seeds[-1] > 1 else ''}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-    many = "" if recipe["epochs"] == 1 else "s"
-    shown = f"{recipe['epochs']:g} epoch{many}" if recipe["epochs"] else f"{recipe['iterations']:,} iterations"
+    times = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    shown = counted(recipe["epochs"], "epoch") if recipe["epochs"] else f"{recipe['iterations']:,} iterations"
     return f"{shown} of {trial['images']:,} images, {recipe['optimizer']}, {times}; {', '.join(same)}."
 
 
@@ -155,13 +144,8 @@ def _versions(rows: Sequence[Row]) -> list[page.Html]:
     published, better = compare(rows)
     if not published:
         return []
-    many = (
-        "No other network has"
-        if not better
-        else "1 other network has"
-        if len(better) == 1
-        else f"{len(better)} other networks have"
-    )
+    many = f"{counted(len(better), 'other network')} {'has' if len(better) == 1 else 'have'}"
+    many = many if better else "No other network has"
     text = (
         f"Both are fitted to these images and normalised like the others. {many} at most half the bytes and no less "
         f"top-1 (both squeezed), or {POINTS} points more and no more bytes, than v1.0 in one of its lines and "
@@ -207,18 +191,13 @@ def _picture(cost: str, rows: Sequence[Row], front: Sequence[Row]) -> page.Html 
     rows = [row for row in rows if row[cost] is not None]
     if not rows:
         return None
-    names = {row["name"] for row in front}
+    leading = {row["name"] for row in pareto(front, (cost,))}
     figure = figures.front(
         [row[cost] for row in rows], [row["top1_squeezed"] for row in rows],
         [f"#trial-{row['name']}" for row in rows], WORDS[cost],
-        [row["name"] in names and _leads(row, front, cost) for row in rows],
+        [row["name"] in leading for row in rows],
     )  # fmt: skip
     return page.picture(figure, f"Accuracy against {WORDS[cost]}")
-
-
-def _leads(row: Row, rows: Sequence[Row], cost: str) -> bool:
-    """Whether nothing dominates it in accuracy and this cost alone."""
-    return not any(dominates(other, row, (cost,)) for other in rows)
 
 
 def _point(row: Row) -> page.Html:

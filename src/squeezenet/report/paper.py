@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from squeezenet.explore.choices import SWEEPS
 from squeezenet.explore.trial import network_costs
 from squeezenet.models import Metaparameters
 
@@ -60,8 +61,6 @@ TABLE_3: Mapping[str, Printed] = {
     "complex": Printed(7.7, 58.8, 82.0),
 }
 
-FIXED: Mapping[str, Mapping[str, Any]] = {"sr": {"pct3x3": 0.5}, "pct3x3": {"sr": 0.5}, "bypass": {}}
-
 
 def printed(field: str) -> Mapping[Any, Printed]:
     """What the paper printed of a sweep over `field`, by value; nothing where it has no such sweep."""
@@ -70,7 +69,7 @@ def printed(field: str) -> Mapping[Any, Printed]:
 
 def recomputed(field: str, value: Any) -> Recomputed:
     """The paper's network with `field` at `value`."""
-    network = Metaparameters(**{**FIXED[field], field: value})
+    network = Metaparameters(**{**SWEEPS[field].fixed, field: value})
     known = network_costs(network, SIDE)
     return Recomputed(known.parameters, 4e-6 * known.parameters, known.macs)
 

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 from squeezenet.compression.squeeze import Curves, Point
@@ -19,6 +20,12 @@ def write_report(path: Path, model: Model, squeezed: Model, curves: Curves, sect
     names, coded = paper_names(model.graph), {section.name: section.bytes for section in sections}
     layers = list(curves.layers)
     shipped = curves.shipped
+    rows = []
+    for name in layers:
+        levels = squeezed.weights[name].weight
+        count = prod(levels.shape)
+        kept, nats = f"{levels.nonzero / count:.1%}", f"{curves.layers[name]:.5f}"
+        rows.append([names[name], f"{count:,}", kept, f"{coded[name]:,}", nats])
     page.write_page(
         path,
         f"{model.float32_bytes / shipped.bytes:.0f}x smaller: an integer network in {shipped.bytes:,} bytes",
@@ -51,16 +58,7 @@ def write_report(path: Path, model: Model, squeezed: Model, curves: Curves, sect
             ),
             page.table(
                 ["layer", "weights", "kept", "bytes", "divergence"],
-                [
-                    [
-                        names[n],
-                        f"{squeezed.weights[n].weight.values().size:,}",
-                        f"{squeezed.weights[n].weight.nonzero / squeezed.weights[n].weight.values().size:.1%}",
-                        f"{coded[n]:,}",
-                        f"{curves.layers[n]:.5f}",
-                    ]
-                    for n in layers
-                ],
+                rows,
             ),
         ],
         footer=f"squeezenet {__version__}",

@@ -10,20 +10,21 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from math import exp, fsum, isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from PIL.Image import Image
 
 from squeezenet import sqz, zoo
 from squeezenet.errors import MissingDependency, ModelError, UsageError
 from squeezenet.runtime.engine import PATHS, EngineRunner
-from squeezenet.runtime.image import Framing, open_image
+from squeezenet.runtime.image import open_image
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from squeezenet.model import FloatArray, Model
     from squeezenet.runtime.decoding import ImageSource
+    from squeezenet.runtime.reference import Runner
 
 
 MOST_THREADS = 64
@@ -48,20 +49,6 @@ class Predictions(list[Prediction]):
             f"<tr><td>{100 * p.probability:.1f}%</td><td>{escape(p.label)}</td><td>{p.index}</td></tr>" for p in self
         )
         return f"<table><tr><th>probability</th><th>label</th><th>index</th></tr>{''.join(rows)}</table>"
-
-
-class Network(Protocol):
-    """What a classifier needs of a network: the C engine and NumPy have it."""
-
-    labels: tuple[str, ...]
-    framing: Framing
-    classes: int
-
-    def see(self, image: Image) -> list[float]:
-        """The logits of an image from `open_image`."""
-
-    def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
-        """float32 (N, channels, height, width) -> logits (N, classes)."""
 
 
 class Classifier:
@@ -172,7 +159,7 @@ def softmax(logits: Sequence[float]) -> list[float]:
     return [exponent / total for exponent in exponents]
 
 
-def _network(source: "bytes | Model", threads: int) -> Network:
+def _network(source: "bytes | Model", threads: int) -> "EngineRunner | Runner":
     if PATHS and isinstance(source, bytes):
         return EngineRunner(source, threads)
     try:

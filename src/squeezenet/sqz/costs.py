@@ -97,7 +97,8 @@ def _work(op: Op, sources: list[Shape], shape: Shape, macs: int) -> int:
     moved = _ELEMENT * (read + prod(shape))
     match op:
         case Conv() | Linear() if op.out // _groups(op) < FEW_OUTPUTS:
-            return moved + _SLOW * macs + _ELEMENT * prod(shape) * _area(op)
+            area = prod(op.kernel) if isinstance(op, Conv) else 1
+            return moved + _SLOW * macs + _ELEMENT * prod(shape) * area
         case Conv() | Linear():
             return moved + macs
         case MaxPool() | AvgPool():
@@ -126,7 +127,3 @@ def _whole(count: int, size: int) -> int:
 
 def _groups(op: Conv | Linear) -> int:
     return op.groups if isinstance(op, Conv) else 1
-
-
-def _area(op: Conv | Linear) -> int:
-    return prod(op.kernel) if isinstance(op, Conv) else 1

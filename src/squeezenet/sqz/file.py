@@ -11,17 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeezenet.errors import (
-    BadStream,
-    ChecksumMismatch,
-    EmptyModel,
-    FormatError,
-    ModelError,
-    NotSqz,
-    TrailingBytes,
-    Truncated,
-    UnsupportedVersion,
-)
+from squeezenet import errors
 from squeezenet.files import write_atomically
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import Graph, Layer
@@ -77,12 +67,12 @@ def encode(model: Model) -> bytes:
             integers.put_layer(body, weights)
     total = _HEADER.size + len(body)
     if total < (least := costs.least_bytes(model.graph, model.preparation.resize)):
-        raise EmptyModel(
+        raise errors.EmptyModel(
             f"{costs.weight_count(model.graph):,} weights would be {total:,} bytes; the format asks for {least:,}, "
             "and a network this empty is not one to ship"
         )
     if total > MAX_MODEL_FILE:
-        raise ModelError(f"the file would be larger than {MAX_MODEL_FILE >> 20} MiB")
+        raise errors.ModelError(f"the file would be larger than {MAX_MODEL_FILE >> 20} MiB")
     costs.check_limits(model.graph, model.preparation.resize, total)
     tail = struct.pack("<II", graph_bytes, text_bytes) + body
     flags = INTEGER if model.scales else 0
@@ -146,10 +136,10 @@ def _as_damage() -> Iterator[None]:
     """In a file, a model that is impossible is a damaged stream."""
     try:
         yield
-    except FormatError:
+    except errors.FormatError:
         raise
-    except ModelError as error:
-        raise BadStream(str(error)) from None
+    except errors.ModelError as error:
+        raise errors.BadStream(str(error)) from None
 
 
 def _front(model: Model) -> tuple[bytearray, int, int]:
@@ -168,23 +158,23 @@ def _front(model: Model) -> tuple[bytearray, int, int]:
 def _open(data: bytes) -> tuple[Cursor, int, int, int]:
     """Check the header; returns a cursor behind it, the flags, and the sizes of graph and text."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise NotSqz("not a .sqz file: it does not begin with the magic bytes")
+        raise errors.NotSqz("not a .sqz file: it does not begin with the magic bytes")
     if len(data) < _HEADER.size:
-        raise Truncated("the file ends inside its header; fetch it again")
+        raise errors.Truncated("the file ends inside its header; fetch it again")
     _, version, flags, reserved, total, checksum, graph_bytes, text_bytes = _HEADER.unpack_from(data)
     if version != VERSION or flags & ~INTEGER or reserved:
-        raise UnsupportedVersion(
+        raise errors.UnsupportedVersion(
             f"version {version}, flags {flags}; this reader knows version {VERSION}: upgrade squeezenet"
         )
     if len(data) < total:
-        raise Truncated(f"the file has {len(data)} of its {total} bytes; fetch it again")
+        raise errors.Truncated(f"the file has {len(data)} of its {total} bytes; fetch it again")
     if len(data) > total:
-        raise TrailingBytes(f"the file has {len(data) - total} bytes after its end")
+        raise errors.TrailingBytes(f"the file has {len(data) - total} bytes after its end")
     if crc32(memoryview(data)[16:]) != checksum:
-        raise ChecksumMismatch("the file's bytes are not those that were written; fetch it again")
+        raise errors.ChecksumMismatch("the file's bytes are not those that were written; fetch it again")
     body = Cursor(memoryview(data)[_HEADER.size :], "file")
     if graph_bytes + text_bytes > body.left:
-        raise Truncated("graph and text are longer than the file")
+        raise errors.Truncated("graph and text are longer than the file")
     return body, flags, graph_bytes, text_bytes
 
 
@@ -199,9 +189,9 @@ def _text(model: Model) -> bytes:
         try:
             out += string.encode() + b"\0"
         except UnicodeEncodeError:
-            raise ModelError(f"the name {string!r} is not Unicode text") from None
+            raise errors.ModelError(f"the name {string!r} is not Unicode text") from None
         if "\0" in string:
-            raise ModelError(f"the name {string!r} holds a zero byte")
+            raise errors.ModelError(f"the name {string!r} holds a zero byte")
     return bytes(out)
 
 

@@ -11,7 +11,6 @@ prediction from the signs already coded, whose factors are learned too.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from squeezenet.errors import BadStream
 
@@ -53,12 +52,9 @@ class _Context:
         self.seen = min(self.seen + 1, 1023)
 
 
-class _Coder(Protocol):
-    def bit(self, ones: int, bit: int) -> int:
-        """Write `bit`, or read one whatever `bit` is; `ones` of 65,536 are expected to be a one."""
-
-
 class _Writer:
+    """Writes bits, of which `ones` of 65,536 are expected to be a one."""
+
     def __init__(self) -> None:
         self.low, self.range = 0, (1 << 32) - 1
         self.out = bytearray()
@@ -93,6 +89,8 @@ class _Writer:
 
 
 class _Reader:
+    """Reads what `_Writer` wrote, whatever `bit` it is given."""
+
     def __init__(self, data: bytes | memoryview) -> None:
         self.data, self.at = data, 0
         self.code, self.range = 0, (1 << 32) - 1
@@ -127,7 +125,7 @@ class _Reader:
 class _Model:
     """The statistics that are learned while a stream is read or written."""
 
-    def __init__(self, coder: _Coder) -> None:
+    def __init__(self, coder: _Writer | _Reader) -> None:
         self.coder = coder
         guesses = [min((_bound(i) + _bound(i + 1)) << 12, _CERTAIN - _CERTAIN // 64) for i in range(33)]
         self.zero = [[_Context(guess, _SURE) for _ in range(4)] for guess in guesses]

@@ -81,7 +81,8 @@ def pull(
                 _fetch(entry, url, path, timeout, pause, unsized if entry.bytes is None else entry.bytes)
             digest = verify(entry)
             if len(entry.sha256) < len(digest) and not recorded(entry).exists():
-                _record(entry, url, digest)
+                record = json.dumps({"url": url, "sha256": digest}) + "\n"
+                write_atomically(recorded(entry), record.encode())
             return Pulled(path, path.stat().st_size, digest, fetch)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -257,11 +258,6 @@ def _slow(url: str, have: int, speed: float) -> DownloadError:
         f"{url}: the server sends {speed:,.0f} bytes a second, less than {SLOWEST:,}; {have:,} bytes are kept, "
         "pull again to go on, or name a --url"
     )
-
-
-def _record(entry: Published, url: str, digest: str) -> None:
-    known = {"url": url, "sha256": digest}
-    write_atomically(recorded(entry), (json.dumps(known) + "\n").encode())
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def paper_densities(graph: Graph) -> dict[str, float]:
     if len(fires) == len(_PAPER_FIRES):
         densities = {op.name: 1.0 for op in layers}
         for fire, (s, e1, e3) in zip(fires, _PAPER_FIRES, strict=True):
-            densities |= {fire.squeeze: s, fire.expand1x1: e1, fire.expand3x3: e3}
+            densities |= {fire.squeeze1x1: s, fire.expand1x1: e1, fire.expand3x3: e3}
         return densities | {layers[-1].name: _PAPER_CONV10}
     kinds = [isinstance(op, Conv) for op in layers]
     if kinds == [True] * 5 + [False] * 3:
