@@ -58,32 +58,24 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """
     import tempfile  # slow to import, and reading does not need it
 
-    with _naming(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.umask(mask := os.umask(0))
-                os.fchmod(file.fileno(), 0o666 & ~mask)  # files of mkstemp can be read by their owner only
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Make errors inside name `path` if they name no file (as for a full disk) or the temporary one."""
+    temporary = ""
     try:
-        yield
-    except OSError as error:
-        if error.errno and str(error.filename or ".tmp").endswith(".tmp"):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.umask(mask := os.umask(0))
+            os.fchmod(file.fileno(), 0o666 & ~mask)  # files of mkstemp can be read by their owner only
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        # An error may name no file, as for a full disk, or the temporary one.
+        if isinstance(error, OSError) and error.errno and str(error.filename or ".tmp").endswith(".tmp"):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+    sync_folder(path.parent)
 
 
 def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:

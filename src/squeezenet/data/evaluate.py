@@ -30,10 +30,7 @@ def evaluate(
 
     Raises `DataError` without labels or readable images, `ModelError` if the network gives values that are not numbers.
     """
-    first, among, images = count_hits(answer, data, preparation, batch_size, progress)
-    if not images and isinstance(data, Examples):
-        load_pixels(data, preparation, limit=1, progress=False)  # raises: why the first cannot be read
-    return score(first, among, images)
+    return answers(answer, data, preparation, batch_size, progress).score
 
 
 def count_hits(

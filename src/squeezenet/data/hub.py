@@ -5,8 +5,6 @@
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +49,18 @@ def read_hub(source: str) -> dict[str, Examples]:
     """The splits of `owner/name`: train and validation, or "all". Raises `DataError`."""
     from datasets import ClassLabel, Image, config, load_dataset  # takes seconds to import
 
+    log = logging.getLogger("huggingface_hub")  # it reports each attempt; our error is one line
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
-        with _quiet():
-            splits = load_dataset(source)
+        splits = load_dataset(source)
     except Exception as error:  # the library raises many kinds of errors
         raise NoSuchData(
             f"{source}: no such file or folder, and no data set of this name on the hub "
             f"({' '.join(str(error).split())[:200]})"
         ) from None
+    finally:
+        log.setLevel(level)
     held = next((name for name in ("validation", "valid", "val", "dev", "test") if name in splits), None)
     chosen = {"train": "train", "validation": held} if "train" in splits and held else {"all": next(iter(splits))}
     found: dict[str, tuple[str, HubImages]] = {}
@@ -86,15 +88,3 @@ def read_hub(source: str) -> dict[str, Examples]:
 
 def _is_number(feature: Any) -> bool:
     return str(getattr(feature, "dtype", "")).startswith(("int", "uint"))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the hub client, which reports each attempt; our error is one line."""
-    log = logging.getLogger("huggingface_hub")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -188,7 +188,10 @@ def train_command(trial: Trial, data: str = "DATA") -> str:
     changed |= changed.pop("augmentation", {})
     words = ["squeezenet", "train", "--model", NETWORK, "--data", shlex.quote(data), "--recipe", "paper"]
     words += [f"{name} {value}" for name, value in options]
-    words += [f"--set {shlex.quote(f'{name}={_word(value)}')}" for name, value in changed.items() if name not in told]
+    for name, value in changed.items():
+        if name not in told:
+            word = value if isinstance(value, str) else json.dumps(value)
+            words.append(f"--set {shlex.quote(f'{name}={word}')}")
     return " ".join([*words, "--out RUN"])
 
 
@@ -200,7 +203,3 @@ def squeeze_command(trial: Trial, parameters: int, data: str = "DATA") -> str:
     size = f" --max-bytes {recipe.max_bytes}" if recipe.max_bytes else ""
     given = f"--data {data} --limit {recipe.limit} --seed {recipe.seed}"
     return f"squeezenet compress RUN --method {recipe.method}{size} {given} --out squeezed.sqz"
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -10,6 +10,7 @@ containers, and the archive must not hold more bytes than the file.
 
 import os
 import pickletools
+import re
 import zipfile
 from io import BytesIO
 from typing import IO
@@ -20,9 +21,12 @@ from squeezenet.limits import MAX_PICKLE_OPERATIONS, MAX_TENSOR_HEADER
 _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 5  # before PyTorch 1.6: magic number, protocol, machine, state dict, names of storages; then bytes
 
-_CONTAINERS = {"collections OrderedDict", "__builtin__ set", "builtins set", "torch Size", "torch device"}
-_REBUILDS = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"}
-_TYPES = {"float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"}
+_ALLOWED = re.compile(
+    "collections OrderedDict|(__builtin__|builtins) set|torch (Size|device)"
+    r"|torch (float16|float32|float64|bfloat16|int8|int16|int32|int64|uint8|bool|\w*Storage)"
+    r"|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch\.storage (Typed|Untyped)Storage"
+)
+"""Modules and names of what a state dict consists of."""
 
 
 def check(file: IO[bytes]) -> None:
@@ -72,21 +76,10 @@ def _check_operations(file: IO[bytes], most: int) -> int:
             most -= 1
             if most < 0 or file.tell() - start > MAX_TENSOR_HEADER:
                 raise ModelError(f"its pickle has more than {MAX_PICKLE_OPERATIONS:,} operations or is too long")
-            if operation.name == "GLOBAL" and not _is_allowed(str(argument)):
+            if operation.name == "GLOBAL" and not _ALLOWED.fullmatch(str(argument)):
                 raise ModelError(f"it holds {argument}, which no state dict needs; save one with model.state_dict()")
             if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BYTEARRAY8"):
                 raise ModelError(f"its pickle uses {operation.name}, which torch.save does not")
     except (ValueError, IndexError, OverflowError) as error:
         raise ModelError(f"its pickle is damaged ({error})") from None
     return most
-
-
-def _is_allowed(name: str) -> bool:
-    if name in _CONTAINERS:
-        return True
-    module, _, what = name.partition(" ")
-    if module == "torch._utils":
-        return what in _REBUILDS
-    if module == "torch.storage":
-        return what in ("TypedStorage", "UntypedStorage")
-    return module == "torch" and (what in _TYPES or what.endswith("Storage"))

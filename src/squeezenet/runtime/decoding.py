@@ -74,7 +74,10 @@ def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image
             except Exception as error:  # a damaged file can raise anything in Pillow
                 said = _said(error)
             # Outside of `except`: its traceback would keep the pixels decoded so far in memory.
-            if (bare := _without_metadata(file)) is not None:
+            from squeezenet.runtime.metadata import without
+
+            file.seek(0)
+            if (bare := without(file, _kind(file.read(16)))) is not None:
                 with suppress(Exception):
                     return _decoded(bare)
             raise ImageError(said)
@@ -204,13 +207,6 @@ def _identified(file: IO[bytes]) -> Any:
 
         forget(image)
     return image
-
-
-def _without_metadata(file: IO[bytes]) -> IO[bytes] | None:
-    from squeezenet.runtime.metadata import without
-
-    file.seek(0)
-    return without(file, _kind(file.read(16)))
 
 
 # Errors

@@ -93,9 +93,7 @@ def find(where: str | os.PathLike[str]) -> Path:
     Raises `ModelError` if a pulled file is not the one that was published.
     """
     path, name = Path(where), str(where)
-    if path.is_file() or any(
-        (path / of_a_run).exists() for of_a_run in RUN
-    ):  # any other folder, such as `digits`, is data
+    if path.is_file() or any((path / file).exists() for file in RUN):  # any other folder, such as `digits`, is data
         return path
     if name in SHIPPED:
         return HERE / f"{name}.sqz"
