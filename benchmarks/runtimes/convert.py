@@ -16,7 +16,7 @@ from torch import fx
 
 from squeezenet import sqz
 from squeezenet.model import FloatArray, Model
-from squeezenet.runtime.image import channels_first, cut, normalise, open_image
+from squeezenet.runtime.image import normalise, open_image, pixels
 
 CALIBRATION = 16
 """Images."""
@@ -31,7 +31,7 @@ def calibration(photo: Image.Image, model: Model) -> FloatArray:
         left, top = random.uniform(0, photo.width - side), random.uniform(0, photo.height - side)
         found.append(photo.crop((round(left), round(top), round(left + side), round(top + side))))
     preparation = model.preparation
-    return np.stack([normalise(channels_first(cut(image, preparation), preparation), preparation) for image in found])
+    return np.stack([normalise(pixels(image, preparation), preparation) for image in found])
 
 
 def pytorch(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:

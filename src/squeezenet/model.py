@@ -73,7 +73,6 @@ class Shared:
 
     @property
     def nonzero(self) -> int:
-        """Weights that were not pruned."""
         return int(np.count_nonzero(self.indices))
 
     @property
@@ -99,7 +98,6 @@ class Grid:
 
     @property
     def nonzero(self) -> int:
-        """Weights that were not pruned."""
         return int(np.count_nonzero(self.levels))
 
     @property

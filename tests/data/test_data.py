@@ -20,7 +20,7 @@ from squeezenet.data.evaluate import evaluate
 from squeezenet.data.examples import Picked, shuffled
 from squeezenet.data.parquet import ParquetImages
 from squeezenet.data.pixels import decode
-from squeezenet.data.score import hits
+from squeezenet.data.score import ranks
 from squeezenet.errors import DataError
 from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
@@ -382,11 +382,11 @@ def test_light_and_erasing():
     assert (lit.mean((1, 2, 3)) - noise.mean((1, 2, 3))).abs().max() > 0.1
 
 
-def test_hits_count_ties_as_argmax_does():
+def test_ranks_count_ties_as_argmax_does():
     logits = np.array([[0, 0, 0, 0, 0, 0.0], [1, 2, 3, 4, 5, 6.0]])
-    assert hits(logits, np.array([0, 5])) == (2, 2)
-    assert hits(logits, np.array([4, 1])) == (0, 2)
-    assert hits(logits, np.array([5, 0])) == (0, 0)
+    assert ranks(logits, np.array([0, 5])).tolist() == [0, 0]
+    assert ranks(logits, np.array([4, 1])).tolist() == [4, 4]
+    assert ranks(logits, np.array([5, 0])).tolist() == [5, 5]
 
 
 def test_atomic_writing_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):

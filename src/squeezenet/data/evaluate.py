@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from squeezenet.data.examples import Examples, Indices
 from squeezenet.data.pixels import Pixels, chunks, decode, fitting, load_pixels, progress_bar
-from squeezenet.data.score import Score, hits, ranks, score
+from squeezenet.data.score import Score, ranks, score
 from squeezenet.errors import DataError, ModelError
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
@@ -40,8 +40,8 @@ def count_hits(
     first = among = images = 0
     for part, logits in _answered(answer, data, preparation, batch_size, progress):
         assert part.labels is not None
-        correct = hits(logits, part.labels)
-        first, among, images = first + correct[0], among + correct[1], images + len(part)
+        rank = ranks(logits, part.labels)
+        first, among, images = first + int((rank == 0).sum()), among + int((rank < 5).sum()), images + len(part)
     return first, among, images
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from squeezenet.data.classes import Stated, number_classes, tidy
-from squeezenet.data.examples import Examples, Indices
+from squeezenet.data.examples import Examples
 from squeezenet.data.splits import split_of_folder
 from squeezenet.data.suffixes import tell
 from squeezenet.errors import DataError
@@ -47,19 +47,6 @@ class _Found:
             return None
         return Stated(codes, tuple(map(tidy, self.names)), str(self.folder), "name")
 
-    def examples(self, labels: Indices | None, classes: tuple[str, ...]) -> Examples:
-        """The images of the class folders; without labels, the images beside these folders."""
-        if labels is None:
-            return Examples(str(self.folder), self.loose)
-        return Examples(str(self.folder), self.paths, labels, classes)
-
-    def warn(self) -> None:
-        """Warn about files that are not read."""
-        if self.paths and self.loose:
-            beside = "beside the class folders, so not read"
-            _log.warning("%s: %s %s", _shown(self.folder), counted(len(self.loose), "image"), beside)
-        tell(self.folder, self.other)
-
 
 def read_folder(folder: Path) -> dict[str, Examples]:
     """The splits below `folder`: train and validation, or "all". Raises `DataError` if there is no image.
@@ -73,9 +60,17 @@ def read_folder(folder: Path) -> dict[str, Examples]:
             raise DataError(
                 f"{part.folder}: no images found; expected CLASS/IMAGE files ({' '.join(SUFFIXES)}) or *.parquet"
             )
-        part.warn()
+        if part.paths and part.loose:
+            beside = counted(len(part.loose), "image")
+            _log.warning("%s: %s beside the class folders, so not read", _shown(part.folder), beside)
+        tell(part.folder, part.other)
     classes, labels = number_classes({split: part.labels for split, part in found.items()})
-    return {split: part.examples(labels[split], classes) for split, part in found.items()}
+    return {
+        split: Examples(str(part.folder), part.loose)
+        if labels[split] is None
+        else Examples(str(part.folder), part.paths, labels[split], classes)
+        for split, part in found.items()
+    }
 
 
 def _layout(folder: Path) -> dict[str, Path]:

@@ -71,7 +71,8 @@ def read_hub(source: str) -> dict[str, Examples]:
         image = next((column for column, f in rows.features.items() if isinstance(f, Image)), None)
         label = next((column for column, f in rows.features.items() if isinstance(f, ClassLabel)), None)
         if label is None:  # labels may be plain numbers, as in shards on the hub
-            label = next((c for c in ("label", "labels", "cls") if _is_number(rows.features.get(c))), None)
+            kinds = {c: str(getattr(rows.features.get(c), "dtype", "")) for c in ("label", "labels", "cls")}
+            label = next((column for column, kind in kinds.items() if kind.startswith(("int", "uint"))), None)
         if image is None:
             raise DataError(f"{source}: has no image column, only {', '.join(rows.features)}")
         where = f"{source} ({key})"
@@ -84,7 +85,3 @@ def read_hub(source: str) -> dict[str, Examples]:
         name: Examples(where, images, labels[name], classes if labels[name] is not None else ())
         for name, (where, images) in found.items()
     }
-
-
-def _is_number(feature: Any) -> bool:
-    return str(getattr(feature, "dtype", "")).startswith(("int", "uint"))

@@ -27,8 +27,6 @@ Judged = Literal["held-out", "validation", "all"]
 
 OTHER = "%s: %s. It is not the data set the model was trained on: top-1 is too high if the two have images in common"
 
-SEEN = "%s: the model has learned from these images, so top-1 is too high; give other images"
-
 _log = logging.getLogger(__name__)
 
 
@@ -98,4 +96,6 @@ def load_for(provenance: Mapping[str, str], source: str, validation: str | None 
 
 def _warn_of_learned(examples: Examples, provenance: Mapping[str, str]) -> None:
     if examples.labels is not None and LEARNED in provenance and provenance[LEARNED] == fingerprint(examples):
-        _log.warning(SEEN, examples.name)
+        _log.warning(
+            "%s: the model has learned from these images, so top-1 is too high; give other images", examples.name
+        )

@@ -45,10 +45,10 @@ class _File:
 class ParquetImages(StoredImages):
     """The images in Parquet files. The row groups used last stay in memory, up to `cache_bytes`."""
 
-    def __init__(self, files: list[_File], cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, files: list[_File]) -> None:
         self.groups = [(f, g) for f in files for g in range(len(f.rows))]
         self.starts = np.cumsum([0] + [rows for f in files for rows in f.rows])
-        self.cache_bytes = cache_bytes
+        self.cache_bytes = CACHE_BYTES
         self._cache: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
 
     def __len__(self) -> int:

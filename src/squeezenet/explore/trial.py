@@ -17,12 +17,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from squeezenet.compression.recipe import METHODS as METHOD_SETTINGS
 from squeezenet.compression.recipe import USUAL_RATIO, CompressionRecipe
 from squeezenet.data import Data, Examples
 from squeezenet.data.augment import Augmentation
+from squeezenet.data.examples import some
 from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.explore.choices import METHODS, Method
 from squeezenet.models import Metaparameters, create_seeded
@@ -169,8 +168,8 @@ def short_hash(value: Any) -> str:
 def _looks(examples: Examples) -> list[Any]:
     labels = examples.require_labels()
     seen = hashlib.sha256()
-    for index in np.arange(min(LOOKED_AT, len(examples))) * len(examples) // max(min(LOOKED_AT, len(examples)), 1):
-        image = open_image(examples.images[int(index)])
+    for source in some(examples, LOOKED_AT).images:
+        image = open_image(source)
         seen.update(repr((image.mode, image.size)).encode() + image.tobytes())
     return [list(examples.classes), hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest(), seen.hexdigest()]
 

@@ -19,7 +19,7 @@ from squeezenet.limits import MAX_TENSOR_HEADER
 from squeezenet.model import Model
 
 TENSORS = (".pth", ".pt", ".safetensors")
-SUFFIXES = (".sqz", ".net", *TENSORS)
+KNOWN = f"known are {', '.join(('.sqz', '.net', *TENSORS))} and run folders"
 
 
 def load_model(where: str | Path, random_weights: int | None = None, about: About = NOTHING) -> Model:
@@ -38,7 +38,9 @@ def load_model(where: str | Path, random_weights: int | None = None, about: Abou
         if not path.exists():
             raise ModelError(f"{where}: a folder without model.safetensors; is training finished?")
     if not path.exists():
-        raise _not_found(where)
+        if str(where) in ARCHITECTURES and str(where) not in zoo.PUBLISHED:
+            raise ModelError(f"{where} is a network without weights here; train it, or pass --random-weights SEED")
+        raise zoo.not_found(where)
     with sqz.named(path):
         return _read(path, about)
 
@@ -54,7 +56,7 @@ def save_model(model: Model, path: str | Path) -> None:
         raise UsageError(f"{path.parent}: no such folder to write into")
     with sqz.named(path):
         if (kind := _format(path)) is None:
-            raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {_known()}")
+            raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {KNOWN}")
         kind.write(model, path)
 
 
@@ -94,7 +96,7 @@ def _read(path: Path, about: About) -> Model:
     with open_regular(path) as file:
         kind = sqz if file.read(len(sqz.MAGIC)) == sqz.MAGIC else _format(path)
     if kind is None:
-        raise UsageError(f"{path}: not a model file; {_known()}")
+        raise UsageError(f"{path}: not a model file; {KNOWN}")
     if kind is not sqz and path.suffix in TENSORS:
         described: Model = kind.read(path, about)
         return described
@@ -113,13 +115,3 @@ def _fresh(name: str, seed: int) -> Model:
     preparation = usual if side == usual.crop else replace(usual, resize=side, crop=side)
     provenance = {"name": name, "source": f"random weights, seed {seed}"}
     return from_module(create_seeded(name, seed), preparation, provenance=provenance)
-
-
-def _not_found(where: str | Path) -> ModelError:
-    if str(where) in ARCHITECTURES and str(where) not in zoo.PUBLISHED:
-        return ModelError(f"{where} is a network without weights here; train it, or pass --random-weights SEED")
-    return zoo.not_found(where)
-
-
-def _known() -> str:
-    return f"known are {', '.join(SUFFIXES)} and run folders"

@@ -22,8 +22,6 @@ __all__ = [
     "VggBypass", "create_model", "find_architecture",
 ]  # fmt: skip
 
-Overrides = Mapping[str, Any]
-
 
 def create_model(name: str, **overrides: Any) -> nn.Module:
     """Build a network with fresh weights drawn from PyTorch's global generator.
@@ -58,7 +56,7 @@ def create_seeded(name: str, seed: int, **overrides: Any) -> nn.Module:
         return create_model(name, **overrides)
 
 
-def describe(name: str, overrides: Overrides) -> dict[str, Any]:
+def describe(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What to save beside weights so that the same network can be built again: `create_model(**saved)`."""
     meta = find_architecture(name).meta
     settings = asdict(replace(meta, **overrides)) if meta else dict(overrides)

@@ -22,9 +22,18 @@ if TYPE_CHECKING:
 
     from squeezenet.preparation import Preparation
 
-__all__ = ["FORMATS", "SUFFIXES", "Framing", "ImageSource", "channels_first", "cut", "normalise", "open_image"]
-__all__ += ["pixels", "prepare", "resized"]
-
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "Framing",
+    "ImageSource",
+    "cut",
+    "normalise",
+    "open_image",
+    "pixels",
+    "prepare",
+    "resized",
+]
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels."""
@@ -84,8 +93,15 @@ def _resize(image: Image.Image, box: Box, side: int) -> Image.Image:
 
 
 def pixels(image: Image.Image, preparation: "Preparation") -> "NDArray[np.uint8]":
-    """The centre of an image from `open_image`, resized and cropped: (channels, crop, crop), 0 to 255."""
-    return channels_first(cut(image, preparation), preparation)
+    """The centre of an image from `open_image`: (channels, crop, crop) from 0 to 255, in the preparation's order."""
+    import numpy as np
+
+    array = np.asarray(cut(image, preparation))
+    if preparation.channels == "L":
+        return array[None]
+    if preparation.channels == "BGR":
+        array = array[:, :, ::-1]
+    return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 def resized(size: tuple[int, int], preparation: "Preparation | Framing") -> tuple[int, int]:
@@ -94,18 +110,6 @@ def resized(size: tuple[int, int], preparation: "Preparation | Framing") -> tupl
         return preparation.resize, preparation.resize
     shorter = min(size)
     return size[0] * preparation.resize // shorter, size[1] * preparation.resize // shorter
-
-
-def channels_first(image: Image.Image, preparation: "Preparation") -> "NDArray[np.uint8]":
-    """Pixels of an image as (channels, height, width), in the preparation's channel order."""
-    import numpy as np
-
-    array = np.asarray(image)
-    if preparation.channels == "L":
-        return array[None]
-    if preparation.channels == "BGR":
-        array = array[:, :, ::-1]
-    return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 def normalise(array: "NDArray[np.uint8]", preparation: "Preparation") -> "NDArray[np.float32]":
