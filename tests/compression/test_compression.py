@@ -90,7 +90,7 @@ def test_squeezenet_pruned_as_in_table_1():
     densities = paper_densities(graph)
     sizes = {name: prod(shape) for name, shape in graph.weight_shapes().items()}
     left = {name: round(densities[name] * size) + graph.weight_shapes()[name][0] for name, size in sizes.items()}
-    fires = [sum(left[n] for n in (f.squeeze, f.expand1x1, f.expand3x3)) for f in fire_modules(graph)]
+    fires = [sum(left[n] for n in (f.squeeze1x1, f.expand1x1, f.expand3x3)) for f in fire_modules(graph)]
     printed = [5746, 6258, 20646, 24742, 44700, 46236, 77581, 77581]
     assert all(abs(ours - theirs) <= 1 for ours, theirs in zip(fires, printed, strict=True))
     assert (left[graph.layers[0].name], left[graph.layers[-1].name]) == (14208, 103400)
