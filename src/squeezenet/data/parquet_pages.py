@@ -25,7 +25,7 @@ def decompressed_bytes(file: BinaryIO, column: Any) -> int:
     """Decompressed bytes of `column`, a `ColumnChunkMetaData` of pyarrow. Raises `DataError` if pages are damaged."""
     at = min(place for place in (column.dictionary_page_offset, column.data_page_offset) if place is not None)
     if at < 0:
-        raise DataError(f"pages at byte {at:,}")
+        raise DataError(f"pages at the negative offset {at:,}")
     end = at + column.total_compressed_size
     total = 0
     for _ in range(_MOST_PAGES):
