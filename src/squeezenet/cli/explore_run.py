@@ -73,7 +73,7 @@ def _repeat(args: Namespace, work: Work) -> dict[str, Any]:
     found = [entry for entry in work.ledger.entries() if entry.name.startswith(args.repeat)]
     if len(found) != 1:
         raise UsageError(
-            f"--repeat {args.repeat}: the names of {len(found)} trials in {args.out} begin with it; give the name of one"
+            f"--repeat {args.repeat}: the names of {len(found)} trials in {args.out} begin with it; give one name"
         )
     trial = Trial.from_dict(found[0].trial)
     if trial.data != fingerprint(work.data):
