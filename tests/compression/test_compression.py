@@ -25,8 +25,8 @@ from squeezenet.compression.deep_compression.sensitivity import SWEEP, choose, m
 from squeezenet.compression.deep_compression.stages import resolve_densities, rounded
 from squeezenet.compression.finetune import (
     IMAGES_PER_CLASS,
+    Retraining,
     Teaching,
-    Tuning,
     choose_objective,
     fine_tune,
     steps_of,
@@ -75,7 +75,7 @@ def test_pruned_weights_stay_zero_through_retraining(tiny_model, digits):
     prune(network, densities)
     masks = {name: network.weight(name)() != 0 for name in densities}
     before = {name: network.weight(name)().detach().clone() for name in densities}
-    fine_tune(network, Teaching(*digits, "labels"), Tuning(epochs=1, lr=1e-3))
+    fine_tune(network, Teaching(*digits, "labels"), Retraining(epochs=1, lr=1e-3))
     for name, mask in masks.items():
         after = network.weight(name)()
         assert torch.equal(after != 0, mask)
@@ -289,12 +289,12 @@ def teachings(tiny_model, digits):
 @pytest.mark.parametrize("objective", ["labels", "distill"])
 def test_fine_tuning_lowers_the_loss_and_repeats_for_a_seed(tiny_model, digits, objective):
     teaching = teachings(tiny_model, digits)[objective]
-    tuning = Tuning(epochs=6, batch_size=32, lr=3e-3)
+    how = Retraining(epochs=6, batch_size=32, lr=3e-3)
 
     def tuned(seed):
         network, losses = from_model(tiny_model), []
         share(network, {op.name: 2 for op in tiny_model.graph.layers})
-        fine_tune(network, teaching, replace(tuning, seed=seed), losses.append)
+        fine_tune(network, teaching, how, seed, losses.append)
         return losses, network
 
     losses, network = tuned(0)
@@ -307,7 +307,7 @@ def test_fine_tuning_lowers_the_loss_and_repeats_for_a_seed(tiny_model, digits, 
 
 def test_a_loss_that_is_not_a_number_is_an_error(tiny_model, digits):
     with pytest.raises(TrainingError, match="lower the learning rate"):
-        fine_tune(from_model(tiny_model), Teaching(*digits, "labels"), Tuning(epochs=4, lr=1e30))
+        fine_tune(from_model(tiny_model), Teaching(*digits, "labels"), Retraining(epochs=4, lr=1e30))
 
 
 def test_labels_teach_where_there_are_enough_of_them(digits):

@@ -1,6 +1,6 @@
 """Fine-tuning between the stages of compression: the step loop of `training.loop` on images that are prepared already.
 
-    >>> fine_tune(network, teaching, Tuning(epochs=2))            # doctest: +SKIP
+    >>> fine_tune(network, teaching, Retraining(epochs=2))            # doctest: +SKIP
 
 With labels the loss is cross-entropy. Without labels the network learns to give the logits that it gave before it was
 compressed (distillation: Hinton et al. 2015); "both" is the mean of the two losses. Pruned weights stay zero, and a
@@ -32,6 +32,7 @@ Objective = Literal["labels", "distill", "both"]
 NO_AUGMENTATION = Augmentation(mirror=False)
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
+LONGEST = 1.0  # norm of the gradient
 
 IMAGES_PER_CLASS = 50  # with fewer, the uncompressed network teaches better than the labels
 
@@ -56,21 +57,12 @@ class Teaching:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Retraining:
     """How long and how fast a network learns. Adam's rate rises to `lr`, then falls to 0 by half a cosine."""
 
     epochs: float = 2.0
     batch_size: int = 16
     lr: float = 1e-4
-    seed: int = 0
-    clip: float = 1.0  # largest norm of the gradient; 0: any
-
-
-@dataclass(frozen=True)
-class Tuning(Pace):
-    """How long and how fast a network is fine-tuned."""
-
-    precision: Literal["float32", "bf16"] = "float32"  # of products; weights and sums stay float32
 
 
 def choose_objective(pixels: Pixels, classes: int) -> Objective:
@@ -118,7 +110,8 @@ def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
 def fine_tune(
     network: Network,
     teaching: Teaching,
-    tuning: Tuning,
+    how: Retraining,
+    seed: int = 0,
     tick: Callable[[float], object] = lambda loss: None,
     checkpoints: Path | None = None,
 ) -> None:
@@ -128,18 +121,17 @@ def fine_tune(
     run that was stopped goes on from its last one. Raises `TrainingError` when the loss is not a number.
     """
     count = len(teaching.pixels)
-    steps = steps_of(tuning.epochs, tuning.batch_size, count)
+    steps = steps_of(how, count)
     home, start = next(network.parameters()).device, sha256()
     for tensor in network.state_dict().values():
         start.update(tensor.cpu().numpy().tobytes())
     network.train().to(teaching.device)
-    bf16 = tuning.precision == "bf16"
 
     def batches(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Indices of images, and random numbers for their augmentation. Those of steps already taken are skipped."""
-        random = torch.Generator().manual_seed(tuning.seed)
+        random = torch.Generator().manual_seed(seed)
         order = torch.empty(0, dtype=torch.long)
-        size = min(tuning.batch_size, count)
+        size = min(how.batch_size, count)
         for step in range(steps):
             if len(order) < size:
                 order = torch.cat([order, torch.randperm(count, generator=random)])
@@ -150,21 +142,21 @@ def fine_tune(
 
     def losses(step: int, batch: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
         images = prepared(teaching, *batch)
-        yield loss_of(answer(network, bf16, images), teaching, batch[0], answers_of(teaching, images, bf16))
+        yield loss_of(network(images), teaching, batch[0], answers_of(teaching, images))
 
-    told = {**asdict(tuning), "objective": teaching.objective, "images": count, "start": start.hexdigest()}
+    told = {**asdict(how), "seed": seed, "objective": teaching.objective, "images": count, "start": start.hexdigest()}
     plan = Plan(
-        network=network, steps=steps, optimisers=[torch.optim.Adam(network.parameters(), lr=tuning.lr)],
-        rate=warm_cosine(WARMUP, steps), batches=batches, losses=losses, clip=tuning.clip,
+        network=network, steps=steps, optimisers=[torch.optim.Adam(network.parameters(), lr=how.lr)],
+        rate=warm_cosine(WARMUP, steps), batches=batches, losses=losses, clip=LONGEST,
         told=lambda step, loss: tick(loss), checkpoints=checkpoints, identity=told,
     )  # fmt: skip
     take_steps(plan, resume(plan))
     network.eval().to(home)
 
 
-def steps_of(epochs: float, batch_size: int, images: int) -> int:
-    """How many steps a run of fine-tuning on `images` images takes."""
-    return round(epochs * images / min(batch_size, images))
+def steps_of(how: Retraining, images: int) -> int:
+    """How many steps a network learns from `images` images."""
+    return round(how.epochs * images / min(how.batch_size, images))
 
 
 def prepared(teaching: Teaching, chosen: Tensor, draws: Tensor | None = None) -> Tensor:

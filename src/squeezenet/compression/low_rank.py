@@ -205,20 +205,13 @@ def _moments(network: Network, images: Tensor, wanted: Mapping[str, Size]) -> di
     products = {n: torch.zeros(s.groups, s.outputs, s.outputs, dtype=torch.double) for n, s in wanted.items()}
     counts = dict.fromkeys(wanted, 0)
     for part in images.split(BATCH):
-        values: list[Tensor | None] = [part]
-        last = network.graph.last_use()
-        for index, op in enumerate(network.graph.ops):
-            result = network.apply_op(op, [value for i in op.inputs if (value := values[i]) is not None])
-            values.append(result)
+        for op, _, result in network.run(part):
             if isinstance(op, Layer) and op.name in wanted:
                 rows = result.transpose(0, 1).flatten(1) - network.bias(op.name)[:, None]  # (out, positions)
                 rows = rows.double().view(wanted[op.name].groups, wanted[op.name].outputs, -1)
                 sums[op.name] += rows.sum(2, keepdim=True)
                 products[op.name] += rows @ rows.mT
                 counts[op.name] += rows.shape[2]
-            for i in op.inputs:
-                if last[i] == index:
-                    values[i] = None
     found = {}
     for name, count in counts.items():
         mean = sums[name] / count

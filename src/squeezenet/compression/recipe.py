@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from squeezenet.compression.deep_compression.codebook import Initialisation
-from squeezenet.compression.finetune import Objective, Tuning
+from squeezenet.compression.finetune import Objective, Retraining
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
@@ -47,19 +47,6 @@ METHODS: dict[str, tuple[str, ...]] = {
     "none": (),
 }
 """Method -> the settings that are for it alone."""
-
-
-@dataclass(frozen=True)
-class Retraining:
-    """How a network is retrained after a stage. `lr` is the highest learning rate of Adam."""
-
-    epochs: float = 2.0
-    batch_size: int = 16
-    lr: float = 1e-4
-
-    def tuning(self, seed: int) -> Tuning:
-        """These settings as `finetune.fine_tune` takes them."""
-        return Tuning(self.epochs, self.batch_size, self.lr, seed)
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,7 @@ class Sharing(Retraining):
 
 
 @dataclass(frozen=True)
-class Learning:
+class Learning(Retraining):
     """Method squeeze: how long and how fast the integer network learns. Rates are those of Adam.
 
     By default nothing is learned: with a thousand images, rounding alone was more accurate; with fifty thousand,
@@ -101,7 +88,6 @@ class Learning:
     """
 
     epochs: float = 0.0
-    batch_size: int = 16
     lr: float = 0.002  # of the weights and biases, in steps of their grids
     step_lr: float = 0.0  # of the steps themselves, in eighths of an octave; 0: they stay as they are
     features: float = 0.0  # weight of the loss on every layer's output (`squeeze/features.py`), beside that on logits

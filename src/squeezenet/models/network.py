@@ -8,7 +8,7 @@ A layer's weight is a module, which returns its values. A stage of compression r
 (with a mask, or with a codebook), and autograd differentiates through it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import numpy as np
@@ -52,19 +52,22 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, seen: dict[str, Tensor] | None = None) -> Tensor:
         """(N, channels, height, width) -> (N, classes) logits. The output of each layer is put into `seen`, by name."""
+        for op, _, value in self.run(x):
+            if seen is not None and isinstance(op, Conv | Linear):
+                seen[op.name] = value
+        return value
+
+    def run(self, x: Tensor) -> Iterator[tuple[Op, list[Tensor], Tensor]]:
+        """Every operation with its operands and its output for `x`; an output is dropped after its last use."""
         values: list[Tensor | None] = [x]
         for index, op in enumerate(self.graph.ops):
             operands = [value for i in op.inputs if (value := values[i]) is not None]
             value = self.apply_op(op, operands)
             values.append(value)
-            if seen is not None and isinstance(op, Conv | Linear):
-                seen[op.name] = value
+            yield op, operands, value
             for i in op.inputs:
                 if self._last_use[i] == index:
                     values[i] = None
-        result = values[-1]
-        assert result is not None
-        return result
 
     def apply_op(self, op: Op, operands: list[Tensor]) -> Tensor:
         x = operands[0]

@@ -17,7 +17,7 @@ from squeezenet.compression import finetune, low_rank
 from squeezenet.compression.deep_compression import prune, sensitivity
 from squeezenet.compression.deep_compression.codebook import share
 from squeezenet.compression.deep_compression.gptq_sharing import share_by_gptq
-from squeezenet.compression.finetune import Teaching, Tuning
+from squeezenet.compression.finetune import Retraining, Teaching
 from squeezenet.compression.outcome import Listener
 from squeezenet.compression.recipe import DENSITY_WORDS, CompressionRecipe
 from squeezenet.data import Pixels
@@ -123,7 +123,7 @@ def _factor(
     model = low_rank.factor(model, low_rank.choose_ranks(model.graph, spectra, recipe.low_rank.rank), spectra)
     network = from_model(model).eval()
     if teaching is not None:
-        _fine_tune(network, teaching, recipe.low_rank.tuning(recipe.seed), "low rank", work)
+        _fine_tune(network, teaching, recipe.low_rank, recipe.seed, "low rank", work)
     return model, network
 
 
@@ -141,9 +141,8 @@ def _prune(
         left = (1 - step / steps) ** 3
         prune.prune(network, {name: after[name] + (before[name] - after[name]) * left for name in after})
         if teaching is not None:
-            tuning = recipe.pruning.tuning(recipe.seed + step)
-            tuning = replace(tuning, epochs=tuning.epochs / steps)
-            _fine_tune(network, teaching, tuning, f"pruning {step} of {steps}", work)
+            how = replace(recipe.pruning, epochs=recipe.pruning.epochs / steps)
+            _fine_tune(network, teaching, how, recipe.seed + step, f"pruning {step} of {steps}", work)
 
 
 def _share(network: Network, teaching: Teaching | None, recipe: CompressionRecipe, work: Path | None) -> None:
@@ -154,18 +153,18 @@ def _share(network: Network, teaching: Teaching | None, recipe: CompressionRecip
     images = finetune.some(teaching.pixels, teaching.preparation, SHARING_IMAGES)
     with tqdm(total=len(bits), desc="weight sharing", unit="layer", leave=False, disable=None) as bar:
         share_by_gptq(network, images, bits, *how, bar.update)
-    _fine_tune(network, teaching, recipe.sharing.tuning(0), "trained quantization", work)
+    _fine_tune(network, teaching, recipe.sharing, 0, "trained quantization", work)
 
 
-def _fine_tune(network: Network, teaching: Teaching, tuning: Tuning, what: str, work: Path | None) -> None:
-    steps = finetune.steps_of(tuning.epochs, tuning.batch_size, len(teaching.pixels))
+def _fine_tune(network: Network, teaching: Teaching, how: Retraining, seed: int, what: str, work: Path | None) -> None:
+    steps = finetune.steps_of(how, len(teaching.pixels))
     with tqdm(total=steps, desc=what, unit="step", leave=False, disable=None) as bar:
 
         def tick(loss: float) -> None:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update()
 
-        finetune.fine_tune(network, teaching, tuning, tick, work / what.replace(" ", "-") if work else None)
+        finetune.fine_tune(network, teaching, how, seed, tick, work / what.replace(" ", "-") if work else None)
 
 
 def _sweep(network: Network, teaching: Teaching, target: float) -> dict[str, float]:

@@ -11,15 +11,13 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
-from squeezenet.compression.recipe import KEY, USUAL_RATIO, CompressionRecipe
+from squeezenet.compression.recipe import KEY, USUAL_RATIO, CompressionRecipe, fingerprint
 from squeezenet.compression.squeeze.course import Course
-from squeezenet.compression.squeeze.learning import Learning
 from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import (
     Prepared,
@@ -101,7 +99,8 @@ def squeeze(
         raise _too_small(goal + record, known.least + record)
     network, multiplier = rounding(model, known, goal * (HEADROOM if learns else 1), course.rounded)
     if teaching is not None:
-        learn_to_size(model, known, network, teaching, _learning(recipe), goal, multiplier, work, course.learned)
+        how = (recipe.learning, goal, multiplier, work, course.learned, recipe.seed)
+        learn_to_size(model, known, network, teaching, *how)
     squeezed = Compressed(*trimmed(model, network, goal, provenance))
     if len(squeezed.data) > goal + record:
         raise UsageError(
@@ -109,15 +108,6 @@ def squeeze(
             "allow more with --max-bytes"
         )
     return squeezed
-
-
-def _learning(recipe: CompressionRecipe, share: float = 1.0) -> Learning:
-    """The settings for learning during a `share` of the recipe's epochs."""
-    told = recipe.learning
-    return Learning(
-        epochs=told.epochs * share, batch_size=told.batch_size, lr=told.lr, bias_lr=told.lr, step_lr=told.step_lr,
-        features=told.features, seed=recipe.seed,
-    )  # fmt: skip
 
 
 def _teaching(
@@ -147,7 +137,10 @@ def _to_loss(
     """Try smaller and smaller files, each made from the network before it, while they are accurate enough."""
     assert recipe.max_loss is not None
     wanted = judge(model, b"") - recipe.max_loss
-    kept = work / f"rounded-{_fingerprint(model, pixels, recipe)}" if work else None
+    # All that rounding depends on besides the size, so that no file of a different run is used.
+    images = None if pixels is None else fingerprint(pixels)
+    known_by = f"{__version__} {recipe.seed} {recipe.thorough} {images}".encode() + sqz.encode(model)
+    kept = work / f"rounded-{sha256(known_by).hexdigest()[:16]}" if work else None
 
     def rounded(size: int) -> Compressed:
         path = kept / f"{size}.sqz" if kept else None
@@ -171,10 +164,9 @@ def _to_loss(
         if teaching and network:
             if stage:  # a finished stage is loaded from the work folder, not learned again
                 folder = work / f"{stage}" if work else None
-                learning = _learning(recipe, 1 / STAGES)
-                multiplier = learn_to_size(
-                    model, known, network, teaching, learning, size, multiplier, folder, course.learned
-                )
+                learning = replace(recipe.learning, epochs=recipe.learning.epochs / STAGES)
+                how = (learning, size, multiplier, folder, course.learned, recipe.seed)
+                multiplier = learn_to_size(model, known, network, teaching, *how)
             tried = Compressed(*trimmed(model, network, size, provenance))
         else:
             tried = rounded(size)
@@ -195,11 +187,3 @@ def _to_loss(
             size, factor = known.size.of(best.model.weights), factor**0.5
     assert best is not None
     return best
-
-
-def _fingerprint(model: Model, pixels: Pixels | None, recipe: CompressionRecipe) -> str:
-    """A hash of all that rounding depends on besides the size, so that no file of a different run is used."""
-    digest = sha256(f"{__version__} {recipe.seed} {recipe.thorough}".encode() + sqz.encode(model))
-    if pixels is not None:
-        digest.update(np.ascontiguousarray(pixels.images).data)
-    return digest.hexdigest()[:16]

@@ -122,23 +122,12 @@ def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
 
 def _run(network: Network, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """Layer name -> its input; layer name -> its output, which gradients reach; and the logits."""
-    graph, last = network.graph, network.graph.last_use()
-    values: list[Tensor | None] = [batch]
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
-    for index, op in enumerate(graph.ops):
-        operands = [v for i in op.inputs if (v := values[i]) is not None]
-        result = network.apply_op(op, operands)
+    for op, operands, result in network.run(batch.detach().requires_grad_()):
         if isinstance(op, Layer):
-            result = result if result.requires_grad else result.detach().requires_grad_()
             inputs[op.name], outputs[op.name] = operands[0].detach(), result
-        values.append(result)
-        for i in op.inputs:
-            if last[i] == index:
-                values[i] = None
-    logits = values[-1]
-    assert logits is not None
-    return inputs, outputs, logits
+    return inputs, outputs, result
 
 
 class _Totals:

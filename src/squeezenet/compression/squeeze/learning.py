@@ -8,7 +8,7 @@ have the wanted size after the share `SETTLED` of the steps. The steps are those
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from math import exp, log
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from squeezenet.compression.finetune import Pace, Teaching, answers_of, loss_of, prepared, steps_of
+from squeezenet.compression.finetune import Teaching, answers_of, loss_of, prepared, steps_of
+from squeezenet.compression.outcome import quiet
+from squeezenet.compression.recipe import Learning
 from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rate import level_bits, rate_gradient, total_bits
@@ -32,32 +34,6 @@ SHARPNESS = 10.0  # the correction has full strength (1) when the size is a tent
 GAIN = 0.3  # at every count the multiplier changes by a factor of exp(GAIN * correction)
 DAMPING = 2.0  # until the next count, another factor of exp(DAMPING * correction) is applied
 WARMUP = 0.05  # share of the steps in which the learning rates rise
-
-
-@dataclass(frozen=True)
-class Learning(Pace):
-    """How long and how fast an integer network learns: not at all unless epochs are asked for.
-
-    Rates are Adam's, in steps of the weights' grids and of the layers' outputs. With a thousand images, rounding alone
-    was more accurate; with fifty thousand, learning in many small steps was (docs/RESULTS.md, "Squeeze").
-    """
-
-    epochs: float = 0.0
-    lr: float = 0.002
-    clip: float = 0.0
-    bias_lr: float = 0.002
-    step_lr: float = 0.0  # of the steps of weights and activations, in eighths of an octave; 0: they stay as they are
-    features: float = 0.0  # weight of the loss of the layer outputs (`features.py`) beside that of the logits
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a caller may show: steps taken and planned, the last known loss, and the bits of all levels."""
-
-    step: int
-    steps: int
-    loss: float
-    bits: float
 
 
 class _Rate:
@@ -104,12 +80,14 @@ def learn(
     learning: Learning,
     goal_bits: float,
     multiplier: float,
-    tick: Callable[[Progress], object] = lambda progress: None,
+    tick: Callable[[float, float, float], object] = quiet,
     checkpoints: Path | None = None,
     importance: Mapping[str, float] = MappingProxyType({}),
+    seed: int = 0,
 ) -> float:
     """Train `network` in place until its levels have `goal_bits`; returns the multiplier at the end.
 
+    `tick` gets the share of the steps that is done, the last known loss, and the bits of all levels.
     `importance` weights the errors of each layer's output, where `learning.features` are asked for. The network learns
     on the device of `teaching`, and is moved back afterwards. With a folder of `checkpoints`, a run that was stopped
     goes on from its last one. Raises `TrainingError` when the loss is not a number; Ctrl-C and SIGTERM write a
@@ -117,15 +95,14 @@ def learn(
     """
     count, device, home = len(teaching.pixels), teaching.device, network.growth.device
     network.on(device)
-    size, steps = min(learning.batch_size, count), steps_of(learning.epochs, learning.batch_size, count)
+    size, steps = min(learning.batch_size, count), steps_of(learning, count)
     weights = {op.name: network.weight(op.name) for op in network.graph.layers}
     grids = {name: weight for name, weight in weights.items() if isinstance(weight, GridWeight)}
     growths = [network.growth, *(grid.growth for grid in grids.values())]
     for growth in growths:
         growth.requires_grad_(learning.step_lr > 0)
     groups: list[dict[str, Any]] = [
-        {"params": [grid.values for grid in grids.values()], "lr": learning.lr},
-        {"params": list(network.biases.parameters()), "lr": learning.bias_lr},
+        {"params": [*(grid.values for grid in grids.values()), *network.biases.parameters()], "lr": learning.lr},
         *([{"params": growths, "lr": learning.step_lr}] if learning.step_lr else []),
     ]
     # A bfloat16 teacher is four times as fast as one in float32, and costs 0.0013 nats (the authors' network).
@@ -135,8 +112,8 @@ def learn(
     def batches(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Indices of images, and random numbers for their augmentation."""
         for step in range(first, steps):
-            random = torch.Generator().manual_seed(learning.seed * 1_000_003 + step)
-            yield _chosen(step, size, count, learning.seed), draw(size, random)
+            random = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            yield _chosen(step, size, count, seed), draw(size, random)
 
     def losses(step: int, batch: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
         if step % COUNT == 0:
@@ -150,13 +127,13 @@ def learn(
             loss = loss + learning.features * feature_loss(network, mine, theirs, importance)
         yield loss
 
-    told = {**asdict(learning), "objective": teaching.objective, "goal": goal_bits, "start": rate.start}
+    told = {**asdict(learning), "seed": seed, "objective": teaching.objective, "goal": goal_bits, "start": rate.start}
     plan = Plan(
         network=network, steps=steps, optimisers=[torch.optim.Adam(groups, betas=(0.9, 0.99))],
         rate=warm_cosine(WARMUP, steps), batches=batches, losses=losses,
-        add_gradients=rate.add_gradients, clip=learning.clip,
+        add_gradients=rate.add_gradients,
         updated=network.keep_within_reach if learning.step_lr else nothing,
-        told=lambda step, loss: tick(Progress(step, steps, loss, rate.bits)),
+        told=lambda step, loss: tick(step / steps, loss, rate.bits),
         checkpoints=checkpoints, identity=told, tensors=rate.tensors, state=rate.state, restore=rate.restore,
     )  # fmt: skip
     take_steps(plan, resume(plan))

@@ -17,6 +17,7 @@ more of than photographs; last layers respond to objects, which no synthetic ima
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import ceil, gcd, log2
 
 import torch
@@ -116,18 +117,8 @@ def shared_scales(graph: Graph, wide: set[int]) -> list[list[int]]:
 
 
 def _observe(network: Network, images: Tensor) -> list[_Seen]:
-    graph, last = network.graph, network.graph.last_use()
     found: list[_Seen] = []
-    values: list[Tensor | None] = [images]
-    for index in range(-1, len(graph.ops)):
-        if index >= 0:
-            op = graph.ops[index]
-            values.append(network.apply_op(op, [v for i in op.inputs if (v := values[i]) is not None]))
-            for i in op.inputs:
-                if last[i] == index:
-                    values[i] = None
-        value = values[-1]
-        assert value is not None
+    for value in chain([images], (result for _, _, result in network.run(images))):
         flat = value.movedim(1, -1).flatten(1)  # channels last, as the tensor usually lies in memory: no copy
         every = max(1, flat.numel() // SAMPLE)
         while gcd(every, value.shape[1]) > 1:  # every n-th element would miss some channels

@@ -22,9 +22,10 @@ from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Teaching
 from squeezenet.compression.outcome import quiet
+from squeezenet.compression.recipe import Learning
 from squeezenet.compression.squeeze.gptaq import compensate
 from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, LayerHessian, hessians_of
-from squeezenet.compression.squeeze.learning import Learning, Progress, learn
+from squeezenet.compression.squeeze.learning import learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.nine_bits import with_nine_bits
 from squeezenet.compression.squeeze.ranges import calibrate
@@ -199,7 +200,8 @@ def learn_to_size(
     max_bytes: int,
     multiplier: float,
     work: Path | None = None,
-    told: Callable[[float, str], object] = lambda done, how: None,
+    told: Callable[[float, str], object] = quiet,
+    seed: int = 0,
 ) -> float:
     """The multiplier that learning ended with. `network` is trained in place until its file has about `max_bytes`.
 
@@ -213,11 +215,11 @@ def learn_to_size(
     goal = 8 * max(1.0, max_bytes - others * (max_bytes / size if others < 0 else 1.0))
     multiplier *= max(1.0, bits / goal) ** STEEPNESS
 
-    def tick(now: Progress) -> None:
-        told(now.step / now.steps, f"loss {now.loss:.3f}, {now.bits / 8 + others:,.0f} bytes")
+    def tick(done: float, loss: float, bits: float) -> None:
+        told(done, f"loss {loss:.3f}, {bits / 8 + others:,.0f} bytes")
 
     importance = {name: hessian.importance for name, hessian in known.hessians.items()}
-    return learn(network, teaching, learning, goal, multiplier, tick, work, importance)
+    return learn(network, teaching, learning, goal, multiplier, tick, work, importance, seed)
 
 
 def trimmed(
