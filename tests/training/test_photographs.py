@@ -113,7 +113,7 @@ def test_any_model_is_a_start(photos, start, run, tmp_path, kind, capsys):
 
 def test_the_new_last_layer_answers_as_the_old_one_did_for_images_of_the_class(photos, start):
     train = load_evaluation(str(photos))
-    new = transfer(start, train).start
+    new = transfer(start, train)[0]
     assert new.graph.classes == 3
     assert new.labels == train.classes
     body = [name for name in new.weights if name != "classifier.1"]
@@ -122,8 +122,8 @@ def test_the_new_last_layer_answers_as_the_old_one_did_for_images_of_the_class(p
     assert np.allclose(rows.sum(0), 0, atol=1e-5)  # what classes have in common is left out
     assert np.abs(rows).max() > 0
     assert transfer(new, train) is None
-    assert transfer(start, train, reader=False).reader is None
-    assert transfer(start, train, 48).start.preparation == replace(PREPARATION, resize=54, crop=48)
+    assert transfer(start, train, reader=False)[1] is None
+    assert transfer(start, train, 48)[0].preparation == replace(PREPARATION, resize=54, crop=48)
     with pytest.raises(UsageError, match="--image-size 2: the model cannot read such images"):
         transfer(start, train, 2)
 
@@ -132,7 +132,7 @@ def test_a_reader_tells_the_new_classes_from_the_old_answers(photos, start):
     train = load_evaluation(str(photos))
     for classes in (3, 2):  # of two classes, a logistic regression has one row
         some = first_classes(train, classes)
-        reader = transfer(start, some).reader
+        reader = transfer(start, some)[1]
         assert reader.labels == some.classes
         assert reader.graph.layers[:-1] == start.graph.layers
         pixels = load_pixels(some, reader.preparation, progress=False)
@@ -142,7 +142,7 @@ def test_a_reader_tells_the_new_classes_from_the_old_answers(photos, start):
 def test_a_class_without_images_is_not_what_a_reader_answers(photos, start):
     train = load_evaluation(str(photos))
     train = replace(train.take(np.flatnonzero(train.labels < 2)), classes=train.classes)
-    reader = transfer(start, train).reader
+    reader = transfer(start, train)[1]
     pixels = load_pixels(train, reader.preparation, progress=False)
     assert set(Runner(reader)(normalise(pixels.images, reader.preparation)).argmax(1)) <= {0, 1}
 

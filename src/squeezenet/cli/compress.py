@@ -53,7 +53,6 @@ ENOUGH = 5
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Arguments of the verb."""
     add_model(parser)
     asked = parser.add_argument_group("size or accuracy (give one), and method").add_argument
     asked("--max-bytes", type=size, metavar="SIZE",
@@ -108,6 +107,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from squeezenet import sqz
     from squeezenet.cli.compress_recipe import asked, load_images
     from squeezenet.compression.squeeze import refuse_impossible
+    from squeezenet.data.score import Score
     from squeezenet.files import write_atomically
     from squeezenet.formats import load_model
 
@@ -131,6 +131,7 @@ def run(args: Namespace) -> dict[str, Any]:
     write_atomically(out, squeezed.data)
     written = sqz.read(out)
     after = _top1(written, held_out, squeezed.data)
+    error = None if after is None or held_out is None else round(Score(len(held_out), after, 100.0).error, 4)
     if args.report:
         from squeezenet.compression.squeeze import measure
         from squeezenet.report.squeeze import write_report
@@ -148,7 +149,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "ratio": round(written.float32_bytes / len(squeezed.data), 2),
         "top1_before": before,
         "top1_after": after,
-        "top1_error": _error(after, held_out),
+        "top1_error": error,
         "images": len(held_out) if held_out is not None and before is not None else 0,
         "judged": None if before is None else images.judged,
         "skipped": images.tuning.skipped if images.tuning is not None else 0,
@@ -157,7 +158,6 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """For people."""
     text = (
         f"{result['out']}: {result['bytes']:,} bytes, {result['ratio']:.1f}x smaller than float32, "
         f"{100 * result['density']:.1f}% of {result['parameters']:,} parameters kept"
@@ -261,13 +261,6 @@ def _top1(model: "Model", pixels: "Pixels | None", data: bytes = b"", progress: 
         return None
     answer = runner(model, os.cpu_count() or 1, data=data)
     return round(evaluate(answer, pixels, model.preparation, progress=progress).top1, 4)
-
-
-def _error(top1: float | None, pixels: "Pixels | None") -> float | None:
-    """Points by which a top-1 of so few images may be off."""
-    from squeezenet.data.score import Score
-
-    return None if top1 is None or pixels is None else round(Score(len(pixels), top1, 100.0).error, 4)
 
 
 def _warn_of_few(pixels: "Pixels | None", max_loss: float) -> None:

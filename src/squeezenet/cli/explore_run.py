@@ -12,6 +12,7 @@ from squeezenet.cli import train_run
 from squeezenet.cli.explore import VARIES
 from squeezenet.cli.live import Live, work_of
 from squeezenet.data import Data, default_preparation, load_data
+from squeezenet.data.examples import some
 from squeezenet.errors import UsageError
 from squeezenet.explore import storage
 from squeezenet.explore.ledger import Entry, Ledger
@@ -30,7 +31,8 @@ RELOAD = 10  # seconds after which the page of --watch reloads itself
 
 def explore(args: Namespace) -> dict[str, Any]:
     """Carry out the trials that are not done yet; the JSON object of the verb without `seconds`."""
-    data = _named(load_data(args.data, args.val), Path(args.data).name)
+    data, name = load_data(args.data, args.val), Path(args.data).name  # its path differs between machines
+    data = Data(replace(data.train, name=name), replace(data.validation, name=name))
     base = None if args.repeat else base_of(args, data)
     args.out.mkdir(parents=True, exist_ok=True)
     where, report = args.storage or str(args.out / JOURNAL), args.out / "report.html"
@@ -54,11 +56,6 @@ def _watched(report: Path, work: Work) -> Iterator[None]:
     finally:
         work.on_results = lambda results: None
         write_report(report, read_results(work.out / RESULTS))
-
-
-def _named(data: Data, name: str) -> Data:
-    """The same images, named without their path, which differs between machines."""
-    return Data(replace(data.train, name=name), replace(data.validation, name=name))
 
 
 def _explore(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
@@ -147,7 +144,7 @@ def base_of(args: Namespace, data: Data) -> Trial:
     meta = {**asdict(architecture.meta), **job.network}
     network = Metaparameters(**{**meta, "classes": len(data.train.classes), "in_channels": preparation.shape[0]})
     squeeze = Squeezed(args.method, args.squeeze_bytes or 0)
-    images, judges = _count(len(data.train), job.max_images), _count(len(data.validation), job.val_images)
+    images, judges = len(some(data.train, job.max_images)), len(some(data.validation, job.val_images))
     return Trial(network, job.image_size or side, job.recipe, fingerprint(data), images, judges, squeeze)
 
 
@@ -155,10 +152,6 @@ def value_of(trial: Trial, vary: str) -> Any:
     """The trial's value of what a sweep varies."""
     homes = {"image_size": trial, "seed": trial.recipe}
     return getattr(homes.get(vary, trial.network), vary)
-
-
-def _count(have: int, wanted: int | None) -> int:
-    return have if wanted is None else min(have, wanted)
 
 
 def _set(args: Namespace) -> list[str]:

@@ -12,10 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from squeezenet import zoo
 from squeezenet.cli.accuracy import JUDGED, significance
 from squeezenet.data import Data
@@ -34,6 +30,7 @@ from squeezenet.report.accuracy import write_report
 from squeezenet.settings import kinds_of, split, typed
 from squeezenet.training import FINETUNE, MODERN, RECIPES, Recipe, Setup, TrainResult, train
 from squeezenet.training.distributed import join
+from squeezenet.training.evaluate import answers_of
 from squeezenet.training.job import FROM_DATA, Job, read_job
 from squeezenet.training.progress import epoch_line
 from squeezenet.training.run_folder import check_place
@@ -182,15 +179,7 @@ def _report(out: Path, start: Start, data: Data, about: str) -> None:
     examples = some(data.validation, REPORTED)
     if len(examples) < len(data.validation):
         about = f"{len(examples):,} {about}"
-    network = start.model.eval()
-    device = next(network.parameters()).device
-
-    @torch.inference_mode()
-    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = network(torch.from_numpy(images).to(device)).float().cpu().numpy()
-        return logits
-
-    given = answers(answer, examples, start.preparation, batch_size=16)
+    given = answers(answers_of(start.model.eval()), examples, start.preparation, batch_size=16)
     write_report(out / "report.html", out.name, given, examples, data.train.classes, about)
 
 

@@ -6,6 +6,7 @@
 99.17
 """
 
+import json
 import logging
 import math
 import time
@@ -164,7 +165,8 @@ class Epochs:
             passed = time.perf_counter() - self.began
             self.row["seconds_left"] = round(passed * self.left[step - self.steps - 1], 1)
         if self.row and self.board:
-            run_folder.add_metrics(self.out / "metrics.jsonl", self.row)
+            with (self.out / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(self.row) + "\n")
             for name in ("loss", "train_top1", "top1", "top5", "lr", "images_per_second"):
                 self.board.add_scalar(name, self.row[name], step)
             self.bar.set_postfix(loss=f"{self.row['loss']:.3f}", top1=f"{self.row['top1']:.2f}")

@@ -4,6 +4,8 @@
 99.16
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,33 +16,38 @@ from squeezenet.data.evaluate import count_hits
 from squeezenet.data.score import score
 from squeezenet.errors import ModelError, TrainingError
 from squeezenet.preparation import Preparation
-from squeezenet.training.distributed import Group
+from squeezenet.training.distributed import ALONE, Group
 
 
-@torch.inference_mode()
+def answers_of(model: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """A function from prepared images to the logits of `model`, computed on the device where it is."""
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = model(torch.from_numpy(images).to(device)).float().cpu().numpy()
+        return logits
+
+    return answer
+
+
 def evaluate(
     model: nn.Module,
     data: Examples | Pixels,
     preparation: Preparation,
     batch_size: int = 256,
-    group: Group | None = None,
+    group: Group = ALONE,
 ) -> Score:
     """Top-1 and top-5 in percent over the images that can be read, on the device where the model is.
 
     In a group, `data` is this process's share, of whatever size; the score is exactly that of all images together.
     Raises `DataError` without labels or readable images, `TrainingError` if the network gives no numbers.
     """
-    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-
-    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = model(torch.from_numpy(images).to(device)).float().cpu().numpy()
-        return logits
-
     try:
-        counts = count_hits(answer, data, preparation, batch_size, progress=False)
-        first, among, images = (group or Group()).add(*counts)
+        counts = count_hits(answers_of(model), data, preparation, batch_size, progress=False)
+        first, among, images = group.add(*counts)
         return score(int(first), int(among), int(images))
     except ModelError as error:
         raise TrainingError(f"{error}; train again with a lower --lr") from None

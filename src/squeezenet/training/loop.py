@@ -149,7 +149,9 @@ def take_steps(plan: Plan[Batch], first: int, group: Group = ALONE) -> None:
                     plan.seen(taken, known)
                 unseen.clear()
             plan.before_saving(done)
-            stop = _all_stop(interrupted.is_set(), done, group)
+            stop = interrupted.is_set()
+            if group.size > 1:  # all processes must stop together
+                stop = done % ASK == 0 and group.add(stop) != [0]
             now = time.perf_counter()
             pause = cost / CHECKPOINT_SHARE if plan.checkpoint_seconds is None else plan.checkpoint_seconds
             if plan.checkpoints and group.first and (stop or last or now - saved_at >= pause):
@@ -160,11 +162,6 @@ def take_steps(plan: Plan[Batch], first: int, group: Group = ALONE) -> None:
                 told = f"interrupted after step {done:,} of {plan.steps:,}"
                 raise KeyboardInterrupt(told + ("; the same command goes on from there" if plan.checkpoints else ""))
             plan.told(done, known)
-
-
-def _all_stop(asked: bool, done: int, group: Group) -> bool:
-    """Whether to stop after this step, which all processes must do together."""
-    return asked if group.size == 1 else done % ASK == 0 and group.add(asked) != [0]
 
 
 def _save(plan: Plan[Any], folder: Path, done: int) -> None:

@@ -11,7 +11,7 @@ images (32 x 16 accumulated), weight decay 2e-4, random crop and mirror. `MODERN
 """
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -105,8 +105,9 @@ class Recipe:
         }
         for name, right in checks.items():
             if not right:
-                value = getattr(how if hasattr(how, name) else self, name)
-                raise UsageError(f"{name} {value} cannot work; the paper's is {_paper_value(name)}")
+                held = how if hasattr(how, name) else self
+                usual = getattr(type(held), name)  # fields of the classes hold the paper's values
+                raise UsageError(f"{name} {getattr(held, name)} cannot work; the paper's is {usual}")
 
     def steps(self, per_epoch: int) -> int:
         """Steps of the whole run, where `per_epoch` steps show every image once."""
@@ -160,10 +161,6 @@ class Recipe:
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return [group for group in groups if group["params"]]
 
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold."""
-        return asdict(self)
-
 
 def by_layer(model: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters of each convolution or linear layer, in the order they run: its weight, and what follows it.
@@ -180,11 +177,6 @@ def by_layer(model: nn.Module) -> list[list[nn.Parameter]]:
             layers.append([])
         layers[-1].append(parameter)
     return layers
-
-
-def _paper_value(name: str) -> Any:
-    fields = {**Recipe.__dataclass_fields__, **Augmentation.__dataclass_fields__}
-    return fields[name].default
 
 
 PAPER = Recipe()

@@ -82,7 +82,7 @@ def train(
         "preparation": preparation.to_dict(),
         "labels": list(data.train.classes),
         "start": dict(origin) if origin else None,
-        "recipe": recipe.to_dict(),
+        "recipe": asdict(recipe),
         "data": {
             name: {"source": images.name, "images": len(images)}
             for name, images in (("train", data.train), ("validation", data.validation))

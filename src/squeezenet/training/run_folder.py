@@ -187,12 +187,6 @@ def cut_metrics(path: Path, step: int) -> None:
     write_atomically(path, "".join(line + "\n" for line in kept).encode())
 
 
-def add_metrics(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one line of JSON."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-
-
 def _plain(value: Any) -> Any:
     """As JSON gives it back: lists for tuples."""
     return json.loads(json.dumps(value))

@@ -32,7 +32,7 @@ from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 from squeezenet.training.job import Job
 from squeezenet.training.recipe import START, Recipe
-from squeezenet.training.transfer import last_layer, resized, transfer
+from squeezenet.training.transfer import resized, transfer
 
 IMAGES = 128  # enough to know a standard deviation
 LAST_SCALE = 0.3  # small logits at first, so that no class is already ruled out
@@ -94,9 +94,9 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
             "leave --weights out"
         )
     moved = transfer(model, data.train, job.image_size, reader=job.recipe.teacher == START)
-    start = moved.start if moved else resized(model, job.image_size)
+    start, reader = moved or (resized(model, job.image_size), None)
     name = job.model if job.model in zoo.SHIPPED else Path(job.model).name
-    replaced = last_layer(start.graph).name if moved else None
+    replaced = start.graph.layers[-1].name if moved else None
     kept = {key: text for key, text in model.provenance.items() if key not in DROPPED}
     file = zoo.find(job.model)
     file = file / zoo.RUN[1] if file.is_dir() else file
@@ -110,7 +110,7 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
     if replaced:
         classes = f"{start.graph.classes:,} classes instead of {model.graph.classes:,}"
         told += f"; its last layer, {layer_names(start.graph)[replaced]}, is replaced: {classes}"
-    return Start(dense(start), start.preparation, None, origin, told, moved.reader if moved else None)
+    return Start(dense(start), start.preparation, None, origin, told, reader)
 
 
 def fresh_model(name: str, data: Data, preparation: Preparation, recipe: Recipe, **overrides: Any) -> nn.Module:

@@ -1,6 +1,6 @@
 """Transfer learning: a trained model as the start of a network for other classes.
 
->>> start = transfer(load_model("imagenet"), data.train).start                           # doctest: +SKIP
+>>> start = transfer(load_model("imagenet"), data.train)[0]                          # doctest: +SKIP
 >>> start.graph.classes == len(data.train.classes)                                       # doctest: +SKIP
 True
 
@@ -11,7 +11,7 @@ see RESULTS, "From photographs to a model".
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from squeezenet.data.examples import Examples, Indices, some
 from squeezenet.data.pixels import load_pixels
 from squeezenet.errors import BadGraph, ModelError, UsageError
-from squeezenet.graph import Graph, Layer, Linear
+from squeezenet.graph import Graph, Linear
 from squeezenet.model import Model, Plain, Weights
 from squeezenet.models.network import dense
 from squeezenet.runtime.image import normalise
@@ -48,35 +48,27 @@ LEAST_DEVIATION = 0.1
 """Of a logit, as a share of the mean deviation: one that hardly moved on these images must not count for much."""
 
 
-@dataclass(frozen=True, eq=False)
-class Transfer:
-    """What learning other classes begins with: the network that learns, and the one that it may imitate.
+def transfer(
+    model: Model, train: Examples, image_size: int | None = None, reader: bool = True
+) -> tuple[Model, Model | None] | None:
+    """`model` in float32 for the classes of `train` and images of `image_size` (or its own) pixels, and its reader.
 
-    `reader` is the old model with one more layer, which computes logits of the new classes from the old ones. With few
-    images it is more accurate than the new last layer alone, because it keeps what the model knows of its old classes.
-    It is None where nobody asked for it.
-    """
-
-    start: Model
-    reader: Model | None
-
-
-def transfer(model: Model, train: Examples, image_size: int | None = None, reader: bool = True) -> Transfer | None:
-    """`model` in float32 for the classes of `train` and images of `image_size` (or its own) pixels.
-
-    None where `train` has the classes that the model has already. Raises `UsageError` if the graph does not end with a
-    layer that can be replaced; `DataError` if no image can be read.
+    The reader is the old model with one more layer, which computes logits of the new classes from the old ones. With
+    few images it is more accurate than the new last layer alone, because it keeps what the model knows of its old
+    classes. It is None where `reader` is False; all is None where `train` has the classes that the model has already.
+    Raises `UsageError` if the graph does not end with a layer that can be replaced; `DataError` if no image can be
+    read.
     """
     model = resized(model, image_size)
     if model.labels == train.classes:
         return None
     known = (model, *_logits(model, train), train.classes)
-    return Transfer(_replaced(*known), _reader(*known) if reader else None)
+    return _replaced(*known), _reader(*known) if reader else None
 
 
 def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str, ...]) -> Model:
     """With a last layer for `classes`, whose rows are made of the old ones."""
-    last = last_layer(model.graph)
+    last = model.graph.layers[-1]
     try:
         graph = model.graph.with_classes(len(classes))
     except BadGraph:
@@ -89,11 +81,6 @@ def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str,
     bias = (shares @ old.bias + BIAS).astype(np.float32)
     weights = {**model.weights, last.name: Weights(Plain(weight), bias)}
     return replace(model, graph=graph, labels=classes, weights=weights)
-
-
-def last_layer(graph: Graph) -> Layer:
-    """The layer whose outputs become the logits."""
-    return graph.layers[-1]
 
 
 def resized(model: Model, image_size: int | None) -> Model:

@@ -39,9 +39,10 @@ class Watch:
     def see(self, step: int, loss: float, correct: int, images: int, lr: float) -> None:
         """Add one step: its mean loss, and how many of its images were classified correctly. Raises `TrainingError`."""
         self.recent.append((loss, correct, images))
-        if not self.dead:
-            return
-        mean = sum(row[0] for row in self.recent) / len(self.recent)
+        mean, right, seen = (sum(column) for column in zip(*self.recent, strict=True))
+        mean /= len(self.recent)
+        if len(self.recent) < WINDOW or mean <= 0.99 * self.guess or right >= (self.chance + 0.05) * seen:
+            return  # it has begun to learn, in loss or in accuracy, or nobody can know yet
         told = (
             f"the network has not begun to learn after {step} of {self.steps} steps: "
             f"loss {mean:.3f}, a guess gives {self.guess:.3f}"
@@ -51,12 +52,3 @@ class Watch:
         if not self.warned and step >= min(max(WARN_AFTER[0], WARN_AFTER[1] * self.steps), self.steps):
             self.warned = True
             _log.warning("%s; %s", told, ADVICE)
-
-    @property
-    def dead(self) -> bool:
-        """Whether the last steps were no better than a guess, in loss and in accuracy."""
-        if len(self.recent) < WINDOW:
-            return False
-        loss = sum(row[0] for row in self.recent) / len(self.recent)
-        correct, images = sum(row[1] for row in self.recent), sum(row[2] for row in self.recent)
-        return loss > 0.99 * self.guess and correct < (self.chance + 0.05) * images

@@ -36,9 +36,7 @@ from squeezenet.training.teacher import load_teacher
 from squeezenet.version import __version__
 
 HEADROOM = 1.02
-"""File size at which learning begins, as a multiple of the goal. Rounding chooses better which weights to remove than a
-short run of learning: a VGG on CIFAR-10 had 85.6% after rounding to 75 kB. Half an epoch of learning down to 75 kB
-gave 71.2% from 86 kB, 85.5% from 76 kB, and 86.3% from 76 kB at a higher learning rate."""
+"""File size at which learning begins, as a multiple of the goal (docs/experiments.md, "Constants of squeezing")."""
 
 STAGES = 8  # sizes that a search for the smallest file is expected to try
 STAGE = 0.75  # each size is this share of the one before
