@@ -298,7 +298,7 @@ def test_fine_tuning_lowers_the_loss_and_repeats_for_a_seed(tiny_model, digits, 
         return losses, network
 
     losses, network = tuned(0)
-    assert len(losses) == steps_of(6, 32, len(digits[0])) == 12
+    assert len(losses) == steps_of(how, len(digits[0])) == 12
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     assert all(isinstance(network.weight(op.name), SharedWeight) for op in network.graph.layers)
     assert tuned(0)[0] == losses
