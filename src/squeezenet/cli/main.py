@@ -180,12 +180,8 @@ def _explain(error: BaseException, out: Any = None, verb: str = "") -> SqueezeNe
         return None
     if isinstance(error, MemoryError):
         return SqueezeNetError("not enough memory; use a smaller --batch-size, or close other programs")
-    if isinstance(error, OSError):
-        return _explain_system(error, out)
-    return None
-
-
-def _explain_system(error: OSError, out: Any) -> SqueezeNetError:
+    if not isinstance(error, OSError):
+        return None
     import errno
 
     said = error.errno is not None and error.strerror == os.strerror(error.errno)  # raised by the system, not by us

@@ -24,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from squeezenet.data.batches import CACHE_BYTES, Batch, batches_per_epoch, open_source
-from squeezenet.data.examples import Data, Examples, Indices
+from squeezenet.data.examples import Data, Indices
 from squeezenet.data.pixels import Pixels, load_pixels
 from squeezenet.data.score import Score
 from squeezenet.files import write_atomically
@@ -37,7 +37,7 @@ from squeezenet.training.evaluate import evaluate
 from squeezenet.training.loop import resume, take_steps
 from squeezenet.training.recipe import Recipe
 from squeezenet.training.state import State
-from squeezenet.training.statistics import IMAGES, estimate_statistics, is_normalised
+from squeezenet.training.statistics import IMAGES, estimate_statistics
 from squeezenet.training.teacher import Teacher
 from squeezenet.training.watch import Watch
 
@@ -98,14 +98,15 @@ class Epochs:
         self.source = open_source(data.train, preparation, setup.cache_bytes, workers, setup.device)
         self.validation_images = len(data.validation)
         mine = data.validation.take(self.group.slice(np.arange(len(data.validation))))
-        self.validation = _validation(mine, preparation, setup.cache_bytes, workers)
+        fits = 0 < len(mine) * math.prod(preparation.shape) <= setup.cache_bytes
+        self.validation = load_pixels(mine, preparation, workers=workers) if fits else mine
         self.per_epoch = batches_per_epoch(len(self.source), recipe.batch_size)
         self.steps = recipe.steps(self.per_epoch)
         if len(self.source) < recipe.batch_size and self.group.first:
             images = len(self.source)
             _log.warning("a batch is all %d images, not %d: there are no more", images, recipe.batch_size)
         self.state = State(model, recipe, self.steps, preparation, self.group, setup.gradients, setup.compiled, teacher)
-        averaged = recipe.ema > 0 and is_normalised(model)
+        averaged = recipe.ema > 0 and any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
         self.sample = load_pixels(data.train, preparation, IMAGES, progress=False).images if averaged else None
         self.plan = self.state.plan(
             self._batches, seen=self._seen, before_saving=self._before_saving, told=self._told,
@@ -211,10 +212,3 @@ class Epochs:
         for theirs in self.group.gather(self.state.unreadable):
             self.state.unreadable.update(theirs)
         return self.state.row(self.score, self.per_epoch)
-
-
-def _validation(
-    examples: Examples, preparation: Preparation, cache_bytes: int, workers: int | None
-) -> Examples | Pixels:
-    fits = 0 < len(examples) * math.prod(preparation.shape) <= cache_bytes
-    return load_pixels(examples, preparation, workers=workers) if fits else examples

@@ -121,8 +121,8 @@ def open_run(out: Path, config: dict[str, Any]) -> dict[str, Any]:
     """
     check_place(out)
     if (out / "config.json").exists():
-        saved = read_config(out)
-        differences = [d for part in COMPARED for d in _differences(part, saved.get(part), _plain(config[part]))]
+        saved, now = read_config(out), json.loads(json.dumps(config))  # as JSON gives it back: lists for tuples
+        differences = [d for part in COMPARED for d in _differences(part, saved.get(part), now[part])]
         if differences:
             raise CheckpointError(
                 f"{out}: holds another run ({'; '.join(differences[:3])}); use another --out, or the same options"
@@ -185,11 +185,6 @@ def cut_metrics(path: Path, step: int) -> None:
         except (ValueError, KeyError, TypeError):
             continue
     write_atomically(path, "".join(line + "\n" for line in kept).encode())
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back: lists for tuples."""
-    return json.loads(json.dumps(value))
 
 
 def _differences(name: str, saved: Any, new: Any) -> list[str]:

@@ -15,11 +15,6 @@ from squeezenet.runtime.image import normalise
 IMAGES = 2048
 
 
-def is_normalised(model: nn.Module) -> bool:
-    """Whether `model` has batch normalisation."""
-    return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-
-
 @torch.no_grad()
 def estimate_statistics(
     model: nn.Module, images: NDArray[np.uint8], preparation: Preparation, batch_size: int = 256

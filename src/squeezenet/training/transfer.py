@@ -73,7 +73,10 @@ def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str,
         graph = model.graph.with_classes(len(classes))
     except BadGraph:
         raise UsageError(f"{last.name}: the layer cannot be replaced by one of {len(classes)} classes") from None
-    shares = _shares(logits, labels, len(classes))  # (classes, old classes)
+    total = np.zeros((len(classes), logits.shape[1]))
+    np.add.at(total, labels, torch.from_numpy(logits).softmax(1).numpy())
+    # The mean probabilities of the images of each class: (classes, old classes)
+    shares = total / np.maximum(np.bincount(labels, minlength=len(classes)), 1)[:, None]
     shares = SCALE * (shares - shares.mean(0))  # what all classes have in common tells none apart
     old = model.weights[last.name]
     rows = shares @ old.weight.values().reshape(len(old.bias), -1)
@@ -133,10 +136,3 @@ def _logits(model: Model, train: Examples) -> tuple[Logits, Indices]:
         for start in range(0, len(pixels), 32)
     ]
     return np.concatenate(parts), pixels.labels
-
-
-def _shares(logits: Logits, labels: Indices, classes: int) -> Logits:
-    """(`classes`, old classes): the mean probabilities of the images of each class."""
-    total = np.zeros((classes, logits.shape[1]))
-    np.add.at(total, labels, torch.from_numpy(logits).softmax(1).numpy())
-    return total / np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]

@@ -37,22 +37,16 @@ def share_by_gptq(
 
     `images` (N, C, H, W) are prepared; a few dozen are enough. `tick` is called once a layer.
     """
-    graph = network.graph
-    last = graph.last_use()
-    exact: list[Tensor | None] = [images]
+    last = network.graph.last_use()
     changed: list[Tensor | None] = [images]
-    for index, op in enumerate(graph.ops):
-        before = [value for i in op.inputs if (value := exact[i]) is not None]
+    for index, (op, _, target) in enumerate(network.run(images)):  # each layer runs before its weight is replaced
         after = [value for i in op.inputs if (value := changed[i]) is not None]
-        exact.append(network.apply_op(op, before))
         if isinstance(op, Conv | Linear) and op.name in bits:
             weight = network.weight(op.name)().detach()
             codebook = centroids_of(weight, bits[op.name], initialisation, seed)
             indices = _assign(op, weight, codebook, after[0])
             network.replace_weight(op.name, _shared(indices, codebook))
             result = network.apply_op(op, after)
-            target = exact[-1]
-            assert target is not None
             axes = (0, 2, 3) if result.dim() == 4 else (0,)
             shift = (target - result).mean(axes)
             network.bias(op.name).add_(shift)
@@ -62,7 +56,7 @@ def share_by_gptq(
             changed.append(network.apply_op(op, after))
         for i in op.inputs:
             if last[i] == index:
-                exact[i] = changed[i] = None
+                changed[i] = None
 
 
 def _assign(op: Conv | Linear, weight: Tensor, codebook: Doubles, inputs: Tensor) -> NDArray[np.int64]:

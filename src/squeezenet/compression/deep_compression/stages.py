@@ -88,7 +88,10 @@ def resolve_densities(network: Network, teaching: Teaching | None, density: str 
     if isinstance(density, str) and density.startswith("sensitivity="):
         if teaching is None:
             raise UsageError("a sensitivity sweep needs images; pass --data, or one density such as --density 0.3")
-        return _sweep(network, teaching, _share_of(density.removeprefix("sensitivity=")))
+        target = _share_of(density.removeprefix("sensitivity="))
+        images = finetune.some(teaching.pixels, teaching.preparation, SENSITIVITY_IMAGES)
+        with tqdm(total=len(graph.layers), desc="sensitivity", unit="layer", leave=False, disable=None) as bar:
+            return sensitivity.choose(sensitivity.measure(network, images, bar.update), graph, target)
     return prune.uniform_densities(graph, _share_of(density))
 
 
@@ -165,14 +168,6 @@ def _fine_tune(network: Network, teaching: Teaching, how: Retraining, seed: int,
             bar.update()
 
         finetune.fine_tune(network, teaching, how, seed, tick, work / what.replace(" ", "-") if work else None)
-
-
-def _sweep(network: Network, teaching: Teaching, target: float) -> dict[str, float]:
-    with tqdm(total=len(network.graph.layers), desc="sensitivity", unit="layer", leave=False, disable=None) as bar:
-        curves = sensitivity.measure(
-            network, finetune.some(teaching.pixels, teaching.preparation, SENSITIVITY_IMAGES), bar.update
-        )
-    return sensitivity.choose(curves, network.graph, target)
 
 
 def _share_of(density: str | float) -> float:

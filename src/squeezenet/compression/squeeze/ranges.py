@@ -16,9 +16,9 @@ more of than photographs; last layers respond to objects, which no synthetic ima
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from math import ceil, gcd, log2
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,21 +36,12 @@ FIRST_COVERED = 0.96  # share of the synthetic images that the first layer's ran
 MEAN_MARGIN = 6  # eighths of an octave by which the input of the last average exceeds the range on synthetic images
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(NamedTuple):
     """What was observed of one activation over all images."""
 
     smallest: Tensor  # (N,), of each image
     largest: Tensor  # (N,)
     sample: Tensor  # some elements of all images, flat
-
-    @staticmethod
-    def joined(parts: Sequence["_Seen"]) -> "_Seen":
-        return _Seen(
-            torch.cat([part.smallest for part in parts]),
-            torch.cat([part.largest for part in parts]),
-            torch.cat([part.sample for part in parts]),
-        )
 
 
 @torch.no_grad()
@@ -63,7 +54,7 @@ def calibrate(
     """
     graph = network.graph
     batches = [_observe(network, batch) for batch in images.split(BATCH)]
-    seen = [_Seen.joined(each) for each in zip(*batches, strict=True)]
+    seen = [_Seen(*map(torch.cat, zip(*each, strict=True))) for each in zip(*batches, strict=True)]
     wide = wide_values(graph)
     groups = shared_scales(graph, wide)
     averaged = {op.inputs[0] for op in (graph.ops[i - 1] for i in wide) if isinstance(op, GlobalAvgPool)}
