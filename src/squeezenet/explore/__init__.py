@@ -1,4 +1,4 @@
-"""The design space of section 5: trials named by their content, sweeps, a search, and what they came to.
+"""Design space exploration (section 5 of the paper): trials, sweeps, a search, and their results.
 
 >>> from squeezenet.explore.trial import Trial, costs                        # doctest: +SKIP
 >>> costs(trial).macs                                                        # doctest: +SKIP

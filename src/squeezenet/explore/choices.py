@@ -11,17 +11,17 @@ Method = Literal["squeeze", "deep-compression", "none"]
 METHODS: tuple[Method, ...] = ("squeeze", "deep-compression", "none")
 
 STORAGES = "a file, postgresql://user@host/database, or redis://host:6379"
-"""Where trials are remembered."""
+"""Where the results of trials can be stored."""
 
-ATTEMPTS = 3  # failed or killed ones, after which a trial is left alone
+ATTEMPTS = 3  # after so many failed or killed attempts a trial is not tried again
 
 PUBLISHED = {"base_e": 128, "incr_e": 128, "freq": 2, "sr": 0.125, "pct3x3": 0.5, "fires": 8, "bypass": "none"}
-"""What SqueezeNet v1.0 and v1.1 have in common; they differ in their stem."""
+"""What SqueezeNet v1.0 and v1.1 have in common. They differ in the stem: conv1 and the positions of the pools."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Values of one metaparameter, and what the paper fixed the others to."""
+    """The values of one metaparameter, and the values that the other metaparameters have in the paper's sweep."""
 
     about: str
     values: tuple[Any, ...]

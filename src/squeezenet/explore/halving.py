@@ -1,11 +1,11 @@
-"""Giving up hopeless trials early: successive halving without waiting (Li et al. 2018, 1810.05934).
+"""Stops poor trials early: asynchronous successive halving (Li et al. 2018, arXiv 1810.05934).
 
     >>> rungs(27), rungs(4), rungs(1)
     ([3, 9], [1, 2], [])
 
-At each rung a trial stays if it is among the best third of those that are comparable there: that reached the same epoch
-on the same images and cost no more bytes, MACs and RAM. So a small network is never given up for a large one's sake.
-Optuna's own pruners know one objective only.
+A rung is an epoch after which trials are compared. A trial continues if it is in the best third of comparable trials:
+those with the same images and epochs that need no more bytes, MACs and RAM. So a large network never stops a small one.
+Optuna's own pruners support one objective only.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from squeezenet.explore.ledger import Entry
 from squeezenet.explore.trial import Trial, costs
 
 KEPT = 3
-"""One in so many goes on."""
+"""One trial in so many continues after a rung."""
 
 
 def rungs(epochs: float) -> list[int]:
@@ -26,7 +26,7 @@ def rungs(epochs: float) -> list[int]:
 
 
 def is_hopeless(trial: Trial, epoch: int, top1: float, entries: Sequence[Entry]) -> bool:
-    """Whether to give up `trial`, which has `top1` after `epoch`, in view of all others."""
+    """Whether to stop `trial`, which has accuracy `top1` after `epoch`. `entries` are the trials to compare it with."""
     if epoch not in rungs(trial.recipe.epochs):
         return False
     rivals = [
@@ -39,7 +39,7 @@ def is_hopeless(trial: Trial, epoch: int, top1: float, entries: Sequence[Entry])
 
 
 def _comparable(other: Trial, trial: Trial) -> bool:
-    """Whether `other` learns as long from the same images, and costs at most as much."""
+    """Whether `other` has the same images and epochs as `trial`, and needs no more MACs, bytes and RAM."""
     alike = [(t.data, t.images, t.judges, t.recipe.epochs) for t in (other, trial)]
     known, mine = costs(other), costs(trial)
     return (

@@ -1,12 +1,12 @@
-"""Milliseconds and bytes of RAM for one image in the C engine, of a file or of a network before it is trained.
+"""Latency (milliseconds) and RAM (bytes) of the C engine for one image, of a `.sqz` file or of an untrained network.
 
     >>> latency(Path("squeezed.sqz").read_bytes(), macs=51_527_680)                       # doctest: +SKIP
     Latency(ms=0.473, on='AMD EPYC, avx512vnni')
 
 The time of an integer network hardly depends on its weights, and its RAM not at all. So a network with random weights
-is measured before training. After training the squeezed file is measured: if it is squeezed very hard, the rescaling
-exponents of some layers leave the range of the engine's vectors, and it is slower than expected. Where the engine was
-not built, the time is an estimate from MACs, marked as such. Preparing the image is not counted.
+is measured before training. After training the squeezed file is measured. In a very small file, the rescaling exponents
+of some layers can be outside the range of the vector code; these layers are slower. Where the engine was not
+built, the time is an estimate from MACs, marked as such. The time to prepare the image is not counted.
 """
 
 import platform
@@ -32,9 +32,9 @@ RAM_PATH = "scalar"
 """The engine's path whose memory counts as RAM: the portable one, so that every machine gives the same figure."""
 
 WARM_UP = 5  # runs before the measurement
-RUNS = 15  # runs of a round, whose median counts
-ROUNDS = 4  # the smallest median counts: other work on the machine can only make it larger
-SECONDS = 0.5  # a round ends after this time, with however few runs
+RUNS = 15  # runs of a round; the time of the round is their median
+ROUNDS = 4  # the result is the smallest median: other programs can only make a time longer
+SECONDS = 0.5  # a round ends after this time, even with fewer runs
 
 USUAL_RATE = 50e6
 """MACs per millisecond for the estimate: about what small networks reach on one x86 core with AVX2."""
@@ -42,7 +42,7 @@ USUAL_RATE = 50e6
 ESTIMATE = "estimated from MACs, not measured"
 
 LEVELS = 3  # random weights are levels from -3 to 3
-RESCALING = 40  # rescaling exponent of every layer; any that the format allows would do
+RESCALING = 40  # rescaling exponent of every layer; the value does not matter
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Latency:
     on: str
 
     def to_row(self) -> dict[str, float | str]:
-        """The fields of a result."""
+        """The fields of the latency in the result of a trial."""
         return {"latency_ms": self.ms, "latency_on": self.on}
 
 
@@ -77,14 +77,14 @@ def expected_latency(trial: Trial) -> Latency:
 def working_memory(trial: Trial, paths: tuple[str, ...] = PATHS) -> int | None:
     """Bytes of RAM that the engine needs to run the trial's integer network on one image, beside weights and code.
 
-    They depend on the shape alone: activations that are alive at once, of 8 bits each, and scratch memory. None where
-    the engine was not built.
+    It depends only on the shape: 8-bit activations that are in memory at once, and scratch memory. None if there is no
+    engine.
     """
     return _memory_of_shape(trial.network, trial.image_size) if paths else None
 
 
 def untrained(network: Metaparameters, side: int) -> Model:
-    """An integer network of this shape with random levels; its answers mean nothing."""
+    """An integer network of this shape with random levels, only for measurements of time and memory."""
     graph, _ = trace(create_seeded(NETWORK, 0, **asdict(network)).eval(), (network.in_channels, side, side))
     random = np.random.default_rng(0)
     weights = {}

@@ -1,13 +1,13 @@
-"""Who does which trial, and what came of it: no trial is lost and none is done twice, whatever becomes of the workers.
+"""Assigns trials to workers and stores the results: no trial is lost or done twice, even if a worker is killed.
 
     >>> ledger = Ledger(open_storage("runs/trials.journal"))                 # doctest: +SKIP
     >>> with ledger.claim(trial.name, trial.to_dict()) as claim:             # doctest: +SKIP
     ...     claim.finish(measure(trial, data, work))
 
-A claim is a running trial of one Optuna study. The storage hands out numbers in one order that all workers see, so of
-several claims of a name the lowest holds. Its owner keeps changing its `beat`; where that stands still for `stale`
-seconds of the *watcher's* clock (no two machines' clocks are compared), or the owner was a process of this machine that
-is gone, another worker buries it and claims the name anew.
+A claim says that a worker does a trial; it is a running trial of one Optuna study. The storage numbers all claims: of
+several claims to one trial, the lowest is valid. The owner of a claim changes its attribute `beat` regularly. If `beat`
+does not change for `stale` seconds, by the clock of a waiting worker, or if the owner was a process of this machine
+that has ended, another worker marks the claim as failed and claims the trial.
 """
 
 import os
@@ -30,44 +30,44 @@ from squeezenet.errors import SqueezeNetError
 from squeezenet.explore.choices import ATTEMPTS
 
 STUDY = "squeezenet trials"
-STALE = 90.0  # seconds without a sign of life after which a worker counts as dead
-BEATS = 6  # signs of life in that time
+STALE = 90.0  # seconds without a change of `beat` after which a worker counts as dead
+BEATS = 6  # changes of `beat` in this time
 
 State = Literal["open", "running", "done", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one name. `result` where it is done, or was stopped early; `reason` of the last failure."""
+    """The state of one trial: its `result` if it is done or was stopped early; the `reason` of its last failure."""
 
     name: str
     trial: dict[str, Any]
     state: State
-    attempts: int  # that failed, or whose worker was killed
+    attempts: int  # those that failed or whose worker was killed
     result: dict[str, Any] | None
     reason: str
-    rungs: dict[int, float]  # epoch -> top-1 then
+    rungs: dict[int, float]  # epoch -> top-1 after it
 
 
 class Ledger:
-    """The memory of all trials in a storage. Cheap to open; every call reads what has changed."""
+    """All trials in a storage. To open it is fast; every call reads what other workers have changed."""
 
     def __init__(self, storage: BaseStorage, stale: float = STALE, attempts: int = ATTEMPTS) -> None:
         study = optuna.create_study(study_name=STUDY, storage=storage, load_if_exists=True)
-        self.storage, self._study = study._storage, study._study_id  # of a database, what is finished is read once
+        self.storage, self._study = study._storage, study._study_id  # finished trials of a database are read only once
         self.stale, self.attempts = stale, attempts
-        self._seen: dict[int, tuple[int, float]] = {}  # trial id -> its beat, and when it was first seen
+        self._seen: dict[int, tuple[int, float]] = {}  # trial id -> last beat, when it was first seen
 
     def claim(self, name: str, trial: Mapping[str, Any], redo_stopped: bool = False) -> "Claim | None":
-        """Take the trial `name` on; None if it is done, at work elsewhere, or has failed too often.
+        """Claim the trial `name`. None if it is done, if another worker does it, or if it has failed too often.
 
-        One that was stopped early counts as done, but for `redo_stopped`.
+        A trial that was stopped early counts as done, unless `redo_stopped` is true.
         """
         rows = self._rows().get(name, [])
         if self._entry(name, rows, redo_stopped).state != "open":
             return None
         for row in rows:
-            if row.state == TrialState.RUNNING:  # and stale, or the name were not open
+            if row.state == TrialState.RUNNING:  # its worker is dead, since the state is "open"
                 self._end(row._trial_id, "killed", "its worker went away")
         about = {"name": name, "trial": dict(trial), "owner": _owner(), "beat": 0}
         template = create_trial(state=TrialState.RUNNING, user_attrs=about)
@@ -79,16 +79,16 @@ class Ledger:
         return Claim(self, mine, name)
 
     def entries(self) -> list[Entry]:
-        """Every name, in the order in which they were first claimed."""
+        """The state of every trial, in the order of their first claims."""
         return [self._entry(name, rows) for name, rows in self._rows().items()]
 
     def look(self, names: Iterable[str], redo_stopped: bool = False) -> list[Entry]:
-        """What is known of each of `names`, all at the same moment."""
+        """The state of each trial in `names`, all at the same moment."""
         rows = self._rows()
         return [self._entry(name, rows.get(name, []), redo_stopped) for name in names]
 
     def _rows(self) -> dict[str, list[FrozenTrial]]:
-        """The claims of every name, lowest first."""
+        """Name of a trial -> its claims, the lowest number first."""
         rows: dict[str, list[FrozenTrial]] = {}
         for row in sorted(self.storage.get_all_trials(self._study, deepcopy=False), key=lambda row: row.number):
             rows.setdefault(row.user_attrs["name"], []).append(row)
@@ -131,13 +131,13 @@ class Ledger:
 
 
 class Claim:
-    """A trial that this process has taken on. As a context it shows signs of life, and is given back at an error."""
+    """A trial that this process does. Inside `with`, its `beat` changes; an exception lets other workers claim it."""
 
     def __init__(self, ledger: Ledger, row: int, name: str) -> None:
         self.name, self._ledger, self._row = name, ledger, row
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
-        self.lost = False  # another worker took this one for dead; its result will not be taken
+        self.lost = False  # another worker took over the trial; a result of this process will be refused
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -147,10 +147,10 @@ class Claim:
         self._over.set()
         self._thread.join()
         if error is not None:
-            self._ledger._end(self._row, "released", "interrupted")  # of no consequence where it had ended already
+            self._ledger._end(self._row, "released", "interrupted")  # no effect if the claim has ended already
 
     def finish(self, result: Mapping[str, Any]) -> bool:
-        """Hand in what came of it; False if that came too late, because another worker had taken the trial over."""
+        """Store the result. False if it is too late: another worker has taken over the trial."""
         try:
             self._ledger.storage.set_trial_user_attr(self._row, "result", dict(result))
             self._ledger.storage.set_trial_state_values(self._row, TrialState.COMPLETE, [0.0])
@@ -159,7 +159,7 @@ class Claim:
         return True
 
     def fail(self, reason: str, for_good: bool = False) -> None:
-        """Record why nothing came of it, and, where that would not help, that nobody shall try again."""
+        """Record why the trial failed; `for_good`: no worker tries it again, since it would fail again."""
         self._ledger._end(self._row, "impossible" if for_good else "failed", reason)
 
     def reach(self, epoch: int, top1: float) -> None:
@@ -180,7 +180,7 @@ class Claim:
             except UpdateFinishedTrialError:
                 self.lost = not self._over.is_set()
                 return
-            except Exception:  # a server that is away for a moment; if it stays away, others take over
+            except Exception:  # the server does not answer; if that lasts, another worker takes over
                 continue
 
 
@@ -189,18 +189,18 @@ def _is_done(row: FrozenTrial, redo_stopped: bool) -> bool:
 
 
 def _owner() -> list[Any]:
-    """This process: machine, number, and when that number was given out (numbers come around again)."""
+    """This process: its machine, its process number, and its start time (numbers are used again)."""
     return [_machine(), os.getpid(), _started(os.getpid())]
 
 
 def _is_gone(owner: list[Any]) -> bool:
-    """Whether the owner was a process of this very machine and does not run any more."""
+    """Whether the owner was a process of this machine and has ended."""
     machine, number, started = owner
     return started is not None and machine == _machine() and _started(number) != started
 
 
 def _machine() -> str:
-    """A machine, or the container on it whose processes are numbered together."""
+    """A name for this machine, or for the container in which this process has its number."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
@@ -208,8 +208,8 @@ def _machine() -> str:
 
 
 def _started(number: int) -> str | None:
-    """When the process began, in ticks since the machine did; None where there is no such process, or no /proc."""
+    """When a process started, in clock ticks after the machine started. None without such a process or /proc."""
     with suppress(OSError):
         told = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return None if told[0] == "Z" else told[19]  # Z: killed, and only its number is still taken
+        return None if told[0] == "Z" else told[19]  # Z: a zombie, a process that has ended
     return None

@@ -1,4 +1,4 @@
-"""One trial carried out: trained, squeezed into a file, and that file judged.
+"""Carries out one trial: trains the network, squeezes it into a file, and evaluates this file.
 
 >>> measure(trial, data, Path("runs/0123456789abcdef"))["top1"]              # doctest: +SKIP
 87.31
@@ -28,15 +28,15 @@ from squeezenet.training.job import Job
 from squeezenet.training.run_folder import versions
 
 OnEpoch = Callable[[dict[str, Any]], None]
-"""Gets each row of metrics.jsonl. What it raises ends the trial where its run folder can go on."""
+"""A function that gets each row of metrics.jsonl. If it raises, training stops; the run can be continued later."""
 
 
 def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row: None) -> dict[str, Any]:
-    """What the trial comes to; `work` is its run folder, and one that was begun goes on.
+    """The result of the trial. `work` is its run folder; a run that was stopped there continues.
 
-    Accuracies in percent, of the trial's share of the validation images; `bytes` of the file that was written and
-    judged; `ram` in bytes (`working_memory`); `latency_ms` of that file in the engine, on this machine's
-    `latency_on`; `seconds` of this process alone. Raises as `train` and `squeeze` do.
+    Accuracies are in percent of the trial's validation images. `bytes` and `latency_ms` are those of the squeezed file
+    (`latency_on`: the processor and the path of the engine); `ram` is in bytes (`working_memory`); `seconds` do not
+    include earlier runs in `work`. Raises what `train` and `compress` raise.
     """
     start = time.perf_counter()
     data = Data(some(data.train, trial.images), some(data.validation, trial.judges))
@@ -50,24 +50,24 @@ def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row
         "images_per_second": trained.images_per_second,
         "seconds": round(time.perf_counter() - start, 1),
     }
-    shutil.rmtree(work / "checkpoints", ignore_errors=True)  # three times the weights, of no more use
+    shutil.rmtree(work / "checkpoints", ignore_errors=True)  # three times the bytes of the weights
     return result
 
 
 def stopped(trial: Trial, data: Data, epoch: float, top1: float, seconds: float) -> dict[str, Any]:
-    """The result of a trial that was given up after `epoch` with `top1`: what is known of it."""
+    """The result of a trial that was stopped early, after `epoch`, with the accuracy `top1`."""
     return {**_about(trial, data), "stopped": {"epoch": epoch, "top1": top1}, "seconds": round(seconds, 1)}
 
 
 def hardware() -> str:
-    """What computes here: the GPU's name, or the processor's and the number of threads."""
+    """The name of the GPU, or of the processor and the number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def _about(trial: Trial, data: Data) -> dict[str, Any]:
-    """What is known without training; `source` is for people, who cannot read a fingerprint."""
+    """The fields that are known without training. `source` is a name of the data that people can read."""
     known = costs(trial)
     return {
         "name": trial.name,
@@ -93,7 +93,7 @@ def _train(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch) -> TrainResu
 
 
 def _squeeze(trial: Trial, data: Data, work: Path) -> dict[str, Any]:
-    """The squeezed file's bytes and accuracy; that of the float32 network where nothing is to be squeezed."""
+    """Bytes, accuracy and latency of the squeezed file; of the float32 file if the method is "none"."""
     model = load_model(work)
     recipe = replace(trial.compression(model.parameters), data=data.train.name)
     pixels = load_pixels(data.train, model.preparation, recipe.limit, progress=False)

@@ -1,4 +1,4 @@
-"""Results of trials as rows, and what can be read from them: curves with error bars, and the Pareto front.
+"""Results of trials as rows, and what is computed from them: curves with error bars, and the Pareto front.
 
 >>> rows = read_results(Path("runs/results.jsonl"))                      # doctest: +SKIP
 >>> curves(rows, "sr")[0].points                                         # doctest: +SKIP
@@ -22,20 +22,20 @@ RESULTS = "results.jsonl"
 
 LATENCY = "latency_ms"
 COSTS = ("bytes", "macs", "ram", LATENCY)
-"""What the search makes small, beside making `top1_squeezed` large."""
+"""The search minimises these and maximises `top1_squeezed`."""
 
 SAME = 0.05
-"""Latencies that differ by less are the same: it is what one network's differ by from run to run."""
+"""Latencies whose relative difference is smaller count as equal: two measurements of one network differ by as much."""
 
 
 def write_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One line of JSON for each trial, in the order of their names: the same trials give the same file."""
+    """Write one line of JSON for each trial, in the order of their names: the same trials give the same file."""
     lines = [json.dumps(row, sort_keys=True) for row in sorted(rows, key=lambda row: str(row["name"]))]
     write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def read_results(where: Path) -> list[Row]:
-    """Rows of a results file, or of the folder of a campaign. Raises `UsageError` if there is none to read."""
+    """The rows of a results file, or of the --out folder of `explore`. Raises `UsageError` if it cannot be read."""
     path = where / RESULTS if where.is_dir() else where
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -66,28 +66,28 @@ class Point:
     bytes: float
     macs: int
     ram: int | None  # None where the engine was not built
-    latency_ms: float | None  # None where it was not taken
+    latency_ms: float | None  # None where it was not measured
     latency_on: str | None
     rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A sweep: points in the order of their values; all else is the same, and stands in `rows`."""
+    """A sweep over `field`: points in the order of their values. All other settings are the same (see `example`)."""
 
     field: str
     points: tuple[Point, ...]
 
     @property
     def example(self) -> Row:
-        """A row of it."""
+        """The first row of the curve, with all settings."""
         return self.points[0].rows[0]
 
 
 def curves(rows: Sequence[Row], field: str, least: int = 2) -> list[Curve]:
-    """Sweeps over `field` among `rows`: trials that are the same but for it and the seed. The longest come first.
+    """The sweeps over `field` in `rows`: their trials differ only in `field` and the seed. The longest come first.
 
-    Those of fewer than `least` values are none. `field` is one of `Metaparameters`, or `image_size`.
+    A sweep has at least `least` values. `field` is a metaparameter or `image_size`.
     """
     groups: dict[str, dict[Any, list[Row]]] = {}
     for row in finished(rows):
@@ -102,15 +102,15 @@ def curves(rows: Sequence[Row], field: str, least: int = 2) -> list[Curve]:
 
 
 def finished(rows: Sequence[Row]) -> list[Row]:
-    """Those that were not stopped early."""
+    """The rows of trials that were not stopped early."""
     return [row for row in rows if "stopped" not in row]
 
 
 def configurations(rows: Sequence[Row]) -> list[Row]:
-    """Finished trials, those that differ in their seed alone as one: the first seed's row with means and `seeds`.
+    """Finished trials; those that differ only in the seed become one row, with means and their number `seeds`.
 
-    Otherwise a lucky seed would stand on the Pareto front for its configuration. `deviation_squeezed` is of
-    `top1_squeezed`.
+    Without this, a configuration could be on the Pareto front because of one lucky seed. `deviation_squeezed` is the
+    standard deviation of `top1_squeezed`.
     """
     groups: dict[str, list[Row]] = {}
     for row in finished(rows):
@@ -121,7 +121,7 @@ def configurations(rows: Sequence[Row]) -> list[Row]:
 
 
 def _mean(rows: list[Row]) -> Row:
-    """Trials of one configuration as one row."""
+    """One row for the trials of one configuration."""
     first = min(rows, key=lambda row: row["trial"]["recipe"]["seed"])
     names = ("top1", "top5", "top1_squeezed", "top5_squeezed", "bytes")
     means = {name: round(fmean(row[name] for row in rows), 4) for name in names}
@@ -130,21 +130,21 @@ def _mean(rows: list[Row]) -> Row:
 
 
 def pareto(rows: Sequence[Row], costs: Sequence[str] = COSTS) -> list[Row]:
-    """Finished trials of which no other is at least as accurate (squeezed) and at most as costly, and once better."""
+    """The Pareto front: finished trials that no other finished trial dominates."""
     kept = finished(rows)
     return [row for row in kept if not any(dominates(other, row, costs) for other in kept)]
 
 
 def dominates(one: Row, other: Row, costs: Sequence[str] = COSTS) -> bool:
-    """Whether `one` is nowhere worse than `other` and somewhere better."""
+    """Whether `one` is not worse than `other` in squeezed top-1 and all `costs`, and better in at least one of them."""
     better = [one["top1_squeezed"] - other["top1_squeezed"], *(_saved(one, other, cost) for cost in costs)]
     return bool(min(better) >= 0 and max(better) > 0)
 
 
 def _saved(one: Row, other: Row, cost: str) -> float:
-    """What `one` costs less. Latencies count where both were taken on the same machine, and clearly differ.
+    """By how much the cost of `one` is lower than that of `other`.
 
-    RAM counts where both have it: without the engine a trial has none.
+    0 for latencies that were measured on different machines or differ little, and for RAM that a row does not have.
     """
     if cost != LATENCY:
         return 0.0 if None in (one[cost], other[cost]) else float(other[cost] - one[cost])
@@ -155,7 +155,7 @@ def _saved(one: Row, other: Row, cost: str) -> float:
 
 
 def _timed(rows: Sequence[Row]) -> Row:
-    """The latency of one network: the mean over its seeds, on the machine that took most of them."""
+    """The latency of one network: the mean over its seeds, of the machine on which most of them were measured."""
     where = Counter(row["latency_on"] for row in rows if LATENCY in row)
     if not where:
         return {}

@@ -2,9 +2,9 @@
 
     >>> search(work, Space(base), Budgets(bytes=200_000), count=100, halving=True)         # doctest: +SKIP
 
-Optuna's tree-structured Parzen estimator proposes; the ledger sees to it that every proposal is carried out once. What
-a worker that was killed had begun is taken up by another. Budgets are constraints that the sampler learns from; what
-breaks one is refused before anything is trained.
+Optuna's tree-structured Parzen estimator proposes networks; the ledger ensures that every proposal is trained once. If
+a worker is killed, another worker continues its trial. Budgets are constraints from which the sampler learns. A network
+that is over a budget is refused before it is trained.
 """
 
 from collections import Counter
@@ -26,17 +26,17 @@ from squeezenet.explore.work import Work
 from squeezenet.runtime.engine import PATHS
 
 REFUSED = 200
-"""Proposals refused one after another before the budgets are said to be too tight."""
+"""After more refused proposals in a row, the search ends with an error: the budgets are too small."""
 
 RATIOS = (8.0, 40.0)
-"""Bytes of float32 per byte of the file: from what costs no accuracy to what costs a lot (docs/RESULTS.md)."""
+"""Smallest and largest compression ratio: from no loss of accuracy to a large loss (docs/RESULTS.md)."""
 
 
 @dataclass(frozen=True)
 class Budgets:
-    """Most bytes of the file, bytes of RAM, MACs and milliseconds for one image; None: any. Raises `MissingDependency`.
+    """Upper limits: bytes of the file; RAM in bytes, MACs and milliseconds for one image. None means no limit.
 
-    Only the engine knows the RAM that a network takes.
+    Raises `MissingDependency` for a limit of RAM without the C engine, which computes the RAM.
     """
 
     bytes: int | None = None
@@ -50,9 +50,9 @@ class Budgets:
             raise MissingDependency("--max-ram needs the C engine, which was not built here: see squeezenet doctor")
 
     def excess(self, trial: Trial) -> dict[str, float]:
-        """By what share RAM, MACs and latency exceed their budgets; 0 or less is within. Bytes are squeezed to fit.
+        """By what fraction MACs, RAM and latency exceed their budgets; 0 or less: they do not. Bytes always fit.
 
-        All are known before training: the latency is that of random weights in the same shape, on this machine.
+        All are known before training: the latency is that of a network of the same shape with random weights.
         """
         over = {}
         if self.macs is not None:
@@ -66,13 +66,13 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Space:
-    """All that may vary around `base`, but for the names in `fixed`. Metaparameters of section 5.1, and more."""
+    """The settings that the search varies: metaparameters, image size, compression ratio, except those in `fixed`."""
 
     base: Trial
     fixed: frozenset[str] = frozenset()
 
     def propose(self, optuna_trial: optuna.Trial, budgets: Budgets) -> Trial:
-        """A trial, as the sampler chooses. Raises `UsageError` if no such network can be built."""
+        """A trial with values that the sampler chooses. Raises `UsageError` if this network cannot be built."""
         ask, network, side = optuna_trial, self.base.network, self.base.image_size
         small = ("32", "32 v1.1", "32 late", "64") if side <= SMALL else ("64", "64 v1.1", "v1.1", "32")
         stems = small if side <= MIDDLE else ("v1.0", "v1.1")
@@ -105,7 +105,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Progress:
-    """Trials of a search by what became of them."""
+    """Number of trials of a search in each state."""
 
     done: int
     stopped: int
@@ -115,12 +115,12 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """What counts: whatever was trained."""
+        """The trials that count for the length of a search: all that are not running or refused."""
         return self.done + self.stopped + self.failed
 
 
 def search(work: Work, space: Space, budgets: Budgets, count: int, halving: bool) -> Progress:
-    """Go on until `count` trials are finished, whoever did them. Raises `UsageError` if budgets refuse everything."""
+    """Work until all workers have finished `count` trials. Raises `UsageError` if all proposals are refused."""
     study, refused = study_of(work, space, budgets), 0
     while (progress := settle(study, work)).finished < count:
         if _take_up(study, work, halving):
@@ -139,7 +139,7 @@ def search(work: Work, space: Space, budgets: Budgets, count: int, halving: bool
 
 
 def study_of(work: Work, space: Space, budgets: Budgets) -> Study:
-    """Optuna's study of this very search, in the storage of the ledger."""
+    """The Optuna study of this search, in the storage of the ledger. Other budgets or settings have another study."""
     about = [space.base.to_dict(), sorted(space.fixed), asdict(budgets), COSTS]
     return optuna.create_study(
         study_name=f"squeezenet search {short_hash(about)}",
@@ -150,7 +150,7 @@ def study_of(work: Work, space: Space, budgets: Budgets) -> Study:
 
 
 def settle(study: Study, work: Work) -> Progress:
-    """Tell the study what the ledger knows of its trials; where the search stands then."""
+    """Copy the results of its trials from the ledger to the study; returns the progress of the search."""
     found: Counter[str] = Counter()
     entries = {entry.name: entry for entry in work.ledger.entries()}
     for row in study.get_trials(deepcopy=False):
@@ -160,7 +160,7 @@ def settle(study: Study, work: Work) -> Progress:
             if entry.state in ("done", "stopped", "failed"):
                 outcome = entry.state
                 _tell(study, row.number, outcome, entry.result)
-        if name or outcome == "refused":  # else its worker was killed before it had proposed anything
+        if name or outcome == "refused":  # otherwise its worker was killed before it had proposed a network
             found[outcome] += 1
     return Progress(*(found[what] for what in ("done", "stopped", "failed", "refused", "running")))
 
@@ -176,12 +176,12 @@ def _tell(study: Study, number: int, outcome: str, result: Mapping[str, Any] | N
         else:
             worth_learning = outcome in ("stopped", "refused")
             study.tell(number, state=TrialState.PRUNED if worth_learning else TrialState.FAIL)
-    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):  # another worker was quicker
+    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):  # another worker has told it
         return
 
 
 def _cost(result: Mapping[str, Any], cost: str) -> float:
-    """The cost of a trial; of one that an earlier version carried out, latency and RAM are those of its shape."""
+    """The cost of a trial. Where an earlier version stored no latency or RAM, the shape is measured."""
     if cost == "ram":
         return float(working_memory(Trial.from_dict(result["trial"])) or 0)
     if cost == LATENCY and cost not in result:
@@ -190,7 +190,7 @@ def _cost(result: Mapping[str, Any], cost: str) -> float:
 
 
 def _take_up(study: Study, work: Work, halving: bool) -> bool:
-    """Carry out one trial that was proposed and that nobody is at; False if there is none."""
+    """Carry out one proposed trial that no worker does. False if there is none."""
     entries = work.ledger.entries
     for row in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if "name" not in row.user_attrs:
@@ -204,9 +204,9 @@ def _take_up(study: Study, work: Work, halving: bool) -> bool:
 
 
 def _ask(study: Study, space: Space, budgets: Budgets) -> Trial | None:
-    """Add a proposal to the study; None if it was refused, or is there already."""
+    """Add a proposal to the study. None if it was refused or is in the study already."""
     rows: list[FrozenTrial] = study.get_trials(deepcopy=False)
-    seed = (space.base.recipe.seed * 1_000_003 + len(rows)) % 2**32  # other proposals for each, the same ones again
+    seed = (space.base.recipe.seed * 1_000_003 + len(rows)) % 2**32  # repeatable, and new for each
     study.sampler = optuna.samplers.TPESampler(seed=seed)
     asked = study.ask()
     try:

@@ -1,4 +1,4 @@
-"""Where trials are remembered: a journal file, PostgreSQL or Redis, all through Optuna.
+"""Opens the storage of trials, by Optuna: a journal file, PostgreSQL or Redis.
 
 >>> storage = open_storage("runs/trials.journal")                    # doctest: +SKIP
 >>> storage = open_storage("postgresql://me@host/trials")            # doctest: +SKIP
@@ -25,12 +25,12 @@ DRIVERS = ("optuna", "sqlalchemy", "psycopg", "redis")
 
 
 def open_storage(where: str) -> BaseStorage:
-    """Open, or begin, the memory at `where`.
+    """Open the storage at `where`; a new one is created.
 
     Raises `UsageError` for an address of another kind, `MissingDependency` without the server's client library, and
     `SqueezeNetError` if the server does not answer.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every trial otherwise
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise Optuna prints a line for every trial
     scheme = match[1] if (match := re.match(r"(\w+)(\+\w+)?://", where)) else "file"
     if scheme not in ("file", "postgresql", "redis"):
         raise UsageError(f"--storage {_without_password(where)}: accepted are {STORAGES}")
@@ -50,7 +50,7 @@ def open_storage(where: str) -> BaseStorage:
 
 @contextmanager
 def answering(where: str) -> Iterator[None]:
-    """Say in one line that the server at `where` is away, whatever its driver raises. Raises `SqueezeNetError`."""
+    """Turn each exception of a database driver into a `SqueezeNetError` of one line: the server does not answer."""
     try:
         yield
     except Exception as error:
@@ -68,9 +68,9 @@ def _postgresql(where: str) -> RDBStorage:
 
     address = re.sub(r"^postgresql(\+\w+)?://", "postgresql+psycopg://", where)
     for left in reversed(range(TRIES)):
-        try:  # without a pool nothing stays open for the hours between two trials
+        try:  # without a pool no connection stays open between two trials, for hours
             return RDBStorage(address, engine_kwargs={"poolclass": NullPool})
-        except (IntegrityError, ProgrammingError):  # several workers begin at once, all create what is missing
+        except (IntegrityError, ProgrammingError):  # several workers start at once and create the same tables
             if not left:
                 raise
             time.sleep(random.random())
@@ -89,7 +89,7 @@ def _journal(path: Path) -> JournalStorage:
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that a power cut left unfinished: what is appended to it could never be read again."""
+    """Remove an incomplete last line, left by a power cut: a line that is appended to it could not be read."""
     if not path.exists() or not path.stat().st_size:
         return
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""The paper's sweeps (figure 3, table 3) and others like them: one metaparameter varies, all else stays.
+"""The paper's sweeps (figure 3, table 3) and similar ones: one metaparameter varies, all others are fixed.
 
 >>> parse_values("sr", "0.125,0.5")
 (0.125, 0.5)
@@ -17,10 +17,10 @@ SIDES = (0.5, 0.75, 1.0, 1.25)
 
 
 def trials(base: Trial, vary: str, values: Sequence[Any] | None, seeds: int, told: Sequence[str] = ()) -> list[Trial]:
-    """The trials of a sweep, seed after seed, so that a sweep that is stopped has every value once.
+    """The trials of a sweep: first all values with the first seed, then with the second, and so on.
 
-    Values are the sweep's own unless some are given. The paper's setting of the other metaparameters replaces that of
-    `base`, but for those the user has `told`. Raises `UsageError` for values that cannot be built.
+    Without `values`, those of the paper are used. The other metaparameters have the paper's values instead of those of
+    `base`, except the ones that the user has set (`told`). Raises `UsageError` if a network cannot be built.
     """
     if vary in told:
         raise UsageError(f"--set {vary}=... fixes what --vary {vary} varies; leave one of the two out")
@@ -37,7 +37,7 @@ def _usual(base: Trial, vary: str) -> tuple[Any, ...]:
 
 
 def parse_values(vary: str, text: str) -> tuple[Any, ...]:
-    """`0.125,0.5` as values of that metaparameter. Raises `UsageError`."""
+    """The values of metaparameter `vary` in a text such as `0.125,0.5`. Raises `UsageError`."""
     kind = {"sr": float, "pct3x3": float, "bypass": str, "stem": str}.get(vary, int)
     try:
         return tuple(dict.fromkeys(kind(word) for word in text.split(",")))
@@ -47,7 +47,7 @@ def parse_values(vary: str, text: str) -> tuple[Any, ...]:
 
 
 def _varied(base: Trial, vary: str, value: Any) -> Trial:
-    """`base` with another value. Raises `UsageError` for one that makes no network, or none for such images."""
+    """`base` with `value` for `vary`. Raises `UsageError` if the network cannot be built or cannot read the images."""
     try:
         if vary != "image_size":
             trial = replace(base, network=replace(base.network, **{vary: value}))

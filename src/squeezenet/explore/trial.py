@@ -1,4 +1,4 @@
-"""A trial: one network, one recipe, one set of images, one seed. Its name is what it consists of.
+"""A trial: one network, one recipe, one set of images, one seed. Its name is a hash of all of these.
 
     >>> trial = Trial(Metaparameters(stem="32", classes=10), 32, PAPER, "0" * 16, images=50_000, judges=10_000)
     >>> trial.name == replace(trial).name, trial.name == trial.seeded(1).name
@@ -32,22 +32,22 @@ from squeezenet.training.job import FROM_DATA
 from squeezenet.training.recipe import PAPER, Recipe
 
 NETWORK = "squeezenet_32"
-"""The name under which networks are built; every metaparameter is given with it, so any SqueezeNet would do."""
+"""The architecture from which networks are built. All its metaparameters are replaced by those of the trial."""
 
 TUNING_IMAGES = 2000
-"""Images that squeezing may look at: it calibrates on fewer, and compensates on fewer still."""
+"""Most training images that squeezing uses, for calibration and rounding."""
 
 LATER = ("body_lr", "frozen")
-"""Settings of a recipe that came after the first trials: part of a name only where they differ from the paper's."""
+"""Newer settings of a recipe. Hashed only if they differ from the paper's, so that older trials keep their names."""
 
-LOOKED_AT = 16  # images of a split whose bytes are part of its fingerprint
+LOOKED_AT = 16  # images of a split whose pixels are part of its fingerprint
 
 
 @dataclass(frozen=True)
 class Squeezed:
     """How the trained network is squeezed, and to how many bytes. Raises `UsageError`.
 
-    `max_bytes` counts where it is not 0, else `ratio`: bytes of the float32 parameters per byte of the file.
+    If `max_bytes` is 0, `ratio` sets the size: bytes of the float32 parameters per byte of the file.
     """
 
     method: Method = "squeeze"
@@ -63,15 +63,15 @@ class Squeezed:
             raise UsageError(f"--squeeze-bytes is not for --method {self.method}; only squeeze aims at a size")
 
     def goal(self, parameters: int) -> int:
-        """Bytes of the file that is asked for."""
+        """Most bytes of the squeezed file."""
         return self.max_bytes or int(4 * parameters / self.ratio)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Everything that decides a result. `image_size` in pixels; `images` and `judges` are counts.
+    """All settings that determine a result. `images`, `judges`: numbers of training and validation images.
 
-    `recipe.seed` is the trial's seed. `data` is a `fingerprint`: the same images have one name on every machine.
+    `image_size` is in pixels. `data` is the `fingerprint` of the images, the same on every machine.
     """
 
     network: Metaparameters
@@ -88,14 +88,14 @@ class Trial:
         return short_hash(self.to_dict())
 
     def seeded(self, seed: int) -> "Trial":
-        """The same with another seed."""
+        """The same trial with another seed."""
         return replace(self, recipe=replace(self.recipe, seed=seed))
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; `from_dict` gives an equal trial back. The recipe's title is not part of it."""
+        """A dictionary for JSON, which `from_dict` reads. The name of the recipe is not part of it."""
         told = asdict(self)
         del told["recipe"]["name"]
-        for name in LATER:  # so that a trial keeps the name it had before there was this setting
+        for name in LATER:  # older trials keep their names
             if told["recipe"][name] == getattr(PAPER, name):
                 del told["recipe"][name]
         return told
@@ -115,27 +115,27 @@ class Trial:
             raise UsageError(f"a trial of another version of this package ({error}); use another --out") from None
 
     def compression(self, parameters: int) -> CompressionRecipe:
-        """How the network is compressed, if it has so many parameters."""
+        """The recipe by which a network with this number of parameters is compressed."""
         method = self.squeeze.method
         goal = self.squeeze.goal(parameters) if "max_bytes" in METHOD_SETTINGS[method] else None
         return CompressionRecipe(method, goal, seed=self.recipe.seed, limit=min(self.images, TUNING_IMAGES))
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """The metaparameters that do not follow from the data, as `create_model` takes them."""
+        """The metaparameters that do not depend on the data, as arguments of `create_model`."""
         return {name: value for name, value in asdict(self.network).items() if name not in FROM_DATA}
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What is known of a network without training: its parameters, and its MACs for one image."""
+    """The number of parameters of a network, and its MACs for one image. Both are known without training."""
 
     parameters: int
     macs: int
 
 
 def costs(trial: Trial) -> Costs:
-    """Costs of the network as it ships (normalisation folded). Raises `UsageError` if it cannot read such images."""
+    """Costs of the final network (without normalisation). Raises `UsageError` if it cannot read the images."""
     return network_costs(trial.network, trial.image_size)
 
 
@@ -152,7 +152,7 @@ def network_costs(network: Metaparameters, side: int) -> Costs:
 
 
 def fingerprint(data: Data) -> str:
-    """16 hexadecimal digits that depend on the images, not on where they lie: classes, every label, some pixels.
+    """16 hexadecimal digits: a hash of the classes, of every label and of some images, but not of paths.
 
     Raises `DataError` without labels.
     """
@@ -175,7 +175,7 @@ def _looks(examples: Examples) -> list[Any]:
 
 
 def train_command(trial: Trial, data: str = "DATA") -> str:
-    """The command that trains this very network, from the same images."""
+    """The command that trains the same network on the same images."""
     recipe = trial.recipe
     options = [("--image-size", trial.image_size), ("--max-images", trial.images), ("--val-images", trial.judges)]
     options += [("--seed", recipe.seed), *([("--split-seed", 0)] if recipe.seed else [])]
@@ -195,7 +195,7 @@ def train_command(trial: Trial, data: str = "DATA") -> str:
 
 
 def squeeze_command(trial: Trial, parameters: int, data: str = "DATA") -> str:
-    """The command that squeezes what `train_command` has left in RUN; empty where nothing is to be squeezed."""
+    """The command that squeezes the network that `train_command` trains; empty if the method is "none"."""
     recipe = trial.compression(parameters)
     if recipe.methods == {"none"}:
         return ""

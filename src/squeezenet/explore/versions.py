@@ -1,10 +1,10 @@
-"""SqueezeNet v1.0 and v1.1 among the trials, and which networks beat both.
+"""Finds SqueezeNet v1.0 and v1.1 among the trials, and the networks that are better than both (`beats`).
 
     >>> stem_of("v1.1", 227), stem_of("v1.1", 32)
     ('v1.1', '32 v1.1')
 
-Both are as published but for their stem, which is fitted to the images, and whatever recipe and normalisation all
-trials have.
+Both have the published metaparameters. Their stem (conv1 and the positions of the pools) depends on the size of the
+images; recipe and normalisation are those of all trials.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from squeezenet.explore.trial import Trial
 
 VERSIONS = ("v1.0", "v1.1")
 SMALL, MIDDLE = 48, 96
-"""Sides up to which images are CIFAR's kind, and Tiny ImageNet's."""
+"""Largest sides, in pixels, of images that get a stem for CIFAR, and a stem for Tiny ImageNet."""
 
-POINTS = 1.5  # of top-1 that make a network of the same size clearly better
+POINTS = 1.5  # so many points more top-1 make a network of the same size clearly better
 
 
 def stem_of(version: str, side: int) -> str:
-    """The stem of "v1.0" or "v1.1" for images of `side` pixels: small ones keep the resolution that they have."""
+    """The stem of "v1.0" or "v1.1" for images of `side` pixels; for small images it reduces the resolution less."""
     if side > MIDDLE:
         return version
     size = "32" if side <= SMALL else "64"
@@ -30,7 +30,7 @@ def stem_of(version: str, side: int) -> str:
 
 
 def version_of(trial: Trial) -> str:
-    """Which version a trial's network is; nothing where it is neither."""
+    """"v1.0" or "v1.1" if the network of a trial is this version, otherwise ""."""
     network = asdict(trial.network)
     if any(network[name] != value for name, value in PUBLISHED.items()):
         return ""
@@ -38,7 +38,7 @@ def version_of(trial: Trial) -> str:
 
 
 def beats(one: Row, other: Row) -> bool:
-    """Whether `one` has half the bytes at most and no less top-1 (squeezed), or `POINTS` more and no more bytes."""
+    """Whether `one` has at most half the bytes and no less squeezed top-1, or `POINTS` more top-1 and no more bytes."""
     more = one["top1_squeezed"] - other["top1_squeezed"]
     return bool(
         (more >= 0 and 2 * one["bytes"] <= other["bytes"]) or (more >= POINTS and one["bytes"] <= other["bytes"])
@@ -46,9 +46,9 @@ def beats(one: Row, other: Row) -> bool:
 
 
 def compare(rows: Sequence[Row]) -> tuple[list[tuple[str, Row]], list[Row]]:
-    """Both versions at each size they were squeezed to, largest first, and the configurations that beat each at one.
+    """The rows of both versions, the largest file first; and the configurations that beat a row of each version.
 
-    The latter, most accurate first, are none where one version was not measured. Rows of one set of images.
+    The configurations, the most accurate first, are empty if a version is missing. All rows must have the same images.
     """
     named = [(version_of(Trial.from_dict(row["trial"])), row) for row in configurations(rows)]
     known = sorted(((name, row) for name, row in named if name), key=lambda pair: (pair[0], -pair[1]["bytes"]))

@@ -1,4 +1,4 @@
-"""What a worker does: take a trial that nobody has, carry it out, hand in what came of it, until none is left.
+"""The work of one process: claim a trial, carry it out, store its result, until no trial is left.
 
 >>> work = Work(ledger, data, Path("runs"))                                  # doctest: +SKIP
 >>> work.sweep(trials)                                                       # doctest: +SKIP
@@ -23,22 +23,22 @@ from squeezenet.explore.trial import Trial
 What = Literal["begins", "epoch", "done", "stopped", "failed", "waits"]
 Hopeless = Callable[[Trial, int, float], bool]
 
-POLL = 2.0  # seconds between two looks at what other workers are doing
+POLL = 2.0  # seconds between two readings of the state of other workers
 
 
 class GivenUp(Exception):
-    """A trial is hopeless."""
+    """Raised to stop a poor trial early."""
 
 
 def ignore(trial: Trial | None, what: What, about: dict[str, Any]) -> None:
-    """A listener that does not listen."""
+    """The default of `Work.listen`: does nothing."""
 
 
 @dataclass
 class Work:
-    """A worker's place: the ledger, the images, the folder of all runs, and who is told what happens.
+    """A worker: the ledger, the images, the folder of all runs, and functions that are called about the progress.
 
-    `listen` is called with a trial (None while waiting for other workers), what happened, and what is known of it: a
+    `listen` is called with a trial (None while waiting for other workers), what happened, and details: a
     row of metrics.jsonl, a result, or a reason. `on_results` gets the path of results.jsonl when it was written.
     """
 
@@ -52,7 +52,7 @@ class Work:
     _timed: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
 
     def sweep(self, trials: Sequence[Trial]) -> None:
-        """Carry out all of them that are not done, and wait for those that other workers have."""
+        """Carry out all trials that are not done, and wait for those that other workers carry out."""
         while True:
             claimed, entries = False, self.ledger.look([trial.name for trial in trials], redo_stopped=True)
             if not any(entry.state in ("open", "running") for entry in entries):
@@ -69,9 +69,9 @@ class Work:
         self.write()
 
     def carry_out(self, trial: Trial, claim: Claim, hopeless: Hopeless = lambda trial, epoch, top1: False) -> None:
-        """Do one trial; `hopeless` is asked after every epoch whether to give it up, with its accuracy then.
+        """Carry out one trial. After every epoch, `hopeless` gets the accuracy and decides whether to stop the trial.
 
-        A failure is recorded. What a user can end it with (Ctrl-C) passes through, and gives the claim back.
+        A failure is recorded. Ctrl-C ends the function and gives the claim back.
         """
         start = time.perf_counter()
         last: dict[str, Any] = {}
@@ -92,7 +92,7 @@ class Work:
                 result = {**result, "trained_as": twin} if twin else result
             except GivenUp:
                 result = stopped(trial, self.data, last["epoch"], last["top1"], time.perf_counter() - start)
-            except Exception as error:  # whatever it is, it must not stop the other trials
+            except Exception as error:  # any failure: it must not stop the other trials
                 kind = "" if isinstance(error, SqueezeNetError) else f"{type(error).__name__}: "
                 reason = kind + " ".join(str(error).split())[:500]
                 claim.fail(reason, for_good=isinstance(error, UsageError))
@@ -103,14 +103,14 @@ class Work:
         self.write()
 
     def _train_as_before(self, trial: Trial) -> str:
-        """Begin with the network of a finished trial that differs in the squeezing alone; its name, or nothing."""
+        """Copy the run of a finished trial that differs only in the squeezing; returns its name, or ""."""
         mine = self.out / "runs" / trial.name
         for entry in self.ledger.entries():
             run = self.out / "runs" / entry.name
             if mine.exists() or entry.state != "done" or not (run / "model.safetensors").exists():
                 continue
             if {**entry.trial, "squeeze": trial.to_dict()["squeeze"]} == trial.to_dict():
-                copy = mine.with_name(f".{trial.name}")  # renamed at the end: whole or not at all
+                copy = mine.with_name(f".{trial.name}")  # renamed at the end, so that it is never incomplete
                 shutil.rmtree(copy, ignore_errors=True)
                 shutil.copytree(
                     run, copy, ignore=shutil.ignore_patterns("*.sqz", "checkpoints", "tensorboard", ".lock")
@@ -120,12 +120,12 @@ class Work:
         return ""
 
     def wait(self) -> None:
-        """Until other workers may have got further."""
+        """Wait for a moment, in which other workers may finish a trial."""
         self.listen(None, "waits", {})
         time.sleep(self.poll)
 
     def write(self) -> Path:
-        """Write results.jsonl from the ledger; again, if another worker has added to it meanwhile."""
+        """Write results.jsonl from the ledger, and again if another worker has stored a result meanwhile."""
         path = self.out / RESULTS
         while True:
             rows = [self.timed(row) for row in self.results()]
@@ -136,11 +136,11 @@ class Work:
             self.on_results(path)
 
     def results(self) -> list[dict[str, Any]]:
-        """Of all trials in the ledger that are done or were stopped."""
+        """The results of all trials in the ledger that are done or were stopped early."""
         return [entry.result for entry in self.ledger.entries() if entry.result is not None]
 
     def timed(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with its latency: of a trial that an earlier version carried out, taken now if its file is here."""
+        """The row with its latency. If none was stored, it is measured now, if the file is on this machine."""
         if LATENCY in row or "stopped" in row:
             return row
         path, name = self.out / RESULTS, row["name"]
