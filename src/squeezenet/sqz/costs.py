@@ -5,7 +5,7 @@
     >>> memory(graph, resize=8), work(graph)
     (4704, 328768)
 
-Every reader computes both estimates in the same way. An engine needs about as much, and rarely more.
+Every reader computes both estimates in the same way. The memory and the work of an engine are rarely larger.
 """
 
 from math import prod
@@ -17,14 +17,14 @@ from squeezenet.graph import LRN, AvgPool, Conv, Graph, Linear, MaxPool, Op, Sha
 FEW_OUTPUTS = 8
 """With fewer outputs per group, an engine cannot compute a vector of outputs at once."""
 LANES, DEPTH = 16, 4
-"""Outputs in a vector, and products that are added at once. Weights are padded to multiples of both."""
+"""The engine computes 16 outputs at once and adds 4 products at once. Weights are padded to multiples of both."""
 
 _ELEMENT = 256  # work of reading or writing one element outside a layer's inner loop
-_SLOW = 128  # work of a multiply-accumulate that is computed alone
+_SLOW = 128  # work of a multiply-accumulate that is not computed in a vector
 
 
 def check_limits(graph: Graph, resize: int, size: int) -> None:
-    """Refuse a graph that asks for more than a file of `size` bytes may. Raises `LimitExceeded`."""
+    """Raise `LimitExceeded` for a graph that needs more memory or work than a file of `size` bytes may."""
     if live(graph) > limits.MAX_LIVE:
         raise LimitExceeded(f"intermediate results of more than {limits.MAX_LIVE:,} elements are needed at once")
     shapes = graph.shapes()
@@ -44,7 +44,7 @@ def check_limits(graph: Graph, resize: int, size: int) -> None:
 
 
 def least_bytes(graph: Graph, resize: int) -> int:
-    """The size in bytes from which `check_limits` accepts a file with this graph."""
+    """The smallest size in bytes of a file with this graph that `check_limits` accepts."""
     weights, needed, steps = weight_count(graph), memory(graph, resize), work(graph)
     return max(
         0 if weights <= limits.FREE_WEIGHTS else -(-weights // limits.WEIGHTS_A_BYTE),
@@ -59,7 +59,7 @@ def weight_count(graph: Graph) -> int:
 
 
 def memory(graph: Graph, resize: int) -> int:
-    """Bytes for one image: the resized and the prepared image, the most values alive at once, twice the weights."""
+    """Bytes for one image: resized and prepared image, values in memory at the same time, and twice the weights."""
     shapes = graph.shapes()
     lines = max((_lines(op, shapes[op.inputs[0]]) for op in graph.ops if isinstance(op, Conv)), default=0)
     weights = sum(_stored(op, shapes[op.inputs[0]]) for op in graph.layers)
@@ -67,7 +67,7 @@ def memory(graph: Graph, resize: int) -> int:
 
 
 def live(graph: Graph) -> int:
-    """The most elements of values that are alive at the same time. A value that is never read lives to the end."""
+    """The most elements of values that are in memory at the same time. A value that is never read is not freed."""
     sizes, last = [prod(shape) for shape in graph.shapes()], graph.last_use()
     alive = most = sizes[0]
     for index, op in enumerate(graph.ops):
@@ -78,7 +78,7 @@ def live(graph: Graph) -> int:
 
 
 def work(graph: Graph) -> int:
-    """Work for one image. A multiply-accumulate of a large layer counts 1, about 1/30 ns of one core."""
+    """Work for one image, in multiply-accumulates of a large layer. One takes about 1/30 ns of one core."""
     shapes, macs = graph.shapes(), graph.macs()
     return sum(
         _work(op, [shapes[i] for i in op.inputs], shape, mac)
@@ -110,7 +110,7 @@ def _work(op: Op, sources: list[Shape], shape: Shape, macs: int) -> int:
 
 
 def _lines(op: Conv, shape: Shape) -> int:
-    """Elements of the padded rows that one row of windows reads."""
+    """Elements of the padded input rows that one row of windows reads."""
     return shape[0] * op.kernel[0] * (shape[2] + 2 * op.padding[1])
 
 

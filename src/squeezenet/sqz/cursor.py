@@ -12,7 +12,7 @@ MAX_VARINT = 2**31 - 1
 
 
 class Cursor:
-    """A buffer and a position in it, which cannot pass the end. Raises `Truncated`, `BadStream`, `TrailingBytes`."""
+    """Reads a buffer from the start to the end. Raises `Truncated`, `BadStream`, `TrailingBytes`."""
 
     def __init__(self, data: bytes | memoryview, what: str = "section") -> None:
         self.data = memoryview(data)
@@ -35,7 +35,7 @@ class Cursor:
         return self.take(1)[0]
 
     def varint(self, limit: int = MAX_VARINT) -> int:
-        """The next varint: little-endian base 128, at most five bytes, no unnecessary zero byte at the end."""
+        """The next varint: little-endian base 128, at most five bytes, and its last byte is not an unnecessary zero."""
         value = 0
         for shift in range(0, 35, 7):
             byte = self.byte()
@@ -47,7 +47,7 @@ class Cursor:
         raise BadStream(f"{self.what}: a number has more than five bytes")
 
     def float32(self) -> float:
-        """The shortest decimal that is this float32: 78.03 comes back as 78.03, not as 78.02999877929688."""
+        """The next float32, as the shortest decimal number that rounds to it: 78.03, not 78.02999877929688."""
         raw = bytes(self.take(4))
         (value,) = struct.unpack("<f", raw)
         if value != value or value in (float("inf"), float("-inf")):
@@ -65,7 +65,7 @@ class Cursor:
 
 
 def put_varint(out: bytearray, value: int) -> None:
-    """Append `value` as `Cursor.varint` reads it."""
+    """Append `value` as a varint, which `Cursor.varint` reads."""
     if not 0 <= value <= MAX_VARINT:
         raise ModelError(f"{value} is not a 31-bit number; the file cannot hold it")
     while value > 127:
@@ -75,7 +75,7 @@ def put_varint(out: bytearray, value: int) -> None:
 
 
 def put_float32(out: bytearray, value: float) -> None:
-    """Append `value` as `Cursor.float32` reads it."""
+    """Append `value` as a float32, which `Cursor.float32` reads."""
     try:
         out += struct.pack("<f", value)
     except OverflowError:

@@ -37,19 +37,19 @@ class Section:
 
 
 def write(model: Model, path: str | Path) -> int:
-    """Write `model` to `path`, whole or not at all; returns the bytes of the file."""
+    """Write `model` to `path`; after an error `path` is unchanged. Returns the number of bytes written."""
     data = encode(model)
     write_atomically(Path(path), data)
     return len(data)
 
 
 def read(path: str | Path) -> Model:
-    """Read a file. Raises a subclass of `FormatError` for each kind of damage, `ModelError` if there is none."""
+    """Read a file. Raises a subclass of `FormatError` for each kind of damage; `ModelError` if it cannot be read."""
     return examine(path)[0]
 
 
 def examine(path: str | Path) -> tuple[Model, list[Section]]:
-    """The model in a file, and the sections, whose sizes add up to that of the file. Raises as `read` does."""
+    """The model in a file, and its sections. Their sizes add up to the size of the file. Raises as `read` does."""
     data = read_bytes(path)
     with named(path):
         return _decode(data)
@@ -91,12 +91,12 @@ def decode(data: bytes) -> Model:
 
 
 def sections(path: str | Path) -> list[Section]:
-    """The sections of a file, whose sizes add up to that of the file."""
+    """The sections of a file. Their sizes add up to the size of the file."""
     return examine(path)[1]
 
 
 def _decode(data: bytes) -> tuple[Model, list[Section]]:
-    """Read and check everything in the order of the engine, so that both report the same damage."""
+    """Read and check everything in the same order as the C engine, so that both report the same damage."""
     body, flags, graph_bytes, text_bytes = _open(data)
     graph, preparation = graphs.unpack(Cursor(body.take(graph_bytes), "graph"))
     costs.check_limits(graph, preparation.resize, len(data))
@@ -133,7 +133,7 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
 
 @contextlib.contextmanager
 def _as_damage() -> Iterator[None]:
-    """In a file, a model that is impossible is a damaged stream."""
+    """Turn an error about an impossible model into a `BadStream`: the model comes from a damaged file."""
     try:
         yield
     except errors.FormatError:
@@ -143,10 +143,10 @@ def _as_damage() -> Iterator[None]:
 
 
 def _front(model: Model) -> tuple[bytearray, int, int]:
-    """Graph, text and scales as they are written, and the sizes of the first two."""
+    """The bytes of graph, text and scales in the file; and the sizes of graph and text."""
     graph = graphs.pack(model.graph, model.preparation)
     strings = text.pack(_text(model))
-    # What the reader would refuse is refused before it is written.
+    # Check that a reader accepts both sections, before anything is written.
     graphs.unpack(Cursor(graph, "graph"))
     _read_text(Cursor(strings, "text"), model.graph)
     front = bytearray(graph + strings)
@@ -156,7 +156,7 @@ def _front(model: Model) -> tuple[bytearray, int, int]:
 
 
 def _open(data: bytes) -> tuple[Cursor, int, int, int]:
-    """Check the header; returns a cursor behind it, the flags, and the sizes of graph and text."""
+    """Check the header. Returns a cursor at the byte after it, the flags, and the sizes of graph and text."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise errors.NotSqz("not a .sqz file: it does not begin with the magic bytes")
     if len(data) < _HEADER.size:

@@ -4,8 +4,8 @@
     >>> take(Cursor(shortest(biases)), 3).tolist()
     [0.5, -0.25, 0.5]
 
-Signs and exponents repeat and are coded. Most fractions are random and are stored as they are. A codebook increases,
-so the differences of its numbers are coded. The graph determines the length of a list, so it is not stored.
+Signs and exponents repeat and are coded. Most fractions are random and are stored as they are. The numbers of a
+codebook increase, so their differences are coded. The graph determines the length of a list, so it is not stored.
 """
 
 import sys
@@ -20,18 +20,18 @@ from squeezenet.sqz.cursor import Cursor
 from squeezenet.sqz.levels import put_levels, take_levels
 
 _RAW, _CODED, _ZERO = 0, 1, 2  # how one byte plane is stored
-_GAPS, _EXPONENTS = 254, 255  # in place of the planes' modes
+_GAPS, _EXPONENTS = 254, 255  # a first byte with one of these values begins another form than byte planes
 _FRACTION = 23  # bits of a float32 after its exponent
-_FIRST_LENGTH = 31  # bits of the first gap, as forecast: those of the key of a number between -2 and 0
+_FIRST_LENGTH = 31  # expected bits of the first gap: the key of a number between -2 and 0 has so many
 
 MAX_LIST = 65536
-"""Numbers that a list in one of these two forms may have, since a reader processes them one by one."""
+"""Most numbers of a list of gaps or of exponents: a reader processes these lists one number at a time."""
 
 Keys = NDArray[np.int64]
 
 
 def shortest(values: FloatArray) -> bytes:
-    """`values` in the shortest coding, the first of equals. It is used for biases and codebooks."""
+    """Biases or a codebook in the coding that takes the fewest bytes; among equal ones, the first in `codings`."""
     codings = [planes(values)]
     if 0 < values.size <= MAX_LIST:
         found = keys(values)
@@ -42,7 +42,7 @@ def shortest(values: FloatArray) -> bytes:
 
 
 def planes(values: FloatArray) -> bytes:
-    """`values` by byte planes, the most significant first; a plane is raw, Huffman coded or all zero.
+    """`values` as four planes: plane i has byte i of every float. Each plane is raw, Huffman coded, or all zero.
 
     Numbers that were rounded to fewer bits have planes of zeros, which take no bytes.
     """
@@ -82,13 +82,13 @@ def take(cursor: Cursor, count: int) -> FloatArray:
 
 
 def keys(values: FloatArray) -> Keys:
-    """Integers below 2^32 in the order of the numbers; -0 is before 0."""
+    """For each float an integer below 2^32. A larger float has a larger integer; -0 counts as less than 0."""
     bits = _bits(values)
     return np.where(bits >> 31, ~bits & 0xFFFFFFFF, bits | 1 << 31)
 
 
 def _gaps(found: Keys) -> bytes:
-    """Increasing numbers: how many bits each key's gap to the one before has, and those bits after the first."""
+    """The differences (gaps) of increasing keys: the bit length of each gap, then all its bits but the first."""
     gaps = np.diff(found, prepend=0)
     lengths = np.array([gap.bit_length() for gap in gaps.tolist()])
     out = bytearray([_GAPS])
@@ -108,7 +108,7 @@ def _take_gaps(cursor: Cursor, count: int) -> FloatArray:
 
 
 def _exponents(values: FloatArray) -> bytes:
-    """Signs and exponents as levels, 1 for the largest exponent; then the fractions."""
+    """Signs and exponents as levels (magnitude 1: the largest exponent), followed by the fractions."""
     bits = _bits(values)
     exponents = bits >> _FRACTION & 255
     largest = int(exponents.max())
@@ -135,7 +135,7 @@ def _bits(values: FloatArray) -> Keys:
 
 
 def _pack(values: Keys, widths: NDArray[np.integer]) -> bytes:
-    """The lowest bits of each value, most significant first, padded to a whole byte with zeros."""
+    """The lowest `width` bits of each value as one string of bits, padded with zeros to a whole byte."""
     pairs = zip(values.tolist(), widths.tolist(), strict=True)
     text = "".join(f"{value & (1 << width) - 1:0{width}b}" for value, width in pairs if width)
     size = -(-len(text) // 8)
@@ -143,7 +143,7 @@ def _pack(values: Keys, widths: NDArray[np.integer]) -> bytes:
 
 
 def _unpack(cursor: Cursor, widths: NDArray[np.integer]) -> Keys:
-    """The values whose lowest bits `_pack` was given."""
+    """The inverse of `_pack`: integers with `widths` bits."""
     total = int(widths.sum())
     size = -(-total // 8)
     text = f"{int.from_bytes(cursor.take(size), 'big'):0{8 * size}b}" if size else ""

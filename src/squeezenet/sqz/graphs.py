@@ -36,7 +36,7 @@ def pack(graph: Graph, preparation: Preparation) -> bytes:
 
 
 def unpack(cursor: Cursor) -> tuple[Graph, Preparation]:
-    """Read graph and preparation; layers are named by their position. Raises a subclass of `FormatError`.
+    """Read graph and preparation; layers get the names layer1, layer2, ... Raises a subclass of `FormatError`.
 
     Limits are not checked here, since they depend on the size of the file (`costs.check_limits`).
     """
@@ -90,7 +90,7 @@ def _put_op(out: bytearray, op: Op, value: int) -> None:
     if kind == _CONCAT:
         put_varint(out, len(op.inputs))
     for i in op.inputs:
-        put_varint(out, value - i)  # how many values back: almost always 1
+        put_varint(out, value - i)  # how many values before the result: almost always 1
     for number in numbers:
         put_varint(out, number)
     for real in reals:

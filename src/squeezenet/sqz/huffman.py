@@ -4,11 +4,11 @@
     >>> decode(Cursor(coded), count=5).tolist()
     [3, 3, 3, 1, 3]
 
-A stream is: varint alphabet size; varint bytes that follow; the code length of every symbol; the codes. Lengths and
-codes are one string of bits, most significant first, padded with zeros. A length is written as its difference to the
-one before (the first to 0) in the exponential Golomb code; 0 means that the symbol does not occur. Neighbouring symbols
-are neighbouring centroids or gaps, so their lengths differ little and a table takes about two bits per symbol.
-A stream of one repeated symbol has no codes.
+A stream is: alphabet size (varint); number of bytes that follow (varint); the code length of every symbol; the codes.
+Lengths and codes are one string of bits, most significant first, padded with zeros. Each length is coded as its
+difference to the length before (at first 0), in the exponential Golomb code; length 0: the symbol does not occur.
+Neighbouring symbols are neighbouring centroids or gaps, so a length takes about two bits. A stream of one repeated symbol
+has no codes.
 """
 
 import numpy as np
@@ -76,7 +76,7 @@ def canonical_codes(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def coded_size(counts: NDArray[np.int64]) -> int:
-    """Bytes of the stream that `encode` would write for symbols with these counts."""
+    """Bytes of the stream that `encode` writes for symbols that occur `counts` times."""
     counts = counts[: int(np.flatnonzero(counts)[-1]) + 1] if counts.any() else counts[:0]
     lengths = code_lengths(counts)
     payload = int((lengths * counts).sum()) if np.count_nonzero(counts) > 1 else 0
@@ -107,9 +107,9 @@ def encode(symbols: NDArray[np.integer], chunk: int = CHUNK) -> bytes:
 
 
 def decode(cursor: Cursor, count: int, alphabet: int = MAX_ALPHABET, chunk: int = CHUNK) -> Symbols:
-    """The `count` symbols, below `alphabet`, of a stream.
+    """Read a stream of `count` symbols, each less than `alphabet`.
 
-    Raises `BadStream`; `Truncated` if the stream is longer than what is left to read.
+    Raises `BadStream`; `Truncated` if the buffer ends before the stream.
     """
     size = cursor.varint(min(alphabet, MAX_ALPHABET))
     payload = cursor.take(cursor.varint())

@@ -4,7 +4,7 @@
     >>> take_scales(Cursor(bytes(out)), graph) == scales                    # doctest: +SKIP
     True
 
-Only the image, layers and sums have scales in the file. Other operations have the scale of their input.
+Only the image and the results of layers and sums have scales in the file. Other results have the scale of their input.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ from squeezenet.model import MAX_BIAS, MAX_LEVEL, AnyWeights, Grid, IntegerWeigh
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
-WIDE, NINE_BIT = 256, 257  # in place of the zero point, which is below 256
-MAX_EXPONENT = 1 << 12  # in the file; a model allows less
+WIDE, NINE_BIT = 256, 257  # stored instead of a zero point (0 to 255), which such values do not have
+MAX_EXPONENT = 1 << 12  # that a file can declare; `integer_graph.MAX_EXPONENT` is smaller
 
 
 def put_scales(out: bytearray, graph: Graph, scales: Sequence[Scale]) -> None:
@@ -35,7 +35,7 @@ def put_scales(out: bytearray, graph: Graph, scales: Sequence[Scale]) -> None:
 
 
 def take_scales(cursor: Cursor, graph: Graph) -> tuple[Scale, ...]:
-    """The scale of every value. Raises `BadStream` for an impossible scale. `check_scales` checks that they fit."""
+    """The scale of every value. Raises `BadStream` for an impossible one. `check_scales` checks that they fit."""
     scales = [_take_scale(cursor)]
     for op in graph.ops:
         if isinstance(op, Conv | Linear | Add):
@@ -55,7 +55,7 @@ def put_layer(out: bytearray, weights: AnyWeights) -> None:
 
 
 def layer_size(weights: AnyWeights) -> int:
-    """Bytes that `put_layer` would append. The coder counts them without writing."""
+    """Bytes that `put_layer` appends. The engine counts them without writing a stream."""
     return sum(map(levels_size, _streams(weights)))
 
 

@@ -6,9 +6,9 @@
     >>> take_levels(Cursor(bytes(out)), (2, 4)).tolist()
     [[0, 1, 0, 0], [-2, 0, 0, 1]]
 
-A level is a quantised weight: 0 if it was pruned, else the rank of its value, with its sign. An adaptive binary range
-coder learns the statistics from the levels already coded, so no table is stored, and a stream is smaller than the
-entropy of its levels. The C engine codes if it was built, else `levels_reference`; both write the same bytes.
+A level is a quantised weight: 0 for a pruned weight; a larger weight has a larger level. An adaptive binary range coder
+learns the statistics from the levels already coded, so no table is stored, and a stream is smaller than the
+entropy of its levels. The C engine, or `levels_reference` where it was not built, does the coding: the same bytes.
 """
 
 from math import prod
@@ -40,7 +40,7 @@ def put_levels(out: bytearray, levels: NDArray[np.integer]) -> None:
 
 
 def levels_size(levels: NDArray[np.integer]) -> int:
-    """Bytes that `put_levels` would append."""
+    """Bytes that `put_levels` appends."""
     checked, shape = _checked(levels), _dimensions(levels.shape)
     size = _engine.levels_size(checked, shape) if HAS_ENGINE else len(_encode(checked, shape))
     prefix = bytearray()
@@ -49,7 +49,7 @@ def levels_size(levels: NDArray[np.integer]) -> int:
 
 
 def take_levels(cursor: Cursor, shape: Shape) -> Levels:
-    """Read levels of `shape`. Raises `BadStream`; `Truncated` if the stream is longer than what is left."""
+    """Read levels of `shape`. Raises `BadStream`; `Truncated` if the buffer ends before the stream."""
     data = cursor.take(cursor.varint())
     if not HAS_ENGINE:
         found = np.array(levels_reference.decode(data, _dimensions(shape)), np.int32)

@@ -5,9 +5,9 @@
     [0, 1, 0, -2]
 
 `engine/levels.c` writes the same bytes some hundred times faster. A level is coded as a zero flag and, if it is not
-zero, a sign, the number of bits of its magnitude, and these bits. Each is a binary decision, whose probability is
-learned per context: the density of its kernel, row and column, the levels beside it, and for the sign a linear
-prediction from the signs already coded, whose factors are learned too.
+zero, a sign, the number of bits of its magnitude, and these bits. All are coded as bits; for each bit a context has a
+learned probability. The context depends on the density of kernel, row and column and on the levels beside it. For a
+sign it is a linear prediction from the signs already coded; the factors of the prediction are learned, too.
 """
 
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ from squeezenet.errors import BadStream
 LARGEST = (1 << 21) - 1
 """Largest magnitude of a level."""
 LARGEST_KERNEL = 1024
-"""Positions of a kernel; those of a larger kernel are coded as inputs."""
+"""Most positions of a kernel. The positions of a larger kernel are coded as if they were inputs of a 1x1 kernel."""
 
 Dimensions = tuple[int, int, int, int]
 """Outputs, inputs, height and width of the kernel."""
 
-_ONE = 1 << 14  # a density or a sign of 1
-_CERTAIN = 1 << 22  # a probability of 1
-_LENGTHS = 20  # flags that say how many bits a magnitude has
-_DIGITS = 16  # a node for each start of a magnitude's first four bits after the leading one
-_PLACES = 64  # positions of a kernel with factors of their own
+_ONE = 1 << 14  # stands for the density 1, or for a positive sign
+_CERTAIN = 1 << 22  # stands for the probability 1
+_LENGTHS = 20  # most flags that give the number of bits of a magnitude
+_DIGITS = 16  # contexts for the first four bits of a magnitude after its leading 1
+_PLACES = 64  # positions of a kernel that have their own factors
 _FACTOR = 1 << 19  # largest factor of a prediction
-_SURE = 12  # observations that an initial probability counts as
+_SURE = 12  # an initial probability counts as so many observed bits
 _RATE = [65536 // (n + 2) for n in range(LARGEST_KERNEL + 2)]
 
 
 class _Context:
-    """The probability that a bit is a one, in 22 bits, and how many bits it was learned from."""
+    """The probability that a bit is 1 (2^22 stands for 1), and the number of bits from which it was learned."""
 
     __slots__ = ("ones", "seen")
 
@@ -43,7 +43,7 @@ class _Context:
 
     @property
     def chance(self) -> int:
-        """The probability as the range coder takes it: 2^16 is 1."""
+        """The probability for the range coder: 2^16 stands for 1."""
         return min(max(self.ones >> 6, 32), 65504)
 
     def learn(self, bit: int) -> None:
@@ -53,7 +53,7 @@ class _Context:
 
 
 class _Writer:
-    """Writes bits, of which `ones` of 65,536 are expected to be a one."""
+    """The range coder: writes bits. The probability that a bit is 1 is `ones` / 65,536."""
 
     def __init__(self) -> None:
         self.low, self.range = 0, (1 << 32) - 1
@@ -73,7 +73,7 @@ class _Writer:
         return bit
 
     def finish(self) -> bytes:
-        """The written bytes, up to the first byte of the last number; its other bytes are zeros."""
+        """The written bytes. Of the last four bytes only the first is written, since the others are zero."""
         self._forward(-self.low & 0xFFFFFF)
         return bytes(self.out) + bytes([self.low >> 24])
 
@@ -89,7 +89,7 @@ class _Writer:
 
 
 class _Reader:
-    """Reads what `_Writer` wrote, whatever `bit` it is given."""
+    """Reads the bits that `_Writer` wrote. It ignores the argument `bit`, which only a writer needs."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self.data, self.at = data, 0
@@ -115,7 +115,7 @@ class _Reader:
             raise BadStream("a stream of levels goes on after its last level")
 
     def _shift(self) -> None:
-        """Take the next byte; after the last, three zeros."""
+        """Take the next byte. After the last byte follow three zeros, which are not stored."""
         if self.at >= len(self.data) + 3:
             raise BadStream("a stream of levels ends before its last level")
         self.code = (self.code << 8 | (self.data[self.at] if self.at < len(self.data) else 0)) & 0xFFFFFFFF
@@ -154,7 +154,7 @@ class _Model:
         return negative
 
     def magnitude(self, neighbours: int, value: int) -> int:
-        """A magnitude from 1 on: flags of how many bits follow the first, then those bits, highest first."""
+        """A magnitude from 1 on: flags give the number of bits after the leading 1; then these bits, highest first."""
         digits, last = 0, value.bit_length() - 1
         while digits < _LENGTHS and self.bit(self.length[neighbours][digits], int(digits < last)):
             digits += 1
@@ -167,7 +167,7 @@ class _Model:
 
 
 def encode(levels: Sequence[int], shape: Dimensions) -> bytes:
-    """The stream of levels; nothing at all if every one is zero."""
+    """The stream of levels; no bytes if all levels are zero."""
     if not any(levels):
         return b""
     writer = _Writer()
@@ -187,10 +187,10 @@ def decode(data: bytes | memoryview, shape: Dimensions) -> list[int]:
 
 
 def _walk(model: _Model, levels: list[int], shape: Dimensions) -> None:
-    """Write `levels`, or read levels into this list."""
+    """Write `levels` if the coder is a writer; fill `levels` if it is a reader."""
     outputs, inputs, height, width = shape
     places = height * width
-    fast, slow = [_ONE // 2] * (inputs * places), [_ONE // 2] * (inputs * places)  # mean signs; 0 is negative
+    fast, slow = [_ONE // 2] * (inputs * places), [_ONE // 2] * (inputs * places)  # mean signs, 0 to _ONE
     column = [0] * inputs
     kept = at = 0
     for output in range(outputs):
@@ -236,7 +236,7 @@ def _bound(i: int) -> int:
 
 
 def _class(density: int) -> int:
-    """The last bound that is not above `density` / 32."""
+    """The class of a density: the largest i for which `_bound(i)` is at most `density` / 32."""
     value = density >> 5
     bits = value.bit_length()
     return value if bits < 3 else (bits - 2) * 4 + (value >> (bits - 3) & 3)

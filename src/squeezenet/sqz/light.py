@@ -1,4 +1,4 @@
-"""Reading of a file without NumPy: its bytes, and the strings of its text.
+"""Reads the bytes of a file and the strings of its text section, without NumPy.
 
 >>> strings(b"\\x02\\x00conv1\\0cat\\0dog\\0", layers=1, classes=2)
 (['conv1'], ('cat', 'dog'), {})
@@ -25,7 +25,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 @contextlib.contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Make each `ModelError` raised inside name the file, if it does not yet."""
+    """Add the path to the message of a `ModelError` that is raised inside, unless the message has it."""
     try:
         yield
     except ModelError as error:
@@ -40,7 +40,7 @@ def strings(text: bytes, layers: int, classes: int) -> tuple[list[str], tuple[st
     label_count, pair_count = raw.varint(MAX_LABELS), raw.varint(MAX_PAIRS)
     if label_count not in (0, classes):
         raise BadStream(f"{label_count} labels for {classes} outputs")
-    # Counted before they are created: a string takes fifty bytes more than its characters.
+    # Count the strings before they are created: each takes fifty bytes in addition to its characters.
     if text.count(0, raw.at) != layers + label_count + 2 * pair_count or (raw.left and text[-1]):
         raise BadStream("text: more or fewer strings than were promised")
     try:

@@ -4,9 +4,9 @@
     >>> symbols.tolist(), to_positions(symbols, longest=3).tolist()
     ([0, 0, 3, 3, 1], [0, 1, 9])
 
-A gap is the number of zeros before a weight. Symbols 0 to `longest - 1` are a gap and the weight after it; `longest`
-is a filler: that many zeros and no weight. (In the authors' file a filler has a weight of value zero as well.) Zeros
-after the last weight are not coded, since the shape says how many there are.
+A gap is the number of zeros before a weight. A symbol below `longest` is a gap and the weight after it. The symbol
+`longest` is a filler: `longest` zeros without a weight after them. (In the authors' file a zero weight follows.)
+Zeros after the last weight are not coded, since the shape gives their number.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from squeezenet.sqz import huffman
 
 CANDIDATES = (7, 15, 31, 63, 127, 255)
-"""Longest gaps to try; the writer takes the one with the smallest stream."""
+"""Values of `longest` that the writer tries. It takes the one whose stream has the fewest bytes."""
 
 Integers = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ def to_symbols(positions: Integers, longest: int) -> Integers:
 
 
 def to_positions(symbols: NDArray[np.integer], longest: int) -> Integers:
-    """The positions that `to_symbols` was given."""
+    """The inverse of `to_symbols`."""
     advance = np.where(symbols == longest, longest, symbols.astype(np.int64) + 1)
     ends = np.cumsum(advance) - 1
     kept: Integers = ends[symbols != longest]
@@ -38,7 +38,7 @@ def to_positions(symbols: NDArray[np.integer], longest: int) -> Integers:
 
 
 def choose_longest(positions: Integers) -> int:
-    """The longest gap whose Huffman-coded stream is smallest."""
+    """The value of `longest` whose Huffman-coded stream has the fewest bytes."""
     return min(CANDIDATES, key=lambda longest: coded_size(positions, longest))
 
 

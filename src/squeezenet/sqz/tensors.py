@@ -1,4 +1,4 @@
-"""One layer's weight and bias, coded (docs/FORMAT.md, "Weights").
+"""Coding of the weight tensor of a layer (docs/FORMAT.md, "Weights").
 
     >>> weight = Shared(np.array([[0, 2], [0, 0]], np.uint16), np.array([-1.0, 0.5], np.float32))
     >>> out = bytearray(); put_weight(out, weight)
@@ -22,12 +22,12 @@ from squeezenet.sqz import floats, huffman, positions
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import put_levels, take_levels
 
-SPARSE = 1  # positions of the non-zero weights come first, and only they have values
+SPARSE = 1  # the positions of the kept weights come first; only kept weights have values
 SHARED = 2  # values are indices into a codebook, not floats
-ADAPTIVE = 4  # with SHARED alone: the indices are levels in one adaptive stream, zeros among them
+ADAPTIVE = 4  # only together with SHARED: the indices are a level stream, with zeros for pruned weights
 
 MAX_CODEBOOK = 4096
-"""Centroids that a layer may have: 12 bits. Weight sharing saves nothing long before that."""
+"""Most centroids of a layer (12 bits). With far fewer centroids, weight sharing already saves no bytes."""
 
 _Number = TypeVar("_Number", bound=np.generic)
 Kept = NDArray[np.bool_]
@@ -81,7 +81,7 @@ def _by_symbols(weight: Tensor) -> bytearray:
         flat = weight.indices.ravel()
     else:
         values = np.ascontiguousarray(weight.values(), np.float32).ravel()
-        flat = values.view(np.uint32)  # keeps -0.0 apart from 0.0
+        flat = values.view(np.uint32)  # -0.0 and 0.0 have different bits
     where = np.flatnonzero(flat)
     longest = positions.choose_longest(where)
     sparse_bytes = positions.coded_size(where, longest)
@@ -107,7 +107,7 @@ def _by_symbols(weight: Tensor) -> bytearray:
 
 
 def _by_levels(weight: Shared) -> bytearray:
-    """The codebook, then a level per weight: its rank among the centroids of its sign, 1 for the one nearest to 0."""
+    """The codebook and a level per weight: +n or -n is the n-th centroid of this sign, counted from 0 outwards."""
     out = bytearray([ADAPTIVE | SHARED])
     put_varint(out, weight.codebook.size)
     out += floats.shortest(weight.codebook)
@@ -123,7 +123,7 @@ def _take_by_levels(cursor: Cursor, shape: Shape) -> Shared:
     levels = take_levels(cursor, shape)
     if int(levels.min()) < -negative or int(levels.max()) > codebook.size - negative:
         raise BadStream(f"{cursor.what}: a level past the end of the codebook")
-    ranks = np.arange(codebook.size + 1, dtype=np.uint16)  # of levels from the lowest, which count from 1 below 0
+    ranks = np.arange(codebook.size + 1, dtype=np.uint16)  # index of each level, from the lowest level
     ranks[:negative] += 1
     ranks[negative] = 0
     indices = np.empty(levels.size, np.uint16)

@@ -1,4 +1,4 @@
-"""Text in the file: Lempel-Ziv matches over the format's own Huffman streams.
+"""Compresses the text section: Lempel-Ziv matches, coded as symbol streams (`huffman`).
 
     >>> unpack(Cursor(pack(b"tabby cat, tiger cat")))
     b'tabby cat, tiger cat'
@@ -6,8 +6,8 @@
 Lists of labels become as small as with deflate, and a reader needs only its Huffman decoder. Two builds of zlib may
 write different bytes for the same text, but this format promises the same bytes.
 
-A text is: varint length; varint tokens; a stream of tokens; a stream of the matches' distances - 1, low bytes; and one
-of the high bytes. Token t < 256 is a byte, t >= 256 copies t - 256 + 4 bytes from `distance` bytes back.
+A text is: length (varint); number of tokens (varint); symbol streams of the tokens, of the low bytes of `distance` - 1
+and of its high bytes. Token t < 256 is a byte; t >= 256 copies t - 256 + 4 bytes from `distance` bytes before.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def unpack(cursor: Cursor) -> bytes:
     high = huffman.decode(cursor, matches, WINDOW // 256)
     distances = zip(low.data, high.data, strict=True)
     text = bytearray()
-    for token in tokens.data:  # an iterator: a list of all of them would take more memory
+    for token in tokens.data:  # one by one: a list of all tokens would take more memory
         if token < 256:
             text.append(token)
             continue
