@@ -30,7 +30,7 @@ def stem_of(version: str, side: int) -> str:
 
 
 def version_of(trial: Trial) -> str:
-    """"v1.0" or "v1.1" if the network of a trial is this version, otherwise ""."""
+    """The version, "v1.0" or "v1.1", that the network of a trial is; an empty string if it is neither."""
     network = asdict(trial.network)
     if any(network[name] != value for name, value in PUBLISHED.items()):
         return ""

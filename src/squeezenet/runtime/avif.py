@@ -21,7 +21,7 @@ FRAME_BYTES = (4, 8, 8)
 """Most bytes that decoding needs for each pixel of a frame, for each profile of AV1: 4:2:0 with 10 bits, 4:4:4 with
 10 bits, 4:4:4 with 12 bits. Three quarters of these bytes hold the pixels."""
 SEQUENCE_HEADER_BYTES = 1_000
-"""Most bytes of a sequence header before the size of the frames, which may follow 32 operating points."""
+"""The size of the frames lies in the first bytes of a sequence header: at most so many, with 32 operating points."""
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 """Types of OBUs ("open bitstream units", the pieces of AV1 data): the first one declares the size of frames, the others
 begin a frame."""
@@ -43,7 +43,7 @@ class Item(NamedTuple):
 
 
 def as_still(data: bytes) -> bytes:
-    """The same file without EXIF, and with a brand for which Pillow reads the still image, not the animation.
+    """The same file without EXIF, with a brand (file type) for which Pillow reads the still image, not the animation.
 
     EXIF is not needed: other boxes of an AVIF hold its orientation.
     """
@@ -106,7 +106,7 @@ def _items(data: bytes) -> Iterator[Item]:
             locations.append(box)
         elif box.kind == b"idat":
             idat = box
-    left = 2 * len(data)  # bytes that all items together may have: they may overlap
+    left = 2 * len(data)  # bytes that all items together may have; items can overlap
     for number, method, extents in chain.from_iterable(_extents(data, box) for box in locations):
         if number not in kinds:
             continue
@@ -138,7 +138,7 @@ def _extents(data: bytes, iloc: Box) -> Iterator[tuple[int, int, list[tuple[int,
     for _ in range(fields.bits(32 if version == 2 else 16)):
         number = fields.bits(32 if version == 2 else 16)
         method = fields.bits(16) & 15 if version else 0
-        fields.bits(16)  # in which file: this one
+        fields.bits(16)  # data_reference_index: in which file the data is; only this file is read
         first, extents = fields.bits(base), []
         for _ in range(fields.bits(16)):
             fields.bits(index if version else 0)
@@ -159,13 +159,13 @@ def _grid(data: bytes) -> int:
 
 
 def _frames(data: bytes, parts: Iterator[int]) -> int:
-    """Bytes of all frames in AV1 data. Each OBU uses up one of `parts`."""
+    """Bytes of all frames in AV1 data. `parts` limits the number of OBUs of all items together."""
     at = total = frame = 0
     for _ in parts:
         if at >= len(data):
             return total
         head = data[at]
-        at += 2 if head & 4 else 1  # the second byte tells the layer
+        at += 2 if head & 4 else 1  # the flag says that a second byte follows
         size = len(data) - at
         if head & 2:
             size, at = _leb128(data, at)
@@ -193,7 +193,7 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
 def _largest_frame(data: bytes) -> int:
     """Bytes of the largest frame that may follow a sequence header.
 
-    A frame may declare a size of its own, in as many bits as the header allows; in a still picture it may not.
+    A frame can declare its own size, with the number of bits that the header gives, except in a reduced still picture.
     """
     fields = _Fields(data)
     profile = fields.bits(3)

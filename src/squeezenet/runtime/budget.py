@@ -1,4 +1,4 @@
-"""How much memory decoding an image needs: computed from what the file declares, and compared with `limits` first.
+"""Computes from the headers of an image how much memory its decoding needs, and refuses it if this is over a limit.
 
 >>> canvas("RGB", 1000, 1000)
 4008000
@@ -15,24 +15,24 @@ from squeezenet.limits import IMAGE_MEMORY, IMAGE_PIXELS, JPEG_SCANS, PYTHON_PIX
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 """Bytes of a pixel in Pillow's memory, by mode; 4 for all other modes."""
 PYTHON_DECODERS = {"bmp_rle": 3.0, "ppm": 9.0, "ppm_plain": 9.0}
-"""Pillow's decoders that are written in Python, and so are slow: bytes per pixel that they need beside the image."""
+"""Pillow's slow decoders, which are written in Python -> bytes per pixel that they need in addition to the image."""
 DECODER_BYTES = {"WEBP": 12.5, "AVIF": 16.0, **PYTHON_DECODERS}
-"""Bytes per pixel that a decoder needs beside the image: the most that any kind of file was measured to need."""
+"""Bytes per pixel that a decoder needs in addition to the image: the largest number measured for any kind of file."""
 AVIF_FRAME_BYTES = 8
-"""How many of these 16 bytes are for frames of the declared size; the others hold the pixels as RGBA, twice."""
+"""Of the 16 bytes per pixel of AVIF, 8 are for frames of the declared size. The others hold the RGBA pixels twice."""
 ROW_BYTES = 36
 """Bytes per pixel of one row: two rows of 16-bit RGBA in a decoder, and a row that is converted."""
 ORIENTATION = 0x0112
-"""The EXIF tag of the orientation: how the camera was held."""
+"""The EXIF tag of the orientation: how to turn the pixels upright."""
 
 
 def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
     """`image` with its pixels loaded. Raises `ImageError` where that exceeds the budgets.
 
-    `file` is the image's file if we opened it: then a large JPEG is decoded at a fraction of its size.
+    `file` is the open file of the image, if it is known: then a large JPEG is decoded at a fraction of its size.
     """
     tiles = getattr(image, "tile", ())
-    undecoded_webp = image.format == "WEBP" and getattr(image, "fp", None) is not None  # which never has tiles
+    undecoded_webp = image.format == "WEBP" and getattr(image, "fp", None) is not None  # a WebP has no tiles
     if not tiles and not undecoded_webp:  # a Pillow image whose pixels are loaded
         image.load()
         return image
@@ -45,7 +45,7 @@ def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
     factor = 1
     if file is not None and image.format == "JPEG":
         while factor < 8 and held + canvas(image.mode, width // factor, height // factor) > IMAGE_MEMORY:
-            factor *= 2  # libjpeg makes it smaller as it decodes
+            factor *= 2  # libjpeg can decode at 1/2, 1/4 or 1/8 of the size
     if (needed := held + canvas(image.mode, width // factor, height // factor)) > IMAGE_MEMORY:
         raise ImageError(
             f"decoding {width} x {height} pixels takes {needed // 1_000_000} MB, over the limit of "
@@ -63,7 +63,7 @@ def canvas(mode: str, width: int, height: int) -> int:
 
 
 def _held(image: Any, tiles: Any, file: IO[bytes] | None) -> int:
-    """Bytes that decoding needs beside the image. Raises `ImageError` where it would take too long."""
+    """Bytes that decoding needs in addition to the image. Raises `ImageError` if it would take too long."""
     width, height = image.size
     name = tiles[0][0] if tiles else image.format
     if name in PYTHON_DECODERS and width * height > PYTHON_PIXELS:
@@ -84,7 +84,7 @@ def _held(image: Any, tiles: Any, file: IO[bytes] | None) -> int:
 
 
 def _of_avif(image: Any) -> int:
-    """Bytes of the frames of an AVIF beyond those of an image of the declared size."""
+    """Bytes by which the frames of an AVIF are larger than frames of the declared size."""
     from squeezenet.runtime.avif import frame_bytes
 
     image.fp.seek(0)
@@ -127,7 +127,7 @@ def _of_jpeg(image: Any) -> int:
 
 
 def _of_tiff(image: Any, tiles: int) -> int:
-    """Bytes of the strips or tiles of a TIFF, and of the copy that Pillow makes to turn it."""
+    """Bytes of the strips or tiles of a TIFF, and of the copy that Pillow makes if it turns the image."""
     tags = image.tag_v2
     width, height = image.size
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MOST_THREADS = 64
-"""Most threads that the C engine uses; more may be asked for."""
+"""Most threads that the C engine uses. A larger number is accepted, and has the same effect."""
 
 
 class Prediction(NamedTuple):
@@ -40,7 +40,7 @@ class Prediction(NamedTuple):
 
 
 class Predictions(list[Prediction]):
-    """Classes, the most probable first. Jupyter shows them as a table, and `pandas.DataFrame` reads them."""
+    """Classes, the most probable first. Jupyter shows a table, and `pandas.DataFrame` reads them."""
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -52,7 +52,7 @@ class Predictions(list[Prediction]):
 
 
 class Classifier:
-    """A network that is ready to label images; safe to use from several threads. Pickle stores what it was made from.
+    """A network that is ready to label images; safe to use from several threads. A pickle holds its `source`.
 
     Made by `squeezenet.load`. `name` is the path or name that was loaded; `labels` are the names of the classes.
     """
@@ -77,10 +77,10 @@ class Classifier:
     def classify(self, image: "Iterable[ImageSource]", top: int = 5) -> list[Predictions]: ...
 
     def classify(self, image: Any, top: int = 5) -> Predictions | list[Predictions]:
-        """The `top` most probable classes of an image, best first; of several images, a list with those of each.
+        """The `top` most probable classes of an image, the best first. For several images, a list of such results.
 
         An image is a path, the bytes of a file, an open file, a Pillow image, or a NumPy array of uint8: (height,
-        width, 3) of RGB or (height, width) of grey values. Raises `ImageError`; `ModelError` if a logit is no number.
+        width, 3) of RGB or (height, width) of grey values. Raises `ImageError`; `ModelError` if a logit is not finite.
         """
         if top < 1:
             raise UsageError(f"top must be at least 1, not {top}")
@@ -103,9 +103,9 @@ class Classifier:
     def logits(self, images: "ReadableBuffer") -> "memoryview[float]": ...
 
     def logits(self, images: Any) -> "FloatArray | memoryview[float]":
-        """Prepared images, float32 (N, channels, height, width) or all in a row -> float32 logits (N, classes).
+        """Prepared images, float32 (N, channels, height, width) or flat -> logits, float32 (N, classes).
 
-        A NumPy array gives a NumPy array; any other buffer gives one that `torch.frombuffer` and `array` read.
+        For a NumPy array the result is a NumPy array; otherwise a memoryview, which `torch.frombuffer` can read.
         """
         numpy = sys.modules.get("numpy")  # a caller with an array has imported it
         if numpy is None or not isinstance(images, numpy.ndarray):
@@ -134,7 +134,7 @@ class Classifier:
 
 
 def load(path: str | os.PathLike[str], threads: int = 1) -> Classifier:
-    """Read a `.sqz` file, or a model that ships by its name.
+    """Load a classifier from the path of a `.sqz` file, or by the name of a model that is included in the package.
 
     Raises `ModelError`, or a subclass of `FormatError` naming the file and the damage.
     """

@@ -73,7 +73,7 @@ def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image
                 raise
             except Exception as error:  # a damaged file can raise anything in Pillow
                 said = _said(error)
-            # Outside of `except`: its traceback would keep the pixels decoded so far in memory.
+            # Not inside `except`: there, the traceback would keep the decoded pixels in memory.
             from squeezenet.runtime.metadata import without
 
             file.seek(0)
@@ -99,7 +99,7 @@ def _pixels(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
 
 
 def _opened(source: Any, most_bytes: int) -> IO[bytes]:
-    """A file to read from the start of `source`, of at most `most_bytes`."""
+    """`source` as an open file, at its start. Raises `ImageError` if it has more than `most_bytes`."""
     if isinstance(source, str | os.PathLike):
         file = open_regular(os.fspath(source))
         if (size := os.fstat(file.fileno()).st_size) > most_bytes:
@@ -199,7 +199,7 @@ def _identified(file: IO[bytes]) -> Any:
     name = "WebP" if kind == "WEBP" else kind.capitalize()  # as Pillow spells it
     module = "Bmp" if kind == "DIB" else name  # only the module that the file needs is imported
     reader = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{name}ImageFile")
-    if kind == "JPEG":  # to look for dots per inch in EXIF takes longer than all else
+    if kind == "JPEG":  # skip a slow search for dots per inch in EXIF
         reader = type(name, (reader,), {"_read_dpi_from_exif": lambda _: None})
     image = reader(file)
     if kind == "TIFF":
@@ -213,7 +213,7 @@ def _identified(file: IO[bytes]) -> Any:
 
 
 class _Quiet:
-    """Silences Pillow's warnings about large sizes and odd metadata: the limits of this package decide.
+    """Silences Pillow's warnings about large sizes and odd metadata: this package has its own limits.
 
     Warning filters belong to the whole process: the first thread that enters changes them, and the last one that
     leaves restores them.
@@ -260,7 +260,7 @@ def _readable_errors(name: str) -> Iterator[None]:
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to decode it") from None
     except Exception as error:
-        # An error of opening names its file, errors of Pillow do not.
+        # An error from opening a file has its name; errors from Pillow have not.
         said = error.strerror if isinstance(error, OSError) and error.filename is not None else _said(error)
         raise ImageError(f"{name}: {said}") from None
 

@@ -1,4 +1,4 @@
-"""A network in the C engine, from the bytes of its file to labels: without NumPy, and without decoding in Python.
+"""Runs a network in the C engine, which also decodes the bytes of the file. It does not need NumPy.
 
 >>> EngineRunner(Path("model.sqz").read_bytes()).labels[281]             # doctest: +SKIP
 'tabby, tabby cat'
@@ -27,13 +27,13 @@ except ImportError:  # there was no compiler
     PATHS: tuple[str, ...] = ()
 else:
     PATHS = tuple(_engine.paths())
-"""The instruction sets that the engine can use on this machine, the fastest last; none where it was not built."""
+"""The instruction sets that the engine can use on this machine, the fastest last. Empty if there is no engine."""
 
 FLOAT_BYTES = 4
 
 
 class Memory(NamedTuple):
-    """Bytes of memory that one thread needs, beside code and stack. The planner of the engine computes them."""
+    """Bytes of memory that one thread needs, without code and stack, as the engine computes them."""
 
     weights: int
     """From the decoding of the file to the last image."""
@@ -73,14 +73,14 @@ class EngineRunner:
         return list(self.logits(self.prepare(image)).cast("B").cast("f"))
 
     def prepare(self, image: Image) -> "memoryview[float]":
-        """The input of the network as float32 in a row, equal to `runtime.image.prepare` to the bit."""
+        """The input of the network, as flat float32: the same bits as from `runtime.image.prepare`."""
         pixels = cut(image, self.framing).tobytes()
         prepared = bytearray(FLOAT_BYTES * len(pixels))
         self._network.normalise(pixels, prepared)
         return memoryview(prepared).cast("f")
 
     def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
-        """float32 (N, channels, height, width), or all of it in a row -> logits (N, classes)."""
+        """Images, float32 (N, channels, height, width) or flat -> logits (N, classes)."""
         given, size = memoryview(images), prod(self.shape)
         count = given.nbytes // (FLOAT_BYTES * size)
         if given.format != "f" or given.shape not in ((count * size,), (count, *self.shape)) or count == 0:

@@ -13,7 +13,7 @@ UNREADABLE = (
     ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpf", ".jxr", ".tga", ".ico", ".psd", ".svg", ".eps", ".exr",
     ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
 )  # fmt: skip
-"""Images of formats that cannot be read. They count as images, so that every verb says how many it left out."""
+"""Images of formats that cannot be read. They count as images, so that commands can tell how many they did not read."""
 
 _LITTER = {
     "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
@@ -22,7 +22,7 @@ _LITTER = {
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name, of a format that can be read or not."""
+    """Whether a file name has the suffix of an image, also of a format that cannot be read."""
     return name.lower().endswith((*SUFFIXES, *UNREADABLE))
 
 
@@ -32,7 +32,7 @@ def is_litter(name: str) -> bool:
 
 
 def visible(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
-    """The entries of a folder without hidden files and litter, by name. Raises `OSError`."""
+    """The entries of a folder for which `is_litter` is false, sorted by name. Raises `OSError`."""
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)
 
@@ -58,6 +58,6 @@ def images_below(folder: str) -> Iterator[str]:
             yield path
             continue
         for entry in reversed(entries):
-            below = entry.is_dir(follow_symlinks=False)  # a link to a folder further up would never end
+            below = entry.is_dir(follow_symlinks=False)  # a link to a parent folder would be followed for ever
             if below or (is_image(entry.name) and not is_folder(entry)):
                 waiting.append((entry.path, below))

@@ -55,15 +55,15 @@ def cut(image: Image.Image, preparation: "Preparation | Framing") -> Image.Image
     width, height = resized(image.size, preparation)
     crop = preparation.crop
     left, top = round((width - crop) / 2), round((height - crop) / 2)
-    # Crop and resize in one: the pixels are the same, and a 1 x 100,000 image costs no more than another.
+    # Crop and resize in one step: the pixels are the same, and very long images do not need more memory.
     x, y = image.width / width, image.height / height
     box = (left * x, top * y, min((left + crop) * x, image.width), min((top + crop) * y, image.height))
     square = _resize(*_shortened(image, crop, box), crop)
-    return square if preparation.channels == "L" else square.convert("RGB")  # grey stays grey until here: same pixels
+    return square if preparation.channels == "L" else square.convert("RGB")  # conversion last: same pixels
 
 
 def _shortened(image: Image.Image, side: int, box: Box) -> tuple[Image.Image, Box]:
-    """An image and a box in it, of which longer sides than resizing has memory for are averaged down first."""
+    """The image and the box. Sides that are too long for the memory of resizing are first reduced by averaging."""
     longest = max(2 * side, min(IMAGE_SIDE, IMAGE_AREA // side))
     left, top, right, bottom = box
     across, down = (max(1, ceil(length / longest)) for length in (right - left, bottom - top))
@@ -80,12 +80,12 @@ def _shortened(image: Image.Image, side: int, box: Box) -> tuple[Image.Image, Bo
 
 
 def _resize(image: Image.Image, box: Box, side: int) -> Image.Image:
-    """A box of an image, resized to a square: bilinear, antialiased; along rows, rounded to 8 bits, then along columns.
+    """A box of an image, resized to a square (bilinear, antialiased): rows first, rounded to 8 bits, then columns.
 
-    Two calls of Pillow: in one call, Pillow 13 begins with columns where that is less work, and some pixels differ by 1
-    from older versions. Each pass alone gives the same bits in all of them (`benchmarks/pillow_bits.py`).
+    Each is one call of Pillow. In one call for both, Pillow 13 may begin with columns, and some pixels differ by 1 from
+    older versions. Each pass alone gives the same bits in all versions (`benchmarks/pillow_bits.py`).
     """
-    left, top, right, bottom = struct.unpack("4f", struct.pack("4f", *box))  # as Pillow does
+    left, top, right, bottom = struct.unpack("4f", struct.pack("4f", *box))  # Pillow rounds the box to float32, too
     reach = max(1.0, (bottom - top) / side) + 1  # rows that one row of the result depends on, and one more
     first, last = max(0, int(top - reach)), min(image.height, int(bottom + reach) + 1)
     rows = image.resize((side, last - first), Image.Resampling.BILINEAR, box=(left, first, right, last))
@@ -118,7 +118,7 @@ def normalise(array: "NDArray[np.uint8]", preparation: "Preparation") -> "NDArra
 
     mean = np.asarray(preparation.mean, np.float32)[:, None, None]
     std = np.asarray(preparation.std, np.float32)[:, None, None]
-    result = array.astype(np.float32)  # the only copy: a batch may be large
+    result = array.astype(np.float32)  # no other copy is made, since a batch can be large
     result -= mean
     result /= std
     return result

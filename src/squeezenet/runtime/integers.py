@@ -47,7 +47,7 @@ class IntegerRunner(Runner):
         return levels.reshape(shape), held.bias
 
     def _enter(self, image: FloatArray) -> FloatArray:
-        """A prepared image in steps of value 0: computed in float32, to nearest, halves to even."""
+        """A prepared image divided by the step of value 0, in float32; rounded to nearest, halves to even."""
         scale = self._scales[0]
         q = np.rint(image * np.float32(step(-scale.exponent)))
         clipped: FloatArray = np.clip(q, scale.low, scale.high)
@@ -98,7 +98,7 @@ class IntegerRunner(Runner):
 
 
 def cap_level(cap: float, scale: Scale) -> int:
-    """The largest element after a capped ReLU: `cap`, in 65,536ths, divided by the step of the value; to nearest."""
+    """The largest element after a capped ReLU: `cap` / step, computed with 16 binary digits and rounded to nearest."""
     return ((min(int(float(np.float32(cap)) * 65536), 1 << 32) * fraction(scale.exponent) >> 16) + 32768) >> 16
 
 

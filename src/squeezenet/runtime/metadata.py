@@ -1,4 +1,4 @@
-"""Image files without their metadata, where that is damaged, or so large that reading it would take too much memory.
+"""Removes metadata from image files, if the metadata is damaged, or so large that it would take too much memory.
 
 >>> file = io.BytesIO(b"\\x89PNG\\r\\n\\x1a\\n" + b"\\0\\0\\0\\1tEXt?....")
 >>> without(file, "PNG").read()
@@ -18,11 +18,11 @@ from squeezenet.limits import IMAGE_METADATA, TIFF_PIECES, TIFF_TAGS
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """Chunks of a PNG that its pixels depend on."""
 EXIF_BYTES = 1 << 17
-"""Bytes of EXIF that are kept, because it has the orientation: two segments of a JPEG."""
+"""Most bytes of EXIF that are kept (two segments of a JPEG). EXIF is kept because it has the orientation."""
 PARTS = 200_000
 """Most chunks of a PNG, or segments of a JPEG."""
 JUNK = 65_536
-"""Most bytes between the segments of a JPEG, which Pillow reads one by one."""
+"""Most bytes between the segments of a JPEG. Pillow reads these bytes one by one."""
 BELOW = (34665, 34853, 40965)
 """TIFF tags that point to more tags: EXIF, GPS, interoperability."""
 PACKED = (1, 2, 7)
@@ -48,7 +48,7 @@ def is_large(file: IO[bytes], kind: str) -> bool:
 
 
 def without(file: IO[bytes], kind: str | None) -> IO[bytes] | None:
-    """A PNG or JPEG without metadata, except EXIF, which has the orientation; None if there is nothing to leave out."""
+    """A PNG or JPEG without metadata except EXIF, which has the orientation. None if there is no such metadata."""
     if kind not in ("PNG", "JPEG"):
         return None
     ranges, exif, left_out = [(0, 8 if kind == "PNG" else 2)], 0, False
@@ -98,7 +98,7 @@ def _segments(file: IO[bytes]) -> Iterator[Part]:
             break
         at = min(size, at + 2 + max(2, int.from_bytes(head[2:], "big")))
         exif = head[1] == 0xE1
-        adobe = head[1] == 0xEE  # it says how the colours are coded
+        adobe = head[1] == 0xEE  # this segment says how the colours are coded
         yield Part(start, at, exif, not exif and not adobe and (0xE0 <= head[1] <= 0xEF or head[1] == 0xFE))
         start = at
     yield Part(start, size, False, False)
@@ -126,7 +126,7 @@ def check_tags(file: IO[bytes]) -> None:
 
 def forget(tiff: Any) -> None:
     """Make Pillow read only the orientation of a TIFF that is not decoded yet, not the EXIF that it points to."""
-    with suppress(Exception):  # XMP that is a number
+    with suppress(Exception):  # if the XMP is a number, Pillow raises
         tiff.getexif()
     exif = tiff.getexif()
     for tag in BELOW:

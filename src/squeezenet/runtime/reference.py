@@ -1,9 +1,9 @@
-"""Runs a float network in NumPy: plain enough to check by eye, fast enough to evaluate with.
+"""Runs a float network in NumPy: simple code that can be compared with the format, and fast enough for evaluation.
 
     >>> Runner(model)(images).shape                              # doctest: +SKIP
     (8, 1000)
 
-Everything is float32. A convolution is a matrix product of weights and patches. Images run one by one: so memory does
+Everything is float32. A convolution is a matrix product of weights and patches. Each image runs alone: memory does
 not grow with the batch, and the logits of an image do not depend on the others.
 """
 
@@ -30,7 +30,7 @@ Real = NDArray[Any]
 
 
 MOST_PATCHES = 1 << 25
-"""Elements, 128 MiB of float32: more than any layer of VGG-16 needs."""
+"""Most elements of patches in memory at once: 128 MiB of float32. No layer of VGG-16 has so many."""
 
 
 class Runner:
@@ -67,7 +67,7 @@ class Runner:
         return logits
 
     def logits(self, images: "ReadableBuffer") -> "memoryview[float]":
-        """float32 (N, channels, height, width), or all of it in a row -> logits (N, classes)."""
+        """Images, float32 (N, channels, height, width) or flat -> logits (N, classes)."""
         given = np.asarray(memoryview(images))
         if given.dtype != np.float32 or given.size == 0:
             raise ValueError(f"no float32 images for a network that reads {self.graph.input_shape}")

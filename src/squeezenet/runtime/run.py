@@ -21,16 +21,16 @@ def runner(
 ) -> EngineRunner | Runner:
     """A function from prepared images (N, channels, height, width) to logits (N, classes).
 
-    `path`: the fastest there is, NumPy, or one of the C engine's `paths`; integer networks give the same logits on
-    all. `data`: the bytes of the model's file, if they are at hand. Without them an integer network is encoded once
-    more for the engine, which takes a moment; a float network could take minutes, and NumPy is faster.
+    `path`: FASTEST, NUMPY, or one of the C engine's `paths`; the logits of an integer network do not depend on it.
+    `data`: the bytes of the model's file, if the caller has them. Without them FASTEST encodes an integer network for
+    the engine, which is fast, but runs a float network in NumPy, since its encoding could take minutes.
     """
     if path not in (FASTEST, NUMPY):
         return _in_engine(model, threads, path, data)
     if path == FASTEST and paths and (data or model.scales):
         try:
             return _in_engine(model, threads, "", data)
-        except ModelError:  # too empty for a file
+        except ModelError:  # it has too few kept weights for a file
             pass
     return IntegerRunner(model, threads) if model.scales else Runner(model, threads)
 

@@ -35,7 +35,7 @@ TURNED = {
 SIDEWAYS = tuple(TURNED[orientation] for orientation in (5, 6, 7, 8))
 """The transpositions that turn rows into columns."""
 GREY_LEVELS = {"1": 255, "L;2": 85, "L;4": 17}
-"""The factor from a grey value of 1, 2 or 4 bits to one of 8 bits, by Pillow's name for how the file holds pixels."""
+"""Pillow's name of a pixel format of 1, 2 or 4 bits -> the factor that converts its grey values to 8 bits."""
 
 
 def upright(
@@ -43,7 +43,7 @@ def upright(
 ) -> Image.Image:
     """`image`, whose pixels are loaded, with 8 bits per channel and turned upright as its metadata says.
 
-    `rawmode` is how the file holds its pixels, in Pillow's words. Image and result together take at most `memory`
+    `rawmode` is Pillow's name for the pixel format of the file. Image and result together take at most `memory`
     bytes: where they would take more, the result is smaller by a whole factor. Images of more than `one_piece` pixels
     are converted in bands of `band` pixels.
     """
@@ -83,7 +83,7 @@ Key: TypeAlias = "int | bytes | tuple[int, ...] | None"
 
 
 def _key(image: Image.Image, rawmode: str) -> Key:
-    """The transparent value in the range of the pixels of `image`; the file may hold them with other bits."""
+    """The transparent value, converted from the number of bits in the file to that of the pixels of `image`."""
     key: Any = image.info.get("transparency")
     if isinstance(key, int) and rawmode in GREY_LEVELS:
         return key * GREY_LEVELS[rawmode]
@@ -135,7 +135,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _palette_on_white(image: Image.Image) -> Image.Image:
     """An image with a palette, on white: only the 256 colours are converted, not all pixels."""
-    every = image.resize((256, 1), Image.Resampling.NEAREST)  # which keeps the palette and its transparency
+    every = image.resize((256, 1), Image.Resampling.NEAREST)  # resizing keeps the palette and its transparency
     every.putdata(range(256))
     image = image.copy()
     image.info.pop("transparency", None)

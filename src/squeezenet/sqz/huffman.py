@@ -7,8 +7,8 @@
 A stream is: alphabet size (varint); number of bytes that follow (varint); the code length of every symbol; the codes.
 Lengths and codes are one string of bits, most significant first, padded with zeros. Each length is coded as its
 difference to the length before (at first 0), in the exponential Golomb code; length 0: the symbol does not occur.
-Neighbouring symbols are neighbouring centroids or gaps, so a length takes about two bits. A stream of one repeated symbol
-has no codes.
+Neighbouring symbols are neighbouring centroids or gaps, so a length takes about two bits. A stream of one repeated
+symbol has no codes.
 """
 
 import numpy as np
