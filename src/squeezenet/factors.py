@@ -21,9 +21,9 @@ DOWN, UP = "/down", "/up"
 
 
 def split(graph: Graph, ranks: Mapping[str, int]) -> Graph:
-    """The same network with two layers in place of each one in `ranks`, which has the rank (per group) by layer.
+    """The same network with two layers instead of each layer in `ranks`: layer name -> rank (per group).
 
-    The first factor of a convolution has its window, stride and groups; the second is a 1x1 convolution.
+    The first layer has kernel, stride and groups of the old convolution; the second is a 1x1 convolution.
     """
     ops: list[Op] = []
     moved = [0]
@@ -45,7 +45,7 @@ def joined(graph: Graph) -> Graph:
     moved = [0]
     for old in graph.ops:
         op = replace(old, inputs=tuple(moved[i] for i in old.inputs))
-        if old in pairs.values():  # it was joined with the first
+        if old in pairs.values():  # the first factor has become the whole layer
             moved.append(op.inputs[0])
             continue
         if isinstance(old, Layer) and old in pairs:
@@ -80,7 +80,7 @@ def factors(graph: Graph) -> dict[Layer, Layer]:
 
 
 def layer_names(graph: Graph) -> dict[str, str]:
-    """`paper_names`; the name of a factor is that of its layer with /down or /up."""
+    """As `paper_names`; a factor is named after the whole layer, with /down or /up at the end."""
     names, origin = paper_names(joined(graph)), wholes(graph)
     return {
         op.name: names[origin[op.name]] + op.name[len(origin[op.name]) :] if op.name in origin else names[op.name]

@@ -16,9 +16,9 @@ from typing import IO
 def open_regular(path: str | Path) -> BufferedReader:
     """Open the regular file `path` for reading, buffered.
 
-    Raises `OSError`, which names the path, also for a pipe, a socket or a device: reading could block or never end.
+    Raises `OSError`, which names the path; also for a pipe, a socket or a device, since reading could never end.
     """
-    # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever. Regular files do not change.
+    # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever. It has no effect on regular files.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     return os.fdopen(_regular(handle, path), "rb")
 
@@ -26,7 +26,7 @@ def open_regular(path: str | Path) -> BufferedReader:
 def append_regular(path: str | Path) -> BufferedWriter:
     """Open the regular file `path` for appending; a missing file is created.
 
-    Raises `OSError`, which names the path, also if it is a pipe or a device: writing could block.
+    Raises `OSError`, which names the path; also for a pipe or a device, since writing could block.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(_regular(os.open(path, flags, 0o666), path), "ab")
@@ -44,7 +44,7 @@ def read_regular(path: str | Path, limit: int) -> bytes:
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write `data` as the file `path`.
 
-    Raises `OSError`; then `path` is as it was, and no temporary file is left.
+    Raises `OSError`. After an error `path` is unchanged, and the temporary file is removed.
     """
     with atomic_file(Path(path)) as file:
         file.write(data)
@@ -54,7 +54,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A temporary file in the folder of `path`. At the end it is synced to the disk and renamed to `path`.
 
-    Raises `OSError` that names `path`. After any error `path` is as it was, and the temporary file is removed.
+    Raises `OSError` that names `path`. After any error `path` is unchanged, and the temporary file is removed.
     """
     import tempfile  # slow to import, and reading does not need it
 
@@ -71,7 +71,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        # An error may name no file, as for a full disk, or the temporary one.
+        # An error can name no file (for a full disk) or the temporary file.
         if isinstance(error, OSError) and error.errno and str(error.filename or ".tmp").endswith(".tmp"):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise

@@ -3,9 +3,9 @@
     >>> requantise(np.array([1000, -1000]), rescaling=24).tolist()      # times 2 ** (-24 / 8)
     [125, -125]
 
-An integer q stands for the real number `2 ** (exponent / 8) * (q - zero)`. Exponents are integers: the product of two
-scales is a sum of exponents. One more in an exponent makes the scale 9% coarser.
-A rescaling exponent, here `rescaling`, is the exponent of the result less those of what was multiplied.
+An integer q stands for the real number `2 ** (exponent / 8) * (q - zero)`. Exponents are integers. The product
+of two steps has the sum of their exponents. An exponent that is larger by 1 makes the step 9% larger.
+A rescaling exponent, here `rescaling`, is the exponent of a result minus the exponents of the factors.
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ ROOTS = (32768, 35734, 38968, 42495, 46341, 50535, 55109, 60097)
 """2 ** 15 * 2 ** (i / 8), rounded to nearest."""
 
 BIAS_BITS = 4
-"""A bias is stored in sixteenths (2 ** -4) of the scale of its layer's output."""
+"""A bias is stored in sixteenths (2 ** -4) of the step of the layer's output."""
 
 MIN_RESCALING, MAX_RESCALING = -80, 200
-"""Limits of a rescaling exponent; the shift is then 5 to 40."""
+"""Limits of a rescaling exponent; with them, the shift of `factor` is 5 to 40."""
 
 FINER = 64
-"""The exponent of a wide mean over all positions is lower by this: it has 8 bits more than its input."""
+"""By how much the exponent of a wide global mean is lower than that of its input: the mean has 8 bits more."""
 
 WIDEST = (1 << 24) - 1
 """The largest wide value: float32 holds every integer up to it."""
@@ -35,9 +35,9 @@ WIDEST = (1 << 24) - 1
 
 @dataclass(frozen=True)
 class Scale:
-    """What the integers of a value stand for: `step * (q - zero)`, with q from 0 to 255.
+    """The scale of a value: its integer q, 0 to 255, stands for the real number `step * (q - zero)`.
 
-    A `nine_bit` value has q from 0 to 510, and a `wide` one, the logits, 24 bits and a sign. Both have no zero point.
+    In a `nine_bit` value, q is 0 to 510. A `wide` value (logits) has 24 bits and a sign. The zero point of both is 0.
     """
 
     exponent: int
@@ -47,22 +47,22 @@ class Scale:
 
     @property
     def step(self) -> float:
-        """The real number that 1 stands for."""
+        """The real number that a difference of 1 stands for."""
         return step(self.exponent)
 
     @property
     def low(self) -> int:
-        """The smallest q - zero."""
+        """The smallest value of q - zero."""
         return -WIDEST if self.wide else -self.zero
 
     @property
     def high(self) -> int:
-        """The largest q - zero."""
+        """The largest value of q - zero."""
         return WIDEST if self.wide else (510 if self.nine_bit else 255) - self.zero
 
     @property
     def span(self) -> int:
-        """The largest less the smallest."""
+        """`high` minus `low`."""
         return self.high - self.low
 
 
@@ -87,7 +87,7 @@ def factor(rescaling: int) -> tuple[int, int]:
 
 
 def requantise(sums: Integers, rescaling: int, bias: Integers | int = 0) -> Integers:
-    """`sums` * 2 ** (-rescaling / 8) + bias / 16, rounded to nearest, halves up. 64 bits are enough."""
+    """`sums` * 2 ** (-rescaling / 8) + bias / 16, rounded to nearest, halves up, in 64-bit integers."""
     multiplier, shift = factor(rescaling)
     product: Integers = np.asarray(sums, np.int64) * multiplier
     product = product + (np.asarray(bias, np.int64) << (shift - BIAS_BITS))

@@ -6,7 +6,7 @@ Value 0 is the prepared image; operation `i` produces value `i + 1`; the last va
     >>> graph.shapes()[-1]
     (16,)
 
-Weights are not in the graph: `squeezenet.model` has them, by the names of their operations.
+The graph has no weights: a `squeezenet.model.Model` has them, by the names of the operations.
 Shapes are without the batch: (channels, height, width), or (features,) after `Flatten`.
 """
 
@@ -72,7 +72,7 @@ class ReLU:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Maximum over windows. With `ceil` the last window may reach over the edge, as in Caffe."""
+    """Maximum over windows. With `ceil` the last window may extend past the edge of the image, as in Caffe."""
 
     inputs: tuple[int, ...]
     kernel: Pair
@@ -193,7 +193,7 @@ class Graph:
         return Graph(self.input_shape, ops)
 
     def with_classes(self, classes: int) -> "Graph":
-        """The same graph with a last layer of `classes` outputs. Raises `BadGraph` if that does not make the logits."""
+        """The same graph with `classes` outputs of the last layer. Raises `BadGraph` if these are not the logits."""
         last = self.layers[-1]
         graph = Graph(self.input_shape, tuple(replace(op, out=classes) if op is last else op for op in self.ops))
         if graph.classes != classes:
@@ -230,7 +230,7 @@ class Graph:
         return tuple(shapes)
 
     def weight_shapes(self) -> dict[str, Shape]:
-        """Layer name -> shape of its weight; its bias has the first entry as length."""
+        """Layer name -> shape of its weight. The first entry is also the length of its bias."""
         shapes = self._shapes
         return {op.name: op.weight_shape(*shapes[op.inputs[0]]) for op in self.layers}
 

@@ -14,7 +14,7 @@ MAX_EXPONENT = 255
 
 
 def takes_nine_bits(op: Op) -> bool:
-    """Whether an operation may read and make 9-bit values, whichever the other is."""
+    """Whether an operation may have a 9-bit input and a 9-bit result, each independently of the other."""
     return isinstance(op, Linear) or (isinstance(op, Conv) and op.groups == 1)
 
 

@@ -1,4 +1,4 @@
-"""Limits of the memory and work that an untrusted file may ask for: of images, of data sets and of models.
+"""Limits of the memory and the work that an untrusted file can cause: an image, a data set or a model.
 
 A reader compares what a file declares with these numbers before it allocates memory. A file that is over a limit is
 refused with one line that names the file, the number and the limit.
@@ -7,32 +7,32 @@ refused with one line that names the file, the number and the limit.
 # Images ---------------------------------------------------------------------------------------------------------------
 
 IMAGE_MEMORY = 280_000_000
-"""Bytes that decoding an image may take, with its pixels: 70 megapixels of RGB. Larger JPEGs are decoded reduced."""
+"""Bytes for decoding an image, pixels included: 70 megapixels of RGB. A larger JPEG is decoded at a smaller size."""
 IMAGE_PIXELS = 150_000_000
-"""Pixels of an image; Pillow itself refuses those of 179 million."""
+"""Pixels of an image. Pillow itself refuses images of more than 179 million pixels."""
 IMAGE_FILE = 256_000_000
 """Bytes of an image's file, also in a data set."""
 IMAGE_SIDE = 32_768
 """Pixels of a side for resizing; a longer side is first averaged down to this."""
 IMAGE_AREA = 16_777_216
-"""Pixels of the image between the two passes of resizing: as wide as the result, as high as the original."""
+"""Pixels of the image after the first pass of resizing, which has the new width and the old height."""
 IMAGE_METADATA = 250_000
 """Bytes of an image's metadata. Larger metadata are ignored, since compressed ones can grow a thousandfold."""
 JPEG_SCANS = 1_200_000_000
-"""Pixels of a JPEG times its scans: a second of work. A progressive JPEG has about ten scans."""
+"""Pixels of a JPEG times its number of scans: about a second to decode. A progressive JPEG has about ten scans."""
 PYTHON_PIXELS = 5_000_000
 """Pixels of images that Pillow decodes in Python: run-length coded BMP, PPM of other than 8 bits or as text."""
 AVIF_PARTS = 20_000
-"""Items of an AVIF, their extents, and units of its AV1 data: each is examined."""
+"""Items of an AVIF, extents of the items, and OBUs (units of the AV1 data). A reader examines every one."""
 TIFF_PIECES = 200_000
-"""Strips or tiles of a TIFF: each takes work."""
+"""Strips or tiles of a TIFF. Each one takes time."""
 TIFF_TAGS = 64_000_000
 """Bytes of all tags of a TIFF, with the layers and previews that programs store there."""
 
 # Data sets ------------------------------------------------------------------------------------------------------------
 
 DECODED_BYTES = 8 * 2**30
-"""Bytes of decoded images that one verb holds in memory: 55,000 of 227 x 227 pixels in colour."""
+"""Bytes of decoded images that one command holds in memory: 55,000 images of 227 x 227 pixels in colour."""
 
 CLASSES = 100_000
 """Classes of a data set: more than any published one has."""
@@ -53,16 +53,16 @@ PARQUET_GROUP_BYTES = 2**30
 """Bytes of the images in a row group of a Parquet file, decompressed: they are read together."""
 
 PARQUET_SPARE_BYTES = 32 * 2**20
-"""Bytes by which a row group may be larger than the file says, as if equal rows are stored once."""
+"""Bytes by which a row group may be larger than the file declares, for example where equal rows are stored once."""
 
 PARQUET_ROWS = 20_000_000
-"""Rows of a Parquet file. A file with less than a byte per row may have `PARQUET_FEW_ROWS`, of equal images."""
+"""Rows of a Parquet file. A file with less than a byte per row (all images equal) may have `PARQUET_FEW_ROWS`."""
 
 PARQUET_FEW_ROWS = 1_000_000
 """Rows that a Parquet file of any size may have."""
 
 BATCH_BYTES = 40 * 2**20
-"""Bytes of the images (uint8) in a batch: 256 images of 227 x 227 pixels in colour. A larger image is a batch alone."""
+"""Bytes of the images (uint8) in a batch: 256 images of 227 x 227 pixels in colour. A larger image is one batch."""
 
 # Models ---------------------------------------------------------------------------------------------------------------
 
@@ -91,33 +91,33 @@ MAX_WEIGHTS = 1 << 28
 
 FREE_WEIGHTS = 1 << 16
 WEIGHTS_A_BYTE = 128
-"""Weights that a file may declare: the larger of the first and, for each byte of the file, the second."""
+"""A file of n bytes may declare max(FREE_WEIGHTS, n * WEIGHTS_A_BYTE) weights."""
 
 FREE_MEMORY = 3 << 26
 MEMORY_A_BYTE = 256
-"""Bytes of memory (`sqz.costs.memory`) that a file may ask for: the first and, for each of its bytes, the second."""
+"""A file of n bytes may need FREE_MEMORY + n * MEMORY_A_BYTE bytes of memory (`sqz.costs.memory`)."""
 
 FREE_WORK = 1 << 35
 WORK_A_BYTE = 1 << 15
-"""Work for one image (`sqz.costs.work`) that a file may ask for, likewise. 2^35 is about a second of one core."""
+"""A file of n bytes may need FREE_WORK + n * WORK_A_BYTE of `sqz.costs.work`. 2^35 is about a second of one core."""
 
 MAX_TEXT = 1 << 24
 """Bytes of the names of layers, labels and provenance."""
 
 FREE_TEXT = 1 << 16
 TEXT_A_BYTE = 64
-"""Bytes of unpacked text: the first and, for each byte of the text section, the second."""
+"""A text section of n bytes may have FREE_TEXT + n * TEXT_A_BYTE bytes after unpacking."""
 
 MAX_LABELS = 1 << 20
-"""Labels."""
+"""Labels of a model."""
 
 MAX_PAIRS = 256
 """Keys of the provenance."""
 
-# Of other people's files.
+# Of .pth and .safetensors files.
 
 MAX_DESCRIPTION = 1 << 22
-"""Bytes of the JSON in which a `.pth` or `.safetensors` file of ours describes its network."""
+"""Bytes of the JSON that describes the network, in a `.pth` or `.safetensors` file of this package."""
 
 MAX_TENSOR_HEADER = 1 << 23
 """Bytes of the header of a `.safetensors` file, and of the pickle in a `.pth` file: the names and shapes of tensors."""

@@ -77,7 +77,7 @@ class Shared:
 
     @property
     def bits(self) -> int:
-        """Bits per index without entropy coding, as the papers count them."""
+        """Bits per index without entropy coding, as in the Deep Compression paper."""
         return max(1, int(self.codebook.size - 1).bit_length())
 
     def values(self) -> FloatArray:
@@ -123,7 +123,7 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class IntegerWeights:
-    """The weight and the biases of one layer of an integer network; a bias counts sixteenths of its output's step."""
+    """The weight and the biases of one layer of an integer network; a bias is in sixteenths of the output step."""
 
     weight: Grid
     bias: BiasArray

@@ -60,7 +60,7 @@ class Preparation:
 
     @staticmethod
     def imagenet_caffe() -> "Preparation":
-        """That of the paper (released prototxts): 256 x 256, stretched, centre 227, BGR, mean subtracted."""
+        """The preparation of the paper (released prototxts): 256 x 256, stretched, centre 227, BGR, mean subtracted."""
         return Preparation(256, 227, "stretch", "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Text that came from a file, a name or a server, made harmless for a terminal.
+"""Makes text from files, names and servers harmless for a terminal.
 
 >>> printable("tabby\\x1b[2K\\n")
 'tabby\\\\x1b[2K\\\\n'

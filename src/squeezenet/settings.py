@@ -11,8 +11,8 @@ Crop(pad=0, area=1.0)
 'pad = 2\\n'
 
 msgspec checks the types, and tomli-w writes the text (docs/adr/0021). A dataclass inside a dataclass is a table inside
-a table: `[augmentation]` in a file, `augmentation.pad=2` on the command line. TOML has no word for None: such a setting
-is left out, or it is the text "none" where None is not its default.
+a table: `[augmentation]` in a file, `augmentation.pad=2` on the command line. TOML has no word for None: a
+setting that is None is left out, or it is written as the text "none" if its default is not None.
 """
 
 import tomllib
@@ -50,23 +50,23 @@ def kinds_of(kind: type, leaving_out: Collection[str] = ()) -> dict[str, Any]:
 def from_table(
     base: type[T] | T, table: object, where: str, leaving_out: Collection[str] = (), *, text: bool = False
 ) -> T:
-    """A dataclass from a TOML table. Fields that the table leaves out are as in `base`: a dataclass, or a value of one.
+    """A dataclass from a TOML table. Fields that are not in the table have the values or the defaults of `base`.
 
-    Messages begin with `where`, as in "recipe.toml: training.". With `text`, the values are strings that a user typed.
+    Messages begin with `where`, as in "recipe.toml: training.". With `text`, all values are strings that a user typed.
     Raises `UsageError` for an unknown name, and for a value of another type.
     """
     kind = base if isinstance(base, type) else type(base)
     told = typed(kinds_of(kind, leaving_out), table, where, base, text=text)
     try:
         return base(**told) if isinstance(base, type) else replace(base, **told)  # type: ignore[type-var]
-    except (TypeError, UsageError) as error:  # a field without a default is missing; a value that cannot work
+    except (TypeError, UsageError) as error:  # a field without a default is missing, or a value is impossible
         raise UsageError(f"{where}{error}") from None
 
 
 def typed(
     kinds: Mapping[str, Any], table: object, where: str, base: object = None, *, text: bool = False
 ) -> dict[str, Any]:
-    """The settings in `table`, each of the type that `kinds` gives its name; otherwise as `from_table`."""
+    """The settings in `table`, converted to their types; `kinds`: name -> type. The rest is as in `from_table`."""
     if not isinstance(table, Mapping):
         raise UsageError(f"{where.rstrip('.: ')} = {table!r}: must be a table")
     told = {}
@@ -85,7 +85,7 @@ def typed(
 
 
 def split(texts: Sequence[str]) -> dict[str, Any]:
-    """The table of strings that `texts` spell, for `from_table` and `typed` with `text`. Raises `UsageError`.
+    """A table of strings from texts `NAME=VALUE`, for `from_table` and `typed` with `text`. Raises `UsageError`.
 
     >>> split(["lr=0.1", "augmentation.pad=2"])
     {'lr': '0.1', 'augmentation': {'pad': '2'}}
@@ -109,7 +109,7 @@ def written(table: Mapping[str, Any]) -> str:
 
 
 def to_table(value: Any, base: Any = None) -> dict[str, Any]:
-    """The table that `from_table` reads as `value`, a dataclass; with `base`, only the settings that differ from it."""
+    """The TOML table of `value`, a dataclass, for `from_table`. With `base`, only the settings that differ from it."""
     table: dict[str, Any] = {}
     for field in fields(value):
         now, usual = getattr(value, field.name), getattr(base, field.name, None)
@@ -130,7 +130,7 @@ def _value(kind: Any, value: Any, name: str, text: bool) -> Any:
     if value == "none" and kinds[0] is not kind and str not in kinds:
         return None
     told = value
-    with suppress(ValueError):  # what cannot be read stays a string, which msgspec refuses
+    with suppress(ValueError):  # a text that is no value stays a string, and msgspec refuses it
         if text and kinds[0] in (int, float):
             told = kinds[0](value)
         elif text and not choices and str not in kinds:
@@ -143,6 +143,6 @@ def _value(kind: Any, value: Any, name: str, text: bool) -> Any:
 
 
 def _without_none(kind: Any) -> tuple[Any, ...]:
-    """The members of a union but for None, or the type itself."""
+    """The members of a union except None; or the type itself."""
     members = typing.get_args(kind)
     return tuple(member for member in members if member is not type(None)) if type(None) in members else (kind,)

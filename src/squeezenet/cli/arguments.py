@@ -44,8 +44,8 @@ def add_training(images: "_ArgumentGroup", how: "_ArgumentGroup") -> None:
     one_in_ten = "validation images (default: the validation split of DATA, or one image in ten)"
     images.add_argument("--val", metavar="DATA", help=one_in_ten)
     images.add_argument("--max-images", type=count, metavar="N", help="train on N images, spread evenly over DATA")
-    images.add_argument("--val-images", type=count, metavar="N", help="validate on N of these images, spread evenly")
-    images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the images that the network gets")
+    images.add_argument("--val-images", type=count, metavar="N", help="validate on N validation images, spread evenly")
+    images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the images that the network reads")
     how.add_argument("--batch-size", type=count, metavar="N", help="images per step, summed over all processes")
     how.add_argument("--lr", type=positive, metavar="RATE", help="highest learning rate")
     how.add_argument("--seed", type=seed, metavar="N", help="seed of all random choices (default: 0)")

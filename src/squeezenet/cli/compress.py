@@ -79,14 +79,14 @@ def configure(parser: ArgumentParser) -> None:
     output.add_argument("--out", required=True, metavar="F.sqz", help="file to write")
     add_force(output)
     output.add_argument("--report", metavar="F.html",
-                        help="for squeeze: write a page with the accuracy by size, and the bytes and the loss of "
-                        "each layer")  # fmt: skip
+                        help="for squeeze: write a page with the accuracy for each file size, and the bytes and "
+                        "the loss of each layer")  # fmt: skip
     squeezing = parser.add_argument_group("squeeze").add_argument
     squeezing("--thorough", action="store_true", default=None,
               help="use 256 images for rounding instead of 128; takes twice the time")  # fmt: skip
     squeezing("--epochs", type=not_negative, metavar="N",
               help="epochs of training after rounding (default 0; helps with 50,000 images, not 1,000)")  # fmt: skip
-    squeezing("--teacher", metavar="MODEL", help="train to give the answers of this model, instead of those of MODEL")
+    squeezing("--teacher", metavar="MODEL", help="train to imitate the answers of this model, not those of MODEL")
     deep = parser.add_argument_group("svd (low rank), prune and deep-compression").add_argument
     deep("--rank", metavar="KEPT",
          help="a share of the full rank; energy=X: in each layer the rank that keeps the share X of the energy; "
@@ -94,7 +94,7 @@ def configure(parser: ArgumentParser) -> None:
          "(default ratio=2)")  # fmt: skip
     deep("--density", metavar="KEPT",
          help="kept share of the weights: a number; auto: the density of the model if it is pruned already, else "
-         "paper, else sensitivity=0.33; keep: prune no more weights; paper: the densities of the papers, for "
+         "paper, else sensitivity=0.33; keep: no further pruning; paper: the densities of the papers, for "
          "SqueezeNet and AlexNet; sensitivity=X: the share X of all weights, fewer in layers where pruning costs less "
          "(default auto)")  # fmt: skip
     deep("--bits", type=index_bits,

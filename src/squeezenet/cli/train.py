@@ -13,7 +13,7 @@ EXAMPLES = """
 squeezenet train --data photos/ --out run
 # the same, starting from another model
 squeezenet train --data photos/ --model birds.sqz --out run
-# a fresh network for images of 32 x 32 pixels
+# a new network for images of 32 x 32 pixels
 squeezenet train --data cifar10/ --model squeezenet_32 --epochs 30 --out run
 # the paper's protocol: 170,000 iterations of 512 images, days on a GPU
 squeezenet train --data imagenet/ --model squeezenet1_0 --recipe paper \\
