@@ -18,7 +18,7 @@ def open_regular(path: str | Path) -> BufferedReader:
 
     Raises `OSError`, which names the path; also for a pipe, a socket or a device, since reading could never end.
     """
-    # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever. It has no effect on regular files.
+    # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever. The flag has no effect on regular files.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     return os.fdopen(_regular(handle, path), "rb")
 

@@ -25,7 +25,7 @@ class Fire:
 def fire_modules(graph: Graph) -> list[Fire]:
     """The Fire modules of any graph, in the order they run, so that the paper's fire2 is the first.
 
-    It is found by its structure: a 1x1 convolution whose ReLU feeds a 1x1 and a 3x3 convolution that are concatenated.
+    A module is found by its form: a 1x1 convolution whose ReLU feeds a 1x1 and a 3x3 convolution that are concatenated.
     """
     by_value = {i + 1: op for i, op in enumerate(graph.ops)}
     adds = [op for op in graph.ops if isinstance(op, Add)]

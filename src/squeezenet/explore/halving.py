@@ -16,7 +16,7 @@ from squeezenet.explore.ledger import Entry
 from squeezenet.explore.trial import Trial, costs
 
 KEPT = 3
-"""One trial in so many continues after a rung."""
+"""At each rung, one in `KEPT` trials continues."""
 
 
 def rungs(epochs: float) -> list[int]:

@@ -5,7 +5,7 @@
 
 The time of an integer network hardly depends on its weights, and its RAM not at all. So a network with random weights
 is measured before training. After training the squeezed file is measured. In a very small file, the rescaling exponents
-of some layers can be outside the range of the vector code; these layers are slower. Where the engine was not
+of some layers can be outside the range of the engine's vector code; these layers are slower. Where the engine was not
 built, the time is an estimate from MACs, marked as such. The time to prepare the image is not counted.
 """
 
@@ -75,7 +75,7 @@ def expected_latency(trial: Trial) -> Latency:
 
 
 def working_memory(trial: Trial, paths: tuple[str, ...] = PATHS) -> int | None:
-    """Bytes of RAM that the engine needs to run the trial's integer network on one image, beside weights and code.
+    """Bytes of RAM that the engine needs to run the trial's integer network on one image, without weights and code.
 
     It depends only on the shape: 8-bit activations that are in memory at once, and scratch memory. None if there is no
     engine.

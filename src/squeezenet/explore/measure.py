@@ -28,7 +28,7 @@ from squeezenet.training.job import Job
 from squeezenet.training.run_folder import versions
 
 OnEpoch = Callable[[dict[str, Any]], None]
-"""A function that gets each row of metrics.jsonl. If it raises, training stops; the run can be continued later."""
+"""A function that gets each row of metrics.jsonl. An exception from it stops training; the run can be continued."""
 
 
 def measure(trial: Trial, data: Data, work: Path, on_epoch: OnEpoch = lambda row: None) -> dict[str, Any]:

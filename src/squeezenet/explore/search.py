@@ -50,9 +50,9 @@ class Budgets:
             raise MissingDependency("--max-ram needs the C engine, which was not built here: see squeezenet doctor")
 
     def excess(self, trial: Trial) -> dict[str, float]:
-        """By what fraction MACs, RAM and latency exceed their budgets; 0 or less: they do not. Bytes always fit.
+        """By what fraction MACs, RAM and latency exceed their budgets; 0 or less: they do not.
 
-        All are known before training: the latency is that of a network of the same shape with random weights.
+        They are known before training: the latency is that of random weights. The file is squeezed to its budget.
         """
         over = {}
         if self.macs is not None:
@@ -115,7 +115,7 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """The trials that count for the length of a search: all that are not running or refused."""
+        """Number of trials that count towards the `count` of `search`: not the running and refused ones."""
         return self.done + self.stopped + self.failed
 
 
@@ -150,7 +150,7 @@ def study_of(work: Work, space: Space, budgets: Budgets) -> Study:
 
 
 def settle(study: Study, work: Work) -> Progress:
-    """Copy the results of its trials from the ledger to the study; returns the progress of the search."""
+    """Copy new results from the ledger to the study; returns the progress of the search."""
     found: Counter[str] = Counter()
     entries = {entry.name: entry for entry in work.ledger.entries()}
     for row in study.get_trials(deepcopy=False):
@@ -176,12 +176,12 @@ def _tell(study: Study, number: int, outcome: str, result: Mapping[str, Any] | N
         else:
             worth_learning = outcome in ("stopped", "refused")
             study.tell(number, state=TrialState.PRUNED if worth_learning else TrialState.FAIL)
-    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):  # another worker has told it
+    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):  # another worker has reported it already
         return
 
 
 def _cost(result: Mapping[str, Any], cost: str) -> float:
-    """The cost of a trial. Where an earlier version stored no latency or RAM, the shape is measured."""
+    """The cost of a trial. If none is stored, it is that of an untrained network of this shape."""
     if cost == "ram":
         return float(working_memory(Trial.from_dict(result["trial"])) or 0)
     if cost == LATENCY and cost not in result:
@@ -206,7 +206,7 @@ def _take_up(study: Study, work: Work, halving: bool) -> bool:
 def _ask(study: Study, space: Space, budgets: Budgets) -> Trial | None:
     """Add a proposal to the study. None if it was refused or is in the study already."""
     rows: list[FrozenTrial] = study.get_trials(deepcopy=False)
-    seed = (space.base.recipe.seed * 1_000_003 + len(rows)) % 2**32  # repeatable, and new for each
+    seed = (space.base.recipe.seed * 1_000_003 + len(rows)) % 2**32  # another seed for each
     study.sampler = optuna.samplers.TPESampler(seed=seed)
     asked = study.ask()
     try:

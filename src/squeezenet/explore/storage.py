@@ -1,4 +1,4 @@
-"""Opens the storage of trials, by Optuna: a journal file, PostgreSQL or Redis.
+"""Opens the storage of trials, through Optuna: a journal file, PostgreSQL or Redis.
 
 >>> storage = open_storage("runs/trials.journal")                    # doctest: +SKIP
 >>> storage = open_storage("postgresql://me@host/trials")            # doctest: +SKIP

@@ -36,7 +36,7 @@ def ignore(trial: Trial | None, what: What, about: dict[str, Any]) -> None:
 
 @dataclass
 class Work:
-    """A worker: the ledger, the images, the folder of all runs, and functions that are called about the progress.
+    """A worker: the ledger, the images, the folder of all runs, and functions that report the progress.
 
     `listen` is called with a trial (None while waiting for other workers), what happened, and details: a
     row of metrics.jsonl, a result, or a reason. `on_results` gets the path of results.jsonl when it was written.

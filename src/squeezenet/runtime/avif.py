@@ -21,7 +21,7 @@ FRAME_BYTES = (4, 8, 8)
 """Most bytes that decoding needs for each pixel of a frame, for each profile of AV1: 4:2:0 with 10 bits, 4:4:4 with
 10 bits, 4:4:4 with 12 bits. Three quarters of these bytes hold the pixels."""
 SEQUENCE_HEADER_BYTES = 1_000
-"""The size of the frames lies in the first bytes of a sequence header: at most so many, with 32 operating points."""
+"""The size of the frames lies within so many first bytes of a sequence header, even with 32 operating points."""
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 """Types of OBUs ("open bitstream units", the pieces of AV1 data): the first one declares the size of frames, the others
 begin a frame."""

@@ -1,4 +1,4 @@
-"""Computes from the headers of an image how much memory its decoding needs, and refuses it if this is over a limit.
+"""Computes from the headers of an image how much memory its decoding needs, and refuses images over the limits.
 
 >>> canvas("RGB", 1000, 1000)
 4008000
@@ -27,7 +27,7 @@ ORIENTATION = 0x0112
 
 
 def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
-    """`image` with its pixels loaded. Raises `ImageError` where that exceeds the budgets.
+    """`image` with its pixels loaded. Raises `ImageError` if loading them would exceed a limit.
 
     `file` is the open file of the image, if it is known: then a large JPEG is decoded at a fraction of its size.
     """
@@ -58,7 +58,7 @@ def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
 
 
 def canvas(mode: str, width: int, height: int) -> int:
-    """Bytes of an image in Pillow's memory: rows of whole words, and a pointer to each row."""
+    """Bytes of an image in Pillow's memory: rows padded to multiples of 4 bytes, and a pointer to each row."""
     return height * (8 + (width * PIXEL_BYTES.get(mode, 4) + 3) // 4 * 4)
 
 

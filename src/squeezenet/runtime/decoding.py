@@ -260,7 +260,7 @@ def _readable_errors(name: str) -> Iterator[None]:
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to decode it") from None
     except Exception as error:
-        # An error from opening a file has its name; errors from Pillow have not.
+        # An error from opening a file names the file; an error from Pillow does not.
         said = error.strerror if isinstance(error, OSError) and error.filename is not None else _said(error)
         raise ImageError(f"{name}: {said}") from None
 

@@ -82,8 +82,8 @@ def _shortened(image: Image.Image, side: int, box: Box) -> tuple[Image.Image, Bo
 def _resize(image: Image.Image, box: Box, side: int) -> Image.Image:
     """A box of an image, resized to a square (bilinear, antialiased): rows first, rounded to 8 bits, then columns.
 
-    Each is one call of Pillow. In one call for both, Pillow 13 may begin with columns, and some pixels differ by 1 from
-    older versions. Each pass alone gives the same bits in all versions (`benchmarks/pillow_bits.py`).
+    Each pass is one call of Pillow. In one call for both, Pillow 13 may begin with columns, and some pixels differ by 1
+    from older versions. Each pass alone gives the same bits in all versions (`benchmarks/pillow_bits.py`).
     """
     left, top, right, bottom = struct.unpack("4f", struct.pack("4f", *box))  # Pillow rounds the box to float32, too
     reach = max(1.0, (bottom - top) / side) + 1  # rows that one row of the result depends on, and one more

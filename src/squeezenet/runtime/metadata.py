@@ -48,7 +48,7 @@ def is_large(file: IO[bytes], kind: str) -> bool:
 
 
 def without(file: IO[bytes], kind: str | None) -> IO[bytes] | None:
-    """A PNG or JPEG without metadata except EXIF, which has the orientation. None if there is no such metadata."""
+    """A PNG or JPEG without metadata except EXIF, which has the orientation. None if nothing was removed."""
     if kind not in ("PNG", "JPEG"):
         return None
     ranges, exif, left_out = [(0, 8 if kind == "PNG" else 2)], 0, False

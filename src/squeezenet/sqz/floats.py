@@ -88,7 +88,7 @@ def keys(values: FloatArray) -> Keys:
 
 
 def _gaps(found: Keys) -> bytes:
-    """The differences (gaps) of increasing keys: the bit length of each gap, then all its bits but the first."""
+    """The differences (gaps) of increasing keys: the bit length of each gap, then each gap without its first bit."""
     gaps = np.diff(found, prepend=0)
     lengths = np.array([gap.bit_length() for gap in gaps.tolist()])
     out = bytearray([_GAPS])

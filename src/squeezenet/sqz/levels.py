@@ -7,8 +7,8 @@
     [[0, 1, 0, 0], [-2, 0, 0, 1]]
 
 A level is a quantised weight: 0 for a pruned weight; a larger weight has a larger level. An adaptive binary range coder
-learns the statistics from the levels already coded, so no table is stored, and a stream is smaller than the
-entropy of its levels. The C engine, or `levels_reference` where it was not built, does the coding: the same bytes.
+learns the statistics from the levels already coded, so no table is stored, and a stream is smaller than the entropy of
+its levels. The C engine does the coding, or `levels_reference` if there is no engine; both write the same bytes.
 """
 
 from math import prod

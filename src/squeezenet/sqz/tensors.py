@@ -27,7 +27,7 @@ SHARED = 2  # values are indices into a codebook, not floats
 ADAPTIVE = 4  # only together with SHARED: the indices are a level stream, with zeros for pruned weights
 
 MAX_CODEBOOK = 4096
-"""Most centroids of a layer (12 bits). With far fewer centroids, weight sharing already saves no bytes."""
+"""Most centroids of a layer (12 bits). Weight sharing stops saving bytes at a much smaller number."""
 
 _Number = TypeVar("_Number", bound=np.generic)
 Kept = NDArray[np.bool_]
@@ -143,7 +143,7 @@ def _take_positions(cursor: Cursor, size: int) -> tuple[Kept, int]:
     longest = cursor.varint(huffman.MAX_ALPHABET - 1)
     if longest < 1:
         raise BadStream(f"{cursor.what}: gaps of no length")
-    # There are at most as many symbols as weights, since each symbol moves on by at least one.
+    # There are at most as many symbols as weights, since each symbol stands for at least one weight.
     symbols = huffman.decode(cursor, cursor.varint(size), longest + 1)
     kept, at, found = np.zeros(size, bool), 0, 0
     for start in range(0, symbols.size, _CHUNK):
