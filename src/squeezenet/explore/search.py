@@ -120,7 +120,7 @@ class Progress:
 
 
 def search(work: Work, space: Space, budgets: Budgets, count: int, halving: bool) -> Progress:
-    """Work until all workers have finished `count` trials. Raises `UsageError` if all proposals are refused."""
+    """Work until all workers together finished `count` trials. Raises `UsageError` if all proposals are refused."""
     study, refused = study_of(work, space, budgets), 0
     while (progress := settle(study, work)).finished < count:
         if _take_up(study, work, halving):

@@ -40,7 +40,7 @@ class Memory(NamedTuple):
     decoding: int
     """While the weights are decoded."""
     running: int
-    """While an image is classified: all activations that are alive at once, and scratch memory."""
+    """While an image is classified: all activations that are in memory at once, and scratch memory."""
 
 
 class EngineRunner:

@@ -123,7 +123,7 @@ def _take_by_levels(cursor: Cursor, shape: Shape) -> Shared:
     levels = take_levels(cursor, shape)
     if int(levels.min()) < -negative or int(levels.max()) > codebook.size - negative:
         raise BadStream(f"{cursor.what}: a level past the end of the codebook")
-    ranks = np.arange(codebook.size + 1, dtype=np.uint16)  # index of each level, from the lowest level
+    ranks = np.arange(codebook.size + 1, dtype=np.uint16)  # ranks[level + negative] is the index of a level
     ranks[:negative] += 1
     ranks[negative] = 0
     indices = np.empty(levels.size, np.uint16)
