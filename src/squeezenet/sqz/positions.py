@@ -5,7 +5,7 @@
     ([0, 0, 3, 3, 1], [0, 1, 9])
 
 A gap is the number of zeros before a weight. A symbol below `longest` is a gap and the weight after it. The symbol
-`longest` is a filler: `longest` zeros without a weight after them. (The authors' file has a zero weight after a filler.)
+`longest` is a filler: `longest` zeros without a weight after them. (The authors' files have a zero weight after it.)
 Zeros after the last weight are not coded, since the shape gives their number.
 """
 
