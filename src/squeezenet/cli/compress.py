@@ -94,7 +94,7 @@ def configure(parser: ArgumentParser) -> None:
          "(default ratio=2)")  # fmt: skip
     deep("--density", metavar="KEPT",
          help="kept share of the weights: a number; auto: the density of the model if it is pruned already, else "
-         "paper, else sensitivity=0.33; keep: no further pruning; paper: the densities of the papers, for "
+         "paper, else sensitivity=0.33; keep: prune no more weights; paper: the densities of the papers, for "
          "SqueezeNet and AlexNet; sensitivity=X: the share X of all weights, fewer in layers where pruning costs less "
          "(default auto)")  # fmt: skip
     deep("--bits", type=index_bits,
