@@ -100,6 +100,15 @@ def test_a_file_of_somebody_else_is_not_replaced(tiny, tmp_path, capsys):
 # Stopped
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """A shell that starts the tests in the background tells them to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_search_keeps_what_it_has_and_goes_on(tiny, tmp_path, capsys, monkeypatch, how):
     out, work, judged = tmp_path / "s.sqz", tmp_path / "s.sqz.work", []
