@@ -1,4 +1,4 @@
-"""Reads a folder of class folders, or one with such folders under train/ and val/.
+"""Reads a folder with one folder per class, or with such folders under train/ and val/.
 
 >>> read_folder(Path("photos"))["all"].classes                # doctest: +SKIP
 ('cat', 'dog')
