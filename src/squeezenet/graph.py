@@ -13,6 +13,7 @@ Shapes are without the batch: (channels, height, width), or (features,) after `F
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import ClassVar
 
 from squeezenet.errors import BadGraph
 from squeezenet.limits import MAX_ELEMENTS
@@ -49,6 +50,7 @@ class Linear:
     inputs: tuple[int, ...]
     name: str
     out: int
+    groups: ClassVar[int] = 1
 
     def shape(self, features: int) -> Shape:
         if self.out < 1:

@@ -104,7 +104,8 @@ def line(error: BaseException) -> str:
 def _code(weight: Tensor) -> dict[str, Any]:
     """The part of the description that turns the floats of a weight into its form again."""
     if isinstance(weight, Grid):
-        return {"exponents": weight.exponents.tolist()}
+        shifts = {} if weight.shifts is None else {"shifts": weight.shifts.tolist()}
+        return {"exponents": weight.exponents.tolist(), **shifts}
     assert isinstance(weight, Shared)
     return {"codebook": _text(weight.codebook.astype("<f4").tobytes())}
 
@@ -119,7 +120,8 @@ def _coded(values: FloatArray, code: Mapping[str, Any] | None) -> Tensor:
         steps = np.array([step(int(e)) for e in exponents], np.float32).reshape(-1, *[1] * (values.ndim - 1))
         with np.errstate(all="ignore"):  # invalid numbers are found by the comparison afterwards
             levels = np.nan_to_num(np.rint(np.clip(values / steps, -MAX_LEVEL, MAX_LEVEL)))
-        return Grid(levels.astype(np.int16), exponents)
+        shifts = np.array(code["shifts"], np.int8) if "shifts" in code else None
+        return Grid(levels.astype(np.int16), exponents, shifts)
     codebook = np.frombuffer(_bytes(code["codebook"]), "<f4").astype(np.float32)
     if codebook.size > MAX_CODEBOOK:
         raise ModelError(f"a codebook of {codebook.size:,} centroids; the limit is {MAX_CODEBOOK:,}")

@@ -96,7 +96,7 @@ def _work(op: Op, sources: list[Shape], shape: Shape, macs: int) -> int:
     read = padded(op, sources[0]) if isinstance(op, Conv) else sum(map(prod, sources))
     moved = _ELEMENT * (read + prod(shape))
     match op:
-        case Conv() | Linear() if op.out // _groups(op) < FEW_OUTPUTS:
+        case Conv() | Linear() if op.out // op.groups < FEW_OUTPUTS:
             area = prod(op.kernel) if isinstance(op, Conv) else 1
             return moved + _SLOW * macs + _ELEMENT * prod(shape) * area
         case Conv() | Linear():
@@ -116,14 +116,10 @@ def _lines(op: Conv, shape: Shape) -> int:
 
 def _stored(op: Conv | Linear, shape: Shape) -> int:
     """Weights as an engine stores them, padded to multiples of `LANES` outputs and `DEPTH` products of a row."""
-    groups = _groups(op)
+    groups = op.groups
     height, width = op.kernel if isinstance(op, Conv) else (1, 1)
     return groups * _whole(op.out // groups, LANES) * height * _whole(shape[0] // groups * width, DEPTH)
 
 
 def _whole(count: int, size: int) -> int:
     return -(-count // size) * size
-
-
-def _groups(op: Conv | Linear) -> int:
-    return op.groups if isinstance(op, Conv) else 1
