@@ -8,7 +8,8 @@
 enum {
     HEADER = 24,  /* bytes of the header */
     CHECKED = 16, /* the checksum covers the bytes from this offset on */
-    INTEGER = 1   /* flag of an integer network */
+    INTEGER = 1,  /* flag of an integer network */
+    NEWEST = 2    /* version that this reader knows */
 };
 
 typedef struct {
@@ -44,7 +45,8 @@ static int check_header(const uint8_t *file, size_t bytes)
     if (bytes == 0 || memcmp(file, magic, bytes < sizeof magic ? bytes : sizeof magic) != 0) return SQZ_NOT_SQZ;
     if (bytes < HEADER) return SQZ_TRUNCATED;
     if (bytes > SQZ_MAX_MODEL_FILE) return SQZ_LIMIT;
-    if (file[4] != 1 || (file[5] & ~INTEGER) != 0 || file[6] != 0 || file[7] != 0) return SQZ_VERSION;
+    if (file[4] < 1 || file[4] > NEWEST || (file[5] & ~INTEGER) != 0 || file[6] != 0 || file[7] != 0)
+        return SQZ_VERSION;
     if (sqz_little(file + 8) != bytes) return sqz_little(file + 8) > bytes ? SQZ_TRUNCATED : SQZ_TRAILING;
     return SQZ_OK;
 }
@@ -125,6 +127,7 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
     (*network)->coded = found.weights.at;
     (*network)->coded_end = found.weights.end;
     (*network)->floats = !found.integer;
+    (*network)->version = file[4];
     (*network)->kernels = sqz_kernels_of(path, !found.integer);
     sqz_plan(*network);
     return SQZ_OK;

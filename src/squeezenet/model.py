@@ -118,12 +118,12 @@ class Grid:
         steps = np.array([step(int(e)) for e in self.exponents], np.float32)
         return self.levels * steps.reshape(-1, *[1] * (self.levels.ndim - 1))
 
-    def units(self) -> LevelArray:
-        """The number of which each level is a multiple: 2 ** shift of its input. Has as many axes as `levels`."""
-        out, inputs, *kernel = self.shape
-        shifts = np.zeros(inputs, np.int8) if self.shifts is None else self.shifts
-        each = np.left_shift(1, shifts, dtype=np.int16).reshape(-1, inputs)  # (groups, inputs of a group)
-        return each.repeat(out // len(each), 0).reshape(out, inputs, *[1] * len(kernel))
+
+def units(shifts: ShiftArray, shape: Shape) -> LevelArray:
+    """2 ** shift of the input channel of each level, in an array that can be multiplied with levels of `shape`."""
+    out, inputs, *kernel = shape
+    each = np.left_shift(1, shifts, dtype=np.int16).reshape(-1, inputs)  # (groups, inputs of a group)
+    return each.repeat(out // len(each), 0).reshape(out, inputs, *[1] * len(kernel))
 
 
 Tensor = Plain | Shared | Grid
@@ -174,7 +174,7 @@ def _check_shifts(op: Layer, weight: Grid, shifts: ShiftArray) -> None:
     inputs = weight.shape[1] * op.groups
     if shifts.shape != (inputs,) or shifts.min() < 0 or shifts.max() > MAX_SHIFT:
         raise ModelError(f"{op.name}: its {inputs} input channels need a shift of 0 to {MAX_SHIFT} each")
-    if np.any(weight.levels % weight.units()):
+    if np.any(weight.levels % units(shifts, weight.shape)):
         raise ModelError(f"{op.name}: a level is not a multiple of 2 ** shift of its input channel")
 
 

@@ -54,9 +54,9 @@ def repaired(data: bytes | bytearray) -> bytes:
     return bytes(data[:8]) + struct.pack("<II", len(data), crc32(tail)) + tail
 
 
-def assemble(graph: bytes, strings: bytes = b"", weights: bytes = b"") -> bytes:
+def assemble(graph: bytes, strings: bytes = b"", weights: bytes = b"", integer: bool = False) -> bytes:
     lengths = struct.pack("<II", len(graph), len(strings))
-    return repaired(b"\x89SQZ\1\0\0\0" + bytes(8) + lengths + graph + strings + weights)
+    return repaired(b"\x89SQZ" + bytes([2, integer]) + bytes(10) + lengths + graph + strings + weights)
 
 
 PREPARATION = Preparation(5, 4, "shorter", "L", (1,), (2,))
@@ -78,6 +78,14 @@ def with_conv_weight(weight: bytes) -> bytes:
     return assemble(GRAPH, text.pack(NAMES), weight + b"\xaa" + BODY[-20:])
 
 
+def with_layer(coding: int, *streams: list[int]) -> bytes:
+    """An integer network whose only layer has a weight (2, 1, 1, 1) and these level streams."""
+    graph = Graph((1, 4, 4), (Conv((0,), "a", 2, (1, 1)), GlobalAvgPool((1,)), Flatten((2,))))
+    scales = bytes([0, 100, 0, 0, 0])  # of the image; of the convolution; the mean is not wide
+    layer = bytes([coding]) + b"".join(map(levels_of, streams))
+    return assemble(graphs.pack(graph, PREPARATION), text.pack(b"\0\0a\0"), scales + layer, integer=True)
+
+
 def levels_of(numbers: list[int] | np.ndarray) -> bytes:
     out = bytearray()
     put_levels(out, np.array(numbers))
@@ -91,7 +99,8 @@ def patched(at: int, value: bytes) -> bytes:
 DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
     "nothing": (b"", NotSqz),
     "another file": (b"\x89PNG\r\n\x1a\n" + bytes(50), NotSqz),
-    "version 2": (patched(4, b"\2"), UnsupportedVersion),
+    "version 0": (patched(4, b"\0"), UnsupportedVersion),
+    "version 3": (patched(4, b"\3"), UnsupportedVersion),
     "a flag": (patched(5, b"\2"), UnsupportedVersion),
     "a reserved bit": (patched(7, b"\x80"), UnsupportedVersion),
     "half a header": (SMALL[:20], Truncated),
@@ -142,6 +151,12 @@ DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
     "no exponent": (with_conv_weight(b"\6\1\xff\3" + levels_of([0]) + bytes(3)), BadStream),
     "padding after fractions": (with_conv_weight(b"\6\1\xff\3" + levels_of([1]) + b"\0\0\1"), BadStream),
     "codebook over the limit": (with_conv_weight(b"\2\x81\x20"), BadStream),
+    "unknown coding of levels": (with_layer(128, [0, 0], [1, -1], [0, 0]), BadStream),
+    "a shift over the limit": (with_layer(1, [7], [0, 0], [1, -1], [0, 0]), BadStream),
+    "a negative shift": (with_layer(1, [-1], [0, 0], [1, -1], [0, 0]), BadStream),
+    "a level over the limit by its shift": (with_layer(1, [1], [0, 0], [63, -64], [0, 0]), BadStream),
+    "shifts and no levels": (with_layer(1, [1]), Truncated),
+    "shifts that the coding does not announce": (with_layer(0, [1], [0, 0], [1, -1], [0, 0]), BadStream),
 }
 
 

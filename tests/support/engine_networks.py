@@ -10,7 +10,7 @@ import pytest
 from squeezenet import sqz
 from squeezenet.fixed_point import MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
-from squeezenet.model import MAX_SHIFT, FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Weights
+from squeezenet.model import MAX_SHIFT, FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Weights, units
 from squeezenet.preparation import Preparation
 from squeezenet.sqz import tensors
 
@@ -59,9 +59,9 @@ class Builder:
         biases = self.random.integers(-900, 900, op.out)
         weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
         if shifted:
-            shifts = self.random.integers(0, MAX_SHIFT + 1, shape[1] * op.groups)
-            weight = replace(weight, shifts=shifts.astype(np.int8))
-            weight = replace(weight, levels=weight.levels - np.fmod(weight.levels, weight.units()))
+            shifts = self.random.integers(0, MAX_SHIFT + 1, shape[1] * op.groups).astype(np.int8)
+            rest = np.fmod(weight.levels, units(shifts, shape))
+            weight = replace(weight, levels=weight.levels - rest, shifts=shifts)
         self.weights[op.name] = IntegerWeights(weight, biases.astype(np.int32))
         return self.put(op, target)
 

@@ -70,4 +70,4 @@ ZEROS = b"\0\xaa\xaa"
 def sqz(graph: bytes, strings: bytes, rest: bytes = b"", integer: bool = False) -> bytes:
     """A file of these sections, with the length and the checksum that belong to them."""
     tail = struct.pack("<II", len(graph), len(strings)) + graph + strings + rest
-    return struct.pack("<4sBBHII", b"\x89SQZ", 1, integer, 0, 16 + len(tail), crc32(tail)) + tail
+    return struct.pack("<4sBBHII", b"\x89SQZ", 2, integer, 0, 16 + len(tail), crc32(tail)) + tail

@@ -23,7 +23,7 @@ from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.light import named, read_bytes, strings
 
 MAGIC = b"\x89SQZ"
-VERSION = 1
+VERSION = 2  # that is written; versions from 1 on are read
 INTEGER = 1  # the flag of an integer network
 _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length, crc32, graph bytes, text bytes
 
@@ -97,7 +97,7 @@ def sections(path: str | Path) -> list[Section]:
 
 def _decode(data: bytes) -> tuple[Model, list[Section]]:
     """Read and check everything in the same order as the C engine, so that both report the same damage."""
-    body, flags, graph_bytes, text_bytes = _open(data)
+    body, version, flags, graph_bytes, text_bytes = _open(data)
     graph, preparation = graphs.unpack(Cursor(body.take(graph_bytes), "graph"))
     costs.check_limits(graph, preparation.resize, len(data))
     packed_text = Cursor(body.take(text_bytes), "text")
@@ -112,7 +112,7 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
             continue
         body.what = op.name
         if flags & INTEGER:
-            held: AnyWeights = integers.take_layer(body, shapes[op.name])
+            held: AnyWeights = integers.take_layer(body, op, shapes[op.name], version)
             with _as_damage():
                 check_integers(op, held, scales[op.inputs[0]], scales[index + 1])
         else:
@@ -155,16 +155,16 @@ def _front(model: Model) -> tuple[bytearray, int, int]:
     return front, len(graph), len(strings)
 
 
-def _open(data: bytes) -> tuple[Cursor, int, int, int]:
-    """Check the header. Returns a cursor at the byte after it, the flags, and the sizes of graph and text."""
+def _open(data: bytes) -> tuple[Cursor, int, int, int, int]:
+    """Check the header. Returns a cursor at the byte after it, version, flags, and the sizes of graph and text."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise errors.NotSqz("not a .sqz file: it does not begin with the magic bytes")
     if len(data) < _HEADER.size:
         raise errors.Truncated("the file ends inside its header; fetch it again")
     _, version, flags, reserved, total, checksum, graph_bytes, text_bytes = _HEADER.unpack_from(data)
-    if version != VERSION or flags & ~INTEGER or reserved:
+    if not 1 <= version <= VERSION or flags & ~INTEGER or reserved:
         raise errors.UnsupportedVersion(
-            f"version {version}, flags {flags}; this reader knows version {VERSION}: upgrade squeezenet"
+            f"version {version}, flags {flags}; this reader knows versions 1 to {VERSION}: upgrade squeezenet"
         )
     if len(data) < total:
         raise errors.Truncated(f"the file has {len(data)} of its {total} bytes; fetch it again")
@@ -175,7 +175,7 @@ def _open(data: bytes) -> tuple[Cursor, int, int, int]:
     body = Cursor(memoryview(data)[_HEADER.size :], "file")
     if graph_bytes + text_bytes > body.left:
         raise errors.Truncated("graph and text are longer than the file")
-    return body, flags, graph_bytes, text_bytes
+    return body, version, flags, graph_bytes, text_bytes
 
 
 def _text(model: Model) -> bytes:
