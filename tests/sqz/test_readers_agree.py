@@ -97,6 +97,12 @@ def test_mutated_files(start: int) -> None:
     assert len(seen) > 3, seen
 
 
+@pytest.mark.parametrize("data", [*GOLDEN, *FILES])
+def test_a_file_that_claims_to_be_of_another_version(data: bytes) -> None:
+    for version in (1, 2):
+        agreed(data[:4] + bytes([version]) + data[5:])
+
+
 @pytest.mark.parametrize("data", SHIPPED, ids=["digits", "cifar10-small"])
 def test_mutated_files_that_ship(data: bytes) -> None:
     chance = random.Random(1)
