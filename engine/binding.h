@@ -16,6 +16,8 @@ PyObject *python_levels_decode(PyObject *self, PyObject *args);
 PyObject *python_levels_encode(PyObject *self, PyObject *args);
 PyObject *python_levels_size(PyObject *self, PyObject *args);
 PyObject *python_text(PyObject *self, PyObject *args);
+PyObject *python_text_decode(PyObject *self, PyObject *args);
+PyObject *python_text_encode(PyObject *self, PyObject *args);
 
 /* python_network.c: the type `Network`. */
 extern PyType_Spec python_network_spec;

@@ -14,7 +14,7 @@ enum {
 
 typedef struct {
     sqz_cursor graph, text, weights;
-    int integer;
+    int integer, version;
 } sections;
 
 /* CRC-32 of four bytes at a time. Table i is for the byte that has i more bytes after it in its group of four. */
@@ -68,6 +68,7 @@ static int find_sections(const uint8_t *file, size_t bytes, sections *found)
     found->text = second;
     found->weights = last;
     found->integer = file[5] & INTEGER;
+    found->version = file[4];
     return SQZ_OK;
 }
 
@@ -127,7 +128,7 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
     (*network)->coded = found.weights.at;
     (*network)->coded_end = found.weights.end;
     (*network)->floats = !found.integer;
-    (*network)->version = file[4];
+    (*network)->version = found.version;
     (*network)->kernels = sqz_kernels_of(path, !found.integer);
     sqz_plan(*network);
     return SQZ_OK;
@@ -157,21 +158,23 @@ const sqz_preparation *sqz_preparation_of(const sqz_network *network)
     return &network->preparation;
 }
 
-int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length)
+int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length, size_t *memory)
 {
     sections found;
     int status = check_header(file, bytes);
     if (status == SQZ_OK) status = find_sections(file, bytes, &found);
-    if (status == SQZ_OK) *length = sqz_text_length(&found.text);
-    return status == SQZ_OK ? found.text.status : status;
+    if (status != SQZ_OK) return status;
+    *length = sqz_text_length(&found.text, found.version);
+    *memory = sqz_text_memory(found.version);
+    return found.text.status;
 }
 
-int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text)
+int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text, void *memory)
 {
     sections found;
     int status = check_header(file, bytes);
     if (status == SQZ_OK) status = find_sections(file, bytes, &found);
-    return status == SQZ_OK ? sqz_text_unpack(found.text, text) : status;
+    return status == SQZ_OK ? sqz_text_unpack(found.text, found.version, text, memory) : status;
 }
 
 sqz_needs sqz_ask(const sqz_network *network, unsigned parts)

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "range_coder.h"
+
 enum {
     ONE = 1 << 14,   /* a density of 1, or the mean of signs that are all positive */
     DENSITIES = 33,  /* classes of densities */
@@ -22,8 +24,7 @@ enum {
     POSITIONS = 64, /* kernel positions with factors of their own */
     STRIP = 8       /* cells (weights of one output) that are updated at once */
 };
-#define CERTAIN (UINT32_C(1) << 22) /* a probability of 1 */
-#define SURE 12u                    /* observations that an initial guess counts as */
+#define SURE 12u /* observations that an initial guess counts as */
 #define LARGEST_FACTOR (1 << 19)
 
 typedef struct {
@@ -33,23 +34,10 @@ typedef struct {
     uint8_t class[(ONE >> 5) + 1];         /* class of each density, in steps of 32 */
 } model;
 
-typedef struct {
-    uint32_t low, range; /* the interval; while decoding, `low` is the code minus the start of the interval */
-    size_t at, end;
-    const uint8_t *in;
-    uint8_t *out;
-} coder;
-
-typedef enum { READ, WRITE } direction;
-
 #if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 7")
-#define SMALL __attribute__((cold)) /* compiled to be small: no device encodes streams */
 #else
-#define INLINE static inline
 #define UNROLL
-#define SMALL
 #endif
 
 static inline unsigned length(uint32_t value)
@@ -98,61 +86,6 @@ static void start(model *m)
         if (i % DIGITS > 1) m->context[DIGIT_AT + i] |= 16 * (length(i % DIGITS) - 1);
     for (size_t i = 0; i < POSITIONS; i++)
         for (size_t j = 0; j < FEATURES; j++) m->factor[i][j] = j > 0 ? -10000 : 0;
-}
-
-INLINE void shift(coder *c, direction way)
-{
-    while (c->range < UINT32_C(1) << 24) {
-        c->range <<= 8;
-        if (way == READ)
-            c->low = c->low << 8 | (c->at < c->end ? c->in[c->at] : 0u);
-        else {
-            if (c->out != NULL && c->at < c->end) c->out[c->at] = (uint8_t)(c->low >> 24);
-            c->low <<= 8;
-        }
-        c->at++;
-    }
-}
-
-static inline void forward(coder *c, uint32_t step)
-{
-    c->low += step;
-    if (c->low < step && c->out != NULL) /* carry */
-        for (size_t i = c->at < c->end ? c->at : c->end; i > 0 && ++c->out[i - 1] == 0;) i--;
-}
-
-/* Code one bit whose probability to be 1 is `ones` / 2^16. Masks instead of branches: for bits that a processor cannot
- * predict. */
-INLINE uint32_t split(coder *c, uint32_t ones, uint32_t bit, direction way)
-{
-    const uint32_t step = (c->range >> 16) * ones, rest = c->range - step;
-    if (way == READ) bit = c->low < step;
-    const uint32_t one = 0u - bit;
-    if (way == READ)
-        c->low -= step & ~one;
-    else if (!bit)
-        forward(c, step);
-    c->range = (step & one) | (rest & ~one);
-    shift(c, way);
-    return bit;
-}
-
-static inline uint32_t chance(uint32_t context)
-{
-    const uint32_t ones = context >> 16;
-    if (ones - 32 <= 65504 - 32) return ones; /* nearly always: the branch is predicted */
-    return ones < 32 ? 32 : 65504;
-}
-
-/* Code one bit in its context, and update the context; by masks, like `split`. */
-INLINE uint32_t code(coder *c, const uint16_t *rate, uint32_t *context, uint32_t bit, direction way)
-{
-    const uint32_t state = *context, ones = state >> 10, seen = state & 1023;
-    bit = split(c, chance(state), bit, way);
-    const uint32_t one = 0u - bit, distance = (ones & ~one) + ((CERTAIN - ones) & one);
-    const uint32_t moved = (uint32_t)((uint64_t)distance * rate[seen] >> 16);
-    *context = state + (((moved ^ ~one) - ~one) << 10) + (seen < 1023);
-    return bit;
 }
 
 /* The same with branches, which cost nothing where the processor predicts the bit. */
@@ -332,24 +265,23 @@ static int fits(sqz_shape shape)
 int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_shape shape, void *memory)
 {
     const size_t total = (size_t)shape.outputs * shape.inputs * shape.height * shape.width;
-    coder c = {0, UINT32_MAX, 0, size, bytes, NULL};
     if (!fits(shape)) return SQZ_TOO_LARGE;
     if (size == 0) {
         memset(levels, 0, total * sizeof *levels);
         return SQZ_OK;
     }
-    for (; c.at < 4; c.at++) c.low = c.low << 8 | (c.at < size ? bytes[c.at] : 0u);
+    coder c = reader(bytes, size);
     const size_t positions = (size_t)shape.height * shape.width;
     const int status = positions == 1 ? walk(&c, memory, NULL, levels, shape, 1, READ)
                                       : walk(&c, memory, NULL, levels, shape, positions, READ);
     if (status != SQZ_OK) return status;
-    return c.at == size + 3 ? SQZ_OK : c.at > size + 3 ? SQZ_TRUNCATED : SQZ_TRAILING;
+    return end_of_reading(&c);
 }
 
 SMALL int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory)
 {
     const size_t total = (size_t)shape.outputs * shape.inputs * shape.height * shape.width;
-    coder c = {0, UINT32_MAX, 0, *size, NULL, bytes};
+    coder c = writer(bytes, *size);
     uint32_t largest = 0;
     if (!fits(shape)) return SQZ_TOO_LARGE;
     for (size_t i = 0; i < total; i++)
@@ -357,9 +289,7 @@ SMALL int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *byt
     if (largest > SQZ_LARGEST_LEVEL) return SQZ_TOO_LARGE;
     if (largest > 0) {
         walk(&c, memory, levels, NULL, shape, (size_t)shape.height * shape.width, WRITE);
-        forward(&c, (0u - c.low) & 0xFFFFFF); /* to a multiple of 2^24, whose lower bytes need not be stored */
-        if (bytes != NULL && c.at < c.end) bytes[c.at] = (uint8_t)(c.low >> 24);
-        c.at++;
+        end_of_writing(&c);
     }
     if (bytes != NULL && c.at > *size) return SQZ_NO_ROOM;
     *size = c.at;

@@ -44,6 +44,9 @@ static PyObject *paths(PyObject *self, PyObject *unused)
 static PyMethodDef methods[] = {
     {"paths", paths, METH_NOARGS, "paths(): the paths of this machine, the fastest last"},
     {"text", python_text, METH_VARARGS, "text(file): names and labels, as bytes"},
+    {"text_decode", python_text_decode, METH_VARARGS,
+     "text_decode(stream, length): a text of version 2, as bytes, or an error"},
+    {"text_encode", python_text_encode, METH_VARARGS, "text_encode(text): its stream in version 2"},
     {"levels_decode", python_levels_decode, METH_VARARGS,
      "levels_decode(bytes, levels, shape): fill levels; 0 or an error"},
     {"levels_encode", python_levels_encode, METH_VARARGS, "levels_encode(levels, shape): the bytes of a stream"},

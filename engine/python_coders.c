@@ -2,6 +2,7 @@
 #include "binding.h"
 
 #include "levels.h"
+#include "mixed_text.h"
 #include "sqz.h"
 
 /* Get the buffer of the levels, and working memory. Returns 0 with an exception set if that fails. */
@@ -91,21 +92,81 @@ PyObject *python_levels_size(PyObject *self, PyObject *args)
 PyObject *python_text(PyObject *self, PyObject *args)
 {
     Py_buffer file;
-    size_t length;
+    size_t length, needed;
+    void *memory = NULL;
     PyObject *result = NULL;
     (void)self;
     if (!PyArg_ParseTuple(args, "y*", &file)) return NULL;
-    int status = sqz_text_measure(file.buf, (size_t)file.len, &length);
-    if (status == SQZ_OK && (result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length)) != NULL) {
+    int status = sqz_text_measure(file.buf, (size_t)file.len, &length, &needed);
+    if (status == SQZ_OK && (memory = PyMem_Malloc(needed)) == NULL)
+        PyErr_NoMemory();
+    else if (status == SQZ_OK && (result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length)) != NULL) {
         uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* no other code has this object yet */
         Py_BEGIN_ALLOW_THREADS
-        status = sqz_text_read(file.buf, (size_t)file.len, bytes);
+        status = sqz_text_read(file.buf, (size_t)file.len, bytes, memory);
         Py_END_ALLOW_THREADS
     }
+    PyMem_Free(memory);
     PyBuffer_Release(&file);
     if (status != SQZ_OK) {
         Py_CLEAR(result);
         python_raise_damage(status);
     }
+    return result;
+}
+
+/* Get the buffer of a text or of its stream, and working memory. Returns 0 with an exception set if that fails. */
+static int open_text(PyObject *args, const char *format, Py_buffer *view, Py_ssize_t *length, void **memory)
+{
+    if (!PyArg_ParseTuple(args, format, view, length)) return 0;
+    *memory = PyMem_Malloc(sqz_mixed_text_memory());
+    if (*memory != NULL) return 1;
+    PyErr_NoMemory();
+    PyBuffer_Release(view);
+    return 0;
+}
+
+PyObject *python_text_decode(PyObject *self, PyObject *args)
+{
+    Py_buffer stream;
+    Py_ssize_t length = 0;
+    void *memory;
+    int status = SQZ_OK;
+    (void)self;
+    if (!open_text(args, "y*n", &stream, &length, &memory)) return NULL;
+    PyObject *result = PyBytes_FromStringAndSize(NULL, length);
+    if (result != NULL) {
+        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* no other code has this object yet */
+        Py_BEGIN_ALLOW_THREADS
+        status = sqz_mixed_text_decode(stream.buf, (size_t)stream.len, bytes, (size_t)length, memory);
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(memory);
+    PyBuffer_Release(&stream);
+    if (status == SQZ_OK) return result;
+    Py_CLEAR(result);
+    return PyLong_FromLong(status);
+}
+
+PyObject *python_text_encode(PyObject *self, PyObject *args)
+{
+    Py_buffer text;
+    Py_ssize_t unused = 0;
+    PyObject *result;
+    void *memory;
+    size_t size = 0;
+    (void)self;
+    if (!open_text(args, "y*|n", &text, &unused, &memory)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    sqz_mixed_text_encode(text.buf, (size_t)text.len, NULL, &size, memory);
+    Py_END_ALLOW_THREADS
+    if ((result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)) != NULL) {
+        uint8_t *bytes = (uint8_t *)PyBytes_AsString(result); /* no other code has this object yet */
+        Py_BEGIN_ALLOW_THREADS
+        sqz_mixed_text_encode(text.buf, (size_t)text.len, bytes, &size, memory);
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(memory);
+    PyBuffer_Release(&text);
     return result;
 }

@@ -102,9 +102,9 @@ void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *ima
  * work. */
 void sqz_run(const sqz_network *network, const float *image, float *logits, void *running, const sqz_team *team);
 
-/* The text of a file that sqz_open has accepted: names and labels (docs/FORMAT.md, "Text"). First its length, then its
- * bytes: `text` must have room for them. */
-int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length);
-int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text);
+/* The text of a file that sqz_open has accepted: names and labels (docs/FORMAT.md, "Text"). First its length and the
+ * bytes of working memory (about 460 kB; none for a file of version 1), then its bytes: `text` must have room for them. */
+int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length, size_t *memory);
+int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text, void *memory);
 
 #endif

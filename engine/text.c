@@ -1,15 +1,23 @@
-/* Decompresses names and labels. A token is a byte, or a match: a copy of bytes that were written before. */
+/* Decompresses names and labels. In version 1 a text is a list of tokens. A token is a byte, or a match: a copy of bytes
+ * that were written before. */
 #include "text.h"
 
 #include "huffman.h"
 #include "budget.h"
+#include "mixed_text.h"
 
 enum { BYTES = 256, LEAST = 4, MOST = 67, TOKENS = BYTES + MOST - LEAST + 1 }; /* least and most bytes of a match */
 
-size_t sqz_text_length(sqz_cursor *c)
+size_t sqz_text_length(sqz_cursor *c, int version)
 {
     const uint64_t most = SQZ_FREE_TEXT + SQZ_TEXT_A_BYTE * (uint64_t)(c->end - c->at);
-    return sqz_take_varint(c, most < SQZ_MAX_TEXT ? (uint32_t)most : SQZ_MAX_TEXT);
+    const uint32_t limit = version == 1 ? SQZ_MAX_TEXT : SQZ_MAX_MIXED_TEXT;
+    return sqz_take_varint(c, most < limit ? (uint32_t)most : limit);
+}
+
+size_t sqz_text_memory(int version)
+{
+    return version == 1 ? 0 : sqz_mixed_text_memory();
 }
 
 /* Read a whole stream to check it. Returns how many of its symbols are at least `least`. */
@@ -30,12 +38,11 @@ static size_t copy(sqz_cursor *c, uint8_t *text, size_t at, size_t length, uint3
     return size;
 }
 
-int sqz_text_unpack(sqz_cursor c, uint8_t *text)
+static int unpack_tokens(sqz_cursor c, size_t length, uint8_t *text)
 {
     uint16_t orders[3][TOKENS];
     uint8_t lengths[TOKENS];
     sqz_symbols tokens = {.order = orders[0]}, low = {.order = orders[1]}, high = {.order = orders[2]};
-    const size_t length = sqz_text_length(&c);
     const uint32_t count = sqz_take_varint(&c, (uint32_t)length);
     size_t at = 0;
     sqz_symbols_open(&c, &tokens, count, TOKENS, lengths);
@@ -57,4 +64,12 @@ int sqz_text_unpack(sqz_cursor c, uint8_t *text)
     if (at != length) sqz_fail(&c, SQZ_BAD_STREAM);
     if (c.at != c.end) sqz_fail(&c, SQZ_TRAILING);
     return c.status;
+}
+
+int sqz_text_unpack(sqz_cursor c, int version, uint8_t *text, void *memory)
+{
+    const size_t length = sqz_text_length(&c, version);
+    if (version == 1 || c.status != SQZ_OK) return unpack_tokens(c, length, text);
+    const int status = sqz_mixed_text_decode(c.at, (size_t)(c.end - c.at), text, length, memory);
+    return status == SQZ_OK ? SQZ_OK : SQZ_BAD_STREAM;
 }

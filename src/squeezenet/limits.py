@@ -102,7 +102,10 @@ WORK_A_BYTE = 1 << 15
 """A file of n bytes may need FREE_WORK + n * WORK_A_BYTE of `sqz.costs.work`. 2^35 is about a second of one core."""
 
 MAX_TEXT = 1 << 24
-"""Bytes of the names of layers, labels and provenance."""
+"""Bytes of the names of layers, labels and provenance, in a file of version 1."""
+
+MAX_MIXED_TEXT = 1 << 22
+"""The same in a file of version 2. The engine decodes these in about a second."""
 
 FREE_TEXT = 1 << 16
 TEXT_A_BYTE = 64

@@ -244,20 +244,6 @@ def test_relative_indices_are_those_of_a_slow_loop(gaps: list[int], longest: int
         assert positions.coded_size(np.array(where), longest) == len(positions.huffman.encode(found))
 
 
-@given(st.binary(max_size=300) | st.text("ab", max_size=300).map(str.encode))
-def test_text(data: bytes) -> None:
-    cursor = Cursor(text.pack(data) + b"next")
-    assert text.unpack(cursor) == data
-    assert cursor.left == 4
-
-
-def test_text_with_matches_at_every_distance() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, 1000, np.uint8).tobytes()
-    far = noise + bytes(text.WINDOW - 990) + noise + b"x" * 500
-    assert text.unpack(Cursor(text.pack(far))) == far
-    assert len(text.pack(far)) < 5000
-
-
 # Files
 
 
@@ -458,7 +444,8 @@ def test_the_emptiest_file_costs_a_known_amount_of_memory() -> None:
     sqz.decode(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 9 * prod(shape)
+    text_memory = 470_000  # of the engine, for the text of any file
+    assert peak < 9 * prod(shape) + text_memory
 
 
 @pytest.mark.parametrize("data", [SMALL, TINY], ids=["small", "tiny"])

@@ -69,6 +69,13 @@ def with_text(raw: bytes) -> bytes:
     return assemble(GRAPH, text.pack(raw), BODY)
 
 
+def text_of_length(length: int) -> bytes:
+    """A text section that declares this length, in 7 bytes."""
+    section = bytearray()
+    put_varint(section, length)
+    return bytes(section) + bytes(4)
+
+
 def with_op(*op: int) -> bytes:
     """A graph of one operation on an image of 1 x 4 x 4, whose bytes are given."""
     return assemble(GRAPH[: GRAPH.index(b"\5\1\1")] + b"\1" + bytes(op))
@@ -123,7 +130,10 @@ DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
     "unknown channels": (assemble(b"\5\4\1\3" + GRAPH[4:]), BadStream),
     "a crop of nothing": (assemble(b"\5\0" + GRAPH[2:]), BadGraph),
     "a crop larger than the image": (assemble(b"\3\4" + GRAPH[2:]), BadGraph),
-    "text goes on": (assemble(GRAPH, text.pack(NAMES) + b"\0", BODY), TrailingBytes),
+    "text goes on": (assemble(GRAPH, text.pack(NAMES) + b"\0", BODY), BadStream),
+    "text cut short": (assemble(GRAPH, text.pack(NAMES)[:-1], BODY), BadStream),
+    "text without a stream": (assemble(GRAPH, text.pack(NAMES)[:1], BODY), BadStream),
+    "text over its limit": (assemble(GRAPH, text_of_length(2**16 + 64 * 7 + 1), BODY), BadStream),
     "text not UTF-8": (with_text(NAMES.replace(b"a", b"\xff")), BadStream),
     "a label too few": (with_text(NAMES.replace(b"no\0", b"")), BadStream),
     "text without an end": (with_text(NAMES[:-1]), BadStream),

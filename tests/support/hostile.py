@@ -8,10 +8,8 @@ import struct
 from binascii import crc32
 from collections.abc import Sequence
 
-import numpy as np
-
-from squeezenet.sqz import huffman
 from squeezenet.sqz.cursor import put_varint
+from squeezenet.sqz.text import pack
 
 CONV, LINEAR, RELU, CAPPED, MAXPOOL, MAXCEIL, AVGPOOL, GLOBAL, LRN, CONCAT, ADD, FLATTEN = range(1, 13)
 
@@ -53,7 +51,7 @@ def operations(*ops: bytes) -> bytes:
 def text(strings: Sequence[str], labels: int = 0, pairs: int = 0) -> bytes:
     """The text section with these strings: names of layers, labels, keys and values in turn."""
     raw = varint(labels, pairs) + b"".join(string.encode() + b"\0" for string in strings)
-    return varint(len(raw), len(raw)) + huffman.encode(np.frombuffer(raw, np.uint8)) + b"\0\0\0\0"
+    return pack(raw)
 
 
 def plain(values: Sequence[float], bias: Sequence[float]) -> bytes:

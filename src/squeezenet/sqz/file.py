@@ -122,7 +122,7 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
         ends.append(body.at)
     body.what = "weights"
     body.finish()
-    graph, labels, provenance = _read_text(packed_text, graph)
+    graph, labels, provenance = _read_text(packed_text, graph, version)
     found = [Section("header", _HEADER.size), Section("graph", graph_bytes), Section("text", text_bytes)]
     found += [Section("scales", ends[0] - graph_bytes - text_bytes)] if scales else []
     names = [op.name for op in graph.layers]
@@ -148,7 +148,7 @@ def _front(model: Model) -> tuple[bytearray, int, int]:
     strings = text.pack(_text(model))
     # Check that a reader accepts both sections, before anything is written.
     graphs.unpack(Cursor(graph, "graph"))
-    _read_text(Cursor(strings, "text"), model.graph)
+    _read_text(Cursor(strings, "text"), model.graph, VERSION)
     front = bytearray(graph + strings)
     if model.scales:
         integers.put_scales(front, model.graph, model.scales)
@@ -195,8 +195,8 @@ def _text(model: Model) -> bytes:
     return bytes(out)
 
 
-def _read_text(cursor: Cursor, graph: Graph) -> tuple[Graph, tuple[str, ...], dict[str, str]]:
-    unpacked = text.unpack(cursor)
+def _read_text(cursor: Cursor, graph: Graph, version: int) -> tuple[Graph, tuple[str, ...], dict[str, str]]:
+    unpacked = text.unpack(cursor, version)
     cursor.finish()
     names, labels, provenance = strings(unpacked, len(graph.layers), graph.classes)
     return graph.renamed(names), labels, provenance

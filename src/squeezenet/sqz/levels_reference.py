@@ -1,4 +1,4 @@
-"""Level streams in plain Python: the model and the range coder of docs/FORMAT.md.
+"""Level streams in plain Python: the model of docs/FORMAT.md.
 
     >>> stream = encode([0, 1, 0, -2], (2, 2, 1, 1))
     >>> decode(stream, (2, 2, 1, 1))
@@ -12,7 +12,7 @@ sign depends on a linear prediction from the signs already coded. The factors of
 
 from collections.abc import Sequence
 
-from squeezenet.errors import BadStream
+from squeezenet.sqz.range_coder import CERTAIN, RATE, Context, Reader, Writer
 
 LARGEST = (1 << 21) - 1
 """Largest magnitude of a level."""
@@ -23,121 +23,29 @@ Dimensions = tuple[int, int, int, int]
 """Outputs, inputs, height and width of the kernel."""
 
 _ONE = 1 << 14  # stands for the density 1, or for a positive sign
-_CERTAIN = 1 << 22  # stands for the probability 1
 _LENGTHS = 20  # most flags that give the number of bits of a magnitude
 _DIGITS = 16  # contexts for the first four bits of a magnitude after its leading 1
 _PLACES = 64  # positions of a kernel that have their own factors
 _FACTOR = 1 << 19  # largest factor of a prediction
 _SURE = 12  # an initial probability counts as so many observed bits
-_RATE = [65536 // (n + 2) for n in range(LARGEST_KERNEL + 2)]
-
-
-class _Context:
-    """The probability that a bit is 1 (2^22 stands for 1), and the number of bits from which it was learned."""
-
-    __slots__ = ("ones", "seen")
-
-    def __init__(self, ones: int = _CERTAIN // 2, seen: int = 0) -> None:
-        self.ones = ones
-        self.seen = seen
-
-    @property
-    def chance(self) -> int:
-        """The probability for the range coder: 2^16 stands for 1."""
-        return min(max(self.ones >> 6, 32), 65504)
-
-    def learn(self, bit: int) -> None:
-        rate = _RATE[self.seen]
-        self.ones += (_CERTAIN - self.ones) * rate >> 16 if bit else -(self.ones * rate >> 16)
-        self.seen = min(self.seen + 1, 1023)
-
-
-class _Writer:
-    """The range coder: writes bits. The probability that a bit is 1 is `ones` / 65,536."""
-
-    def __init__(self) -> None:
-        self.low, self.range = 0, (1 << 32) - 1
-        self.out = bytearray()
-
-    def bit(self, ones: int, bit: int) -> int:
-        step = (self.range >> 16) * ones
-        if bit:
-            self.range = step
-        else:
-            self._forward(step)
-            self.range -= step
-        while self.range < 1 << 24:
-            self.range <<= 8
-            self.out.append(self.low >> 24)
-            self.low = self.low << 8 & 0xFFFFFFFF
-        return bit
-
-    def finish(self) -> bytes:
-        """The written bytes. Of the last four bytes only the first is written, since the others are zero."""
-        self._forward(-self.low & 0xFFFFFF)
-        return bytes(self.out) + bytes([self.low >> 24])
-
-    def _forward(self, step: int) -> None:
-        self.low += step
-        if self.low >> 32:
-            at = len(self.out) - 1
-            while self.out[at] == 255:
-                self.out[at] = 0
-                at -= 1
-            self.out[at] += 1
-            self.low &= 0xFFFFFFFF
-
-
-class _Reader:
-    """Reads the bits that `_Writer` wrote. It ignores the argument `bit`, which only a writer needs."""
-
-    def __init__(self, data: bytes | memoryview) -> None:
-        self.data, self.at = data, 0
-        self.code, self.range = 0, (1 << 32) - 1
-        for _ in range(4):
-            self._shift()
-
-    def bit(self, ones: int, bit: int) -> int:
-        step = (self.range >> 16) * ones
-        bit = int(self.code < step)
-        if bit:
-            self.range = step
-        else:
-            self.code -= step
-            self.range -= step
-        while self.range < 1 << 24:
-            self.range <<= 8
-            self._shift()
-        return bit
-
-    def finish(self) -> None:
-        if self.at < len(self.data) + 3:
-            raise BadStream("a stream of levels goes on after its last level")
-
-    def _shift(self) -> None:
-        """Take the next byte. After the last byte follow three zeros, which are not stored."""
-        if self.at >= len(self.data) + 3:
-            raise BadStream("a stream of levels ends before its last level")
-        self.code = (self.code << 8 | (self.data[self.at] if self.at < len(self.data) else 0)) & 0xFFFFFFFF
-        self.at += 1
 
 
 class _Model:
     """The statistics that are learned while a stream is read or written."""
 
-    def __init__(self, coder: _Writer | _Reader) -> None:
+    def __init__(self, coder: Writer | Reader) -> None:
         self.coder = coder
-        guesses = [min((_bound(i) + _bound(i + 1)) << 12, _CERTAIN - _CERTAIN // 64) for i in range(33)]
-        self.zero = [[_Context(guess, _SURE) for _ in range(4)] for guess in guesses]
-        self.sign = [_Context(_CERTAIN // 32 + i * (_CERTAIN * 15 // 16 // 64), _SURE) for i in range(64)]
-        self.length = [[_Context() for _ in range(_LENGTHS)] for _ in range(22)]
+        guesses = [min((_bound(i) + _bound(i + 1)) << 12, CERTAIN - CERTAIN // 64) for i in range(33)]
+        self.zero = [[Context(guess, _SURE) for _ in range(4)] for guess in guesses]
+        self.sign = [Context(CERTAIN // 32 + i * (CERTAIN * 15 // 16 // 64), _SURE) for i in range(64)]
+        self.length = [[Context() for _ in range(_LENGTHS)] for _ in range(22)]
         self.digit = [
-            [_Context(seen=16 * max(prefix.bit_length() - 1, 0)) for prefix in range(_DIGITS)]
+            [Context(seen=16 * max(prefix.bit_length() - 1, 0)) for prefix in range(_DIGITS)]
             for _ in range(_LENGTHS + 1)
         ]
         self.factor = [[0] + [-10000] * 6 for _ in range(_PLACES)]
 
-    def bit(self, context: _Context, bit: int) -> int:
+    def bit(self, context: Context, bit: int) -> int:
         bit = self.coder.bit(context.chance, bit)
         context.learn(bit)
         return bit
@@ -170,7 +78,7 @@ def encode(levels: Sequence[int], shape: Dimensions) -> bytes:
     """The stream of levels; no bytes if all levels are zero."""
     if not any(levels):
         return b""
-    writer = _Writer()
+    writer = Writer()
     _walk(_Model(writer), list(levels), shape)
     return writer.finish()
 
@@ -180,7 +88,7 @@ def decode(data: bytes | memoryview, shape: Dimensions) -> list[int]:
     outputs, inputs, height, width = shape
     levels = [0] * (outputs * inputs * height * width)
     if data:
-        reader = _Reader(data)
+        reader = Reader(data)
         _walk(_Model(reader), levels, shape)
         reader.finish()
     return levels
@@ -195,14 +103,14 @@ def _walk(model: _Model, levels: list[int], shape: Dimensions) -> None:
     kept = at = 0
     for output in range(outputs):
         row, row_seen = (kept + 1) * _ONE // (at + 2), 7
-        column_rate = _RATE[min(output * places + 3, 64)]
+        column_rate = RATE[min(output * places + 3, 64)]
         for i in range(inputs):
             mean = column[i] if output else row
             kernel = signs = 0
             for k in range(places):
                 y, x = divmod(k, width)
                 left, above = levels[at - 1] if x else 0, levels[at - width] if y else 0
-                density = (2 * (mean + row) + kernel * _ONE) * _RATE[k + 2] >> 16
+                density = (2 * (mean + row) + kernel * _ONE) * RATE[k + 2] >> 16
                 beside = 1 + (left != 0) + (above != 0) if k else 0
                 some = model.bit(model.zero[_class(density)][beside], int(levels[at] != 0))
                 cell = i * places + k
@@ -220,12 +128,12 @@ def _walk(model: _Model, levels: list[int], shape: Dimensions) -> None:
                     kernel += 1
                     signs += -1 if negative else 1
                     kept += 1
-                row = _towards(row, some * _ONE, _RATE[row_seen])
+                row = _towards(row, some * _ONE, RATE[row_seen])
                 row_seen = min(row_seen + 1, 128)
                 mean = _towards(mean, some * _ONE, column_rate)
                 lean = (_ONE, 0)[negative] if some else _ONE // 2
-                fast[cell] = _towards(fast[cell], lean, _RATE[min(output, 3)])
-                slow[cell] = _towards(slow[cell], lean, _RATE[min(output, 64)])
+                fast[cell] = _towards(fast[cell], lean, RATE[min(output, 3)])
+                slow[cell] = _towards(slow[cell], lean, RATE[min(output, 64)])
                 at += 1
             column[i] = mean
 
