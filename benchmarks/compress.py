@@ -77,7 +77,7 @@ def measured(name: str, source: str | None, max_bytes: int) -> dict[str, Any]:
     start = time.process_time()
     known = to_size.prepare(model, pixels)
     prepared = time.process_time()
-    found = to_size.trimmed(model, to_size.round_to_size(model, known, max_bytes)[0], max_bytes)
+    found = to_size.trimmed(model, to_size.round_to_size(model, known, max_bytes)[0], known, max_bytes)
     file = found[1] if isinstance(found, tuple) else sqz.encode(found)  # earlier versions returned the model alone
     done = time.process_time()
     digest = hashlib.sha256(file).hexdigest()

@@ -50,7 +50,7 @@ def scales_of(graph: Graph) -> tuple[Scale, ...]:
 
 
 def costing(graph: Graph, **traces: float) -> dict[str, LayerHessian]:
-    return {op.name: LayerHessian(1.0, traces.get(op.name, 1.0), ()) for op in graph.layers}
+    return {op.name: LayerHessian(1.0, traces.get(op.name, 1.0), (), np.zeros((1, 1))) for op in graph.layers}
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -6,10 +6,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from squeezenet.compression.squeeze import gptaq, rounding
-from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, Block, hessians_of, inputs_of
+from squeezenet import sqz
+from squeezenet.compression.squeeze import gptaq, rounding, to_size
+from squeezenet.compression.squeeze.hessian import (
+    DAMPING,
+    DAMPING_SYNTHETIC,
+    Block,
+    LayerHessian,
+    hessians_of,
+    inputs_of,
+)
+from squeezenet.compression.squeeze.network import GridWeight
 from squeezenet.compression.squeeze.ranges import calibrate
-from squeezenet.compression.squeeze.to_size import prepare
+from squeezenet.compression.squeeze.rate import level_bits
+from squeezenet.compression.squeeze.rounding import round_network
+from squeezenet.compression.squeeze.to_size import Prepared, as_model, prepare, trimmed
 from squeezenet.data import Pixels
 from squeezenet.errors import ModelError
 from squeezenet.formats.state_dict import from_module
@@ -35,10 +46,14 @@ def cost(levels: np.ndarray, wanted: np.ndarray, block: Block) -> np.ndarray:
     return np.einsum("oi,ij,oj->o", error, block.covariance, error) + COSTS[np.abs(levels).astype(int)].sum(1)
 
 
+def slope_of(levels: np.ndarray, wanted: np.ndarray, block: Block) -> np.ndarray:
+    return block.covariance @ (levels - wanted)[:, block.order].T
+
+
 def test_another_look_finds_the_best_level_of_each_input(block: Block) -> None:
     wanted = np.random.default_rng(2).normal(size=(5, 9)) * 3
     first = rounding._round(wanted, np.ones(5), block, COSTS)
-    found, values = rounding._descend(first, wanted, np.ones(5), block, COSTS)
+    found, values = rounding._descend(first, slope_of(first, wanted, block), np.ones(5), block, COSTS)
     steps = rounding._within(values, found)
 
     expected = first.copy()
@@ -51,6 +66,29 @@ def test_another_look_finds_the_best_level_of_each_input(block: Block) -> None:
     assert np.array_equal(found, expected)
     assert (cost(found, wanted, block) <= cost(first, wanted, block)).all()
     assert np.array_equal(np.where(np.abs(steps) < 0.6, 0, np.rint(steps)), found)
+
+
+def test_rounding_again_finds_the_best_level_of_each_input_in_turn(block: Block) -> None:
+    """By the formula: the divergence of a change, with the slope that the values of the weight tell, and the bits."""
+    random = np.random.default_rng(3)
+    levels = np.rint(random.normal(size=(5, 9)) * 1.5)
+    values = torch.from_numpy(levels + random.uniform(-0.35, 0.35, levels.shape)).float()
+    hessian = LayerHessian(2.0, 1.0, ((block,),), np.zeros((1, 9)))
+    found = rounding.round_again(GridWeight(values, torch.full((5,), -8)), hessian, multiplier=0.3)
+
+    costs = 0.3 * level_bits(torch.from_numpy(levels)).double().numpy()
+    slope = np.diag(block.covariance) * (levels - values.double().numpy())[:, block.order]
+    expected = levels.copy()
+    for i in block.order:
+        tried = []
+        for level in range(-7, 8):
+            expected[:, i] = level
+            change = (expected - levels)[:, block.order]
+            form = np.einsum("oi,ij,oj->o", change, block.covariance, change) + 2 * (change * slope).sum(1)
+            tried.append(0.25 * form + costs[abs(level)])
+        expected[:, i] = np.argmin(tried, axis=0) - 7
+    assert (expected != levels).any()
+    assert np.array_equal(found.levels().numpy(), expected)
 
 
 class Deep(nn.Module):
@@ -115,6 +153,40 @@ def test_to_be_thorough_is_to_look_at_more_images(network: Network) -> None:
     plain, thorough = (prepare(model, pixels, thorough=how) for how in (False, True))
     assert (len(plain.images), len(thorough.images)) == (96, 256)
     assert plain.hessians["body.0"].importance != thorough.hessians["body.0"].importance
+
+
+@pytest.fixture(scope="module")
+def known(network: Network) -> tuple[Model, Prepared]:
+    preparation = Preparation(14, 14, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
+    many = np.random.default_rng(0).integers(0, 255, (96, 3, 14, 14), np.uint8)
+    model = Model(network.graph, to_weights(network), preparation, tuple("abcdef"), {})
+    return model, prepare(model, Pixels(many, None, np.arange(96)))
+
+
+def test_a_file_that_is_too_large_is_rounded_again(known: tuple[Model, Prepared]) -> None:
+    model, prepared = known
+    network = round_network(prepared.network, prepared.scales, prepared.hessians, 1e-7)
+    _, data = trimmed(model, network, prepared, 10**6)
+    assert data == sqz.encode(as_model(model, network))
+    for share in (0.99, 0.9, 0.7):
+        goal = round(share * len(data))
+        smaller, written = trimmed(model, network, prepared, goal)
+        assert 0.95 * goal < len(written) <= goal
+        assert sqz.encode(smaller) == written
+    empty, written = trimmed(model, network, prepared, 10)
+    assert not any(held.weight.levels.any() for held in empty.weights.values())
+
+
+def test_rounding_again_keeps_the_means_of_outputs(known: tuple[Model, Prepared]) -> None:
+    _, prepared = known
+    network = round_network(prepared.network, prepared.scales, prepared.hessians, 1e-7)
+    again = to_size._again(network, prepared, 1e-3)
+    first, x = network.graph.layers[0], prepared.images
+    changed = (again.weight(first.name).levels() - network.weight(first.name).levels()).abs().max()
+    means = [(n.sums(first, n.enter(x)).float() * n.factor(first).view(-1, 1, 1)).mean((0, 2, 3)) + n.bias(first.name)
+             for n in (network, again)]  # fmt: skip
+    assert changed >= 1
+    assert torch.allclose(*means, atol=0.02)
 
 
 def test_means_are_kept_also_behind_the_last_relu() -> None:

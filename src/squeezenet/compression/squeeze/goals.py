@@ -99,7 +99,7 @@ def squeeze(
     if teaching is not None:
         how = (recipe.learning, goal, multiplier, work, course.learned, recipe.seed)
         learn_to_size(model, known, network, teaching, *how)
-    squeezed = Compressed(*trimmed(model, network, goal, provenance))
+    squeezed = Compressed(*trimmed(model, network, known, goal, provenance))
     if len(squeezed.data) > goal + record:
         raise UsageError(
             f"{goal + record:,} bytes: a file without a single weight has {len(squeezed.data):,}; "
@@ -144,7 +144,7 @@ def _to_loss(
         path = kept / f"{size}.sqz" if kept else None
         if path and path.exists():
             return encoded(replace(sqz.read(path), provenance=provenance))
-        found = Compressed(*trimmed(model, rounding(model, known, size, course.rounded)[0], size, provenance))
+        found = Compressed(*trimmed(model, rounding(model, known, size, course.rounded)[0], known, size, provenance))
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, found.data)
@@ -165,7 +165,7 @@ def _to_loss(
                 learning = replace(recipe.learning, epochs=recipe.learning.epochs / STAGES)
                 how = (learning, size, multiplier, folder, course.learned, recipe.seed)
                 multiplier = learn_to_size(model, known, network, teaching, *how)
-            tried = Compressed(*trimmed(model, network, size, provenance))
+            tried = Compressed(*trimmed(model, network, known, size, provenance))
         else:
             tried = rounded(size)
         top1 = judge(tried.model, tried.data)

@@ -62,12 +62,13 @@ class LayerHessian:
     """Second derivatives of the divergence in one layer, in nats per image.
 
     `importance` is the factor of the module's formula. `trace` is the trace of the Hessian with respect to all outputs
-    of the layer: independent errors of variance `v` in them cost `0.5 * trace * v`.
+    of the layer: independent errors of variance `v` in them cost `0.5 * trace * v`. `means` are those of the inputs.
     """
 
     importance: float
     trace: float
     blocks: tuple[tuple[Block, ...], ...]  # for each group of the layer, for each block of inputs
+    means: Doubles  # (groups, inputs of an output)
 
     @property
     def residual_variance(self) -> Doubles:
@@ -167,7 +168,8 @@ class _Totals:
         variance = sum(np.trace(block) for each in covariances for block in each)
         trace = self._trace / images
         importance = float(self._squares) / images / max(variance * self._op.out / self._groups, 1e-30)
-        found = LayerHessian(importance, trace, tuple(tuple(_block(c, DAMPING) for c in each) for each in covariances))
+        blocks = tuple(tuple(_block(c, DAMPING) for c in each) for each in covariances)
+        found = LayerHessian(importance, trace, blocks, mean)
         if damping == DAMPING:
             return found
         damped = replace(found, blocks=tuple(tuple(_block(c, damping) for c in each) for each in covariances))

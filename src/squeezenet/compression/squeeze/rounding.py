@@ -80,27 +80,62 @@ def round_layer(weight: Tensor, hessian: LayerHessian, multiplier: float, gap: i
     largest = np.maximum(np.abs(rows).max(1), 1e-30) / MAX_LEVEL
     exponents = np.maximum(exponents, np.ceil(EIGHTHS * np.log2(largest)))
     exponents = np.clip(exponents, gap - MAX_RESCALING, gap - MIN_RESCALING)
-    unit = 2.0 ** (exponents / EIGHTHS)
-    wanted = rows / unit[:, None]
-    gain = hessian.importance * unit**2 / 2
-    parts = [
-        (slice(group * per_group, (group + 1) * per_group), inputs, block)
-        for group, per_block in enumerate(hessian.blocks)
-        for inputs, block in zip(blocks_of(rows.shape[1]), per_block, strict=True)
-    ]
+    wanted = rows / 2.0 ** (exponents / EIGHTHS)[:, None]
+    gain = _gain(hessian, exponents)
     levels = np.rint(np.clip(wanted, -MAX_LEVEL, MAX_LEVEL))
     costs = _costs(levels, multiplier)
-    for outputs, inputs, block in parts:
+    for outputs, inputs, block in _parts(hessian, levels):
         levels[outputs, inputs] = _round(wanted[outputs, inputs], gain[outputs], block, costs)
     values = levels.copy()
     for _ in range(SWEEPS):
         costs = _costs(levels, multiplier)
-        for outputs, inputs, block in parts:
+        for outputs, inputs, block in _parts(hessian, levels):
+            slope = block.covariance.T @ _ordered((levels - wanted)[outputs, inputs], block)
             levels[outputs, inputs], values[outputs, inputs] = _descend(
-                levels[outputs, inputs], wanted[outputs, inputs], gain[outputs], block, costs
+                levels[outputs, inputs], slope, gain[outputs], block, costs
             )
-    # Learning starts from values that are not whole: whole ones would all change their levels at the same moment.
-    steps = torch.from_numpy(_within(values, levels)).float().reshape(weight.shape)
+    return _grid(values, levels, weight.shape, exponents)
+
+
+def round_again(weight: GridWeight, hessian: LayerHessian, multiplier: float) -> GridWeight:
+    """`weight` with new levels: one sweep of coordinate descent from the present ones, for another multiplier.
+
+    The quadratic form of the divergence is known up to its linear term, since each value of `weight` says where its
+    level would be best with all other levels as they are.
+    """
+    shape, exponents = weight.values.shape, weight.exponents.double().numpy()
+    values, levels = (x.detach().reshape(len(x), -1).double().numpy() for x in (weight.steps(), weight.levels()))
+    gain, costs = _gain(hessian, exponents), _costs(levels, multiplier)
+    for outputs, inputs, block in _parts(hessian, levels):
+        off = _ordered((levels - values)[outputs, inputs], block)
+        levels[outputs, inputs], values[outputs, inputs] = _descend(
+            levels[outputs, inputs], off * np.diag(block.covariance)[:, None], gain[outputs], block, costs
+        )
+    return _grid(values, levels, shape, exponents)
+
+
+def _gain(hessian: LayerHessian, exponents: Doubles) -> Doubles:
+    """The divergence of an error of one step at an input of variance 1, in nats: (out,)."""
+    gain: Doubles = hessian.importance * 2.0 ** (2 / EIGHTHS * exponents) / 2
+    return gain
+
+
+def _parts(hessian: LayerHessian, rows: Doubles) -> list[tuple[slice, slice, Block]]:
+    """The parts of a matrix (outputs, inputs) whose weights compensate for each other: outputs, inputs, block."""
+    per_group = len(rows) // len(hessian.blocks)
+    return [
+        (slice(group * per_group, (group + 1) * per_group), inputs, block)
+        for group, per_block in enumerate(hessian.blocks)
+        for inputs, block in zip(blocks_of(rows.shape[1]), per_block, strict=True)
+    ]
+
+
+def _grid(values: Doubles, levels: Doubles, shape: torch.Size, exponents: Doubles) -> GridWeight:
+    """The weight of these `levels`, which were rounded from `values`.
+
+    Learning starts from values that are not whole: whole ones would all change their levels at the same moment.
+    """
+    steps = torch.from_numpy(_within(values, levels)).float().reshape(shape)
     return GridWeight(steps, torch.from_numpy(exponents.astype(np.int64)))
 
 
@@ -133,10 +168,13 @@ def _round(wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> Doub
     return _back(levels, block)
 
 
-def _descend(levels: Doubles, wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> tuple[Doubles, Doubles]:
-    """One sweep of coordinate descent from `levels`: the new levels, and the value that each was rounded from."""
+def _descend(levels: Doubles, slope: Doubles, gain: Doubles, block: Block, costs: Doubles) -> tuple[Doubles, Doubles]:
+    """One sweep of coordinate descent from `levels`: the new levels, and the value that each was rounded from.
+
+    `slope` (inputs, outputs) is `covariance @ error` of `levels`, in the order of `block`. It is changed in place.
+    """
     before, covariance = _ordered(levels, block), block.covariance  # (inputs, outputs)
-    levels, values, slope = before.copy(), np.empty_like(before), covariance.T @ (before - _ordered(wanted, block))
+    levels, values = before.copy(), np.empty_like(before)
     for near in _runs(len(levels)):
         for i in range(near.start, near.stop):
             values[i] = before[i] - slope[i] / covariance[i, i]

@@ -1,7 +1,8 @@
 """From a float network to an integer network whose file has a wanted size: by rounding, then by learning.
 
->>> network, multiplier = round_to_size(model, prepare(model, pixels), 300_000)          # doctest: +SKIP
->>> shipped, data = trimmed(model, network, 300_000)                                     # doctest: +SKIP
+>>> known = prepare(model, pixels)                                                       # doctest: +SKIP
+>>> network, multiplier = round_to_size(model, known, 300_000)                           # doctest: +SKIP
+>>> shipped, data = trimmed(model, network, known, 300_000)                              # doctest: +SKIP
 
 The file shrinks as the Lagrange multiplier grows (`rounding`), so the search for a size is a search for the multiplier.
 Its logarithm to base 2 is searched, because the logarithm of the size falls about linearly with it. Graph, text and
@@ -30,14 +31,14 @@ from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.nine_bits import with_nine_bits
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits, total_bits
-from squeezenet.compression.squeeze.rounding import STEP, round_network
+from squeezenet.compression.squeeze.rounding import STEP, round_again, round_network
 from squeezenet.compression.squeeze.synthetic import synthetic_images
 from squeezenet.data import Pixels
 from squeezenet.errors import ModelError
-from squeezenet.fixed_point import Scale
+from squeezenet.fixed_point import EIGHTHS, Scale
 from squeezenet.graph import Layer
 from squeezenet.integer_graph import check_operations
-from squeezenet.model import AnyWeights, Grid, Model
+from squeezenet.model import AnyWeights, IntegerWeights, Model
 from squeezenet.models.network import Network, from_model
 from squeezenet.sqz.costs import least_bytes as least_bytes_of
 from squeezenet.sqz.integers import layer_size
@@ -56,8 +57,9 @@ COARSE = 0.2  # step of the median layer that a search begins with, in standard 
 SLOPE = 0.12  # by which log(size) usually falls when the multiplier doubles
 COMPENSATION = 3  # time of compensation, as a multiple of the time of rounding all layers
 USUAL = 4 + COMPENSATION  # time of `round_to_size`, in the same unit
+FIRST_RISE = 0.125  # octaves by which `trimmed` raises the multiplier at first; then four times as many, at most 32
+RETRIES = 12  # multipliers that `trimmed` tries
 STEEPNESS = 4  # learning begins with the multiplier times (bits / wanted bits) ^ STEEPNESS
-TRIMS = 12  # bisections in `trimmed`
 
 Tick = Callable[[float], object]
 
@@ -158,7 +160,7 @@ def _search(
         tried.append((size, octaves, network))
         stuck = bool(seen) and size == seen[-1][1]  # another multiplier gave the same network
         seen.append((octaves, size))
-        if stuck or max_bytes - max(CLOSE * max_bytes, CLOSE_BYTES) <= size <= max_bytes:
+        if stuck or _close(size, max_bytes):
             break
     fitting = [entry for entry in tried if entry[0] <= max_bytes]
     size, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(tried, key=itemgetter(0))
@@ -223,46 +225,80 @@ def learn_to_size(
 
 
 def trimmed(
-    model: Model, network: IntegerNetwork, max_bytes: int, provenance: Mapping[str, str] | None = None
+    model: Model,
+    network: IntegerNetwork,
+    known: Prepared,
+    max_bytes: int,
+    provenance: Mapping[str, str] | None = None,
 ) -> tuple[Model, bytes]:
     """The network as a model with this `provenance` (None: that of `model`), and the bytes of its file.
 
-    With the provenance of `model` the file has at most `max_bytes`: if it is larger, the levels whose values are
-    nearest to 0 are set to 0, as few as possible. If even the file without any level is larger, that file is returned.
+    With the provenance of `model` the file has at most `max_bytes`: if it is larger, the levels are rounded again, at
+    the smallest multiplier that was found to be large enough. If even the file without any level is larger, that file
+    is returned.
     """
     shipped = as_model(model, network)
     size = FileSize.like(shipped)
-    low, high = 0.0, 1.0  # share of the levels that are set to 0
     fits = size.of(shipped.weights) <= max_bytes
-    best = shipped if fits else _dropped(shipped, network, high)
-    for _ in range(0 if fits else TRIMS):
-        middle = (low + high) / 2
-        tried = _dropped(shipped, network, middle)
-        if size.of(tried.weights) <= max_bytes:
-            best, high = tried, middle
+    best = shipped if fits else replace(shipped, weights=_emptied(shipped.weights))
+    low, more = _multiplier(network, known), FIRST_RISE
+    high: float | None = None
+    for _ in range(0 if fits else RETRIES):
+        octaves = low + more if high is None else (low + high) / 2
+        tried = as_model(model, _again(network, known, 2.0**octaves))
+        found = size.of(tried.weights)
+        if found <= max_bytes:
+            best, high = tried, octaves
+            if _close(found, max_bytes):
+                break
         else:
-            low = middle
+            low, more = octaves, min(4 * more, 32)
     best = best if provenance is None else replace(best, provenance=provenance)
     return best, sqz.encode(best)
+
+
+def _again(network: IntegerNetwork, known: Prepared, multiplier: float) -> IntegerNetwork:
+    """A network of new levels, rounded from those of `network`, with biases that keep the means of all outputs."""
+    scales = network.scales
+    weights: dict[str, GridWeight] = {}
+    biases: dict[str, Tensor] = {}
+    for index, op in enumerate(network.graph.ops):
+        if isinstance(op, Layer):
+            before, hessian = network.weight(op.name), known.hessians[op.name]
+            after = weights[op.name] = round_again(before, hessian, multiplier)
+            change = (after.levels() - before.levels()).reshape(len(hessian.means), -1, hessian.means.shape[1])
+            means = (change.double() @ torch.from_numpy(hessian.means)[:, :, None]).flatten()  # of sums: (out,)
+            steps = torch.exp2(before.exponents / EIGHTHS) / scales[index + 1].step
+            biases[op.name] = network.bias_steps(op).detach() - (steps * means).float()
+    return IntegerNetwork(network.graph, scales, weights, biases)
+
+
+def _multiplier(network: IntegerNetwork, known: Prepared) -> float:
+    """log2 of the multiplier for which rounding gives the median layer its present step."""
+    found = []
+    for op in network.graph.layers:
+        hessian, octaves = known.hessians[op.name], network.weight(op.name).exponents.double().mean().item() / EIGHTHS
+        found.append(2 * octaves + np.log2(max(hessian.importance * hessian.residual_variance.mean(), 1e-60) / STEP))
+    return float(np.median(found))
+
+
+def _emptied(weights: Mapping[str, AnyWeights]) -> dict[str, AnyWeights]:
+    """`weights` of an integer network with all levels 0."""
+    empty: dict[str, AnyWeights] = {}
+    for name, held in weights.items():
+        assert isinstance(held, IntegerWeights)
+        empty[name] = replace(held, weight=replace(held.weight, levels=np.zeros_like(held.weight.levels)))
+    return empty
+
+
+def _close(size: int, max_bytes: float) -> bool:
+    """Whether a search for `max_bytes` may end with a file of `size`."""
+    return max_bytes - max(CLOSE * max_bytes, CLOSE_BYTES) <= size <= max_bytes
 
 
 def as_model(model: Model, network: IntegerNetwork) -> Model:
     """The model that is shipped: `model` with the weights and scales of `network`."""
     return replace(model, weights=network.to_weights(), scales=network.scales)
-
-
-def _dropped(shipped: Model, network: IntegerNetwork, share: float) -> Model:
-    """`shipped`, the model of `network`, with that share of its levels set to 0: those of the smallest values."""
-    sizes = [network.weight(op.name).steps().detach().abs() for op in network.graph.layers]
-    ordered = torch.cat([size[level != 0] for size, level in zip(sizes, _levels(network), strict=True)]).sort().values
-    limit = float(ordered[min(int(share * len(ordered)), len(ordered) - 1)]) if len(ordered) else 0.0
-    weights = dict(shipped.weights)
-    for op, size in zip(network.graph.layers, sizes, strict=True):
-        weight = weights[op.name].weight
-        assert isinstance(weight, Grid)
-        levels = np.where((size <= limit).numpy(), np.int16(0), weight.levels)
-        weights[op.name] = replace(weights[op.name], weight=replace(weight, levels=levels))
-    return replace(shipped, weights=weights)
 
 
 def _levels(network: IntegerNetwork) -> list[Tensor]:
