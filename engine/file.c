@@ -14,7 +14,8 @@ enum {
 
 typedef struct {
     sqz_cursor graph, text, weights;
-    int integer, version;
+    int integer;
+    uint32_t version;
 } sections;
 
 /* CRC-32 of four bytes at a time. Table i is for the byte that has i more bytes after it in its group of four. */

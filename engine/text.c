@@ -8,14 +8,14 @@
 
 enum { BYTES = 256, LEAST = 4, MOST = 67, TOKENS = BYTES + MOST - LEAST + 1 }; /* least and most bytes of a match */
 
-size_t sqz_text_length(sqz_cursor *c, int version)
+size_t sqz_text_length(sqz_cursor *c, uint32_t version)
 {
     const uint64_t most = SQZ_FREE_TEXT + SQZ_TEXT_A_BYTE * (uint64_t)(c->end - c->at);
     const uint32_t limit = version == 1 ? SQZ_MAX_TEXT : SQZ_MAX_MIXED_TEXT;
     return sqz_take_varint(c, most < limit ? (uint32_t)most : limit);
 }
 
-size_t sqz_text_memory(int version)
+size_t sqz_text_memory(uint32_t version)
 {
     return version == 1 ? 0 : sqz_mixed_text_memory();
 }
@@ -66,7 +66,7 @@ static int unpack_tokens(sqz_cursor c, size_t length, uint8_t *text)
     return c.status;
 }
 
-int sqz_text_unpack(sqz_cursor c, int version, uint8_t *text, void *memory)
+int sqz_text_unpack(sqz_cursor c, uint32_t version, uint8_t *text, void *memory)
 {
     const size_t length = sqz_text_length(&c, version);
     if (version == 1 || c.status != SQZ_OK) return unpack_tokens(c, length, text);
