@@ -48,7 +48,10 @@ HESSIAN_IMAGES = 128
 THOROUGH_IMAGES = 256  # for both, if the recipe asks for thorough work
 
 CLOSE, CLOSE_BYTES = 0.004, 16  # a search ends at a file at most this share, or so many bytes, below the goal
-GROWTH, GROWTH_SYNTHETIC = 0.005, 0.001  # share of the size by which compensation usually makes the file larger
+GROWTH, GROWTH_SYNTHETIC = 0.005, 0.001
+"""Share of the size by which compensation makes a file of `GROWTH_BITS` larger: in proportion to 1 / bits^2."""
+GROWTH_BITS = 2.25  # bits for each weight (docs/experiments.md, "Time of the search for a size")
+MOST_GROWTH = 0.011  # share of the size
 MARGIN = 0.001  # share of the size that compensation may add beyond what it added before
 NEAR = 0.01  # the searches end at a file that is at most this share below the size
 ROUNDS = 3  # searches, each followed by compensation
@@ -89,7 +92,7 @@ class Prepared:
     images: Tensor  # calibration images, prepared (N, C, H, W)
     scales: tuple[Scale, ...]  # of the image and of every operation's output
     hessians: dict[str, LayerHessian]
-    growth: float  # share of the size by which compensation usually makes the file larger
+    growth: float  # share of the size by which compensation makes a file of `GROWTH_BITS` larger
     size: FileSize
     least: int  # bytes of the file whose weights and biases are all 0
 
@@ -127,7 +130,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
     `tick` gets the share that was just done of the usual work; the shares may add up to more or less than 1.
     """
     layer = 1 / (USUAL * len(model.graph.layers))
-    goal = (1 - known.growth) * max_bytes
+    goal = (1 - _growth(known, max_bytes)) * max_bytes
     seen: list[tuple[float, int]] = []
     found: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(ROUNDS):
@@ -143,6 +146,13 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
     fitting = [entry for entry in found if entry[0] <= max_bytes]
     _, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(found, key=itemgetter(0))
     return network, 2.0**octaves
+
+
+def _growth(known: Prepared, max_bytes: float) -> float:
+    """Share of the size by which compensation usually makes a file of `max_bytes` larger."""
+    weights = sum(known.network.weight(op.name)().numel() for op in known.network.graph.layers)
+    bits: float = 8 * max_bytes / weights
+    return min(MOST_GROWTH, known.growth * (GROWTH_BITS / bits) ** 2)
 
 
 def _search(
