@@ -112,8 +112,7 @@ def test_what_ships_is_as_large_as_is_said(name):
     assert entry.name == name
     assert len(data) == entry.bytes
     again = sqz.encode(sqz.read(zoo.find(name)))
-    layers = len(sqz.decode(data).graph.layers)
-    assert len(again) <= len(data) + layers  # version 2 has a byte more for each layer of an integer network
+    assert len(again) <= len(data)  # a file from an earlier writer may have become smaller
     assert sqz.encode(sqz.decode(again)) == again
     assert f"| {entry.bytes:,}:" in card
     assert f"| {entry.top1:.2f}% top-1" in card

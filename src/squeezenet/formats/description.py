@@ -3,8 +3,8 @@
     >>> restore(json.loads(describe(model)), float_arrays(model))       # doctest: +SKIP
 
 The description is JSON: graph and preparation as in a `.sqz` file, names of the layers, labels, provenance; for an
-integer network the scales of its values and the exponents of its weights; for shared weights their codebooks. With
-these, the floats become the same levels or indices again, so nothing is lost (docs/adr/0020).
+integer network the scales of its values, and the exponents and shifts of its weights; for shared weights their
+codebooks. With these, the floats become the same levels or indices again, so nothing is lost (docs/adr/0020).
 """
 
 import base64
