@@ -38,7 +38,7 @@ settings = {
 }  # fmt: skip
 of_methods = {
     "max_bytes": counts, "max_loss": rates, "thorough": st.booleans(), "teacher": names,
-    "learning": st.builds(Learning, **part, step_lr=rates),
+    "scales": st.just("eighths"), "learning": st.builds(Learning, **part, step_lr=rates),
     "low_rank": st.builds(LowRank, **part, rank=st.one_of(rates, names)),
     "pruning": st.builds(Pruning, **part, density=st.one_of(rates, names), steps=counts),
     "sharing": st.builds(Sharing, **part, conv_bits=st.integers(1, 12), float_bits=st.integers(10, 32)),
@@ -72,6 +72,7 @@ def test_whole_numbers_are_written_as_they_are_read():
     ("text", "why"),
     [
         ('method = "squeze"', "did you mean squeeze"), ('method = "squeeze+deep-compression"', "leave one of the two"),
+        ('scales = "power-of-two"\n[learning]\nepochs = 1\nstep_lr = 0.1', "no powers of two"),
         ('method = "svd"\nmax_bytes = 3', "max_bytes is not for method svd"), ("max_bytes = 0", "must be 1 or more"),
         ("max_bytes = 5\nmax_loss = 1", "give one of them"), ('seed = "x"', "must be a whole number"),
         ("sed = 1", "did you mean seed"), ("[learning]\nlr = 0.1", "give learning.epochs"), ("a = ", "not TOML"),

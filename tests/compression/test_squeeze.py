@@ -19,7 +19,7 @@ from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import FileSize, prepare, roughly_least_bytes
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
-from squeezenet.fixed_point import ROOTS, Scale, factor, fraction, requantise, step
+from squeezenet.fixed_point import EIGHTHS, ROOTS, Scale, factor, fraction, requantise, step
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
 from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model, units
@@ -161,6 +161,22 @@ def test_a_size_is_kept_without_learning_and_with_it(model: Model, pixels: Pixel
         squeezed = compress(model, pixels, CompressionRecipe(max_bytes=goal, learning=learning))
         assert 0.7 * goal < len(squeezed.data) <= goal
         assert sqz.encode(squeezed.model) == squeezed.data
+
+
+@pytest.mark.parametrize("epochs", [None, 0, 0.5], ids=["no images", "rounded", "learned"])
+def test_with_scales_that_are_powers_of_two_every_rescaling_is_a_shift(
+    model: Model, pixels: Pixels, epochs: float | None
+) -> None:
+    recipe = CompressionRecipe(
+        max_bytes=500 + model.float32_bytes // 6, scales="power-of-two", learning=Learning(epochs=epochs or 0)
+    )
+    squeezed = compress(model, None if epochs is None else pixels, recipe).model
+    exponents = [scale.exponent for scale in squeezed.scales]
+    for held in squeezed.weights.values():
+        assert isinstance(held.weight, Grid)
+        exponents += held.weight.exponents.tolist()
+    assert not any(exponent % EIGHTHS for exponent in exponents)
+    assert {factor(rescaling)[0] for rescaling in range(-80, 200, EIGHTHS)} == {1 << 15}  # a shift
 
 
 def test_without_images_it_is_calibrated_on_synthetic_ones(model: Model, pixels: Pixels) -> None:

@@ -84,6 +84,9 @@ def configure(parser: ArgumentParser) -> None:
     squeezing = parser.add_argument_group("squeeze").add_argument
     squeezing("--thorough", action="store_true", default=None,
               help="use 256 images for rounding instead of 128; takes twice the time")  # fmt: skip
+    squeezing("--scales", choices=("eighths", "power-of-two"),
+              help="power-of-two: all steps of weights and activations are powers of two, for a device that can only "
+              "shift; costs accuracy (default eighths: powers of the eighth root of two)")  # fmt: skip
     squeezing("--epochs", type=not_negative, metavar="N",
               help="epochs of training after rounding (default 0; helps with 50,000 images, not 1,000)")  # fmt: skip
     squeezing("--teacher", metavar="MODEL", help="train to imitate the answers of this model, not those of MODEL")

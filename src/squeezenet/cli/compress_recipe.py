@@ -25,8 +25,8 @@ from squeezenet.settings import from_table, split
 from squeezenet.version import __version__
 
 SETTINGS = {
-    "method": "method", "max_bytes": "max_bytes", "max_loss": "max_loss", "thorough": "thorough", "seed": "seed",
-    "limit": "limit", "teacher": "teacher", "epochs": "learning.epochs", "density": "pruning.density",
+    "method": "method", "max_bytes": "max_bytes", "max_loss": "max_loss", "thorough": "thorough", "scales": "scales",
+    "seed": "seed", "limit": "limit", "teacher": "teacher", "epochs": "learning.epochs", "density": "pruning.density",
     "rank": "low_rank.rank",
 }  # fmt: skip
 """Option -> the setting of a recipe that it is."""

@@ -29,6 +29,7 @@ from squeezenet.compression.finetune import Objective, Retraining
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import UsageError
+from squeezenet.fixed_point import EIGHTHS
 from squeezenet.graph import Graph, Linear
 from squeezenet.settings import from_table, to_table, written
 from squeezenet.version import __version__
@@ -39,8 +40,13 @@ KEY = "recipe"
 USUAL_RATIO = 12
 """How many times smaller than float32 a file of method squeeze is by default."""
 
+Scales = Literal["eighths", "power-of-two"]
+
+GRAINS: dict[Scales, int] = {"eighths": 1, "power-of-two": EIGHTHS}
+"""Setting `scales` -> the number of which all exponents are multiples, in eighths of an octave."""
+
 METHODS: dict[str, tuple[str, ...]] = {
-    "squeeze": ("max_bytes", "max_loss", "thorough", "teacher", "learning"),
+    "squeeze": ("max_bytes", "max_loss", "thorough", "scales", "teacher", "learning"),
     "svd": ("low_rank",),
     "prune": ("pruning",),
     "deep-compression": ("pruning", "sharing"),
@@ -122,6 +128,7 @@ class CompressionRecipe:
     max_bytes: int | None = None  # of the file; None: a 12th of the network's size in float32
     max_loss: float | None = None
     thorough: bool = False  # calibrate on twice the images, in twice the time
+    scales: Scales = "eighths"  # which steps an integer network may have; power-of-two: its device can only shift
     seed: int = 0
     threads: int | None = None  # computing threads (sums of floats depend on their number); None: all of the machine
     data: str | None = None  # name of the images, without the folder they are in
@@ -142,6 +149,8 @@ class CompressionRecipe:
             raise UsageError("max_bytes and max_loss: give one of them; the other is what comes out")
         if self.learning.features and self.teacher:
             raise UsageError("learning.features and teacher: layers learn from MODEL's own; leave one of the two out")
+        if self.learning.step_lr and self.scales != "eighths":
+            raise UsageError(f"learning.step_lr and scales {self.scales}: learned steps are no powers of two; set one")
         for path, value in _changed(self):
             outer, _, name = path.rpartition(".")
             needed = [method for method, settings in METHODS.items() if (outer or name) in settings]

@@ -16,7 +16,7 @@ import torch
 from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
-from squeezenet.compression.recipe import KEY, USUAL_RATIO, CompressionRecipe, fingerprint
+from squeezenet.compression.recipe import GRAINS, KEY, USUAL_RATIO, CompressionRecipe, fingerprint
 from squeezenet.compression.squeeze.course import Course
 from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import (
@@ -87,7 +87,7 @@ def squeeze(
     record = sqz.front_size(replace(model, provenance=provenance)) - sqz.front_size(model)  # bytes of the recipe
     learns = pixels is not None and recipe.learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
-    known = prepare(model, pixels, recipe.seed, course.prepared, recipe.thorough)
+    known = prepare(model, pixels, recipe.seed, course.prepared, recipe.thorough, GRAINS[recipe.scales])
     teaching = _teaching(model, known, pixels, recipe, device) if pixels is not None and learns else None
     if recipe.max_loss is not None:
         assert judge is not None
@@ -137,7 +137,7 @@ def _to_loss(
     wanted = judge(model, b"") - recipe.max_loss
     # All that rounding depends on besides the size, so that no file of a different run is used.
     images = None if pixels is None else fingerprint(pixels)
-    known_by = f"{__version__} {recipe.seed} {recipe.thorough} {images}".encode() + sqz.encode(model)
+    known_by = f"{__version__} {recipe.seed} {recipe.thorough} {recipe.scales} {images}".encode() + sqz.encode(model)
     kept = work / f"rounded-{sha256(known_by).hexdigest()[:16]}" if work else None
 
     def rounded(size: int) -> Compressed:

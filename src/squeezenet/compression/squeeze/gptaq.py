@@ -37,10 +37,12 @@ def compensate(
     multiplier: float,
     tick: Callable[[], object] = lambda: None,
     ridge_images: int = RIDGE_IMAGES,
+    grain: int = 1,
 ) -> None:
     """Round the layers of `integer` again, in the order they run, and correct their biases.
 
     `network` is the float network, and `images` (N, C, H, W) are prepared for it. `tick` is called once a layer.
+    `grain` is that of `round_network`.
     """
     graph, scales, last = network.graph, integer.scales, network.graph.last_use()
     # In batches: memory for the activations of all images at once is slow to get.
@@ -55,7 +57,7 @@ def compensate(
             read = [batch[0].float() * step(source.exponent) for batch in after]
             weight = _adapted(op, network.weight(op.name)(), [batch[0] for batch in before], read, ridge_images)
             gap = target.exponent - source.exponent
-            integer.replace_weight(op.name, round_layer(weight, hessians[op.name], multiplier, gap))
+            integer.replace_weight(op.name, round_layer(weight, hessians[op.name], multiplier, gap, grain))
             sums = [integer.sums(op, batch[0]) for batch in after]
             _correct_bias(integer, op, target, exact[-1], sums)
             changed.append([integer.outputs(op, batch) for batch in sums])

@@ -46,11 +46,12 @@ class _Seen(NamedTuple):
 
 @torch.no_grad()
 def calibrate(
-    network: Network, images: Tensor, synthetic: bool = False, mean_margin: int = MEAN_MARGIN
+    network: Network, images: Tensor, synthetic: bool = False, mean_margin: int = MEAN_MARGIN, grain: int = 1
 ) -> tuple[Scale, ...]:
     """The scale of the image and of every operation's output. `images` (N, C, H, W) are prepared.
 
-    `synthetic` says that they are synthetic calibration images; `mean_margin` is used for these only.
+    `synthetic` says that they are synthetic calibration images; `mean_margin` is used for these only. All exponents are
+    multiples of `grain`.
     """
     graph = network.graph
     batches = [_observe(network, batch) for batch in images.split(BATCH)]
@@ -62,13 +63,14 @@ def calibrate(
     for group in groups:
         read = [seen[i] for i in _read(graph, group)]
         if synthetic and 0 not in group:
-            made = _typical_scale(read, min(group) / len(graph.ops), mean_margin if averaged & set(group) else 0)
+            margin = mean_margin if averaged & set(group) else 0
+            made = _typical_scale(read, min(group) / len(graph.ops), margin, grain)
         else:
-            made = _group_scale(read)
+            made = _group_scale(read, grain)
         for i in group:
             scales[i] = made
     for i in wide:
-        scales[i] = _wide_scale(graph, i, seen[i], scales)
+        scales[i] = _wide_scale(graph, i, seen[i], scales, grain)
     return tuple(scale for scale in scales if scale is not None)
 
 
@@ -128,10 +130,10 @@ def _read(graph: Graph, group: Sequence[int]) -> list[int]:
     return [i for i in group if not readers[i] or not all(isinstance(op, ReLU) for op in readers[i])]
 
 
-def _group_scale(seen: list[_Seen]) -> Scale:
+def _group_scale(seen: list[_Seen], grain: int) -> Scale:
     """The scale with the smallest squared error, for values observed on photographs."""
     reach, zero = _reach(min(float(s.smallest.min()) for s in seen), max(float(s.largest.max()) for s in seen))
-    highest = ceil(EIGHTHS * log2(reach))
+    highest = grain * ceil(EIGHTHS * log2(reach) / grain)
     sample = torch.cat([s.sample for s in seen])
 
     def error(exponent: int) -> float:
@@ -139,11 +141,11 @@ def _group_scale(seen: list[_Seen]) -> Scale:
         rounded = (sample / unit).round().clamp(-zero, 255 - zero) * unit
         return float((rounded - sample).square().sum())
 
-    exponent = min(range(highest - FINER_TRIED, highest + 1), key=error)
+    exponent = min(range(highest - max(FINER_TRIED, grain), highest + 1, grain), key=error)
     return Scale(exponent, zero)
 
 
-def _typical_scale(seen: list[_Seen], position: float, margin: int) -> Scale:
+def _typical_scale(seen: list[_Seen], position: float, margin: int, grain: int) -> Scale:
     """The scale for values observed on synthetic images, made coarser by `margin` eighths of an octave.
 
     `position` in the network is from 0, the first operation, to 1, the last.
@@ -151,7 +153,7 @@ def _typical_scale(seen: list[_Seen], position: float, margin: int) -> Scale:
     share = FIRST_COVERED + (1 - FIRST_COVERED) * position
     smallest, largest = torch.stack([s.smallest for s in seen]).amin(0), torch.stack([s.largest for s in seen]).amax(0)
     reach, zero = _reach(float(smallest.quantile(1 - share)), float(largest.quantile(share)))
-    return Scale(round(EIGHTHS * log2(reach)) + margin, zero)
+    return Scale(grain * round((EIGHTHS * log2(reach) + margin) / grain), zero)
 
 
 def _reach(smallest: float, largest: float) -> tuple[float, int]:
@@ -160,7 +162,7 @@ def _reach(smallest: float, largest: float) -> tuple[float, int]:
     return max(largest / max(255 - zero, 1), -smallest / zero if zero else 0.0, 1e-9), zero
 
 
-def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | None]) -> Scale:
+def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | None], grain: int) -> Scale:
     """The scale of logits: that which the format defines if they are an average, else by their largest magnitude."""
     while isinstance(graph.ops[value - 1], Flatten):
         value = graph.ops[value - 1].inputs[0]
@@ -170,4 +172,4 @@ def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | 
         assert source is not None
         return Scale(source.exponent - FINER, wide=True)
     reach = max(abs(float(seen.smallest.min())), abs(float(seen.largest.max())), 1e-9)
-    return Scale(ceil(EIGHTHS * (log2(reach) - WIDE_BITS)), wide=True)
+    return Scale(grain * ceil(EIGHTHS * (log2(reach) - WIDE_BITS) / grain), wide=True)

@@ -51,34 +51,36 @@ def round_network(
     hessians: Mapping[str, LayerHessian],
     multiplier: float,
     tick: Callable[[], object] = lambda: None,
+    grain: int = 1,
 ) -> IntegerNetwork:
     """The integer network of least divergence + multiplier * bits, with the biases of the float network.
 
     `scales` are those of the image and of all outputs. `multiplier` is in nats per image and bit. `tick` is called once
-    a layer.
+    a layer. The exponents of the weights are multiples of `grain`, as those of the scales must be.
     """
     weights: dict[str, GridWeight] = {}
     biases: dict[str, Tensor] = {}
     for index, op in enumerate(network.graph.ops):
         if isinstance(op, Layer):
             weight, gap = network.weight(op.name)().detach(), scales[index + 1].exponent - scales[op.inputs[0]].exponent
-            weights[op.name] = round_layer(weight, hessians[op.name], multiplier, gap)
+            weights[op.name] = round_layer(weight, hessians[op.name], multiplier, gap, grain)
             biases[op.name] = network.bias(op.name).detach() / scales[index + 1].step
             tick()
     return IntegerNetwork(network.graph, scales, weights, biases)
 
 
-def round_layer(weight: Tensor, hessian: LayerHessian, multiplier: float, gap: int) -> GridWeight:
+def round_layer(weight: Tensor, hessian: LayerHessian, multiplier: float, gap: int, grain: int = 1) -> GridWeight:
     """The rounded `weight` (out, in, ...) of one layer.
 
     `gap` is the exponent of the output's scale less that of the input's. It limits the exponents of the weight: the
-    rescaling exponent, gap - exponent, must be one that the format allows.
+    rescaling exponent, gap - exponent, must be one that the format allows. Like `gap`, the exponents are multiples of
+    `grain`.
     """
     rows = weight.reshape(len(weight), -1).double().numpy()
     per_group = len(rows) // len(hessian.blocks)
-    exponents = _exponents(hessian.importance * hessian.residual_variance, multiplier).repeat(per_group)
+    exponents = _exponents(hessian.importance * hessian.residual_variance, multiplier, grain).repeat(per_group)
     largest = np.maximum(np.abs(rows).max(1), 1e-30) / MAX_LEVEL
-    exponents = np.maximum(exponents, np.ceil(EIGHTHS * np.log2(largest)))
+    exponents = np.maximum(exponents, grain * np.ceil(EIGHTHS / grain * np.log2(largest)))
     exponents = np.clip(exponents, gap - MAX_RESCALING, gap - MIN_RESCALING)
     wanted = rows / 2.0 ** (exponents / EIGHTHS)[:, None]
     gain = _gain(hessian, exponents)
@@ -139,11 +141,11 @@ def _grid(values: Doubles, levels: Doubles, shape: torch.Size, exponents: Double
     return GridWeight(steps, torch.from_numpy(exponents.astype(np.int64)))
 
 
-def _exponents(second_derivative: Doubles, multiplier: float) -> Doubles:
-    """The step of each group, as an exponent in eighths of an octave: (groups,)."""
+def _exponents(second_derivative: Doubles, multiplier: float, grain: int) -> Doubles:
+    """The step of each group, as an exponent in eighths of an octave, a multiple of `grain`: (groups,)."""
     ideal = EIGHTHS / 2 * np.log2(STEP * multiplier / np.maximum(second_derivative, 1e-30))
-    middle = np.rint(np.median(ideal))
-    chosen: Doubles = middle + np.rint(np.clip(ideal - middle, -SPREAD, SPREAD) / GRAIN) * GRAIN
+    middle, apart = grain * np.rint(np.median(ideal) / grain), max(GRAIN, grain)
+    chosen: Doubles = middle + np.rint(np.clip(ideal - middle, -SPREAD, SPREAD) / apart) * apart
     return chosen
 
 

@@ -95,13 +95,17 @@ class Prepared:
     growth: float  # share of the size by which compensation makes a file of `GROWTH_BITS` larger
     size: FileSize
     least: int  # bytes of the file whose weights and biases are all 0
+    grain: int  # all exponents are multiples of it
 
 
-def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, thorough: bool = False) -> Prepared:
+def prepare(
+    model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, thorough: bool = False, grain: int = 1
+) -> Prepared:
     """Scales and second derivatives, measured on some of `pixels`, or on synthetic calibration images if that is None.
 
-    `thorough` takes more images. `tick` gets the share of the work that was just done. Raises `BadGraph` for an
-    operation that has no integer form, `ModelError` for a network whose logits do not depend on the image.
+    `thorough` takes more images. `tick` gets the share of the work that was just done. The exponents of all scales will
+    be multiples of `grain`. Raises `BadGraph` for an operation that has no integer form, `ModelError` for a network
+    whose logits do not depend on the image.
     """
     calibrating, count = (THOROUGH_IMAGES,) * 2 if thorough else (CALIBRATION_IMAGES, HESSIAN_IMAGES)
     check_operations(model.graph)
@@ -114,10 +118,11 @@ def prepare(model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = qui
     hessians = hessians_of(network, images, damping, seed, tick)
     if not any(hessians[op.name].importance for op in model.graph.layers[:-1] or model.graph.layers):
         raise ModelError("the network gives every image the same logits: there is nothing to keep; train it further")
-    scales = with_nine_bits(model.graph, calibrate(network, first, synthetic=pixels is None), hessians)
+    eight_bits = calibrate(network, first, synthetic=pixels is None, grain=grain)
+    scales = with_nine_bits(model.graph, eight_bits, hessians)
     empty = _empty(model, network, scales)
     size = FileSize.like(empty)
-    return Prepared(network, first, scales, hessians, growth, size, size.of(empty.weights))
+    return Prepared(network, first, scales, hessians, growth, size, size.of(empty.weights), grain)
 
 
 Rounding = Callable[[Model, Prepared, float, Tick], tuple[IntegerNetwork, float]]
@@ -136,7 +141,7 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
     for _ in range(ROUNDS):
         network, octaves, rounded = _search(known, goal, seen, lambda: tick(layer))
         given = (known.network, known.images, known.hessians, 2.0**octaves)
-        compensate(network, *given, lambda: tick(COMPENSATION * layer))
+        compensate(network, *given, lambda: tick(COMPENSATION * layer), grain=known.grain)
         size = known.size.of(network.to_weights())
         found.append((size, octaves, network))
         if (1 - NEAR) * max_bytes <= size <= max_bytes:
@@ -165,7 +170,7 @@ def _search(
     tried: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(TRIES):
         octaves = _next(seen, max_bytes) if seen else _first(known)
-        network = round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick)
+        network = round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick, known.grain)
         size = known.size.of(network.to_weights())
         tried.append((size, octaves, network))
         stuck = bool(seen) and size == seen[-1][1]  # another multiplier gave the same network
