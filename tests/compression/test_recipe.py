@@ -37,7 +37,7 @@ settings = {
     "augmentation": st.builds(Augmentation, st.booleans(), st.floats(0.1, 1), counts, rates, st.floats(0, 0.9)),
 }  # fmt: skip
 of_methods = {
-    "max_bytes": counts, "max_loss": rates, "thorough": st.booleans(), "teacher": names,
+    "max_bytes": counts, "max_loss": rates, "calibration": st.integers(2, 10**6), "teacher": names,
     "scales": st.just("eighths"), "learning": st.builds(Learning, **part, step_lr=rates),
     "low_rank": st.builds(LowRank, **part, rank=st.one_of(rates, names)),
     "pruning": st.builds(Pruning, **part, density=st.one_of(rates, names), steps=counts),

@@ -145,14 +145,14 @@ def test_more_images_are_believed_more(network: Network) -> None:
     assert error(gptaq.RIDGE_IMAGES) < error(10**6)
 
 
-def test_to_be_thorough_is_to_look_at_more_images(network: Network) -> None:
+def test_rounding_learns_from_as_many_images_as_are_asked_for(network: Network) -> None:
     preparation = Preparation(14, 14, "stretch", "RGB", (0.0,) * 3, (1.0,) * 3)
-    many = np.random.default_rng(0).integers(0, 255, (300, 3, 14, 14), np.uint8)
-    pixels = Pixels(many, None, np.arange(300))
+    many = np.random.default_rng(0).integers(0, 255, (500, 3, 14, 14), np.uint8)
+    pixels = Pixels(many, None, np.arange(500))
     model = Model(network.graph, to_weights(network), preparation, tuple("abcdef"), {})
-    plain, thorough = (prepare(model, pixels, thorough=how) for how in (False, True))
-    assert (len(plain.images), len(thorough.images)) == (96, 256)
-    assert plain.hessians["body.0"].importance != thorough.hessians["body.0"].importance
+    plain, more = (prepare(model, pixels, count=count) for count in (128, 500))
+    assert (len(plain.images), len(more.images)) == (96, 192)
+    assert plain.hessians["body.0"].importance != more.hessians["body.0"].importance
 
 
 @pytest.fixture(scope="module")

@@ -82,13 +82,13 @@ def configure(parser: ArgumentParser) -> None:
                         help="for squeeze: write a page with the accuracy for each file size, and the bytes and "
                         "the loss of each layer")  # fmt: skip
     squeezing = parser.add_argument_group("squeeze").add_argument
-    squeezing("--thorough", action="store_true", default=None,
-              help="use 256 images for rounding instead of 128; takes twice the time")  # fmt: skip
+    squeezing("--calibrate", type=count, metavar="N",
+              help="round with the help of N images (default 128; more are better and take longer)")  # fmt: skip
     squeezing("--scales", choices=("eighths", "power-of-two"),
               help="power-of-two: all steps of weights and activations are powers of two, for a device that can only "
               "shift; costs accuracy (default eighths: powers of the eighth root of two)")  # fmt: skip
     squeezing("--epochs", type=not_negative, metavar="N",
-              help="epochs of training after rounding (default 0; helps with 50,000 images, not 1,000)")  # fmt: skip
+              help="epochs of training after rounding (default 0); needs thousands of images")  # fmt: skip
     squeezing("--teacher", metavar="MODEL", help="train to imitate the answers of this model, not those of MODEL")
     deep = parser.add_argument_group("svd (low rank), prune and deep-compression").add_argument
     deep("--rank", metavar="KEPT",
@@ -210,7 +210,11 @@ def _compress(
             size = len(found.file.data)
             remaining.say(f"{size:,} bytes: top-1 {found.top1:.2f}%, {verdict}; {remaining.estimate()}")
 
-        listener = Listener(lambda stage, made: whole.append(made), tried, remaining.update)
+        def learned(before: float, after: float) -> None:
+            how = f"{before:.4f} -> {after:.4f}" if after < before else f"{before:.4f}, which learning did not lower"
+            remaining.say(f"loss on images that were held out: {how}")
+
+        listener = Listener(lambda stage, made: whole.append(made), tried, remaining.update, learned)
         try:
             squeezed = compress(model, pixels, recipe, judge=judge, listener=listener, work=work)
             return whole[0], squeezed

@@ -25,9 +25,9 @@ from squeezenet.settings import from_table, split
 from squeezenet.version import __version__
 
 SETTINGS = {
-    "method": "method", "max_bytes": "max_bytes", "max_loss": "max_loss", "thorough": "thorough", "scales": "scales",
-    "seed": "seed", "limit": "limit", "teacher": "teacher", "epochs": "learning.epochs", "density": "pruning.density",
-    "rank": "low_rank.rank",
+    "method": "method", "max_bytes": "max_bytes", "max_loss": "max_loss", "calibrate": "calibration",
+    "scales": "scales", "seed": "seed", "limit": "limit", "teacher": "teacher", "epochs": "learning.epochs",
+    "density": "pruning.density", "rank": "low_rank.rank",
 }  # fmt: skip
 """Option -> the setting of a recipe that it is."""
 

@@ -114,11 +114,13 @@ def fine_tune(
     seed: int = 0,
     tick: Callable[[float], object] = lambda loss: None,
     checkpoints: Path | None = None,
+    bf16: bool = False,
 ) -> None:
     """Train the parameters of the weights and biases of `network`, in place. `tick(loss)` is called after every step.
 
     The network learns on the device of `teaching`, and is moved back afterwards. With a folder of `checkpoints`, a
-    run that was stopped goes on from its last one. Raises `TrainingError` when the loss is not a number.
+    run that was stopped goes on from its last one. With `bf16`, products are computed in bfloat16, which a processor
+    with such instructions does several times as fast. Raises `TrainingError` when the loss is not a number.
     """
     count = len(teaching.pixels)
     steps = steps_of(how, count)
@@ -142,7 +144,8 @@ def fine_tune(
 
     def losses(step: int, batch: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
         images = prepared(teaching, *batch)
-        yield loss_of(network(images), teaching, batch[0], answers_of(teaching, images))
+        answers = answers_of(teaching, images, bf16)
+        yield loss_of(answer(network, bf16, images), teaching, batch[0], answers)
 
     told = {**asdict(how), "seed": seed, "objective": teaching.objective, "images": count, "start": start.hexdigest()}
     plan = Plan(

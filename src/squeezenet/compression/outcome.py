@@ -46,12 +46,14 @@ class Listener:
 
     `stage` gets ("factored", model), ("pruned", model) and ("shared", model) as they are made. `tried` gets each size
     that was tried. `progress` gets (done, expected, doing) from method squeeze, again and again: `done` and `expected`
-    count in one unit, sizes or steps; both are 0 until they can be known.
+    count in one unit, sizes or steps; both are 0 until they can be known. `learned` gets the loss on held-out images
+    before and after an integer network has learned; they are the same if learning did not help.
     """
 
     stage: Callable[[str, Model], object] = quiet
     tried: Callable[[Tried], object] = quiet
     progress: Callable[[float, float, str], object] = quiet
+    learned: Callable[[float, float], object] = quiet
 
 
 NOBODY = Listener()

@@ -46,7 +46,7 @@ GRAINS: dict[Scales, int] = {"eighths": 1, "power-of-two": EIGHTHS}
 """Setting `scales` -> the number of which all exponents are multiples, in eighths of an octave."""
 
 METHODS: dict[str, tuple[str, ...]] = {
-    "squeeze": ("max_bytes", "max_loss", "thorough", "scales", "teacher", "learning"),
+    "squeeze": ("max_bytes", "max_loss", "calibration", "scales", "teacher", "learning"),
     "svd": ("low_rank",),
     "prune": ("pruning",),
     "deep-compression": ("pruning", "sharing"),
@@ -87,22 +87,24 @@ class Sharing(Retraining):
 
 @dataclass(frozen=True)
 class Learning(Retraining):
-    """Method squeeze: how long and how fast the integer network learns. Rates are those of Adam.
+    """Method squeeze: how long and how fast the network learns after it was rounded. Rates are those of Adam.
 
-    By default nothing is learned: with a thousand images, rounding alone was more accurate; with fifty thousand,
-    learning in many small steps was (docs/RESULTS.md, "Squeeze").
+    With labels, the levels learn (`squeeze/learning.py`). Without labels there are usually fewer images, and the
+    network learns as floats and is rounded again (`squeeze/as_floats.py`). By default nothing is learned, because it
+    takes many images (docs/experiments.md, "Learning, and rounding again").
     """
 
     epochs: float = 0.0
-    lr: float = 0.002  # of the weights and biases, in steps of their grids
-    step_lr: float = 0.0  # of the steps themselves, in eighths of an octave; 0: they stay as they are
-    features: float = 0.0  # weight of the loss on every layer's output (`squeeze/features.py`), beside that on logits
+    batch_size: int = 50
+    lr: float = 0.0  # of the weights and biases; with labels in steps of their grids; 0: the usual rate
+    step_lr: float = 0.0  # with labels: of the steps themselves, in eighths of an octave; 0: they stay as they are
+    features: float = 0.0  # with labels: weight of the loss on every layer's output (`squeeze/features.py`)
 
 
 LEAST = {
-    "max_bytes": 1, "max_loss": 0, "seed": 0, "threads": 1, "limit": 1, "epochs": 0, "batch_size": 1, "lr": 0,
-    "step_lr": 0, "features": 0, "steps": 1, "conv_bits": 1, "fc_bits": 1, "float_bits": 10, "pad": 0, "rotate": 0,
-    "zoom": 0, "light": 0, "erase": 0,
+    "max_bytes": 1, "max_loss": 0, "calibration": 1, "seed": 0, "threads": 1, "limit": 1, "epochs": 0,
+    "batch_size": 1, "lr": 0, "step_lr": 0, "features": 0, "steps": 1, "conv_bits": 1, "fc_bits": 1,
+    "float_bits": 10, "pad": 0, "rotate": 0, "zoom": 0, "light": 0, "erase": 0,
 }  # fmt: skip
 MOST = {"conv_bits": 12, "fc_bits": 12, "float_bits": 32, "zoom": 0.9, "area": 1}
 """Name of a setting -> the least and the largest value that is accepted."""
@@ -127,7 +129,7 @@ class CompressionRecipe:
     method: str = "squeeze"
     max_bytes: int | None = None  # of the file; None: a 12th of the network's size in float32
     max_loss: float | None = None
-    thorough: bool = False  # calibrate on twice the images, in twice the time
+    calibration: int = 128  # images that rounding learns from: scales, second derivatives, compensation
     scales: Scales = "eighths"  # which steps an integer network may have; power-of-two: its device can only shift
     seed: int = 0
     threads: int | None = None  # computing threads (sums of floats depend on their number); None: all of the machine
@@ -178,7 +180,10 @@ def to_toml(recipe: CompressionRecipe) -> str:
 def from_toml(text: str, where: str = "recipe") -> CompressionRecipe:
     """The recipe in a text that `to_toml` or a user wrote. Raises `UsageError` that begins with `where`."""
     try:
-        return from_table(CompressionRecipe(), tomllib.loads(text), f"{where}: ")
+        table = tomllib.loads(text)
+        if table.pop("thorough", False):  # what files made before 29 November 2026 say
+            table["calibration"] = 256
+        return from_table(CompressionRecipe(), table, f"{where}: ")
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: is not TOML ({error}); mend the line, or give another recipe") from None
 

@@ -3,11 +3,12 @@
 >>> squeeze(model, pixels, CompressionRecipe(max_bytes=300_000), CPU).data               # doctest: +SKIP
 
 Scales are calibrated, and weights are rounded for a small error and a small file (`rounding`). If the recipe asks for
-epochs, the network then learns while its file shrinks to the goal. Without images, synthetic ones are used.
+epochs, the network then learns, and is rounded again. Without images, synthetic ones are used.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,9 +17,8 @@ import torch
 from squeezenet import sqz
 from squeezenet.compression import finetune
 from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
-from squeezenet.compression.recipe import GRAINS, KEY, USUAL_RATIO, CompressionRecipe, fingerprint
+from squeezenet.compression.recipe import GRAINS, KEY, USUAL_RATIO, CompressionRecipe
 from squeezenet.compression.squeeze.course import Course
-from squeezenet.compression.squeeze.network import from_integer_model
 from squeezenet.compression.squeeze.to_size import (
     Prepared,
     Rounding,
@@ -34,9 +34,6 @@ from squeezenet.files import write_atomically
 from squeezenet.model import Model
 from squeezenet.training.teacher import load_teacher
 from squeezenet.version import __version__
-
-HEADROOM = 1.02
-"""File size at which learning begins, as a multiple of the goal (docs/experiments.md, "Constants of squeezing")."""
 
 STAGES = 8  # sizes that a search for the smallest file is expected to try
 STAGE = 0.75  # each size is this share of the one before
@@ -87,19 +84,33 @@ def squeeze(
     record = sqz.front_size(replace(model, provenance=provenance)) - sqz.front_size(model)  # bytes of the recipe
     learns = pixels is not None and recipe.learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
-    known = prepare(model, pixels, recipe.seed, course.prepared, recipe.thorough, GRAINS[recipe.scales])
+    known = prepare(model, pixels, recipe.seed, course.prepared, recipe.calibration, GRAINS[recipe.scales])
     teaching = _teaching(model, known, pixels, recipe, device) if pixels is not None and learns else None
+
+    def made(size: int, folder: Path | None, share: float = 1.0) -> Compressed:
+        """The best file that was found in `size` bytes; it learns for this share of the epochs."""
+        if teaching is None:
+            network, _ = rounding(model, known, size, course.rounded)
+        else:
+            learning = replace(recipe.learning, epochs=recipe.learning.epochs * share)
+            how = (teaching, learning, rounding, course.rounded, folder, course.learned, recipe.seed)
+            learned = learn_to_size(model, known, size, *how)
+            listener.learned(learned.before, learned.after)
+            network = learned.network
+        return Compressed(*trimmed(model, network, known, size, provenance))
+
     if recipe.max_loss is not None:
         assert judge is not None
-        return _to_loss(model, known, pixels, recipe, teaching, judge, listener, course, work, rounding, provenance)
+        # All that a file depends on besides its size, so that no file of a different run is used.
+        known_by = f"{__version__} {replace(recipe, max_loss=None)}".encode() + sqz.encode(model)
+        kept = work / f"sizes-{sha256(known_by).hexdigest()[:16]}" if work else None
+        sizes = _Sizes(partial(made, share=1 / STAGES), kept, provenance)
+        wanted = judge(model, b"") - recipe.max_loss
+        return _to_loss(model, known.least, sizes, wanted, judge, listener, course)
     goal = recipe.max_bytes - record if recipe.max_bytes else model.float32_bytes // USUAL_RATIO
     if goal <= known.least:
         raise _too_small(goal + record, known.least + record)
-    network, multiplier = rounding(model, known, goal * (HEADROOM if learns else 1), course.rounded)
-    if teaching is not None:
-        how = (recipe.learning, goal, multiplier, work, course.learned, recipe.seed)
-        learn_to_size(model, known, network, teaching, *how)
-    squeezed = Compressed(*trimmed(model, network, known, goal, provenance))
+    squeezed = made(goal, work)
     if len(squeezed.data) > goal + record:
         raise UsageError(
             f"{goal + record:,} bytes: a file without a single weight has {len(squeezed.data):,}; "
@@ -119,55 +130,36 @@ def _teaching(
     return finetune.teaching_for(model, known.network, *images, features, teacher, device)
 
 
-def _to_loss(
-    model: Model,
-    known: Prepared,
-    pixels: Pixels | None,
-    recipe: CompressionRecipe,
-    teaching: finetune.Teaching | None,
-    judge: Judge,
-    listener: Listener,
-    course: Course,
-    work: Path | None,
-    rounding: Rounding,
-    provenance: Mapping[str, str],
-) -> Compressed:
-    """Try smaller and smaller files, each made from the network before it, while they are accurate enough."""
-    assert recipe.max_loss is not None
-    wanted = judge(model, b"") - recipe.max_loss
-    # All that rounding depends on besides the size, so that no file of a different run is used.
-    images = None if pixels is None else fingerprint(pixels)
-    known_by = f"{__version__} {recipe.seed} {recipe.thorough} {recipe.scales} {images}".encode() + sqz.encode(model)
-    kept = work / f"rounded-{sha256(known_by).hexdigest()[:16]}" if work else None
+@dataclass(frozen=True, eq=False)
+class _Sizes:
+    """Files of different sizes, made from one network; those in the folder `kept` were made before."""
 
-    def rounded(size: int) -> Compressed:
-        path = kept / f"{size}.sqz" if kept else None
-        if path and path.exists():
-            return encoded(replace(sqz.read(path), provenance=provenance))
-        found = Compressed(*trimmed(model, rounding(model, known, size, course.rounded)[0], known, size, provenance))
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, found.data)
+    made: Callable[[int, Path | None], Compressed]  # (bytes, folder for checkpoints) -> the file
+    kept: Path | None
+    provenance: Mapping[str, str]
+
+    def of(self, size: int) -> Compressed:
+        if self.kept is None:
+            return self.made(size, None)
+        path = self.kept / f"{size}.sqz"
+        if path.exists():
+            return encoded(replace(sqz.read(path), provenance=self.provenance))
+        found = self.made(size, self.kept / f"{size}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, found.data)
         return found
 
-    network, multiplier = None, 0.0
-    size = model.float32_bytes // 6
-    if teaching:
-        network, multiplier = rounding(model, known, size, course.rounded)
+
+def _to_loss(
+    model: Model, least: int, sizes: _Sizes, wanted: float, judge: Judge, listener: Listener, course: Course
+) -> Compressed:
+    """The smallest file whose top-1 is `wanted`, by trying smaller and smaller ones."""
     best: Compressed | None = None
-    factor, failures = STAGE, 0
+    size, factor, failures = model.float32_bytes // 6, STAGE, 0
     for stage in range(2 * STAGES):
         if stage:
-            size = round(known.least + (size - known.least) * factor)
-        if teaching and network:
-            if stage:  # a finished stage is loaded from the work folder, not learned again
-                folder = work / f"{stage}" if work else None
-                learning = replace(recipe.learning, epochs=recipe.learning.epochs / STAGES)
-                how = (learning, size, multiplier, folder, course.learned, recipe.seed)
-                multiplier = learn_to_size(model, known, network, teaching, *how)
-            tried = Compressed(*trimmed(model, network, known, size, provenance))
-        else:
-            tried = rounded(size)
+            size = round(least + (size - least) * factor)
+        tried = sizes.of(size)
         top1 = judge(tried.model, tried.data)
         failures += top1 < wanted
         course.finished(TO_COME[failures] if failures else max(TO_COME[0], STAGES - stage - 1))
@@ -176,12 +168,11 @@ def _to_loss(
             best = tried
         elif best is None:
             raise UsageError(
-                f"rounding alone costs {wanted + recipe.max_loss - top1:.2f} points; allow a larger --max-loss"
+                f"{size:,} bytes: top-1 is {wanted - top1:.2f} points below what is wanted; allow a larger --max-loss"
             )
         elif factor > FINEST:
             break
         else:  # too small: go on from the smallest accurate file, in smaller steps
-            network = from_integer_model(best.model) if teaching else None
-            size, factor = known.size.of(best.model.weights), factor**0.5
+            size, factor = len(best.data), factor**0.5
     assert best is not None
     return best

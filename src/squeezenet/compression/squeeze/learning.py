@@ -28,6 +28,7 @@ from squeezenet.data.augment import draw
 from squeezenet.training.checkpoint import Checkpoint
 from squeezenet.training.loop import Plan, nothing, resume, take_steps, warm_cosine
 
+LR = 0.005  # of Adam, in steps of the grids
 SETTLED = 0.6  # share of the steps after which the size should be what was asked for
 COUNT = 10  # steps between two counts of the levels, after each of which the multiplier is steered
 SHARPNESS = 10.0  # the correction has full strength (1) when the size is a tenth off
@@ -102,7 +103,7 @@ def learn(
     for growth in growths:
         growth.requires_grad_(learning.step_lr > 0)
     groups: list[dict[str, Any]] = [
-        {"params": [*(grid.values for grid in grids.values()), *network.biases.parameters()], "lr": learning.lr},
+        {"params": [*(grid.values for grid in grids.values()), *network.biases.parameters()], "lr": learning.lr or LR},
         *([{"params": growths, "lr": learning.step_lr}] if learning.step_lr else []),
     ]
     # A bfloat16 teacher is four times as fast as one in float32, and costs 0.0013 nats (the authors' network).

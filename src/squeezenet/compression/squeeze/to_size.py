@@ -24,10 +24,11 @@ from squeezenet.compression import finetune
 from squeezenet.compression.finetune import Teaching
 from squeezenet.compression.outcome import quiet
 from squeezenet.compression.recipe import Learning
+from squeezenet.compression.squeeze.as_floats import Learned, hold_out, learn_as_floats, loss_on
 from squeezenet.compression.squeeze.gptaq import compensate
 from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, LayerHessian, hessians_of
 from squeezenet.compression.squeeze.learning import learn
-from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.nine_bits import with_nine_bits
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits, total_bits
@@ -43,9 +44,8 @@ from squeezenet.models.network import Network, from_model
 from squeezenet.sqz.costs import least_bytes as least_bytes_of
 from squeezenet.sqz.integers import layer_size
 
-CALIBRATION_IMAGES = 96
-HESSIAN_IMAGES = 128
-THOROUGH_IMAGES = 256  # for both, if the recipe asks for thorough work
+IMAGES = 128  # by default, for second derivatives
+COMPENSATING, MOST_COMPENSATING = 0.75, 192  # share of the images, and most, that scales and compensation use
 
 CLOSE, CLOSE_BYTES = 0.004, 16  # a search ends at a file at most this share, or so many bytes, below the goal
 GROWTH, GROWTH_SYNTHETIC = 0.005, 0.001
@@ -62,6 +62,7 @@ COMPENSATION = 3  # time of compensation, as a multiple of the time of rounding 
 USUAL = 4 + COMPENSATION  # time of `round_to_size`, in the same unit
 FIRST_RISE = 0.125  # octaves by which `trimmed` raises the multiplier at first; then four times as many, at most 32
 RETRIES = 12  # multipliers that `trimmed` tries
+HEADROOM = 1.02  # file size at which levels begin to learn, as a multiple of the goal (docs/experiments.md)
 STEEPNESS = 4  # learning begins with the multiplier times (bits / wanted bits) ^ STEEPNESS
 
 Tick = Callable[[float], object]
@@ -99,22 +100,22 @@ class Prepared:
 
 
 def prepare(
-    model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, thorough: bool = False, grain: int = 1
+    model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, count: int = IMAGES, grain: int = 1
 ) -> Prepared:
     """Scales and second derivatives, measured on some of `pixels`, or on synthetic calibration images if that is None.
 
-    `thorough` takes more images. `tick` gets the share of the work that was just done. The exponents of all scales will
-    be multiples of `grain`. Raises `BadGraph` for an operation that has no integer form, `ModelError` for a network
-    whose logits do not depend on the image.
+    `count` is their number. `tick` gets the share of the work that was just done. The exponents of all scales will be
+    multiples of `grain`. Raises `BadGraph` for an operation that has no integer form, `ModelError` for a network whose
+    logits do not depend on the image.
     """
-    calibrating, count = (THOROUGH_IMAGES,) * 2 if thorough else (CALIBRATION_IMAGES, HESSIAN_IMAGES)
     check_operations(model.graph)
     network = from_model(model).eval()
     if pixels is None:
         images, damping, growth = synthetic_images(count, model.preparation, seed), DAMPING_SYNTHETIC, GROWTH_SYNTHETIC
     else:
         images, damping, growth = finetune.some(pixels, model.preparation, count), DAMPING, GROWTH
-    first = images[:calibrating]
+    fewer = min(round(COMPENSATING * len(images)), MOST_COMPENSATING)
+    first = images[:: len(images) // fewer][:fewer].clone()  # a view would keep all images in memory
     hessians = hessians_of(network, images, damping, seed, tick)
     if not any(hessians[op.name].importance for op in model.graph.layers[:-1] or model.graph.layers):
         raise ModelError("the network gives every image the same logits: there is nothing to keep; train it further")
@@ -211,6 +212,43 @@ def _next(seen: list[tuple[float, int]], wanted: float) -> float:
 def learn_to_size(
     model: Model,
     known: Prepared,
+    max_bytes: int,
+    teaching: Teaching,
+    learning: Learning,
+    rounding: Rounding,
+    tick: Tick = quiet,
+    work: Path | None = None,
+    told: Callable[[float, str], object] = quiet,
+    seed: int = 0,
+) -> Learned:
+    """The network of at most `max_bytes` that has the least loss on held-out images: learned, or rounded alone.
+
+    `tick` is for `rounding`. `told` gets the share of the learning that is done, and the loss in words.
+    """
+    teaching, held = hold_out(teaching)
+    rounded, multiplier = rounding(model, known, max_bytes, tick)
+
+    def fitting(network: IntegerNetwork) -> IntegerNetwork:
+        return from_integer_model(trimmed(model, network, known, max_bytes)[0])
+
+    def again(floats: Network) -> IntegerNetwork:
+        network = round_network(floats, known.scales, known.hessians, multiplier, grain=known.grain)
+        compensate(network, floats, known.images, known.hessians, multiplier, grain=known.grain)
+        return fitting(network)
+
+    rounded = fitting(rounded)
+    if teaching.objective == "distill":
+        return learn_as_floats(model, rounded, again, held, teaching, learning, told, work, seed)
+    larger, multiplier = rounding(model, known, HEADROOM * max_bytes, tick)
+    learn_levels(model, known, larger, teaching, learning, max_bytes, multiplier, work, told, seed)
+    learned = fitting(larger)
+    before, after = loss_on(rounded, held), loss_on(learned, held)
+    return Learned(learned, before, after) if after < before else Learned(rounded, before, before)
+
+
+def learn_levels(
+    model: Model,
+    known: Prepared,
     network: IntegerNetwork,
     teaching: Teaching,
     learning: Learning,
@@ -219,10 +257,11 @@ def learn_to_size(
     work: Path | None = None,
     told: Callable[[float, str], object] = quiet,
     seed: int = 0,
-) -> float:
-    """The multiplier that learning ended with. `network` is trained in place until its file has about `max_bytes`.
+) -> None:
+    """Train the levels of `network` in place until its file has about `max_bytes`.
 
-    `told` gets the share of the work that is done, and the loss and the size in words.
+    `multiplier` is the one that it was rounded with. `told` gets the share of the work that is done, and the loss and
+    the size in words.
     """
     shipped = as_model(model, network)
     size = FileSize.like(shipped).of(shipped.weights)
@@ -236,7 +275,7 @@ def learn_to_size(
         told(done, f"loss {loss:.3f}, {bits / 8 + others:,.0f} bytes")
 
     importance = {name: hessian.importance for name, hessian in known.hessians.items()}
-    return learn(network, teaching, learning, goal, multiplier, tick, work, importance, seed)
+    learn(network, teaching, learning, goal, multiplier, tick, work, importance, seed)
 
 
 def trimmed(
