@@ -152,8 +152,8 @@ def test_sizes_of_a_file_beside_other_coders(tmp_path):
     assert done.stdout.endswith("nncodec not measured\n")
 
 
-def test_low_rank_by_weights_and_by_outputs_have_as_many_parameters():
-    given = ["digits", "--data", "digits", "--val", "digits", "--images", "32", "--val-images", "50", "--ratios", "1.5"]
+def test_low_rank_by_weights_and_by_outputs_have_as_many_parameters(tiny):
+    given = [tiny, "--data", "digits", "--val", "digits", "--images", "32", "--val-images", "50", "--ratios", "1.5"]
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "low_rank.py"), *given], capture_output=True, text=True, timeout=300
     )

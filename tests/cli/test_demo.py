@@ -21,9 +21,9 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert result["top1_before"] >= 98
     assert result["top1_after"] >= 98
-    assert result["top1_before"] - result["top1_after"] <= 0.5
-    assert result["ratio"] >= 30
-    assert result["bytes"] == Path(result["file"]).stat().st_size
+    assert result["top1_before"] - result["top1_after"] <= 0.6  # two images of 359
+    assert result["bytes"] == Path(result["file"]).stat().st_size <= 18_000
+    assert result["ratio"] >= 55
     sizes = [stage["bytes"] for stage in result["rows"]]
     assert sizes == sorted(sizes, reverse=True)
     assert result["rows"][0]["bytes"] == 4 * sqz.read(result["file"]).parameters

@@ -3,6 +3,8 @@
 The answers are compared bit for bit.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -26,6 +28,7 @@ from squeezenet.training import run_folder
 from support.engine_networks import shifted
 from support.integer_networks import PREPARATION, coloured_noise, little_model
 
+CODEBOOKS = str(Path(__file__).parents[1] / "golden" / "levels_v1.sqz")
 SMALL = {"base_e": 8, "incr_e": 8, "sr": 0.25, "fires": 3}
 GREY = Preparation(16, 16, "stretch", "L", (120.25,), (60.1,))
 RGB = Preparation(40, 32, "shorter", "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -164,7 +167,7 @@ def test_a_pth_is_a_state_dict_for_whoever_has_the_module(name, tmp_path):
         load_model(tmp_path / "again.pth")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("digits", Shared), ("cifar10-small", Grid)])
+@pytest.mark.parametrize(("name", "kind"), [(CODEBOOKS, Shared), ("cifar10-small", Grid)])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_that_were_changed_are_not_rounded_in_silence(name, kind, suffix, tmp_path):
     path = tmp_path / f"changed{suffix}"

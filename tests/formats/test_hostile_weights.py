@@ -9,6 +9,7 @@ import struct
 import time
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -23,6 +24,7 @@ from squeezenet.preparation import Preparation
 
 MEMORY = 100 << 20  # bytes that a refusal may take
 SECONDS = 2.0  # of CPU time, likewise
+CODEBOOKS = str(Path(__file__).parents[1] / "golden" / "levels_v1.sqz")
 
 
 @contextlib.contextmanager
@@ -165,12 +167,12 @@ def described(path):
         ("cifar10-small", lambda about: first(about).update(exponents=[e + 8 for e in first(about)["exponents"]])),
         ("cifar10-small", lambda about: first(about).update(exponents=[700 for _ in first(about)["exponents"]])),
         ("cifar10-small", lambda about: first(about).update(exponents=[-700 for _ in first(about)["exponents"]])),
-        ("digits", lambda about: first(about).update(codebook="AAAA")),
-        ("digits", lambda about: first(about).update(codebook="")),
-        ("digits", lambda about: first(about).update(codebook=first(about)["codebook"] * 2000)),
-        ("digits", lambda about: first(about).update(codebook="AADAfwAAwH8=")),
-        ("digits", lambda about: first(about).update(exponents=[1])),
-        ("digits", lambda about: about["layers"].reverse()),
+        (CODEBOOKS, lambda about: first(about).update(codebook="AAAA")),
+        (CODEBOOKS, lambda about: first(about).update(codebook="")),
+        (CODEBOOKS, lambda about: first(about).update(codebook=first(about)["codebook"] * 2000)),
+        (CODEBOOKS, lambda about: first(about).update(codebook="AADAfwAAwH8=")),
+        (CODEBOOKS, lambda about: first(about).update(exponents=[1])),
+        (CODEBOOKS, lambda about: about["layers"].reverse()),
     ],
     ids=range(18),
 )

@@ -23,6 +23,7 @@ from squeezenet.runtime import Classifier, engine
 from squeezenet.runtime.classifier import softmax
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.image import open_image, prepare
+from support import ROOT
 from support.damage import repaired
 
 needs_engine = pytest.mark.skipif(not PATHS, reason="the C engine was not built here")
@@ -189,7 +190,7 @@ def without_times(out):
 
 @needs_engine
 def test_without_numpy_everything_is_the_same(tmp_path, pictures):
-    for model in ("cifar10", "digits"):
+    for model in ("cifar10", ROOT / "tests" / "golden" / "levels_v1.sqz"):  # of integers; of codebooks
         given = ("--model", model, "--json", *pictures)
         code, out, err = classify(tmp_path, *given)
         assert (code, err) == (1, "")  # one is no image

@@ -1,4 +1,4 @@
-"""What `squeezenet demo` does: train, prune, share weights, code, and use the file.
+"""What `squeezenet demo` does: train, prune, round weights to integers, code them, and use the file.
 
 Whatever is measured is measured on files, by `squeezenet evaluate` and `squeezenet classify` in processes of their own.
 """
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenet import sqz
-from squeezenet.compression import Compressed, CompressionRecipe, Listener, Pruning, Sharing, compress
-from squeezenet.compression.sizes import fixed_width_bytes
+from squeezenet.compression import Compressed, CompressionRecipe, Listener, Pruning, compress
 from squeezenet.data import Data, default_preparation, load_data, load_pixels
 from squeezenet.data.augment import Augmentation
 from squeezenet.errors import SqueezeNetError
@@ -32,12 +31,12 @@ LR = 0.006
 WEIGHT_DECAY = 0.2
 
 COMPRESSION = CompressionRecipe(
-    "deep-compression",
+    "prune+squeeze",
+    max_bytes=18_000,
     threads=1,  # a second thread costs such a small network more than it brings
     data="digits",
     objective="distill",
     pruning=Pruning(epochs=16, batch_size=32, lr=4e-3, density=0.1),
-    sharing=Sharing(epochs=4, batch_size=32, lr=1e-3, conv_bits=4, fc_bits=4, float_bits=16),
     augmentation=DISTORTIONS,
 )
 
@@ -48,16 +47,15 @@ def demonstrate(out: Path, seed: int) -> dict[str, Any]:
     data = load_data("digits")
     run_folder = _train(data, out, seed)
     trained = load_model(run_folder)
-    pruned, shared, shipped = _squeeze(trained, data, out, seed)
-    model, size = shared.model, len(shared.data)
+    pruned, squeezed, shipped = _squeeze(trained, data, out, seed)
+    model, size = squeezed.model, len(squeezed.data)
 
     before = _evaluate(run_folder)
     after = _evaluate(shipped)
     stages = [
         Stage("trained, float32", trained.float32_bytes, before["top1"]),
         Stage(f"pruned to {model.density:.1%}, retrained", pruned.stat().st_size, _evaluate(pruned)["top1"]),
-        Stage("weights shared (4 bits), fixed-width indices", fixed_width_bytes(model), after["top1"]),
-        Stage("Huffman coded: digits.sqz", size, after["top1"]),
+        Stage("rounded to integers, entropy coded: digits.sqz", size, after["top1"]),
     ]
     example = _classify(data, out, shipped)
     report = out / "report.html"
@@ -99,7 +97,7 @@ def _train(data: Data, out: Path, seed: int) -> Path:
 
 
 def _squeeze(trained: Model, data: Data, out: Path, seed: int) -> tuple[Path, Compressed, Path]:
-    """The pruned file; the compressed model, and its file."""
+    """The pruned file; the squeezed model, and its file."""
     pruned, shipped = out / "pruned.sqz", out / "digits.sqz"
 
     def keep(stage: str, model: Model) -> None:
@@ -107,9 +105,9 @@ def _squeeze(trained: Model, data: Data, out: Path, seed: int) -> tuple[Path, Co
             sqz.write(model, pruned)
 
     pixels = load_pixels(data.train, trained.preparation)
-    shared = compress(trained, pixels, replace(COMPRESSION, seed=seed), listener=Listener(stage=keep))
-    write_atomically(shipped, shared.data)
-    return pruned, shared, shipped
+    squeezed = compress(trained, pixels, replace(COMPRESSION, seed=seed), listener=Listener(stage=keep))
+    write_atomically(shipped, squeezed.data)
+    return pruned, squeezed, shipped
 
 
 def _evaluate(model: Path) -> dict[str, Any]:

@@ -98,6 +98,6 @@ def write_report(
                 f"({best['probability']:.1%}) in {example['milliseconds']:.1f} ms."
             ),
         ],
-        footer=f"squeezenet {__version__}. Deep Compression: Han, Mao and Dally, arXiv 1510.00149. "
-        "SqueezeNet: Iandola et al., arXiv 1602.07360.",
+        footer=f"squeezenet {__version__}. SqueezeNet: Iandola et al., arXiv 1602.07360. "
+        "GPTQ: Frantar et al., arXiv 2210.17323.",
     )
