@@ -129,7 +129,6 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
     (*network)->coded = found.weights.at;
     (*network)->coded_end = found.weights.end;
     (*network)->floats = !found.integer;
-    (*network)->version = found.version;
     (*network)->kernels = sqz_kernels_of(path, !found.integer);
     sqz_plan(*network);
     return SQZ_OK;

@@ -7,7 +7,6 @@
 
 enum {
     MOST_LEVEL = 127,            /* largest magnitude of a level */
-    MOST_SHIFT_OF_INPUT = 6,     /* levels of an input channel are multiples of at most 2^6 */
     MOST_BIAS = 1 << 22,         /* largest magnitude of a bias, plus 1 */
     MOST_WEIGHT_EXPONENT = 4096, /* largest magnitude of the scale exponent of weights */
     LEAST_SHIFT = 17,            /* the vector form of a factor has shifts from 17 to 32 */
@@ -31,36 +30,9 @@ static void repeat_levels(int32_t *levels, size_t outputs, size_t each)
             memmove(levels + to * each, levels + from * each, each * sizeof *levels);
 }
 
-uint32_t sqz_take_coding(const sqz_network *network, sqz_cursor *c)
-{
-    const uint32_t coding = network->version > 1 ? sqz_take_byte(c) : 0;
-    if ((coding & ~(uint32_t)SQZ_SHIFTED) != 0) sqz_fail(c, SQZ_BAD_STREAM);
-    return coding;
-}
-
-/* Multiply each level by 2^(shift of its input channel). The shifts are replaced by these factors. */
-static void shift_levels(sqz_cursor *c, const sqz_op *op, const layer *l, int32_t *shifts)
-{
-    const size_t area = (size_t)op->kernel[0] * op->kernel[1], inputs = l->each / area, outputs = op->out / op->groups;
-    for (size_t i = 0; i < inputs * op->groups && c->status == SQZ_OK; i++) {
-        if (shifts[i] < 0 || shifts[i] > MOST_SHIFT_OF_INPUT)
-            sqz_fail(c, SQZ_BAD_STREAM);
-        else
-            shifts[i] = 1 << shifts[i];
-    }
-    for (size_t o = 0; o < op->out && c->status == SQZ_OK; o++) {
-        const int32_t *factors = shifts + o / outputs * inputs;
-        int32_t *levels = l->levels + o * l->each;
-        for (size_t i = 0; i < inputs; i++)
-            for (size_t k = 0; k < area; k++) levels[i * area + k] *= factors[i];
-    }
-}
-
 static layer take_layer(sqz_cursor *c, const sqz_network *network, const sqz_op *op, uint8_t *memory)
 {
     const sqz_shape shape = sqz_weight_shape(network, op), list = {op->out, 1, 1, 1};
-    const sqz_shape channels = {sqz_input_channels(network, op), 1, 1, 1};
-    const uint32_t coding = sqz_take_coding(network, c);
     layer found;
     found.each = (size_t)shape.inputs * shape.height * shape.width;
     found.exponents = (int32_t *)(void *)memory;
@@ -69,13 +41,9 @@ static layer take_layer(sqz_cursor *c, const sqz_network *network, const sqz_op 
     memory += sqz_aligned(op->out * sizeof *found.biases);
     found.levels = (int32_t *)(void *)memory;
     memory += sqz_aligned((op->out * found.each << sqz_source(network, op)->scale.nine_bit) * sizeof *found.levels);
-    int32_t *shifts = (int32_t *)(void *)memory;
-    memory += sqz_aligned(channels.outputs * sizeof *shifts);
-    if (coding & SQZ_SHIFTED) sqz_take_levels(c, shifts, channels, memory);
     sqz_take_levels(c, found.exponents, list, memory);
     sqz_take_levels(c, found.levels, shape, memory);
     sqz_take_levels(c, found.biases, list, memory);
-    if ((coding & SQZ_SHIFTED) && c->status == SQZ_OK) shift_levels(c, op, &found, shifts);
     if (sqz_source(network, op)->scale.nine_bit) {
         repeat_levels(found.levels, op->out, found.each);
         found.each *= 2;

@@ -188,15 +188,10 @@ static size_t reserve(size_t *used, size_t bytes)
     return at;
 }
 
-uint32_t sqz_input_channels(const sqz_network *network, const sqz_op *op)
-{
-    const sqz_value *x = sqz_source(network, op);
-    return x->channels >> x->scale.nine_bit;
-}
-
 sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
 {
-    const uint32_t inputs = sqz_input_channels(network, op) / op->groups;
+    const sqz_value *x = sqz_source(network, op);
+    const uint32_t inputs = (x->channels >> x->scale.nine_bit) / op->groups;
     const sqz_shape whole = {op->out, inputs, op->kernel[0], op->kernel[1]};
     const sqz_shape flat = {op->out, inputs * op->kernel[0] * op->kernel[1], 1, 1};
     return (uint64_t)op->kernel[0] * op->kernel[1] <= SQZ_LARGEST_KERNEL ? whole : flat;
@@ -226,7 +221,6 @@ static void plan_weights(sqz_network *network, sqz_op *op)
     size_t most = network->floats ? sqz_tensor_memory(shape) : sqz_levels_memory(shape);
     if (sqz_levels_memory(list) > most) most = sqz_levels_memory(list);
     most = sqz_aligned(most) + sqz_aligned(count * sizeof(int32_t)) + 2 * sqz_aligned(op->out * sizeof(int32_t));
-    most += sqz_aligned(sqz_input_channels(network, op) * sizeof(int32_t)); /* shifts */
     if (most > network->decoding_bytes) network->decoding_bytes = most;
 }
 

@@ -19,9 +19,6 @@ typedef struct {
 /* Fill what depends on the graph and the path alone: offsets of values and weights, methods, bytes of memory. */
 void sqz_plan(sqz_network *network);
 
-/* How many input channels the file stores of a layer: the two halves of a 9-bit value (network.h) count as one. */
-uint32_t sqz_input_channels(const sqz_network *network, const sqz_op *op);
-
 /* The shape in which a layer's weights are coded in the file. */
 sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op);
 

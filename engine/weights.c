@@ -20,8 +20,8 @@ static int load_in_order(sqz_network *network, uint8_t *decoding)
     return c.at == c.end ? SQZ_OK : SQZ_TRAILING;
 }
 
-/* Find where the layers of an integer network begin: a few streams each, whose lengths are in the file. Stops at a layer
- * whose coding or lengths are damaged; decoding it will report that. Returns how many operations were looked at. */
+/* Find where the layers of an integer network begin: three streams each, whose lengths are in the file. Stops at a
+ * layer whose lengths are damaged; decoding it will report that. Returns how many operations were looked at. */
 static uint32_t find_layers(const sqz_network *network, sqz_cursor *c)
 {
     uint32_t i = 0;
@@ -30,8 +30,7 @@ static uint32_t find_layers(const sqz_network *network, sqz_cursor *c)
         if (!sqz_is_layer(op)) continue;
         op->coded = c->at;
         op->status = SQZ_OK;
-        const int streams = sqz_take_coding(network, c) & SQZ_SHIFTED ? 4 : 3;
-        for (int stream = 0; stream < streams; stream++) sqz_take(c, sqz_take_varint(c, INT32_MAX));
+        for (int stream = 0; stream < 3; stream++) sqz_take(c, sqz_take_varint(c, INT32_MAX));
         op->cost = COST_OF_A_BYTE * (uint64_t)(c->at - op->coded);
         const sqz_shape shape = sqz_weight_shape(network, op);
         op->cost += (uint64_t)shape.outputs * shape.inputs * shape.height * shape.width;

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from squeezenet import sqz
-from squeezenet.compression.squeeze.network import from_integer_model
+from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.errors import BadGraph
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Layer, Linear, MaxPool, Op, ReLU
@@ -115,6 +115,12 @@ def trained(network: nn.Module, images: FloatArray) -> FloatArray:
     return found
 
 
+def in_float32(network: IntegerNetwork) -> IntegerNetwork:
+    """The network with sums in float32: on processors with bfloat16 products, sums have 8 bits otherwise."""
+    network.dtype = torch.float32
+    return network
+
+
 FLOAT: dict[str, Callable[[Case], FloatArray]] = {
     "tracer and float reference": lambda c: Runner(c.floats)(c.images),
     "trainable float network": lambda c: trained(from_model(c.floats), c.images),
@@ -123,7 +129,7 @@ FLOAT: dict[str, Callable[[Case], FloatArray]] = {
 INTEGER: dict[str, Callable[[Case], FloatArray]] = {
     "model": lambda c: IntegerRunner(c.integers())(c.images),
     "integer reference": lambda c: IntegerRunner(c.unchecked())(c.images),
-    "trainable integer network": lambda c: trained(from_integer_model(c.unchecked()), c.images),
+    "trainable integer network": lambda c: trained(in_float32(from_integer_model(c.unchecked())), c.images),
     "file writer": lambda c: IntegerRunner(sqz.decode(sqz.encode(c.integers())))(c.images),
     "file reader": lambda c: IntegerRunner(sqz.decode(c.file()))(c.images),
 }

@@ -24,14 +24,10 @@ from squeezenet.preparation import Preparation
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.uint16]
 LevelArray = NDArray[np.int16]
-ShiftArray = NDArray[np.int8]
 BiasArray = NDArray[np.int32]
 
 MAX_LEVEL = 127
 """The largest level of an integer network; levels fit a signed byte."""
-
-MAX_SHIFT = 6
-"""The largest shift of an input channel; 2 ** 6 is the largest power of two that is a level."""
 
 MAX_BIAS = 1 << 22
 
@@ -91,15 +87,10 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Levels on a uniform grid: weight [o, ...] is `levels[o, ...] * 2 ** (exponents[o] / 8)`; level 0 is pruned.
-
-    If there are `shifts`, the levels of input channel i are multiples of `2 ** shifts[i]`: the grid of this channel is
-    coarser, and the file stores the quotients.
-    """
+    """Levels on a uniform grid: weight [o, ...] is `levels[o, ...] * 2 ** (exponents[o] / 8)`; level 0 is pruned."""
 
     levels: LevelArray
     exponents: LevelArray  # (out,)
-    shifts: ShiftArray | None = None  # (in,): a shift for each input channel, those of all groups
 
     @property
     def shape(self) -> Shape:
@@ -117,13 +108,6 @@ class Grid:
     def values(self) -> FloatArray:
         steps = np.array([step(int(e)) for e in self.exponents], np.float32)
         return self.levels * steps.reshape(-1, *[1] * (self.levels.ndim - 1))
-
-
-def units(shifts: ShiftArray, shape: Shape) -> LevelArray:
-    """2 ** shift of the input channel of each level, in an array that can be multiplied with levels of `shape`."""
-    out, inputs, *kernel = shape
-    each = np.left_shift(1, shifts, dtype=np.int16).reshape(-1, inputs)  # (groups, inputs of a group)
-    return each.repeat(out // len(each), 0).reshape(out, inputs, *[1] * len(kernel))
 
 
 Tensor = Plain | Shared | Grid
@@ -148,14 +132,11 @@ class IntegerWeights:
 AnyWeights = Weights | IntegerWeights
 
 
-def check_integers(op: Layer, held: AnyWeights, source: Scale, target: Scale) -> None:
-    """Raise `ModelError` unless `held` can be layer `op` between values of the scales `source` and `target`."""
-    name = op.name
+def check_integers(name: str, held: AnyWeights, source: Scale, target: Scale) -> None:
+    """Raise `ModelError` unless `held` can be a layer between values of the scales `source` and `target`."""
     if not isinstance(held, IntegerWeights) or _largest(held.weight.levels) > MAX_LEVEL:
         raise ModelError(f"{name}: an integer network has levels of -{MAX_LEVEL} to {MAX_LEVEL}")
     weight = held.weight
-    if weight.shifts is not None:
-        _check_shifts(op, weight, weight.shifts)
     rescalings = target.exponent - source.exponent - weight.exponents.astype(np.int64)
     if (
         weight.exponents.shape != held.bias.shape
@@ -168,14 +149,6 @@ def check_integers(op: Layer, held: AnyWeights, source: Scale, target: Scale) ->
     most = int(np.abs(weight.levels).reshape(held.bias.size, -1).sum(1, dtype=np.int64).max())
     if source.span * most >= 1 << 31:
         raise ModelError(f"{name}: a sum could need more than 32 bits")
-
-
-def _check_shifts(op: Layer, weight: Grid, shifts: ShiftArray) -> None:
-    inputs = weight.shape[1] * op.groups
-    if shifts.shape != (inputs,) or shifts.min() < 0 or shifts.max() > MAX_SHIFT:
-        raise ModelError(f"{op.name}: its {inputs} input channels need a shift of 0 to {MAX_SHIFT} each")
-    if np.any(weight.levels % units(shifts, weight.shape)):
-        raise ModelError(f"{op.name}: a level is not a multiple of 2 ** shift of its input channel")
 
 
 def _largest(levels: LevelArray | BiasArray) -> int:
@@ -216,7 +189,7 @@ class Model:
             check_scales(self.graph, self.scales)
             for index, op in enumerate(self.graph.ops):
                 if isinstance(op, Layer):
-                    check_integers(op, self.weights[op.name], self.scales[op.inputs[0]], self.scales[index + 1])
+                    check_integers(op.name, self.weights[op.name], self.scales[op.inputs[0]], self.scales[index + 1])
         elif any(isinstance(held.weight, Grid) for held in self.weights.values()):
             raise ModelError("weights on a grid belong to an integer network, which needs scales of its values")
 

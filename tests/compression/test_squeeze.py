@@ -22,7 +22,7 @@ from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import EIGHTHS, ROOTS, Scale, factor, fraction, requantise, step
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
-from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model, units
+from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.run import NUMPY, runner
@@ -198,9 +198,6 @@ def integer_models(draw: st.DrawFn) -> Model:
     for name, shape in graph.weight_shapes().items():
         levels = np.rint(random.normal(0, spread, shape)).clip(-MAX_LEVEL, MAX_LEVEL) * (random.random(shape) < kept)
         grid = Grid(levels.astype(np.int16), random.integers(-30, 30, shape[0]).astype(np.int16))
-        if draw(st.booleans()):
-            shifts = random.integers(0, draw(st.sampled_from([1, 2, 7])), shape[1]).astype(np.int8)
-            grid = replace(grid, levels=grid.levels - np.fmod(grid.levels, units(shifts, shape)), shifts=shifts)
         weights[name] = IntegerWeights(grid, random.integers(1 - most, most, shape[0]).astype(np.int32))
     middle = Scale(draw(st.integers(0, 40)), nine_bit=draw(st.booleans()))
     scales = (Scale(0, draw(st.integers(0, 255))), middle, middle, Scale(draw(st.integers(40, 70)), wide=True))
@@ -234,11 +231,6 @@ def test_what_was_read_is_written_as_the_same_bytes(model: Model) -> None:
         assert isinstance(weight, Grid)
         assert isinstance(again, Grid)
         assert np.array_equal(again.levels, weight.levels)
-        if weight.shifts is None or not weight.shifts.any():
-            assert again.shifts is None
-        else:
-            assert again.shifts is not None
-            assert np.array_equal(again.shifts, weight.shifts)
 
 
 def test_what_has_no_integer_form_is_refused_by_name(pixels: Pixels) -> None:
@@ -267,13 +259,7 @@ def test_wrong_numbers_are_refused(rounded: Model) -> None:
     name = rounded.graph.layers[0].name
     held = rounded.weights[name]
     assert isinstance(held.weight, Grid)
-    inputs = held.weight.shape[1]
-    even, odd = np.zeros(inputs, np.int8), np.full(inputs, 6, np.int8)
     wrong = {
-        "shifts of other channels": replace(held, weight=replace(held.weight, shifts=even[1:])),
-        "a shift over the limit": replace(held, weight=replace(held.weight, shifts=odd + np.int8(1))),
-        "a negative shift": replace(held, weight=replace(held.weight, shifts=even - np.int8(1))),
-        "levels that are no multiples": replace(held, weight=replace(held.weight, shifts=odd)),
         "level": replace(held, weight=replace(held.weight, levels=held.weight.levels + np.int16(200))),
         "bias": replace(held, bias=held.bias + np.float32(0.5)),
         "far apart": replace(held, weight=replace(held.weight, exponents=held.weight.exponents - np.int16(1000))),

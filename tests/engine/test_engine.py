@@ -104,7 +104,8 @@ def check_floats(model: Model, data: bytes, images: FloatArray) -> None:
     expected = Runner(model)(images)
     for path in PATHS:
         found = EngineRunner(data, 1, path)(images)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        # A capped ReLU makes the logits smaller than the sums in which the two differ.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
         assert np.array_equal(EngineRunner(data, 3, path)(images), found)
 
 

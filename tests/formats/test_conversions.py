@@ -25,7 +25,6 @@ from squeezenet.models.network import dense, from_model, to_weights
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.run import runner
 from squeezenet.training import run_folder
-from support.engine_networks import shifted
 from support.integer_networks import PREPARATION, coloured_noise, little_model
 
 CODEBOOKS = str(Path(__file__).parents[1] / "golden" / "levels_v1.sqz")
@@ -97,12 +96,6 @@ def little(name):
     return make
 
 
-def shifted_levels(folder):
-    """An integer network with a shift for each input channel."""
-    save_model(shifted(), folder / "shifted.sqz")
-    return folder / "shifted.sqz"
-
-
 SOURCES = {
     "grey run": trained("squeezenet_32", GREY, **SMALL, bypass="none"),
     "RGB run": trained("squeezenet_32", RGB, 12, **SMALL, bypass="simple"),
@@ -115,7 +108,6 @@ SOURCES = {
     "codebooks": shared_weights,
     "digits": lambda folder: zoo.find("digits"),
     "integer network": lambda folder: zoo.find("cifar10-small"),
-    "shifted input channels": shifted_levels,
 }
 
 

@@ -4,12 +4,11 @@
 
 The tiny files hold every operation and every coding there was at first; the files of levels the codings that came
 later: level streams, and both forms for lists of floats. The files of integers are integer networks, with 9-bit and
-wide values; since version 2 their layers have shifts. The .json beside each says what any reader must get from it. All
+wide values. The .json beside each says what any reader must get from it. All
 numbers come from integer arithmetic, so they are the same on every machine. A file that exists is left alone.
 """
 
 import json
-from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from squeezenet.graph import (
     MaxPool,
     ReLU,
 )
-from squeezenet.model import Grid, IntegerWeights, Model, Plain, Shared, Tensor, Weights, units
+from squeezenet.model import Grid, IntegerWeights, Model, Plain, Shared, Tensor, Weights
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.run import NUMPY, runner
 
@@ -159,18 +158,6 @@ def integer_model() -> Model:
     return Model(graph, weights, preparation, (), {"name": "integers"}, (*scales, Scale(-10, 130), wide, wide))
 
 
-def shifted_model() -> Model:
-    """The integer network with shifts for the input channels of some layers."""
-    model = integer_model()
-    weights = {}
-    for seed, (name, held) in enumerate(model.weights.items()):
-        assert isinstance(held, IntegerWeights)
-        shifts = (numbers(held.weight.shape[1], seed + 90) % (seed + 1)).astype(np.int8)  # 0 in the first layer
-        levels = held.weight.levels - np.fmod(held.weight.levels, units(shifts, held.weight.shape))
-        weights[name] = replace(held, weight=replace(held.weight, levels=levels, shifts=shifts))
-    return replace(model, weights=weights)
-
-
 def image() -> np.ndarray:
     """The prepared image whose logits are recorded."""
     return (numbers(prod(GRAPH.input_shape), 7) / 512).astype(np.float32).reshape(1, *GRAPH.input_shape)
@@ -203,4 +190,4 @@ if __name__ == "__main__":
     release("integers_v1", integer_model())
     release("tiny_v2", model())
     release("levels_v2", levels_model())
-    release("integers_v2", shifted_model())
+    release("integers_v2", integer_model())

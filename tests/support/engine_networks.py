@@ -10,7 +10,7 @@ import pytest
 from squeezenet import sqz
 from squeezenet.fixed_point import MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
-from squeezenet.model import MAX_SHIFT, FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Weights, units
+from squeezenet.model import FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Weights
 from squeezenet.preparation import Preparation
 from squeezenet.sqz import tensors
 
@@ -41,9 +41,7 @@ class Builder:
         chosen = int(self.random.integers(256)) if zero is None else zero
         return Scale(int(self.random.integers(-40, 40)), 0 if wide or nine_bit else chosen, wide, nine_bit)
 
-    def layer(
-        self, op: Conv | Linear, target: Scale | None = None, rescalings: int | None = None, shifted: bool = False
-    ) -> int:
+    def layer(self, op: Conv | Linear, target: Scale | None = None, rescalings: int | None = None) -> int:
         value = op.inputs[0]
         shape = op.weight_shape(*self.shapes[value])
         levels = self.random.integers(-127, 128, shape)
@@ -57,12 +55,9 @@ class Builder:
         target = target or self.scale()
         exponents = target.exponent - self.scales[value].exponent - chosen
         biases = self.random.integers(-900, 900, op.out)
-        weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
-        if shifted:
-            shifts = self.random.integers(0, MAX_SHIFT + 1, shape[1] * op.groups).astype(np.int8)
-            rest = np.fmod(weight.levels, units(shifts, shape))
-            weight = replace(weight, levels=weight.levels - rest, shifts=shifts)
-        self.weights[op.name] = IntegerWeights(weight, biases.astype(np.int32))
+        self.weights[op.name] = IntegerWeights(
+            Grid(levels.astype(np.int16), exponents.astype(np.int16)), biases.astype(np.int32)
+        )
         return self.put(op, target)
 
     def finish(self, value: int) -> Model:
@@ -161,18 +156,6 @@ def nine_bit() -> Model:
     return b.finish(b.layer(Linear((x,), "g", 9), b.scale(wide=True)))
 
 
-def shifted() -> Model:
-    """Shifts for the input channels of every kind of layer: dense, in groups, depthwise, of 9-bit values, linear."""
-    b = Builder(8, side=12)
-    x = b.layer(Conv((0,), "a", 24, (3, 3), (2, 2), (1, 1)), b.scale(0), shifted=True)
-    x = b.layer(Conv((x,), "groups", 36, (2, 2), groups=3), b.scale(0), shifted=True)
-    x = b.layer(Conv((x,), "depthwise", 36, (3, 3), padding=(1, 1), groups=36), b.scale(0), shifted=True)
-    x = b.layer(Conv((x,), "b", 20, (1, 1)), b.scale(nine_bit=True), shifted=True)
-    x = b.layer(Conv((x,), "few", 6, (2, 2)), b.scale(nine_bit=True), shifted=True)
-    x = b.layer(Linear((b.put(Flatten((x,))),), "c", 40), b.scale(5), shifted=True)
-    return b.finish(b.layer(Linear((x,), "d", 9), b.scale(wide=True), shifted=True))
-
-
 def loud() -> Model:
     """Activations of 0 and 255, levels of -127 and 127, many of one sign: products and their sums at their largest."""
     b = Builder(6, side=5)
@@ -193,7 +176,6 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "shared": shared,
     "far": far,
     "nine_bit": nine_bit,
-    "shifted": shifted,
     "loud": loud,
 }
 

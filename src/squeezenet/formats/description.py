@@ -3,8 +3,8 @@
     >>> restore(json.loads(describe(model)), float_arrays(model))       # doctest: +SKIP
 
 The description is JSON: graph and preparation as in a `.sqz` file, names of the layers, labels, provenance; for an
-integer network the scales of its values, and the exponents and shifts of its weights; for shared weights their
-codebooks. With these, the floats become the same levels or indices again, so nothing is lost (docs/adr/0020).
+integer network the scales of its values and the exponents of its weights; for shared weights their codebooks. With
+these, the floats become the same levels or indices again, so nothing is lost (docs/adr/0020).
 """
 
 import base64
@@ -104,8 +104,7 @@ def line(error: BaseException) -> str:
 def _code(weight: Tensor) -> dict[str, Any]:
     """The part of the description that turns the floats of a weight into its form again."""
     if isinstance(weight, Grid):
-        shifts = {} if weight.shifts is None else {"shifts": weight.shifts.tolist()}
-        return {"exponents": weight.exponents.tolist(), **shifts}
+        return {"exponents": weight.exponents.tolist()}
     assert isinstance(weight, Shared)
     return {"codebook": _text(weight.codebook.astype("<f4").tobytes())}
 
@@ -120,8 +119,7 @@ def _coded(values: FloatArray, code: Mapping[str, Any] | None) -> Tensor:
         steps = np.array([step(int(e)) for e in exponents], np.float32).reshape(-1, *[1] * (values.ndim - 1))
         with np.errstate(all="ignore"):  # invalid numbers are found by the comparison afterwards
             levels = np.nan_to_num(np.rint(np.clip(values / steps, -MAX_LEVEL, MAX_LEVEL)))
-        shifts = np.array(code["shifts"], np.int8) if "shifts" in code else None
-        return Grid(levels.astype(np.int16), exponents, shifts)
+        return Grid(levels.astype(np.int16), exponents)
     codebook = np.frombuffer(_bytes(code["codebook"]), "<f4").astype(np.float32)
     if codebook.size > MAX_CODEBOOK:
         raise ModelError(f"a codebook of {codebook.size:,} centroids; the limit is {MAX_CODEBOOK:,}")

@@ -112,9 +112,9 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
             continue
         body.what = op.name
         if flags & INTEGER:
-            held: AnyWeights = integers.take_layer(body, op, shapes[op.name], version)
+            held: AnyWeights = integers.take_layer(body, shapes[op.name])
             with _as_damage():
-                check_integers(op, held, scales[op.inputs[0]], scales[index + 1])
+                check_integers(op.name, held, scales[op.inputs[0]], scales[index + 1])
         else:
             weight = tensors.take_weight(body, shapes[op.name])
             held = Weights(weight, floats.take(body, op.out))

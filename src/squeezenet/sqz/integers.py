@@ -5,10 +5,9 @@
     True
 
 Only the image and the results of layers and sums have scales in the file. Other results have the scale of their input.
-Since version 2 a layer begins with a byte that says how its levels are coded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +15,12 @@ from numpy.typing import NDArray
 
 from squeezenet.errors import BadStream
 from squeezenet.fixed_point import FINER, Scale
-from squeezenet.graph import Add, Conv, GlobalAvgPool, Graph, Layer, Linear, Shape
-from squeezenet.model import MAX_BIAS, MAX_LEVEL, MAX_SHIFT, AnyWeights, Grid, IntegerWeights, units
+from squeezenet.graph import Add, Conv, GlobalAvgPool, Graph, Linear, Shape
+from squeezenet.model import MAX_BIAS, MAX_LEVEL, AnyWeights, Grid, IntegerWeights
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
 WIDE, NINE_BIT = 256, 257  # stored instead of a zero point (0 to 255), which such values do not have
-SHIFTED = 1  # the bit of a layer's coding that says that shifts of its input channels follow
 MAX_EXPONENT = 1 << 12  # that a file can declare; `integer_graph.MAX_EXPONENT` is smaller
 
 
@@ -51,34 +49,21 @@ def take_scales(cursor: Cursor, graph: Graph) -> tuple[Scale, ...]:
 
 
 def put_layer(out: bytearray, weights: AnyWeights) -> None:
-    """Append the coding, shifts, exponents, levels and biases of a layer of an integer network."""
-    coding, streams = _coded(weights)
-    out.append(coding)
-    for stream in streams:
+    """Append the exponents, levels and biases of a layer of an integer network."""
+    for stream in _streams(weights):
         put_levels(out, stream)
 
 
 def layer_size(weights: AnyWeights) -> int:
     """Bytes that `put_layer` appends. The engine counts them without writing a stream."""
-    _, streams = _coded(weights)
-    return 1 + sum(map(levels_size, streams))
+    return sum(map(levels_size, _streams(weights)))
 
 
-def take_layer(cursor: Cursor, op: Layer, shape: Shape, version: int) -> IntegerWeights:
-    """Read layer `op`, whose weight has `shape`. Raises a subclass of `FormatError`."""
-    coding = cursor.byte() if version > 1 else 0
-    if coding & ~SHIFTED:
-        raise BadStream(f"{cursor.what}: unknown coding {coding}")
-    coded_shifts = take_levels(cursor, (shape[1] * op.groups,)) if coding & SHIFTED else None
+def take_layer(cursor: Cursor, shape: Shape) -> IntegerWeights:
+    """Read a layer whose weight has `shape`. Raises a subclass of `FormatError`."""
     exponents = np.cumsum(take_levels(cursor, shape[:1]), dtype=np.int64)
     levels = take_levels(cursor, shape)
     bias = take_levels(cursor, shape[:1])
-    shifts = None
-    if coded_shifts is not None:
-        if coded_shifts.min() < 0 or coded_shifts.max() > MAX_SHIFT:
-            raise BadStream(f"{cursor.what}: a shift is over its limit")
-        shifts = coded_shifts.astype(np.int8)
-        levels *= units(shifts, shape)
     for name, found, most in (
         ("exponent", exponents, MAX_EXPONENT),
         ("level", levels, MAX_LEVEL),
@@ -86,21 +71,15 @@ def take_layer(cursor: Cursor, op: Layer, shape: Shape, version: int) -> Integer
     ):
         if found.max() > most or found.min() < -most:
             raise BadStream(f"{cursor.what}: one {name} is over its limit")
-    weight = Grid(levels.astype(np.int16), exponents.astype(np.int16), shifts)
+    weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
     return IntegerWeights(weight, bias.astype(np.int32))
 
 
-def _coded(weights: AnyWeights) -> tuple[int, list[NDArray[np.int32]]]:
-    """The coding of a layer, and its level streams."""
+def _streams(weights: AnyWeights) -> Iterator[NDArray[np.int32]]:
     assert isinstance(weights, IntegerWeights)
-    grid, coding, streams = weights.weight, 0, []
-    levels = grid.levels.astype(np.int32)
-    if grid.shifts is not None and grid.shifts.any():
-        coding |= SHIFTED
-        streams = [grid.shifts.astype(np.int32)]
-        levels //= units(grid.shifts, grid.shape)
-    exponents = np.diff(grid.exponents.astype(np.int32), prepend=0).astype(np.int32)
-    return coding, [*streams, exponents, levels, weights.bias]
+    yield np.diff(weights.weight.exponents.astype(np.int32), prepend=0).astype(np.int32)
+    yield weights.weight.levels.astype(np.int32)
+    yield weights.bias
 
 
 def _put_scale(out: bytearray, scale: Scale) -> None:
