@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from squeezenet.compression import CompressionRecipe, Learning, compress
-from squeezenet.compression.finetune import Teaching, teacher_of
+from squeezenet.compression.finetune import Teaching, prepared, teacher_of
 from squeezenet.compression.outcome import Listener
 from squeezenet.compression.squeeze.as_floats import hold_out
 from squeezenet.compression.squeeze.to_size import learn_to_size, prepare, round_to_size, trimmed
@@ -45,11 +45,15 @@ def test_learning_lowers_the_loss_on_images_that_it_does_not_see(model: Model, p
 
 
 def test_learning_that_does_not_help_is_undone(model: Model, pixels: Pixels) -> None:
-    """At a rate that destroys the network, the result is that of rounding alone, both with labels and without."""
-    known, goal = prepare(model, pixels), goal_of(model)
+    """With wrong labels, or at a rate that destroys the network, the result is that of rounding alone."""
+    known, goal, every = prepare(model, pixels), goal_of(model), torch.arange(len(pixels))
     wanted = trimmed(model, round_to_size(model, known, goal)[0], known, goal)[0]
     teacher = teacher_of(known.network)
-    for teaching in (Teaching(pixels, PREPARATION, "labels"), Teaching(pixels, PREPARATION, "distill", teacher)):
+    answers = teacher(prepared(Teaching(pixels, PREPARATION, "distill"), every)).argmax(1).numpy()
+    _, held = hold_out(Teaching(pixels, PREPARATION, "labels"))
+    wrong = np.where(np.isin(pixels.indices, held.pixels.indices), answers, (answers + 1) % 5)  # but on held-out images
+    labelled = Teaching(replace(pixels, labels=wrong), PREPARATION, "labels")
+    for teaching in (labelled, Teaching(pixels, PREPARATION, "distill", teacher)):
         how = Learning(epochs=2, batch_size=10, lr=0.05 if teaching.teacher else 30.0)
         learned = learn_to_size(model, known, goal, teaching, how, round_to_size)
         assert learned.after == learned.before

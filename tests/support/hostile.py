@@ -1,7 +1,7 @@
 """Writes `.sqz` bytes part by part, without the product's writer, which would refuse to write hostile ones.
 
 >>> len(sqz(image(4) + operations(op(FLATTEN)), text([])))
-48
+42
 """
 
 import struct

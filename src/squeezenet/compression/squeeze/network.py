@@ -40,6 +40,7 @@ from squeezenet.integer_graph import MAX_EXPONENT, no_integer_form
 from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model
 from squeezenet.models.network import LayerWeight, Network
 from squeezenet.runtime.integers import cap_level
+from squeezenet.sqz.levels import LARGEST
 from squeezenet.training.surroundings import CPU
 
 DEAD = 0.6  # values below this magnitude, in steps, become level 0; others the nearest level
@@ -288,10 +289,10 @@ class IntegerNetwork(Network):
         return result if target.nine_bit else result.to(self.dtype)
 
     def to_weights(self) -> dict[str, IntegerWeights]:
-        """Layer name -> weight and bias, as the file stores them."""
+        """Layer name -> weight and bias, as the file stores them; biases that it cannot hold are limited."""
         held = {}
         for op in self.graph.layers:
-            bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round()
+            bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round().clamp(-LARGEST, LARGEST)
             held[op.name] = IntegerWeights(self.weight(op.name).tensor(), bias.cpu().numpy().astype(np.int32))
         return held
 
