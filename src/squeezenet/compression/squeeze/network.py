@@ -40,7 +40,7 @@ from squeezenet.integer_graph import MAX_EXPONENT, no_integer_form
 from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model
 from squeezenet.models.network import LayerWeight, Network
 from squeezenet.runtime.integers import cap_level
-from squeezenet.sqz.levels import LARGEST
+from squeezenet.sqz.levels_reference import LARGEST
 from squeezenet.training.surroundings import CPU
 
 DEAD = 0.6  # values below this magnitude, in steps, become level 0; others the nearest level
