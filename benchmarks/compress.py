@@ -61,7 +61,6 @@ def in_another_process(folder: Path | None) -> dict[str, Any]:
 
 def measured(name: str, source: str | None, max_bytes: int) -> dict[str, Any]:
     """CPU seconds of both parts, and the file's size and SHA-256."""
-    from squeezenet import sqz
     from squeezenet.compression.squeeze import to_size
     from squeezenet.data import load_pixels
     from squeezenet.data.classes import match_classes
@@ -77,8 +76,7 @@ def measured(name: str, source: str | None, max_bytes: int) -> dict[str, Any]:
     start = time.process_time()
     known = to_size.prepare(model, pixels)
     prepared = time.process_time()
-    found = to_size.trimmed(model, to_size.round_to_size(model, known, max_bytes)[0], known, max_bytes)
-    file = found[1] if isinstance(found, tuple) else sqz.encode(found)  # earlier versions returned the model alone
+    _, file = to_size.trimmed(model, to_size.round_to_size(model, known, max_bytes)[0], known, max_bytes)
     done = time.process_time()
     digest = hashlib.sha256(file).hexdigest()
     return {"prepare": prepared - start, "search": done - prepared, "bytes": len(file), "sha256": digest}

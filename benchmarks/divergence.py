@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from squeezenet.data import load_evaluation, load_pixels
 from squeezenet.formats import load_model
+from squeezenet.model import Model
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.run import runner
 
@@ -59,6 +60,13 @@ def distance(exact: Logits, found: Logits, labels: Labels | None) -> Distance:
     )  # fmt: skip
 
 
+def logits(model: Model, data: bytes, images: NDArray[np.uint8], threads: int = 1) -> Logits:
+    """The logits (N, classes) of the network in the file `data`, or of `model` if there is no file."""
+    run = runner(model, threads, data=data)
+    batches = range(0, len(images), BATCH)
+    return np.concatenate([run(normalise(images[i : i + BATCH], model.preparation)) for i in batches])
+
+
 def _log_probabilities(logits: Logits) -> NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     logs: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
@@ -78,17 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for source in options.data:
         pixels = load_pixels(load_evaluation(source), model.preparation, options.limit)
 
-        def logits(file: str, images: NDArray[np.uint8] = pixels.images) -> Logits:
+        def of(file: str, images: NDArray[np.uint8] = pixels.images) -> Logits:
             data = Path(file).read_bytes() if Path(file).suffix == ".sqz" else b""  # for the engine, which is faster
-            run = runner(loaded := load_model(file), options.threads, data=data)
-            batches = range(0, len(images), BATCH)
-            return np.concatenate([run(normalise(images[i : i + BATCH], loaded.preparation)) for i in batches])
+            return logits(load_model(file), data, images, options.threads)
 
-        exact = logits(options.model)
+        exact = of(options.model)
         print(f"\n{len(pixels):,} images of {Path(source).name}\n")
         print("| file | nats | same | expected | lost | won |\n|-|-|-|-|-|-|")
         for file in options.files:
-            d = distance(exact, logits(file), pixels.labels)
+            d = distance(exact, of(file), pixels.labels)
             judged = " | | |" if d.lost is None else f" | {d.lost} | {d.won} |"
             print(f"| {Path(file).name} | {d.nats:.4f} ± {d.nats_error:.4f} | {d.same:.1f} | "
                   f"{d.expected:.2f} ± {d.expected_error:.2f}{judged}", flush=True)  # fmt: skip

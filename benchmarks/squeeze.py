@@ -10,20 +10,15 @@ seconds are those of the whole compression.
 
 import argparse
 import time
-from dataclasses import replace
 
 import numpy as np
 
-from divergence import Logits, distance
+from divergence import distance, logits
 from squeezenet import sqz
 from squeezenet.compression import CompressionRecipe, compress
 from squeezenet.data import Pixels, load_evaluation, load_pixels
 from squeezenet.formats import load_model
 from squeezenet.model import Model
-from squeezenet.runtime.image import normalise
-from squeezenet.runtime.run import runner
-
-BATCH = 20
 
 
 def main() -> None:
@@ -51,9 +46,9 @@ def main() -> None:
     for seed in options.seeds:
         for size in options.max_bytes:
             start = time.process_time()
-            recipe = CompressionRecipe(max_bytes=size, seed=seed, calibration=options.calibration)
+            recipe = CompressionRecipe(max_bytes=size, seed=seed, calibration=options.calibration, threads=1)
             pixels = None if options.synthetic else of(images, ~held)
-            data = compress(model, pixels, replace(recipe, threads=1)).data
+            data = compress(model, pixels, recipe).data
             seconds = time.process_time() - start
             made = sqz.decode(data)
             found = [distance(exact[name], logits(made, data, each), None) for name, each in sets.items()]
@@ -70,13 +65,6 @@ def loaded(model: Model, source: str) -> Pixels:
 def of(pixels: Pixels, chosen: np.ndarray) -> Pixels:
     """The chosen images, without labels."""
     return Pixels(pixels.images[chosen], None, pixels.indices[chosen])
-
-
-def logits(model: Model, data: bytes, images: np.ndarray) -> Logits:
-    """The logits (N, classes) of the network in the file `data`, or of `model` if there is no file."""
-    run = runner(model, 1, data=data)
-    batches = range(0, len(images), BATCH)
-    return np.concatenate([run(normalise(images[i : i + BATCH], model.preparation)) for i in batches])
 
 
 def accuracy(model: Model, data: bytes, pixels: Pixels) -> float:
