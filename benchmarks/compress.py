@@ -34,7 +34,7 @@ def main() -> None:
     if args.once:
         print(json.dumps(measured(args.model, args.data, args.max_bytes)))
         return
-    folders = [folder for folder in (None, args.against) if folder is None or folder.is_dir()]
+    folders = [None] if args.against is None else [None, args.against]
     runs: list[list[dict[str, Any]]] = [[] for _ in folders]
     for _ in range(args.repeat):
         for folder, done in zip(folders, runs, strict=True):
