@@ -10,7 +10,7 @@ from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli.arguments import model_path
 from squeezenet.errors import BadGraph, UsageError
 from squeezenet.factors import layer_names
-from squeezenet.graph import AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool
+from squeezenet.graph import AdaptivePool, AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool, Window
 from squeezenet.model import Model
 from squeezenet.runtime.engine import PATHS, EngineRunner
 
@@ -80,9 +80,10 @@ def _rows(model: Model, graph: Graph, coded: dict[str, int]) -> list[dict[str, A
                 "bits": held.weight.bits,
                 "bytes": coded.get(op.name, 4 * count),
             }
-        elif isinstance(op, MaxPool | AvgPool | GlobalAvgPool):
-            kind = "maxpool" if isinstance(op, MaxPool) else "avgpool"
-            window = "global" if isinstance(op, GlobalAvgPool) else _window(op)
+        elif isinstance(op, MaxPool | AvgPool | AdaptivePool | GlobalAvgPool):
+            maximum = isinstance(op, MaxPool) or (isinstance(op, AdaptivePool) and op.maximum)
+            kind = "maxpool" if maximum else "avgpool"
+            window = _window(op)
             row |= {"name": f"{kind}{number}", "window": window, "parameters": 0, "nonzero": 0}
             row |= {"density": 1.0, "bits": 0, "bytes": 0}
         else:
@@ -91,7 +92,11 @@ def _rows(model: Model, graph: Graph, coded: dict[str, int]) -> list[dict[str, A
     return rows
 
 
-def _window(op: Conv | MaxPool | AvgPool) -> str:
+def _window(op: Window | AdaptivePool | GlobalAvgPool) -> str:
     """As table 1 prints it: 7x7/2; groups where there are some."""
+    if isinstance(op, GlobalAvgPool):
+        return "global"
+    if isinstance(op, AdaptivePool):
+        return f"to {op.size[0]}x{op.size[1]}"
     groups = f" ({op.groups} groups)" if isinstance(op, Conv) and op.groups > 1 else ""
     return f"{op.kernel[0]}x{op.kernel[1]}/{op.stride[0]}{groups}"

@@ -16,7 +16,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.graph import (
+    LRN,
+    Activation,
+    AdaptivePool,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    ReLU,
+    Select,
+    Upsample,
+    Window,
+    sides,
+)
 from squeezenet.model import Grid, Model, Plain, Shared, Weights
 
 
@@ -73,26 +94,109 @@ class Network(nn.Module):
         x = operands[0]
         match op:
             case Conv():
-                weight, bias = self.weight(op.name)(), self.bias(op.name)
-                return F.conv2d(x, weight, bias, op.stride, op.padding, groups=op.groups)
+                return convolve(op, x, self.weight(op.name)(), self.bias(op.name))
             case Linear():
                 return F.linear(x, self.weight(op.name)(), self.bias(op.name))
             case ReLU():
                 return F.relu(x) if op.cap == 0 else x.clamp(0, op.cap)
+            case Activation():
+                return activate(op, x)
             case MaxPool():
-                return F.max_pool2d(x, op.kernel, op.stride, op.padding, ceil_mode=op.ceil)
+                x, padding = padded(op, x, -torch.inf)
+                return F.max_pool2d(x, op.kernel, op.stride, padding, op.dilation, op.ceil)
             case AvgPool():
-                return F.avg_pool2d(x, op.kernel, op.stride, op.padding)
+                return average(op, x)
+            case AdaptivePool():
+                return (F.adaptive_max_pool2d if op.maximum else F.adaptive_avg_pool2d)(x, op.size)
             case GlobalAvgPool():
                 return x.mean((2, 3), keepdim=True)
             case LRN():
                 return F.local_response_norm(x, op.size, op.alpha, op.beta, op.k)
+            case LayerNorm():
+                return F.layer_norm(x.movedim(1, -1), x.shape[1:2], eps=op.epsilon).movedim(-1, 1)
             case Concat():
                 return torch.cat(operands, 1)
+            case Select():
+                return x[:, op.picks()]
+            case Upsample():
+                return x.repeat_interleave(op.factor[0], 2).repeat_interleave(op.factor[1], 3)
             case Add():
                 return operands[0] + operands[1]
+            case Multiply():
+                return operands[0] * operands[1]
             case Flatten():
                 return x.flatten(1)
+
+
+def padded(op: Window, x: Tensor, value: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
+    """`x`, and the padding that PyTorch adds: the same on both sides, in pools at most half of the kernel.
+
+    Any other padding is added here.
+    """
+    top, left, bottom, right = sides(op.padding)
+    pool_too_far = not isinstance(op, Conv) and (2 * top > op.kernel[0] or 2 * left > op.kernel[1])
+    if (top, left) == (bottom, right) and not pool_too_far:
+        return x, (top, left)
+    return F.pad(x, (left, right, top, bottom), value=value), (0, 0)
+
+
+def convolve(op: Conv, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution with the settings of `op`."""
+    x, padding = padded(op, x)
+    return F.conv2d(x, weight, bias, op.stride, padding, op.dilation, op.groups)
+
+
+def average(op: AvgPool, x: Tensor) -> Tensor:
+    """An average pool. PyTorch has none with dilation or different padding on opposite sides."""
+    padding = sides(op.padding)
+    if op.dilation == (1, 1) and padding[:2] == padding[2:] and 2 * max(padding) <= min(op.kernel):
+        return F.avg_pool2d(x, op.kernel, op.stride, padding[:2], op.ceil, op.counted)
+    top, left, bottom, right = padding
+    around = (left, right, top, bottom)
+    counts = F.pad(x.new_ones((1, 1, *x.shape[2:])), around, value=float(op.counted))
+    _, rows, columns = op.shape(*x.shape[1:])
+    past = [
+        max(0, (n - 1) * s + (k - 1) * d + 1 - size)
+        for n, s, k, d, size in zip((rows, columns), op.stride, op.kernel, op.dilation, counts.shape[2:], strict=True)
+    ]
+    ones = x.new_ones((1, 1, *op.kernel))
+
+    def sums(y: Tensor) -> Tensor:
+        each = F.pad(y, (0, past[1], 0, past[0])).flatten(0, 1)[:, None]
+        found = F.conv2d(each, ones, None, op.stride, 0, op.dilation)[:, 0, :rows, :columns]
+        return found.unflatten(0, y.shape[:2])
+
+    return sums(F.pad(x, around)) / sums(counts)
+
+
+def activate(op: Activation, x: Tensor) -> Tensor:
+    """The function of an `Activation`, differentiable."""
+    a, b = op.a, op.b
+    match op.function:
+        case "clamp":
+            return x.clamp(a, b)
+        case "leaky_relu":
+            return torch.where(x > 0, x, a * x)
+        case "elu":
+            return torch.where(x > 0, x, a * torch.expm1((b * x).clamp(max=0)))
+        case "hard_sigmoid":
+            return (a * x + b).clamp(0, 1)
+        case "hard_swish":
+            return x * (a * x + b).clamp(0, 1)
+        case "sigmoid":
+            return x.sigmoid()
+        case "silu":
+            return x * (a * x).sigmoid()
+        case "tanh":
+            return x.tanh()
+        case "gelu":
+            return F.gelu(x)
+        case "gelu_tanh":
+            return F.gelu(x, approximate="tanh")
+        case "mish":
+            return F.mish(x)
+        case "softplus":
+            return F.softplus(a * x) / a
 
 
 class FreeWeight(LayerWeight):

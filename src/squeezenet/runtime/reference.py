@@ -7,10 +7,11 @@ Everything is float32. A convolution is a matrix product of weights and patches.
 not grow with the batch, and the logits of an image do not depend on the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import reduce
-from math import prod
+from math import erf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,28 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, Op, ReLU, Shape
+from squeezenet.graph import (
+    LRN,
+    Activation,
+    AdaptivePool,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    ReLU,
+    Select,
+    Shape,
+    Upsample,
+    Window,
+    sides,
+)
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.image import Framing, normalise, pixels
 
@@ -108,18 +130,31 @@ class Runner:
             case ReLU():
                 y = np.maximum(x, np.float32(0))
                 y = np.minimum(y, np.float32(op.cap)) if op.cap else y
+            case Activation():
+                y = evaluate(op, x.astype(np.float64))
             case MaxPool():
                 y = reduce(np.maximum, offsets(x, op, (shape[1], shape[2]), -np.inf))
             case AvgPool():
-                y = reduce(np.add, offsets(x, op, (shape[1], shape[2]), 0)) / np.float32(prod(op.kernel))
+                y = reduce(np.add, offsets(x, op, (shape[1], shape[2]), 0)) / averaged(op, x.shape)
+            case AdaptivePool():
+                y = adaptive(op, x, np.max if op.maximum else np.mean)
             case GlobalAvgPool():
                 y = x.mean((1, 2), keepdims=True, dtype=np.float32)
             case LRN():
                 y = _lrn(op, x)
+            case LayerNorm():
+                centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
+                y = centred / np.sqrt((centred * centred).mean(0) + np.float32(op.epsilon))
             case Concat():
                 y = np.concatenate(operands)
+            case Select():
+                y = x[op.picks()]
+            case Upsample():
+                y = x.repeat(op.factor[0], 1).repeat(op.factor[1], 2)
             case Add():
                 y = x + operands[1]
+            case Multiply():
+                y = x * operands[1]
             case Flatten():
                 y = x.ravel()
         return np.asarray(y, np.float32)
@@ -130,7 +165,7 @@ def convolve(op: Conv, x: Real, weight: Real, out: tuple[int, int], most_patches
 
     Where the patches would hold more than `most_patches` elements, some rows of the result are computed at a time.
     """
-    if op.kernel == (1, 1) and op.stride == (1, 1) and op.padding == (0, 0):
+    if op.kernel == (1, 1) and op.stride == (1, 1) and not any(op.padding):
         plain: Real = weight @ x.reshape(op.groups, -1, out[0] * out[1])
         return plain.reshape(op.out, *out)
     views = list(offsets(x, op, out, 0))
@@ -142,17 +177,79 @@ def convolve(op: Conv, x: Real, weight: Real, out: tuple[int, int], most_patches
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def offsets(x: Real, op: Conv | MaxPool | AvgPool, out: tuple[int, int], fill: float) -> Iterator[Real]:
+def offsets(x: Real, op: Window, out: tuple[int, int], fill: float) -> Iterator[Real]:
     """For each kernel position, the elements under it in all windows: a view (channels, out height, out width)."""
-    before = op.padding
-    reach = [(n - 1) * s + k for n, s, k in zip(out, op.stride, op.kernel, strict=True)]
+    before = sides(op.padding)[:2]
+    reach = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(out, op.stride, op.kernel, op.dilation, strict=True)]
     after = [max(0, r - p - n) for r, p, n in zip(reach, before, x.shape[1:], strict=True)]
     if any(before) or any(after):
         x = np.pad(x, [(0, 0), (before[0], after[0]), (before[1], after[1])], constant_values=fill)
     (rows, columns), (down, right) = out, op.stride
-    for i in range(op.kernel[0]):
-        for j in range(op.kernel[1]):
+    for i in range(0, op.kernel[0] * op.dilation[0], op.dilation[0]):
+        for j in range(0, op.kernel[1] * op.dilation[1], op.dilation[1]):
             yield x[:, i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right]
+
+
+def averaged(op: AvgPool, shape: Shape) -> FloatArray:
+    """How many elements each window of an average pool has that count: (out height, out width)."""
+    top, left, bottom, right = sides(op.padding)
+    counted = np.ones((1, *shape[1:]), np.float32)
+    if op.counted:
+        counted = np.pad(counted, [(0, 0), (top, bottom), (left, right)], constant_values=1)
+        op = replace(op, padding=(0, 0))
+    _, rows, columns = op.shape(*counted.shape) if op.counted else op.shape(*shape)
+    counts: FloatArray = reduce(np.add, offsets(counted, op, (rows, columns), 0))[0]
+    return counts
+
+
+def adaptive(op: AdaptivePool, x: Real, reduced: Callable[..., Any]) -> Real:
+    """`reduced` over each window of an adaptive pool."""
+    rows, columns = (
+        [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+        for size, count in zip(x.shape[1:], op.size, strict=True)
+    )
+    found: Real = np.stack([reduced(x[:, row, column], axis=(1, 2)) for row in rows for column in columns], axis=-1)
+    return found.reshape(-1, *op.size)
+
+
+def evaluate(op: Activation, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The function of an `Activation`, in float64."""
+    a, b = float(np.float32(op.a)), float(np.float32(op.b))
+    y: NDArray[np.float64]
+    match op.function:
+        case "clamp":
+            y = np.clip(x, a, b)
+        case "leaky_relu":
+            y = np.where(x > 0, x, a * x)
+        case "elu":
+            y = np.where(x > 0, x, a * np.expm1(np.minimum(b * x, 0.0)))
+        case "hard_sigmoid":
+            y = np.clip(a * x + b, 0, 1)
+        case "hard_swish":
+            y = x * np.clip(a * x + b, 0, 1)
+        case "sigmoid":
+            y = _sigmoid(x)
+        case "silu":
+            y = x * _sigmoid(a * x)
+        case "tanh":
+            y = np.tanh(x)
+        case "gelu":
+            y = x * (1 + _erf(x / np.sqrt(2))) / 2
+        case "gelu_tanh":
+            y = x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+        case "mish":
+            y = x * np.tanh(np.logaddexp(0, x))
+        case "softplus":
+            y = np.logaddexp(0, a * x) / a
+    return y
+
+
+_erf = np.vectorize(erf, otypes=[np.float64])
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    y: NDArray[np.float64] = (1 + np.tanh(x / 2)) / 2  # cannot overflow
+    return y
 
 
 def _lrn(op: LRN, x: FloatArray) -> FloatArray:

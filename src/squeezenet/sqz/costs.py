@@ -12,7 +12,20 @@ from math import prod
 
 from squeezenet import limits
 from squeezenet.errors import LimitExceeded
-from squeezenet.graph import LRN, AvgPool, Conv, Graph, Linear, MaxPool, Op, Shape
+from squeezenet.graph import (
+    LRN,
+    AdaptivePool,
+    AvgPool,
+    Conv,
+    Graph,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Op,
+    Shape,
+    Window,
+    sides,
+)
 
 FEW_OUTPUTS = 8
 """With fewer outputs per group, an engine cannot compute a vector of outputs at once."""
@@ -29,7 +42,7 @@ def check_limits(graph: Graph, resize: int, size: int) -> None:
         raise LimitExceeded(f"intermediate results of more than {limits.MAX_LIVE:,} elements are needed at once")
     shapes = graph.shapes()
     for op, shape in zip(graph.ops, shapes[1:], strict=True):
-        if isinstance(op, Conv | MaxPool | AvgPool):
+        if isinstance(op, Window):
             source = shapes[op.inputs[0]]
             if max(padded(op, source), source[0] * prod(shape[1:]) * prod(op.kernel)) > limits.MAX_WINDOWS:
                 raise LimitExceeded(f"the windows of one operation hold more than {limits.MAX_WINDOWS:,} elements")
@@ -86,10 +99,11 @@ def work(graph: Graph) -> int:
     )
 
 
-def padded(op: Conv | MaxPool | AvgPool, shape: Shape) -> int:
+def padded(op: Window, shape: Shape) -> int:
     """Elements of the padded input of an operation."""
     channels, height, width = shape
-    return channels * (height + 2 * op.padding[0]) * (width + 2 * op.padding[1])
+    top, left, bottom, right = sides(op.padding)
+    return channels * (height + top + bottom) * (width + left + right)
 
 
 def _work(op: Op, sources: list[Shape], shape: Shape, macs: int) -> int:
@@ -105,13 +119,18 @@ def _work(op: Op, sources: list[Shape], shape: Shape, macs: int) -> int:
             return moved + _ELEMENT * prod(shape) * prod(op.kernel)
         case LRN():
             return moved + _ELEMENT * prod(shape) * op.size
+        case AdaptivePool():  # an element is in at most two windows along each axis
+            return moved + 4 * _ELEMENT * prod(sources[0])
+        case LayerNorm():
+            return moved + 2 * _ELEMENT * prod(shape)
         case _:
             return moved
 
 
 def _lines(op: Conv, shape: Shape) -> int:
     """Elements of the padded input rows that one row of windows reads."""
-    return shape[0] * op.kernel[0] * (shape[2] + 2 * op.padding[1])
+    _, left, _, right = sides(op.padding)
+    return shape[0] * ((op.kernel[0] - 1) * op.dilation[0] + 1) * (shape[2] + left + right)
 
 
 def _stored(op: Conv | Linear, shape: Shape) -> int:

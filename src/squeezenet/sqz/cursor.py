@@ -74,6 +74,16 @@ def put_varint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
+def fold(number: int) -> int:
+    """A number of either sign for `put_varint`: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    return 2 * number if number >= 0 else -2 * number - 1
+
+
+def unfold(folded: int) -> int:
+    """The number that `fold` was given."""
+    return folded // 2 if folded % 2 == 0 else -(folded // 2) - 1
+
+
 def put_float32(out: bytearray, value: float) -> None:
     """Append `value` as a float32, which `Cursor.float32` reads."""
     try:

@@ -17,7 +17,7 @@ from squeezenet.errors import BadStream
 from squeezenet.fixed_point import FINER, Scale
 from squeezenet.graph import Add, Conv, GlobalAvgPool, Graph, Linear, Shape
 from squeezenet.model import MAX_BIAS, MAX_LEVEL, AnyWeights, Grid, IntegerWeights
-from squeezenet.sqz.cursor import Cursor, put_varint
+from squeezenet.sqz.cursor import Cursor, fold, put_varint, unfold
 from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
 WIDE, NINE_BIT = 256, 257  # stored instead of a zero point (0 to 255), which such values do not have
@@ -84,11 +84,10 @@ def _streams(weights: AnyWeights) -> Iterator[NDArray[np.int32]]:
 
 def _put_scale(out: bytearray, scale: Scale) -> None:
     """Append an exponent, mapped to 0, 1, 2, ... so that small ones of both signs are short, and a zero point."""
-    put_varint(out, 2 * scale.exponent if scale.exponent >= 0 else -2 * scale.exponent - 1)
+    put_varint(out, fold(scale.exponent))
     put_varint(out, WIDE if scale.wide else NINE_BIT if scale.nine_bit else scale.zero)
 
 
 def _take_scale(cursor: Cursor) -> Scale:
     folded, zero = cursor.varint(2 * MAX_EXPONENT), cursor.varint(NINE_BIT)
-    exponent = folded // 2 if folded % 2 == 0 else -(folded // 2) - 1
-    return Scale(exponent, zero if zero < WIDE else 0, zero == WIDE, zero == NINE_BIT)
+    return Scale(unfold(folded), zero if zero < WIDE else 0, zero == WIDE, zero == NINE_BIT)

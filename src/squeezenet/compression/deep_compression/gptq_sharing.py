@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from squeezenet.compression.deep_compression.codebook import Doubles, Initialisation, centroids_of, nearest
 from squeezenet.graph import Conv, Linear
-from squeezenet.models.network import Network, SharedWeight
+from squeezenet.models.network import Network, SharedWeight, padded
 
 DAMPING = 0.01  # share of the mean variance added to each variance: constant inputs would give a singular matrix
 MAX_INPUTS = 2048  # of one output; layers with more are shared without compensation, since the covariance is too large
@@ -111,8 +111,8 @@ def _covariance(op: Conv | Linear, inputs: Tensor, group: int, groups: int) -> D
     count = 0
     for image in inputs.split(8):
         if isinstance(op, Conv):
-            part = image.chunk(groups, 1)[group]
-            patches = F.unfold(part, op.kernel, padding=op.padding, stride=op.stride).transpose(1, 2).flatten(0, 1)
+            part, padding = padded(op, image.chunk(groups, 1)[group])
+            patches = F.unfold(part, op.kernel, op.dilation, padding, op.stride).transpose(1, 2).flatten(0, 1)
         else:
             patches = image
         origin = patches.mean(0) if origin is None else origin

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from squeezenet.graph import Conv, Layer, Linear
-from squeezenet.models.network import Network
+from squeezenet.models.network import Network, padded
 
 Doubles = NDArray[np.float64]
 
@@ -108,16 +108,14 @@ def inputs_of(op: Layer, x: Tensor, most: int | None = None) -> Tensor:
     """The inputs of a layer: (N, groups, inputs of one output, positions), at about `most` positions (None: all)."""
     if isinstance(op, Linear):
         return x[:, None, :, None]
-    height, width = (
-        (size + 2 * pad - kernel) // stride + 1
-        for size, pad, kernel, stride in zip(x.shape[2:], op.padding, op.kernel, op.stride, strict=True)
-    )
+    _, height, width = op.shape(*x.shape[1:])
+    x, padding = padded(op, x)
     every = max(1, round(sqrt(height * width / most))) if most else 1
     down, right = (stride * every for stride in op.stride)
-    if prod(op.kernel) == 1 and not any(op.padding):  # `unfold` would copy all of `x` first
+    if prod(op.kernel) == 1 and not any(padding):  # `unfold` would copy all of `x` first
         patches = x[:, :, ::down, ::right].flatten(2).contiguous()
     else:
-        patches = F.unfold(x, op.kernel, padding=op.padding, stride=(down, right))
+        patches = F.unfold(x, op.kernel, op.dilation, padding, (down, right))
     return patches.reshape(len(x), op.groups, -1, patches.shape[2])
 
 
