@@ -105,7 +105,7 @@ def rescale(values: Integers, rescaling: int) -> Integers:
     return np.asarray(values, np.int64) * fraction(rescaling)
 
 
-def mean(sums: Integers, count: int) -> Integers:
+def mean(sums: Integers, count: Integers | int) -> Integers:
     """`sums` / `count` in units of 2 ** -16, by the rounded reciprocal of `count`."""
     return np.asarray(sums, np.int64) * ((65536 + count // 2) // count)
 

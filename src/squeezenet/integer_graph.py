@@ -8,7 +8,27 @@ from collections.abc import Sequence
 
 from squeezenet.errors import BadGraph
 from squeezenet.fixed_point import FINER, MAX_RESCALING, MIN_RESCALING, Scale
-from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.graph import (
+    LRN,
+    Activation,
+    AdaptivePool,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    Layer,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    ReLU,
+    Select,
+    Upsample,
+)
 
 MAX_EXPONENT = 255
 
@@ -20,13 +40,24 @@ def takes_nine_bits(op: Op) -> bool:
 
 def keeps_nine_bits(op: Op) -> bool:
     """Whether the result of an operation has 9 bits if its input has."""
-    return isinstance(op, MaxPool | Flatten) or (isinstance(op, ReLU) and not op.cap)
+    match op:
+        case ReLU():
+            return not op.cap
+        case AdaptivePool():
+            return op.maximum
+        case _:
+            return isinstance(op, MaxPool | Flatten | Select | Upsample)
+
+
+def has_own_scale(op: Op) -> bool:
+    """Whether an operation computes with scales: its result has one of its own. Others move or average elements."""
+    return isinstance(op, Layer | Activation | Add | Multiply)
 
 
 def check_operations(graph: Graph) -> None:
     """Raise `BadGraph` for an operation that integer networks do not have."""
     for op in graph.ops:
-        if isinstance(op, LRN):
+        if isinstance(op, LRN | LayerNorm):
             raise no_integer_form(op)
 
 
@@ -61,7 +92,9 @@ def _check(op: Op, sources: list[Scale], target: Scale) -> None:
     match op:
         case Conv() | Linear():
             fits = True
-        case ReLU() | MaxPool() | AvgPool() | Flatten():
+        case Activation():
+            fits = not target.wide
+        case ReLU() | MaxPool() | AvgPool() | AdaptivePool() | Flatten() | Select() | Upsample():
             fits = source == target
         case Concat():
             fits = all(scale == target for scale in sources)
@@ -70,7 +103,10 @@ def _check(op: Op, sources: list[Scale], target: Scale) -> None:
         case Add():
             rescalings = [target.exponent - scale.exponent for scale in sources]
             fits = not target.wide and all(MIN_RESCALING <= rescaling <= MAX_RESCALING for rescaling in rescalings)
-        case LRN():
+        case Multiply():
+            rescaling = target.exponent - sum(scale.exponent for scale in sources)
+            fits = not target.wide and MIN_RESCALING <= rescaling <= MAX_RESCALING
+        case LRN() | LayerNorm():
             raise no_integer_form(op)
     if not fits:
         raise BadGraph(f"{what}: the scales of its inputs and of its result do not fit together")

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from squeezenet.errors import ModelError
 from squeezenet.fixed_point import BIAS_BITS, MAX_RESCALING, MIN_RESCALING, Scale, step
-from squeezenet.graph import Graph, Layer, Shape
+from squeezenet.graph import Activation, Graph, Layer, Shape
 from squeezenet.integer_graph import check_scales
 from squeezenet.preparation import Preparation
+from squeezenet.scalar_functions import TABLE, table
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.uint16]
@@ -160,7 +161,8 @@ def _largest(levels: LevelArray | BiasArray) -> int:
 class Model:
     """A network ready to be shipped. Raises `ModelError` if weights, labels or preparation do not fit the graph.
 
-    It is an integer network if it has `scales`, one for each value of the graph (docs/FORMAT.md).
+    It is an integer network if it has `scales`, one for each value of the graph (docs/FORMAT.md). It then has a table
+    for each `Activation`, in the order of the graph; without `tables`, they are computed from the scales.
     """
 
     graph: Graph
@@ -169,6 +171,7 @@ class Model:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     scales: tuple[Scale, ...] = ()
+    tables: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = self.graph.weight_shapes()
@@ -187,11 +190,21 @@ class Model:
             raise ModelError(f"{len(self.labels)} labels for {self.graph.classes} outputs")
         if self.scales:
             check_scales(self.graph, self.scales)
+            self._complete_tables()
             for index, op in enumerate(self.graph.ops):
                 if isinstance(op, Layer):
                     check_integers(op.name, self.weights[op.name], self.scales[op.inputs[0]], self.scales[index + 1])
         elif any(isinstance(held.weight, Grid) for held in self.weights.values()):
             raise ModelError("weights on a grid belong to an integer network, which needs scales of its values")
+
+    def _complete_tables(self) -> None:
+        functions = [(op, value) for value, op in enumerate(self.graph.ops, 1) if isinstance(op, Activation)]
+        if not self.tables:
+            scales = self.scales
+            made = tuple(table(op, scales[op.inputs[0]], scales[value]) for op, value in functions)
+            object.__setattr__(self, "tables", made)
+        if [len(each) for each in self.tables] != [TABLE] * len(functions):
+            raise ModelError(f"{len(self.tables)} tables for {len(functions)} scalar functions")
 
     def dequantised(self) -> "Model":
         """The same network as a float network: float32 weights and biases, and values that are not rounded."""
@@ -202,7 +215,7 @@ class Model:
             if isinstance(op, Layer):
                 held, unit = self.weights[op.name], self.scales[index + 1].step / (1 << BIAS_BITS)
                 weights[op.name] = Weights(Plain(held.weight.values()), held.bias.astype(np.float32) * np.float32(unit))
-        return replace(self, weights=weights, scales=())
+        return replace(self, weights=weights, scales=(), tables=())
 
     @property
     def parameters(self) -> int:

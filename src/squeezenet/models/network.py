@@ -107,7 +107,7 @@ class Network(nn.Module):
             case AvgPool():
                 return average(op, x)
             case AdaptivePool():
-                return (F.adaptive_max_pool2d if op.maximum else F.adaptive_avg_pool2d)(x, op.size)
+                return F.adaptive_max_pool2d(x, op.size) if op.maximum else F.adaptive_avg_pool2d(x, op.size)
             case GlobalAvgPool():
                 return x.mean((2, 3), keepdim=True)
             case LRN():
@@ -164,7 +164,7 @@ def average(op: AvgPool, x: Tensor) -> Tensor:
     def sums(y: Tensor) -> Tensor:
         each = F.pad(y, (0, past[1], 0, past[0])).flatten(0, 1)[:, None]
         found = F.conv2d(each, ones, None, op.stride, 0, op.dilation)[:, 0, :rows, :columns]
-        return found.unflatten(0, y.shape[:2])
+        return found.reshape(*y.shape[:2], rows, columns)
 
     return sums(F.pad(x, around)) / sums(counts)
 

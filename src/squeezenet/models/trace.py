@@ -17,7 +17,21 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from squeezenet.errors import BadGraph, UnsupportedOperation
-from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.graph import (
+    LRN,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    ReLU,
+)
 from squeezenet.model import FloatArray
 
 Arrays = dict[str, tuple[FloatArray, FloatArray]]  # layer name -> (weight, bias)
@@ -119,7 +133,7 @@ class _Tracer:
         self.values[node] = len(self.ops)
         operands = [self.shapes[i] for i in op.inputs]
         try:
-            shape = op.shape_of(operands) if isinstance(op, Concat | Add) else op.shape(*operands[0])
+            shape = op.shape_of(operands) if isinstance(op, Concat | Add | Multiply) else op.shape(*operands[0])
         except (BadGraph, TypeError) as error:
             raise UnsupportedOperation(f"{node.target}: {error}") from None
         self.shapes.append(shape)

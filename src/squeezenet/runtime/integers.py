@@ -13,10 +13,29 @@ from functools import reduce
 import numpy as np
 
 from squeezenet.fixed_point import Integers, Scale, fraction, mean, requantise, rescale, round_fraction, step
-from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, Op, ReLU, Shape
+from squeezenet.graph import (
+    LRN,
+    Activation,
+    AdaptivePool,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    ReLU,
+    Select,
+    Shape,
+    Upsample,
+)
 from squeezenet.integer_graph import no_integer_form
 from squeezenet.model import FloatArray, Grid, Model
-from squeezenet.runtime.reference import Real, Runner, convolve, offsets
+from squeezenet.runtime.reference import Real, Runner, adaptive, averaged, convolve, offsets
 
 
 class IntegerRunner(Runner):
@@ -24,6 +43,8 @@ class IntegerRunner(Runner):
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self._scales = model.scales
+        functions = [index for index, op in enumerate(model.graph.ops) if isinstance(op, Activation)]
+        self._tables = dict(zip(functions, model.tables, strict=True))
         super().__init__(model, threads)
         self._rescalings: dict[str, Integers] = {}
         for op in model.graph.layers:
@@ -61,11 +82,20 @@ class IntegerRunner(Runner):
             case ReLU():
                 y = np.maximum(x, np.float32(0))
                 return np.minimum(y, np.float32(cap_level(op.cap, target))) if op.cap else y
+            case Activation():
+                table = np.frombuffer(self._tables[index], np.uint8)
+                return table[_integers(x) + source.zero].astype(np.float32) - target.zero
             case MaxPool():
                 return reduce(np.maximum, offsets(x, op, (shape[1], shape[2]), -np.inf))
             case AvgPool():
                 sums = reduce(np.add, offsets(x.astype(np.float64), op, (shape[1], shape[2]), 0))
-                return _clip(round_fraction(mean(_integers(sums), op.kernel[0] * op.kernel[1])), target)
+                return _clip(round_fraction(mean(_integers(sums), _integers(averaged(op, x.shape)))), target)
+            case AdaptivePool() if op.maximum:
+                return adaptive(op, x, np.max).astype(np.float32)
+            case AdaptivePool():
+                counts = adaptive(op, np.ones_like(x[:1]), np.sum)
+                sums = adaptive(op, x.astype(np.float64), np.sum)
+                return _clip(round_fraction(mean(_integers(sums), _integers(counts))), target)
             case GlobalAvgPool():
                 sums = x.sum((1, 2), keepdims=True, dtype=np.float64)
                 share = mean(_integers(sums), x[0].size)
@@ -77,9 +107,12 @@ class IntegerRunner(Runner):
                 total = rescale(_integers(x), target.exponent - source.exponent)
                 total = total + rescale(_integers(operands[1]), target.exponent - other.exponent)
                 return _clip(round_fraction(total), target)
-            case Flatten():
-                return x.ravel()
-            case LRN():
+            case Multiply():
+                rescaling = target.exponent - source.exponent - self._scales[op.inputs[1]].exponent
+                return _clip(requantise(_integers(x) * _integers(operands[1]), rescaling), target)
+            case Select() | Upsample() | Flatten():
+                return super()._apply(op, index, operands, shape)
+            case LRN() | LayerNorm():
                 raise no_integer_form(op)
 
     def _layer(self, op: Conv | Linear, x: FloatArray, target: Scale, shape: Shape) -> FloatArray:

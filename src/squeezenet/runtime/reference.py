@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
-from math import erf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +42,7 @@ from squeezenet.graph import (
 )
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.image import Framing, normalise, pixels
+from squeezenet.scalar_functions import evaluate
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -210,46 +210,6 @@ def adaptive(op: AdaptivePool, x: Real, reduced: Callable[..., Any]) -> Real:
     )
     found: Real = np.stack([reduced(x[:, row, column], axis=(1, 2)) for row in rows for column in columns], axis=-1)
     return found.reshape(-1, *op.size)
-
-
-def evaluate(op: Activation, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The function of an `Activation`, in float64."""
-    a, b = float(np.float32(op.a)), float(np.float32(op.b))
-    y: NDArray[np.float64]
-    match op.function:
-        case "clamp":
-            y = np.clip(x, a, b)
-        case "leaky_relu":
-            y = np.where(x > 0, x, a * x)
-        case "elu":
-            y = np.where(x > 0, x, a * np.expm1(np.minimum(b * x, 0.0)))
-        case "hard_sigmoid":
-            y = np.clip(a * x + b, 0, 1)
-        case "hard_swish":
-            y = x * np.clip(a * x + b, 0, 1)
-        case "sigmoid":
-            y = _sigmoid(x)
-        case "silu":
-            y = x * _sigmoid(a * x)
-        case "tanh":
-            y = np.tanh(x)
-        case "gelu":
-            y = x * (1 + _erf(x / np.sqrt(2))) / 2
-        case "gelu_tanh":
-            y = x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
-        case "mish":
-            y = x * np.tanh(np.logaddexp(0, x))
-        case "softplus":
-            y = np.logaddexp(0, a * x) / a
-    return y
-
-
-_erf = np.vectorize(erf, otypes=[np.float64])
-
-
-def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    y: NDArray[np.float64] = (1 + np.tanh(x / 2)) / 2  # cannot overflow
-    return y
 
 
 def _lrn(op: LRN, x: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ from pathlib import Path
 from squeezenet import errors
 from squeezenet.files import write_atomically
 from squeezenet.fixed_point import Scale
-from squeezenet.graph import Graph, Layer
+from squeezenet.graph import Activation, Graph, Layer
 from squeezenet.integer_graph import check_scales
 from squeezenet.limits import MAX_MODEL_FILE
 from squeezenet.model import AnyWeights, Model, Weights, check_integers
@@ -30,7 +30,7 @@ _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a file and its size; `name` is "header", "graph", "text", "scales" or a layer's name."""
+    """A part of a file; `name` is "header", "graph", "text", "scales", "tables" (all of them) or a layer's name."""
 
     name: str
     bytes: int
@@ -58,7 +58,12 @@ def examine(path: str | Path) -> tuple[Model, list[Section]]:
 def encode(model: Model) -> bytes:
     """The file's bytes: the same model always gives the same bytes, on every machine."""
     body, graph_bytes, text_bytes = _front(model)
-    for op in model.graph.layers:
+    tables = iter(model.tables)
+    for op in model.graph.ops:
+        if isinstance(op, Activation) and model.scales:
+            integers.put_table(body, next(tables))
+        if not isinstance(op, Layer):
+            continue
         weights = model.weights[op.name]
         if isinstance(weights, Weights):
             tensors.put_weight(body, weights.weight)
@@ -80,8 +85,8 @@ def encode(model: Model) -> bytes:
 
 
 def front_size(model: Model) -> int:
-    """Bytes of a file before its weights: header, graph, text and scales."""
-    return _HEADER.size + len(_front(model)[0])
+    """Bytes of a file without its weights: header, graph, text, scales and tables."""
+    return _HEADER.size + len(_front(model)[0]) + sum(map(integers.table_size, model.tables))
 
 
 def decode(data: bytes) -> Model:
@@ -106,8 +111,16 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
         body.what = "scales"
         scales = integers.take_scales(body, graph)
         check_scales(graph, scales)
-    ends, weights, shapes = [body.at], [], graph.weight_shapes()
+    scales_bytes, table_bytes, shapes = body.at - graph_bytes - text_bytes, 0, graph.weight_shapes()
+    weights: list[AnyWeights] = []
+    sizes: list[int] = []
+    tables: list[bytes] = []
     for index, op in enumerate(graph.ops):
+        start = body.at
+        if isinstance(op, Activation) and scales:
+            body.what = f"table {len(tables) + 1}"
+            tables.append(integers.take_table(body))
+            table_bytes += body.at - start
         if not isinstance(op, Layer):
             continue
         body.what = op.name
@@ -119,16 +132,18 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
             weight = tensors.take_weight(body, shapes[op.name])
             held = Weights(weight, floats.take(body, op.out))
         weights.append(held)
-        ends.append(body.at)
+        sizes.append(body.at - start)
     body.what = "weights"
     body.finish()
     graph, labels, provenance = _read_text(packed_text, graph, version)
     found = [Section("header", _HEADER.size), Section("graph", graph_bytes), Section("text", text_bytes)]
-    found += [Section("scales", ends[0] - graph_bytes - text_bytes)] if scales else []
+    found += [Section("scales", scales_bytes)] if scales else []
+    found += [Section("tables", table_bytes)] if tables else []
     names = [op.name for op in graph.layers]
-    found += [Section(name, end - start) for name, start, end in zip(names, ends, ends[1:], strict=False)]
+    found += [Section(name, size) for name, size in zip(names, sizes, strict=True)]
+    held_by_name = dict(zip(names, weights, strict=True))
     with _as_damage():
-        return Model(graph, dict(zip(names, weights, strict=True)), preparation, labels, provenance, scales), found
+        return Model(graph, held_by_name, preparation, labels, provenance, scales, tuple(tables)), found
 
 
 @contextlib.contextmanager

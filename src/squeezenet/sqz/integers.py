@@ -4,7 +4,8 @@
     >>> take_scales(Cursor(bytes(out)), graph) == scales                    # doctest: +SKIP
     True
 
-Only the image and the results of layers and sums have scales in the file. Other results have the scale of their input.
+Only the image and the results of operations that compute with scales have scales in the file. Other results have the
+scale of their input.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from squeezenet.errors import BadStream
 from squeezenet.fixed_point import FINER, Scale
-from squeezenet.graph import Add, Conv, GlobalAvgPool, Graph, Linear, Shape
+from squeezenet.graph import GlobalAvgPool, Graph, Shape
+from squeezenet.integer_graph import has_own_scale
 from squeezenet.model import MAX_BIAS, MAX_LEVEL, AnyWeights, Grid, IntegerWeights
+from squeezenet.scalar_functions import TABLE
 from squeezenet.sqz.cursor import Cursor, fold, put_varint, unfold
 from squeezenet.sqz.levels import levels_size, put_levels, take_levels
 
@@ -28,7 +31,7 @@ def put_scales(out: bytearray, graph: Graph, scales: Sequence[Scale]) -> None:
     """Append the scales of an integer network."""
     _put_scale(out, scales[0])
     for op, scale in zip(graph.ops, scales[1:], strict=True):
-        if isinstance(op, Conv | Linear | Add):
+        if has_own_scale(op):
             _put_scale(out, scale)
         elif isinstance(op, GlobalAvgPool):
             put_varint(out, int(scale.wide))
@@ -38,7 +41,7 @@ def take_scales(cursor: Cursor, graph: Graph) -> tuple[Scale, ...]:
     """The scale of every value. Raises `BadStream` for an impossible one. `check_scales` checks that they fit."""
     scales = [_take_scale(cursor)]
     for op in graph.ops:
-        if isinstance(op, Conv | Linear | Add):
+        if has_own_scale(op):
             scales.append(_take_scale(cursor))
             continue
         scale = scales[op.inputs[0]]
@@ -73,6 +76,28 @@ def take_layer(cursor: Cursor, shape: Shape) -> IntegerWeights:
             raise BadStream(f"{cursor.what}: one {name} is over its limit")
     weight = Grid(levels.astype(np.int16), exponents.astype(np.int16))
     return IntegerWeights(weight, bias.astype(np.int32))
+
+
+def put_table(out: bytearray, table: bytes) -> None:
+    """Append the table of a scalar function."""
+    put_levels(out, _differences(table))
+
+
+def table_size(table: bytes) -> int:
+    """Bytes that `put_table` appends."""
+    return levels_size(_differences(table))
+
+
+def take_table(cursor: Cursor) -> bytes:
+    """Read a table. Raises a subclass of `FormatError`."""
+    entries = np.cumsum(take_levels(cursor, (TABLE,)), dtype=np.int64)
+    if entries.min() < 0 or entries.max() >= TABLE:
+        raise BadStream(f"{cursor.what}: one entry is not between 0 and {TABLE - 1}")
+    return entries.astype(np.uint8).tobytes()
+
+
+def _differences(table: bytes) -> NDArray[np.int32]:
+    return np.diff(np.frombuffer(table, np.uint8).astype(np.int32), prepend=0).astype(np.int32)
 
 
 def _streams(weights: AnyWeights) -> Iterator[NDArray[np.int32]]:

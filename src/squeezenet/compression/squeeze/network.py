@@ -23,6 +23,8 @@ from squeezenet.compression.squeeze.ranges import shared_scales
 from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_RESCALING, MIN_RESCALING, Scale, step
 from squeezenet.graph import (
     LRN,
+    Activation,
+    AdaptivePool,
     Add,
     AvgPool,
     Concat,
@@ -31,15 +33,20 @@ from squeezenet.graph import (
     GlobalAvgPool,
     Graph,
     Layer,
+    LayerNorm,
     Linear,
     MaxPool,
+    Multiply,
     Op,
     ReLU,
+    Select,
+    Upsample,
 )
 from squeezenet.integer_graph import MAX_EXPONENT, no_integer_form
 from squeezenet.model import MAX_LEVEL, Grid, IntegerWeights, Model
-from squeezenet.models.network import LayerWeight, Network
+from squeezenet.models.network import LayerWeight, Network, activate, average, convolve
 from squeezenet.runtime.integers import cap_level
+from squeezenet.scalar_functions import table
 from squeezenet.sqz.levels_reference import LARGEST
 from squeezenet.training.surroundings import CPU
 
@@ -243,8 +250,12 @@ class IntegerNetwork(Network):
             case ReLU():
                 x = x if source.zero == 0 else F.relu(x)
                 return x.clamp(max=cap_level(op.cap, target)) if op.cap else x
+            case Activation():
+                return self._function(op, x, source, target)
             case AvgPool():
-                return _rounded(F.avg_pool2d(x, op.kernel, op.stride, op.padding))
+                return _rounded(average(op, x.float())).to(x.dtype)
+            case AdaptivePool() if not op.maximum:
+                return _rounded(super().apply_op(op, [x.float()])).to(x.dtype)
             case GlobalAvgPool():
                 mean = x.float().mean((2, 3), keepdim=True)
                 return mean * 2 ** (FINER / EIGHTHS) if target.wide else _rounded(mean).to(x.dtype)
@@ -252,14 +263,29 @@ class IntegerNetwork(Network):
                 other = self._scale(op.inputs[1])
                 total = x.float() * step(source.exponent - target.exponent)
                 total = total + operands[1].float() * step(other.exponent - target.exponent)
-                whole: Tensor = _Whole.apply(  # type: ignore[no-untyped-call]
-                    total, target.low, target.high, self._growth_of(index + 1)
-                )
-                return whole.to(x.dtype)
-            case MaxPool() | Concat() | Flatten():
+                return self._whole(total, index + 1).to(x.dtype)
+            case Multiply():
+                other = self._scale(op.inputs[1])
+                product = x.float() * operands[1].float()
+                product = product * step(source.exponent + other.exponent - target.exponent)
+                return self._whole(product, index + 1).to(x.dtype)
+            case MaxPool() | AdaptivePool() | Concat() | Select() | Upsample() | Flatten():
                 return super().apply_op(op, operands)
-            case LRN():
+            case LRN() | LayerNorm():
                 raise no_integer_form(op)
+
+    def _function(self, op: Activation, x: Tensor, source: Scale, target: Scale) -> Tensor:
+        """The entries of the table, with the gradient of the function."""
+        whole = self._whole(activate(op, x.float() * source.step) / target.step, self._index[id(op)] + 1)
+        entries = torch.tensor(list(table(op, source, target)), device=x.device) - target.zero
+        exact = entries[x.detach().long() + source.zero].float()
+        return (whole + (exact - whole).detach()).to(x.dtype)
+
+    def _whole(self, y: Tensor, value: int) -> Tensor:
+        """`y`, in steps of value `value`, rounded and clipped."""
+        target = self._scale(value)
+        whole: Tensor = _Whole.apply(y, target.low, target.high, self._growth_of(value))  # type: ignore[no-untyped-call]
+        return whole
 
     def sums(self, op: Conv | Linear, x: Tensor, offset: Tensor | None = None) -> Tensor:
         """The sums of products of a layer, plus `offset` (out,), before they are rescaled to the output."""
@@ -270,7 +296,7 @@ class IntegerNetwork(Network):
         if isinstance(op, Linear):
             return F.linear(x, weight, offset)
         weight = weight.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, weight, offset, op.stride, op.padding, groups=op.groups)
+        return convolve(op, x, weight, offset)
 
     def outputs(self, op: Conv | Linear, sums: Tensor) -> Tensor:
         """The outputs of a layer from its `sums`."""
@@ -320,6 +346,9 @@ def _reach(graph: Graph, scales: Sequence[Scale]) -> int:
         if isinstance(op, Add):
             rescalings = [scales[value].exponent - scales[i].exponent for i in op.inputs]
             room += [min(rescaling - MIN_RESCALING, MAX_RESCALING - rescaling) // 2 for rescaling in rescalings]
+        if isinstance(op, Multiply):
+            rescaling = scales[value].exponent - sum(scales[i].exponent for i in op.inputs)
+            room.append(min(rescaling - MIN_RESCALING, MAX_RESCALING - rescaling) // 3)
     return min(MAX_GROWTH, *room)
 
 

@@ -6,7 +6,8 @@ images.
 A scale is a step and a zero point: the whole number q stands for `step * q`, and q is between `-zero` and `255 - zero`.
 Steps are powers of 2 ^ (1 / 8), an eighth of an octave. Activations that an operation only moves (pooling,
 concatenation, ReLU) share one scale, so that moving them needs no arithmetic. An activation that only a ReLU reads is
-cut off at 0 where it is computed.
+cut off at 0 where it is computed. For an activation that only a scalar function reads, errors are those after the
+function: no levels are spent where the function hardly changes.
 
 For photographs, each group of activations gets the step with the smallest squared error among a few: clipping rare
 large values costs less than a coarse step. For synthetic calibration images the largest values are not those of
@@ -24,14 +25,16 @@ import torch
 from torch import Tensor
 
 from squeezenet.fixed_point import EIGHTHS, FINER, Scale, step
-from squeezenet.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, ReLU
-from squeezenet.models.network import Network
+from squeezenet.graph import Activation, Conv, Flatten, GlobalAvgPool, Graph, Linear, ReLU
+from squeezenet.integer_graph import has_own_scale
+from squeezenet.models.network import Network, activate
 
 SAMPLE = 1 << 13  # elements of an activation, from each batch, from which its step is chosen
 BATCH = 8
 WIDE_BITS = 15  # bits of the largest magnitude of the logits on the images
 # What justifies these: docs/experiments.md, "Constants of squeezing".
 FINER_TRIED = 3  # eighths of an octave below the step that clips nothing: the finest step that is tried
+HALVINGS, MOST_CUTS = 2, 13  # ends of a range before a function are tried in steps of 2 ^ (1 / HALVINGS)
 FIRST_COVERED = 0.96  # share of the synthetic images that the first layer's range covers
 MEAN_MARGIN = 6  # eighths of an octave by which the input of the last average exceeds the range on synthetic images
 
@@ -62,11 +65,12 @@ def calibrate(
     scales: list[Scale | None] = [None] * len(seen)
     for group in groups:
         read = [seen[i] for i in _read(graph, group)]
+        function = _only_function(graph, group)
         if synthetic and 0 not in group:
             margin = mean_margin if averaged & set(group) else 0
-            made = _typical_scale(read, min(group) / len(graph.ops), margin, grain)
+            made = _typical_scale(read, function, min(group) / len(graph.ops), margin, grain)
         else:
-            made = _group_scale(read, grain)
+            made = _group_scale(read, function, grain)
         for i in group:
             scales[i] = made
     for i in wide:
@@ -99,7 +103,7 @@ def shared_scales(graph: Graph, wide: set[int]) -> list[list[int]]:
         return i
 
     for index, op in enumerate(graph.ops):
-        if index + 1 not in wide and isinstance(op, ReLU | MaxPool | AvgPool | Flatten | Concat | GlobalAvgPool):
+        if index + 1 not in wide and not has_own_scale(op):
             for i in op.inputs:
                 root[find(i)] = find(index + 1)
     groups: dict[int, list[int]] = {}
@@ -130,29 +134,61 @@ def _read(graph: Graph, group: Sequence[int]) -> list[int]:
     return [i for i in group if not readers[i] or not all(isinstance(op, ReLU) for op in readers[i])]
 
 
-def _group_scale(seen: list[_Seen], grain: int) -> Scale:
+def _only_function(graph: Graph, group: Sequence[int]) -> Activation | None:
+    """The scalar function that alone reads the values of `group`, if there is one."""
+    readers = [op for op in graph.ops if set(op.inputs) & set(group) and not isinstance(op, ReLU)]
+    functions = {(op.function, op.a, op.b): op for op in readers if isinstance(op, Activation)}
+    only = len(functions) == 1 and all(isinstance(op, Activation) for op in readers)
+    return next(iter(functions.values())) if only else None
+
+
+class _Errors:
+    """Squared errors that rounding causes in a sample, after the function that reads it."""
+
+    def __init__(self, seen: list[_Seen], function: Activation | None) -> None:
+        self._sample = torch.cat([s.sample for s in seen])
+        self._function = function
+        self._exact = self._after(self._sample)
+
+    def _after(self, values: Tensor) -> Tensor:
+        return values if self._function is None else activate(self._function, values)
+
+    def __call__(self, unit: float, zero: int) -> float:
+        rounded = (self._sample / unit).round().clamp(-zero, 255 - zero) * unit
+        return float((self._after(rounded) - self._exact).square().sum())
+
+    def useful(self, smallest: float, largest: float) -> tuple[float, float]:
+        """The part of a range that is worth levels: all of it, or less if a function reads the values."""
+        if self._function is not None:
+            shares = [2 ** (-i / HALVINGS) for i in range(MOST_CUTS)]
+            smallest = min((smallest * share for share in shares), key=lambda end: self(*_reach(end, largest)))
+            largest = min((largest * share for share in shares), key=lambda end: self(*_reach(smallest, end)))
+        return smallest, largest
+
+
+def _group_scale(seen: list[_Seen], function: Activation | None, grain: int) -> Scale:
     """The scale with the smallest squared error, for values observed on photographs."""
-    reach, zero = _reach(min(float(s.smallest.min()) for s in seen), max(float(s.largest.max()) for s in seen))
+    errors = _Errors(seen, function)
+    whole = min(float(s.smallest.min()) for s in seen), max(float(s.largest.max()) for s in seen)
+    reach, zero = _reach(*errors.useful(*whole))
     highest = grain * ceil(EIGHTHS * log2(reach) / grain)
-    sample = torch.cat([s.sample for s in seen])
 
     def error(exponent: int) -> float:
-        unit = step(exponent)
-        rounded = (sample / unit).round().clamp(-zero, 255 - zero) * unit
-        return float((rounded - sample).square().sum())
+        return errors(step(exponent), zero)
 
     exponent = min(range(highest - max(FINER_TRIED, grain), highest + 1, grain), key=error)
     return Scale(exponent, zero)
 
 
-def _typical_scale(seen: list[_Seen], position: float, margin: int, grain: int) -> Scale:
+def _typical_scale(seen: list[_Seen], function: Activation | None, position: float, margin: int, grain: int) -> Scale:
     """The scale for values observed on synthetic images, made coarser by `margin` eighths of an octave.
 
     `position` in the network is from 0, the first operation, to 1, the last.
     """
     share = FIRST_COVERED + (1 - FIRST_COVERED) * position
     smallest, largest = torch.stack([s.smallest for s in seen]).amin(0), torch.stack([s.largest for s in seen]).amax(0)
-    reach, zero = _reach(float(smallest.quantile(1 - share)), float(largest.quantile(share)))
+    typical = float(smallest.quantile(1 - share)), float(largest.quantile(share))
+    reach, zero = _reach(*_Errors(seen, function).useful(*typical))
     return Scale(grain * round((EIGHTHS * log2(reach) + margin) / grain), zero)
 
 
