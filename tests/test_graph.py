@@ -9,7 +9,25 @@ from torch.nn import functional as F
 
 from squeezenet.errors import BadGraph
 from squeezenet.fire import fire_modules, paper_names
-from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.graph import (
+    LRN,
+    Activation,
+    AdaptivePool,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    ReLU,
+    Select,
+    Upsample,
+)
 from squeezenet.model import Model
 from squeezenet.models import create_model
 from squeezenet.models.trace import trace
@@ -139,7 +157,18 @@ DOUBLED = tuple(Concat((i,) * 2) for i in range(40))
         ((Conv((0,), "a", 3, (1, 1), stride=(0, 1)), *END), "window"),
         ((Conv((0,), "a", 3, (1, 1), padding=(0, -1)), *END), "window"),
         ((Conv((0,), "a", 3, (9, 9)), *END), "does not fit"),
-        ((MaxPool((0,), (3, 3), (1, 1), (2, 2)), *END), "window"),
+        ((MaxPool((0,), (3, 3), (1, 1), (3, 0)), *END), "window"),
+        ((MaxPool((0,), (2, 2), (1, 1), (9, 9), dilation=(9, 9)), *END), "window"),
+        ((AvgPool((0,), (3, 3), (1, 1), (0, 0, 3, 0)), *END), "window"),
+        ((Conv((0,), "a", 3, (3, 3), dilation=(4, 1)), *END), "does not fit"),
+        ((AdaptivePool((0,), (9, 8)), *END), "pooling"),
+        ((Activation((0,), "clamp", 1.0, 0.0), *END), "clamp"),
+        ((Activation((0,), "tanh", 1.0), *END), "0 parameters"),
+        ((Activation((0,), "softplus"), *END), "softplus"),
+        ((Select((0,), 1, (1, 3)), *END), "channels 1 to 3 of 3"),
+        ((Select((0,), 1, (1, 3), (0, -1)), *END), "channels -1 to 1 of 3"),
+        ((Upsample((0,), (0, 1)), *END), "repetition"),
+        ((MaxPool((0,), (2, 2), (2, 2)), Multiply((0, 1)), Flatten((2,))), "cannot multiply"),
         ((AvgPool((0,), (9, 9), (1, 1)), *END), "does not fit"),
         ((LRN((0,), size=4), *END), "normalisation"),
         ((LRN((0,), size=0), *END), "normalisation"),
