@@ -80,7 +80,7 @@ def test_the_wheel_brings_models_cards_and_licences(tmp_path):
     for name in SHIPPED:
         assert f"squeezenet/zoo/{name}.sqz" in names
         assert f"squeezenet/zoo/{name}.md" in names
-    for name in ("imagenet.LICENSE", "imagenet.CREDITS"):
+    for name in ("imagenet.LICENSE", "imagenet.CREDITS", "imagenet-small.LICENSE"):
         assert f"squeezenet/zoo/{name}" in names
         assert any(other.endswith(f"/licenses/src/squeezenet/zoo/{name}") for other in names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

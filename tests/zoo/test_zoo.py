@@ -139,19 +139,23 @@ def test_the_terms_of_imagenet_lie_beside_it():
     credits = files("squeezenet.zoo").joinpath("imagenet.CREDITS").read_text(encoding="utf-8").splitlines()
     assert "CC BY 2.0" in credits[1]
     assert len(credits) > 600
+    small = files("squeezenet.zoo").joinpath("imagenet-small.LICENSE").read_text(encoding="utf-8")
+    assert small == terms
     assert SHIPPED["imagenet"].bytes <= 350_000
+    assert SHIPPED["imagenet-small"].bytes <= 243_800
 
 
-def test_all_commands_on_the_card_of_imagenet_ask_for_the_same(monkeypatch):
+@pytest.mark.parametrize(("name", "max_bytes"), [("imagenet", 348_170), ("imagenet-small", 244_100)])
+def test_all_commands_on_a_card_ask_for_the_same(name, max_bytes, monkeypatch):
     monkeypatch.chdir(ROOT)
-    commands = re.findall(r"`squeezenet (compress\s[^`]+)`", zoo.card("imagenet"))
+    commands = re.findall(r"`squeezenet (compress\s[^`]+)`", zoo.card(name))
     parser = ArgumentParser()
     compress.configure(parser)
     by_recipe, by_options, by_file = (
         replace(compress_recipe.asked(parser.parse_args(each.split()[1:])).recipe, data=None, images=None)
         for each in commands
     )
-    assert by_recipe.max_bytes == 348_170
+    assert by_recipe.max_bytes == max_bytes
     assert by_recipe == by_options == by_file
 
 
@@ -167,6 +171,7 @@ def test_digits_scores_what_its_card_says(capsys):
     ("name", "data", "images"),
     [
         ("imagenet", "imagenet-sample.parquet", 1_000),
+        ("imagenet-small", "imagenet-sample.parquet", 1_000),
         ("cifar10", "cifar10-test.parquet", 10_000),
         ("cifar10-small", "cifar10-test.parquet", 10_000),
     ],
