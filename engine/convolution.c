@@ -52,6 +52,16 @@ static void finish(const sqz_task *task, const sqz_layout *layout, const void *s
         }
 }
 
+/* Apply the table of the activation that a layer computes, if any, to `outputs` channels of some positions. */
+static void finish_positions(const sqz_task *task, size_t channel, size_t outputs, size_t from, size_t count)
+{
+    const sqz_network *network = task->network;
+    const sqz_value *y = sqz_result(task);
+    if (task->op->table == 0) return;
+    network->kernels->look_up(task->values + y->offset + from * y->pitch + channel, outputs, y->pitch, count,
+                              network->weights + network->ops[task->op->table].weights);
+}
+
 /* Copy n elements to a line from its element `at` on; if `from` is NULL, write n zero points. */
 static void put_line(const sqz_task *task, uint8_t *line, size_t at, const uint8_t *from, size_t n)
 {
@@ -75,8 +85,7 @@ static void copy_line(const sqz_task *task, const sqz_layout *layout, uint32_t g
 {
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op);
-    const size_t n = layout->inputs;
-    const size_t across = ((size_t)sqz_result(task)->width - 1) * op->stride[1] + op->kernel[1];
+    const size_t n = layout->inputs, across = sqz_line_positions(op, sqz_result(task));
     const size_t before = op->padding[1] < across ? op->padding[1] : across;
     const size_t most = row >= 0 && row < (int64_t)x->height ? x->width : 0;
     const size_t inside = across - before < most ? across - before : most;
@@ -96,18 +105,20 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
 {
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op);
-    const size_t first = (size_t)row * op->stride[0], height = op->kernel[0];
-    for (size_t i = 0; i < height; i++) {
+    const size_t first = (size_t)row * op->stride[0], pixel = (layout->direct ? x->pitch : layout->inputs);
+    const size_t apart = layout->across * op->dilation[1] * pixel * task->network->kernels->bytes;
+    const uint32_t parts = layout->lines / op->kernel[0]; /* into which a row of the kernel is split by dilation */
+    if (!layout->direct)
+        for (size_t i = *next > first ? *next : first; i < first + layout->reach; *next = ++i)
+            copy_line(task, layout, group, (int64_t)i - op->padding[0],
+                      copies + i % layout->reach * layout->line_bytes);
+    for (uint32_t i = 0; i < layout->lines; i++) {
+        const size_t down = (size_t)(i / parts) * op->dilation[0], right = i % parts * apart;
         if (layout->direct)
-            lines[i] = task->values + x->offset + row * layout->row_step + i * x->width * x->pitch * x->bytes;
-        else {
-            uint8_t *line = copies + (first + i) % height * layout->line_bytes;
-            if (first + i >= *next) {
-                copy_line(task, layout, group, (int64_t)(first + i) - op->padding[0], line);
-                *next = first + i + 1;
-            }
-            lines[i] = line;
-        }
+            lines[i] =
+                task->values + x->offset + row * layout->row_step + down * x->width * x->pitch * x->bytes + right;
+        else
+            lines[i] = copies + (first + down) % layout->reach * layout->line_bytes + right;
     }
 }
 
@@ -122,7 +133,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     const size_t positions = (size_t)y->height * y->width, units = (size_t)op->groups * layout.rows * layout.blocks;
     const size_t end = sqz_part_start(units, part + 1, task->parts);
     const uint8_t **lines = (const uint8_t **)(void *)sqz_scratch(task, part);
-    uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(op->kernel[0] * sizeof *lines);
+    uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(layout.lines * sizeof *lines);
     const uint8_t *initial = network->weights + op->initial;
     size_t next = 0, fetched = SIZE_MAX;
     union {
@@ -131,7 +142,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     } sums;
     sqz_tile tile;
     tile.lines = lines;
-    tile.rows = op->kernel[0];
+    tile.rows = layout.lines;
     tile.packs = layout.packs;
     tile.stride = op->stride[1] * (layout.direct ? x->pitch : layout.inputs) * k->bytes;
     for (size_t unit = sqz_part_start(units, part, task->parts); unit < end; unit++) {
@@ -155,6 +166,8 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
             k->multiply(&tile, &sums);
             finish(task, &layout, &sums, &tile, group, vector, begin + from);
         }
+        const uint32_t first = vector * k->lanes, left = layout.outputs - first, width = tile.vectors * k->lanes;
+        finish_positions(task, (size_t)group * layout.outputs + first, left < width ? left : width, begin, columns);
     }
 }
 
@@ -179,8 +192,8 @@ void sqz_depthwise(const sqz_task *task, unsigned part)
             int32_t sums[SQZ_CHUNK] = {0};
             for (size_t a = 0; a < op->kernel[0]; a++)
                 for (size_t b = 0; b < op->kernel[1]; b++) {
-                    const size_t v = position / y->width * op->stride[0] + a;
-                    const size_t h = position % y->width * op->stride[1] + b;
+                    const size_t v = position / y->width * op->stride[0] + a * op->dilation[0];
+                    const size_t h = position % y->width * op->stride[1] + b * op->dilation[1];
                     if (v < op->padding[0] || h < op->padding[1] || v - op->padding[0] >= x->height ||
                         h - op->padding[1] >= x->width)
                         continue;
@@ -190,4 +203,6 @@ void sqz_depthwise(const sqz_task *task, unsigned part)
                 }
             finish(task, &layout, sums, &tile, 0, c / k->lanes, position);
         }
+    const size_t first = sqz_part_start(positions, part, task->parts);
+    finish_positions(task, 0, y->channels, first, end - first);
 }

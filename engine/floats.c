@@ -1,6 +1,8 @@
 /* Float networks: every operation as docs/FORMAT.md defines it. Inner loops go over channels, neighbours in memory. */
 #include "floats.h"
 
+#include "window.h"
+
 typedef struct {
     const sqz_value *value;
     float *at;
@@ -22,7 +24,8 @@ static float *pixel(view g, size_t y, size_t x)
  * very large size_t. */
 static const float *look(const sqz_op *op, view in, size_t y, size_t x, size_t a, size_t b)
 {
-    const size_t v = y * op->stride[0] + a - op->padding[0], h = x * op->stride[1] + b - op->padding[1];
+    const size_t v = y * op->stride[0] + a * op->dilation[0] - op->padding[0];
+    const size_t h = x * op->stride[1] + b * op->dilation[1] - op->padding[1];
     return v < in.value->height && h < in.value->width ? pixel(in, v, h) : NULL;
 }
 
@@ -67,19 +70,17 @@ static void divide(float *out, float count, size_t n)
 
 static void pool(const sqz_op *op, view in, size_t y, size_t x, float *restrict out, size_t n)
 {
-    const int mean = op->kind == SQZ_AVERAGE_POOL;
-    const float count = (float)((uint64_t)op->kernel[0] * op->kernel[1]);
-    for (size_t c = 0; c < n; c++) out[c] = mean ? 0 : -INFINITY;
-    for (size_t a = 0; a < op->kernel[0]; a++)
-        for (size_t b = 0; b < op->kernel[1]; b++) {
-            const float *restrict from = look(op, in, y, x, a, b);
-            if (from == NULL) continue;
-            if (mean)
+    const sqz_span rows = sqz_span_of(op, in.value, 0, y), columns = sqz_span_of(op, in.value, 1, x);
+    for (size_t c = 0; c < n; c++) out[c] = op->maximum ? -INFINITY : 0;
+    for (size_t a = 0; a < rows.count; a++)
+        for (size_t b = 0; b < columns.count; b++) {
+            const float *restrict from = pixel(in, rows.from + a * rows.step, columns.from + b * columns.step);
+            if (!op->maximum)
                 total(out, from, n);
             else
                 for (size_t c = 0; c < n; c++) out[c] = from[c] > out[c] ? from[c] : out[c];
         }
-    if (mean) divide(out, count, n);
+    if (!op->maximum) divide(out, (float)((uint64_t)rows.mean * columns.mean), n);
 }
 
 static void global_average(view in, float *out, size_t n)
@@ -111,6 +112,41 @@ static void join(const sqz_network *network, const sqz_op *op, uint8_t *values, 
     }
 }
 
+static float limited(float x, float low, float high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* An activation at one element (docs/FORMAT.md, "Scalar functions"). */
+static float function_of(const sqz_op *op, float x)
+{
+    const float a = op->a, b = op->b;
+    switch (op->function) {
+    case SQZ_CLAMP: return limited(x, a, b);
+    case SQZ_LEAKY_RELU: return x > 0 ? x : a * x;
+    case SQZ_ELU: return x > 0 ? x : a * expm1f(b * x < 0 ? b * x : 0);
+    case SQZ_HARD_SIGMOID: return limited(a * x + b, 0, 1);
+    case SQZ_HARD_SWISH: return x * limited(a * x + b, 0, 1);
+    case SQZ_SIGMOID: return 1 / (1 + expf(-x));
+    case SQZ_SILU: return x / (1 + expf(-a * x));
+    case SQZ_TANH: return tanhf(x);
+    case SQZ_GELU: return x * (1 + erff(x * 0.70710678f)) / 2;
+    case SQZ_GELU_TANH: return x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x))) / 2;
+    case SQZ_MISH: return x * tanhf((x > 0 ? x : 0) + log1pf(expf(-fabsf(x))));
+    default: return ((a * x > 0 ? a * x : 0) + log1pf(expf(-fabsf(a * x)))) / a; /* softplus */
+    }
+}
+
+static void centre(const sqz_op *op, const float *x, float *out, size_t n)
+{
+    double mean = 0, variance = 0;
+    for (size_t c = 0; c < n; c++) mean += x[c];
+    mean /= (double)n;
+    for (size_t c = 0; c < n; c++) variance += (x[c] - mean) * (x[c] - mean);
+    const double scale = 1 / sqrt(variance / (double)n + (double)op->a);
+    for (size_t c = 0; c < n; c++) out[c] = (float)((x[c] - mean) * scale);
+}
+
 static void flatten(view in, float *out)
 {
     for (size_t c = 0; c < in.value->channels; c++)
@@ -132,17 +168,34 @@ void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, s
             case SQZ_LINEAR: layer(network, op, in, y, x, at); break;
             case SQZ_RELU:
             case SQZ_CAPPED: relu(op, pixel(in, y, x), at, n); break;
+            case SQZ_ACTIVATION: {
+                const float *a = pixel(in, y, x);
+                for (size_t c = 0; c < n; c++) at[c] = function_of(op, a[c]);
+                break;
+            }
+            case SQZ_LAYER_NORM: centre(op, pixel(in, y, x), at, n); break;
             case SQZ_MAX_POOL:
-            case SQZ_MAX_POOL_CEIL:
-            case SQZ_AVERAGE_POOL: pool(op, in, y, x, at, n); break;
+            case SQZ_AVERAGE_POOL:
+            case SQZ_ADAPTIVE_POOL: pool(op, in, y, x, at, n); break;
             case SQZ_GLOBAL_AVERAGE: global_average(in, at, n); break;
             case SQZ_NORMALISATION: normalise(op, pixel(in, y, x), at, n); break;
             case SQZ_CONCAT: join(network, op, values, y, x, at); break;
-            case SQZ_ADD: {
-                const float *a = pixel(in, y, x), *b = pixel(view_of(network->values + inputs[1], values), y, x);
-                for (size_t c = 0; c < n; c++) at[c] = a[c] + b[c];
+            case SQZ_ADD:
+            case SQZ_MULTIPLY: {
+                const view other = view_of(network->values + inputs[1], values);
+                const float *a = pixel(in, y, x);
+                const float *b = pixel(other, other.value->height > 1 ? y : 0, other.value->width > 1 ? x : 0);
+                for (size_t c = 0; c < n; c++) at[c] = op->kind == SQZ_ADD ? a[c] + b[c] : a[c] * b[c];
                 break;
             }
+            case SQZ_SELECT:
+                for (size_t i = 0; i < op->counts[0]; i++)
+                    for (size_t j = 0; j < op->counts[1]; j++) {
+                        const int64_t c = op->start + (int64_t)i * op->steps[0] + (int64_t)j * op->steps[1];
+                        at[i * op->counts[1] + j] = pixel(in, y, x)[c];
+                    }
+                break;
+            case SQZ_UPSAMPLE: memcpy(at, pixel(in, y / op->counts[0], x / op->counts[1]), n * sizeof *at); break;
             default: flatten(in, at);
             }
         }

@@ -33,14 +33,34 @@ static void take_pair(sqz_cursor *c, uint32_t pair[2])
     pair[1] = sqz_take_varint(c, LARGEST);
 }
 
+/* The fields of a window: of the short form, or of the one with padding on four sides and dilation. */
+static void take_window(sqz_cursor *c, sqz_op *op, int any)
+{
+    take_pair(c, op->kernel);
+    take_pair(c, op->stride);
+    take_pair(c, op->padding);
+    memcpy(op->padding + 2, op->padding, sizeof op->padding / 2);
+    if (!any) return;
+    take_pair(c, op->padding + 2);
+    take_pair(c, op->dilation);
+}
+
+static int32_t unfold(uint32_t folded)
+{
+    return folded % 2 > 0 ? -(int32_t)(folded / 2) - 1 : (int32_t)(folded / 2);
+}
+
 /* Read the operation that makes value `value`. Its inputs go to `inputs`, unless that is NULL. */
 static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
 {
+    static const uint8_t parameters[SQZ_FUNCTIONS] = {2, 1, 2, 2, 2, 0, 1, 0, 0, 0, 0, 1};
     sqz_op op;
     memset(&op, 0, sizeof op);
     op.kind = (uint8_t)sqz_take_byte(c);
-    op.groups = op.kernel[0] = op.kernel[1] = op.stride[0] = op.stride[1] = 1;
-    op.inputs = op.kind == SQZ_CONCAT ? sqz_take_varint(c, SQZ_MAX_OPERATIONS) : op.kind == SQZ_ADD ? 2 : 1;
+    op.groups = op.kernel[0] = op.kernel[1] = op.stride[0] = op.stride[1] = op.dilation[0] = op.dilation[1] = 1;
+    op.inputs = op.kind == SQZ_CONCAT                           ? sqz_take_varint(c, SQZ_MAX_OPERATIONS)
+                : op.kind == SQZ_ADD || op.kind == SQZ_MULTIPLY ? 2
+                                                                : 1;
     int itself = op.inputs == 0;
     for (uint32_t i = 0; i < op.inputs && c->status == SQZ_OK; i++) {
         const uint32_t back = sqz_take_varint(c, value);
@@ -50,11 +70,11 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
     if (itself) sqz_fail(c, SQZ_BAD_GRAPH);
     switch (op.kind) {
     case SQZ_CONVOLUTION:
+    case SQZ_ANY_CONVOLUTION:
         op.out = sqz_take_varint(c, LARGEST);
-        take_pair(c, op.kernel);
-        take_pair(c, op.stride);
-        take_pair(c, op.padding);
+        take_window(c, &op, op.kind == SQZ_ANY_CONVOLUTION);
         op.groups = sqz_take_varint(c, LARGEST);
+        op.kind = SQZ_CONVOLUTION;
         break;
     case SQZ_LINEAR: op.out = sqz_take_varint(c, LARGEST); break;
     case SQZ_CAPPED:
@@ -63,15 +83,46 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
         break;
     case SQZ_MAX_POOL:
     case SQZ_MAX_POOL_CEIL:
+    case SQZ_ANY_MAX_POOL:
+        take_window(c, &op, op.kind == SQZ_ANY_MAX_POOL);
+        op.ceil = op.kind == SQZ_ANY_MAX_POOL ? sqz_take_varint(c, 1) == 1 : op.kind == SQZ_MAX_POOL_CEIL;
+        op.maximum = 1;
+        op.kind = SQZ_MAX_POOL;
+        break;
     case SQZ_AVERAGE_POOL:
-        take_pair(c, op.kernel);
-        take_pair(c, op.stride);
-        take_pair(c, op.padding);
+    case SQZ_ANY_AVERAGE_POOL:
+        take_window(c, &op, op.kind == SQZ_ANY_AVERAGE_POOL);
+        op.counted = 1;
+        if (op.kind == SQZ_ANY_AVERAGE_POOL) {
+            op.ceil = sqz_take_varint(c, 1) == 1;
+            op.counted = sqz_take_varint(c, 1) == 1;
+        }
+        op.kind = SQZ_AVERAGE_POOL;
+        break;
+    case SQZ_ADAPTIVE_POOL:
+        take_pair(c, op.counts);
+        op.maximum = sqz_take_varint(c, 1) == 1;
+        break;
+    case SQZ_ACTIVATION:
+        op.function = sqz_take_varint(c, SQZ_FUNCTIONS - 1);
+        if (parameters[op.function] > 0) op.a = sqz_take_float(c);
+        if (parameters[op.function] > 1) op.b = sqz_take_float(c);
+        break;
+    case SQZ_SELECT:
+        op.start = sqz_take_varint(c, LARGEST);
+        take_pair(c, op.counts);
+        for (int i = 0; i < 2; i++) op.steps[i] = unfold(sqz_take_varint(c, LARGEST));
+        break;
+    case SQZ_UPSAMPLE: take_pair(c, op.counts); break;
+    case SQZ_LAYER_NORM:
+        op.a = sqz_take_float(c);
+        if (!(op.a > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
         break;
     case SQZ_RELU:
     case SQZ_GLOBAL_AVERAGE:
     case SQZ_CONCAT:
     case SQZ_ADD:
+    case SQZ_MULTIPLY:
     case SQZ_FLATTEN: break;
     case SQZ_NORMALISATION:
         op.size = sqz_take_varint(c, LARGEST);
@@ -114,67 +165,106 @@ int sqz_graph_count(sqz_cursor c, uint32_t *ops, uint32_t *inputs)
     return c.status;
 }
 
+/* Whether a kernel moves over the input of an operation. */
+static int is_window(const sqz_op *op)
+{
+    return op->kind == SQZ_CONVOLUTION || op->kind == SQZ_MAX_POOL || op->kind == SQZ_AVERAGE_POOL;
+}
+
 /* How many positions the window of `op` takes along a side (0: height, 1: width) of n elements; 0 if refused. */
 static uint32_t window(uint32_t n, const sqz_op *op, int side)
 {
-    const int64_t kernel = op->kernel[side], stride = op->stride[side], padding = op->padding[side];
-    const int64_t span = n + 2 * padding - kernel;
-    const int pool = op->kind != SQZ_CONVOLUTION;
-    if (kernel < 1 || stride < 1 || span < 0 || (pool && 2 * padding > kernel)) return 0;
+    const int64_t kernel = op->kernel[side], stride = op->stride[side], dilation = op->dilation[side];
+    const int64_t before = op->padding[side], after = op->padding[2 + side], reach = (kernel - 1) * dilation + 1;
+    const int64_t span = n + before + after - reach;
+    if (kernel < 1 || stride < 1 || dilation < 1 || span < 0) return 0;
+    /* a window of a pool must hold an element of the image */
+    if (op->kind != SQZ_CONVOLUTION && (before >= reach || after >= reach || (kernel > 1 && dilation > n))) return 0;
     int64_t count = span / stride + 1;
-    if (op->kind == SQZ_MAX_POOL_CEIL && span % stride > 0 && count * stride < n + padding) count++;
+    if (op->ceil && span % stride > 0 && count * stride < n + before) count++;
     return (uint32_t)(count < (int64_t)LARGEST ? count : (int64_t)LARGEST);
 }
 
-static int same_shape(const sqz_value *a, const sqz_value *b)
+/* Whether b has the shape of a, or is the same at all positions. */
+static int joins(const sqz_value *a, const sqz_value *b)
 {
-    return a->channels == b->channels && a->height == b->height && a->width == b->width && a->flat == b->flat;
+    const int same = a->height == b->height && a->width == b->width && a->flat == b->flat;
+    return a->channels == b->channels && (same || (b->height == 1 && b->width == 1 && !b->flat));
+}
+
+/* Whether all selected channels exist. */
+static int selects(const sqz_op *op, uint32_t channels)
+{
+    int64_t lowest = op->start, highest = op->start;
+    for (int i = 0; i < 2; i++) {
+        const int64_t reach = ((int64_t)op->counts[i] - 1) * op->steps[i];
+        *(reach < 0 ? &lowest : &highest) += reach;
+    }
+    return op->counts[0] > 0 && op->counts[1] > 0 && lowest >= 0 && highest < channels;
 }
 
 /* Compute the shape of the result of an operation. */
 static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result)
 {
     const sqz_value *x = sqz_source(network, op);
-    uint64_t channels = 0;
-    *result = *x;
-    if (x->flat != (op->kind == SQZ_LINEAR) && op->kind != SQZ_RELU && op->kind != SQZ_CAPPED && op->kind != SQZ_ADD &&
-        op->kind != SQZ_FLATTEN)
-        return SQZ_BAD_GRAPH;
+    uint64_t channels = x->channels, height = x->height, width = x->width;
+    int fits = x->flat == (op->kind == SQZ_LINEAR);
+    memset(result, 0, sizeof *result);
+    result->flat = x->flat;
     switch (op->kind) {
     case SQZ_CONVOLUTION:
-        if (op->groups < 1 || x->channels % op->groups > 0 || op->out % op->groups > 0) return SQZ_BAD_GRAPH;
-        result->channels = op->out;
+        fits &= op->groups > 0 && x->channels % op->groups == 0 && op->out % op->groups == 0;
+        channels = op->out;
         break;
-    case SQZ_LINEAR: result->channels = op->out; break;
-    case SQZ_GLOBAL_AVERAGE: result->height = result->width = 1; break;
+    case SQZ_LINEAR: channels = op->out; break;
+    case SQZ_GLOBAL_AVERAGE: height = width = 1; break;
     case SQZ_CONCAT:
+        channels = 0;
         for (uint32_t i = 0; i < op->inputs; i++) {
             const sqz_value *v = network->values + network->inputs[op->first_input + i];
-            if (v->flat || v->height != x->height || v->width != x->width) return SQZ_BAD_GRAPH;
+            fits &= !v->flat && v->height == x->height && v->width == x->width;
             channels += v->channels;
         }
-        if (channels > SQZ_MAX_ELEMENTS) return SQZ_BAD_GRAPH;
-        result->channels = (uint32_t)channels;
         break;
     case SQZ_ADD:
-        if (!same_shape(x, network->values + network->inputs[op->first_input + 1])) return SQZ_BAD_GRAPH;
+    case SQZ_MULTIPLY: fits = joins(x, network->values + network->inputs[op->first_input + 1]); break;
+    case SQZ_NORMALISATION: fits &= op->size > 0 && op->size <= x->channels; break;
+    case SQZ_ADAPTIVE_POOL:
+        fits &= op->counts[0] <= height && op->counts[1] <= width;
+        height = op->counts[0];
+        width = op->counts[1];
         break;
-    case SQZ_NORMALISATION:
-        if (op->size < 1 || op->size > x->channels) return SQZ_BAD_GRAPH;
+    case SQZ_SELECT:
+        fits &= selects(op, x->channels);
+        channels = times(op->counts[0], op->counts[1]);
         break;
+    case SQZ_UPSAMPLE:
+        height = times(height, op->counts[0]);
+        width = times(width, op->counts[1]);
+        break;
+    case SQZ_ACTIVATION:
+        fits = (op->function != SQZ_CLAMP || op->a <= op->b) && (op->function != SQZ_SOFTPLUS || op->a > 0);
+        break;
+    case SQZ_RELU:
+    case SQZ_CAPPED:
+    case SQZ_LAYER_NORM: fits = 1; break;
     case SQZ_FLATTEN:
-        result->channels = (uint32_t)elements(x);
-        result->height = result->width = 1;
-        result->flat = 1;
+        fits = result->flat = 1;
+        channels = elements(x);
+        height = width = 1;
         break;
     default: break;
     }
-    if (op->kind == SQZ_CONVOLUTION || op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL ||
-        op->kind == SQZ_AVERAGE_POOL) {
-        result->height = window(x->height, op, 0);
-        result->width = window(x->width, op, 1);
+    if (fits && is_window(op)) {
+        height = window(x->height, op, 0);
+        width = window(x->width, op, 1);
     }
-    return elements(result) < 1 || elements(result) > SQZ_MAX_ELEMENTS ? SQZ_BAD_GRAPH : SQZ_OK;
+    const uint64_t all = times3(channels, height, width);
+    if (!fits || all < 1 || all > SQZ_MAX_ELEMENTS) return SQZ_BAD_GRAPH;
+    result->channels = (uint32_t)channels;
+    result->height = (uint32_t)height;
+    result->width = (uint32_t)width;
+    return SQZ_OK;
 }
 
 /* Count how often every value is read, and when it is read last: operation i runs at time i + 1. A value that is never
@@ -215,11 +305,12 @@ static void count_operation(costs *k, const sqz_network *network, const sqz_op *
     const uint64_t area = times(op->kernel[0], op->kernel[1]), window = times(elements(y), area);
     uint64_t read = 0;
     for (uint32_t i = 0; i < op->inputs; i++) read += elements(network->values + network->inputs[op->first_input + i]);
-    if (area > 1 || op->padding[0] > 0 || op->padding[1] > 0 || op->kind == SQZ_CONVOLUTION) {
-        const uint64_t wide = (uint64_t)x->width + 2 * (uint64_t)op->padding[1];
-        const uint64_t padded = times3(x->channels, (uint64_t)x->height + 2 * (uint64_t)op->padding[0], wide);
+    if (is_window(op)) {
+        const uint64_t high = (uint64_t)x->height + op->padding[0] + op->padding[2];
+        const uint64_t wide = (uint64_t)x->width + op->padding[1] + op->padding[3];
+        const uint64_t padded = times3(x->channels, high, wide);
         const uint64_t patches = times3(times(x->channels, area), y->height, y->width);
-        const uint64_t lines = times3(x->channels, op->kernel[0], wide);
+        const uint64_t lines = times3(x->channels, times(op->kernel[0] - 1, op->dilation[0]) + 1, wide);
         if (padded > k->windows) k->windows = padded;
         if (patches > k->windows) k->windows = patches;
         if (op->kind == SQZ_CONVOLUTION) read = padded;
@@ -235,7 +326,11 @@ static void count_operation(costs *k, const sqz_network *network, const sqz_op *
         k->work += outputs < FEW_OUTPUTS ? times(SLOW, macs) + times(ELEMENT, window) : macs;
     } else if (op->kind == SQZ_NORMALISATION)
         k->work += times3(ELEMENT, elements(y), op->size);
-    else if (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL || op->kind == SQZ_AVERAGE_POOL)
+    else if (op->kind == SQZ_LAYER_NORM)
+        k->work += times(2 * ELEMENT, elements(y));
+    else if (op->kind == SQZ_ADAPTIVE_POOL)
+        k->work += times(4 * ELEMENT, elements(x));
+    else if (is_window(op))
         k->work += times(ELEMENT, window);
 }
 
@@ -283,8 +378,7 @@ int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
 static sqz_scale take_scale(sqz_cursor *c)
 {
     const uint32_t folded = sqz_take_varint(c, 2 * MOST_STORED_EXPONENT), zero = sqz_take_varint(c, NINE_BIT);
-    sqz_scale scale = {(int32_t)(folded / 2), (int32_t)(zero < WIDE ? zero : 0), zero == WIDE, zero == NINE_BIT};
-    if (folded % 2 > 0) scale.exponent = -scale.exponent - 1;
+    const sqz_scale scale = {unfold(folded), (int32_t)(zero < WIDE ? zero : 0), zero == WIDE, zero == NINE_BIT};
     return scale;
 }
 
@@ -293,25 +387,47 @@ static int same_scale(const sqz_scale *a, const sqz_scale *b)
     return a->exponent == b->exponent && a->zero == b->zero && a->wide == b->wide && a->nine_bit == b->nine_bit;
 }
 
+/* Whether the file has a scale for the result of an operation. */
+static int has_scale(const sqz_op *op)
+{
+    return sqz_is_layer(op) || op->kind == SQZ_ADD || op->kind == SQZ_MULTIPLY || op->kind == SQZ_ACTIVATION;
+}
+
 /* Whether an operation may read or make a 9-bit value. */
 static int allows_nine_bits(const sqz_op *op)
 {
-    return (sqz_is_layer(op) && op->groups == 1) || op->kind == SQZ_RELU || op->kind == SQZ_MAX_POOL ||
-           op->kind == SQZ_MAX_POOL_CEIL || op->kind == SQZ_FLATTEN;
+    switch (op->kind) {
+    case SQZ_CONVOLUTION: return op->groups == 1;
+    case SQZ_ADAPTIVE_POOL: return op->maximum;
+    case SQZ_LINEAR:
+    case SQZ_RELU:
+    case SQZ_MAX_POOL:
+    case SQZ_SELECT:
+    case SQZ_UPSAMPLE:
+    case SQZ_FLATTEN: return 1;
+    default: return 0;
+    }
+}
+
+static int allowed(int32_t rescaling)
+{
+    return rescaling >= SQZ_LEAST_RESCALING && rescaling <= SQZ_MOST_RESCALING;
 }
 
 static int scales_fit(const sqz_network *network, const sqz_op *op, const sqz_scale *result)
 {
-    if (op->kind == SQZ_NORMALISATION) return 0; /* has no integer form */
+    int32_t product = result->exponent;
+    if (op->kind == SQZ_NORMALISATION || op->kind == SQZ_LAYER_NORM) return 0; /* have no integer form */
+    if (result->wide && has_scale(op) && !sqz_is_layer(op)) return 0;
     for (uint32_t i = 0; i < op->inputs; i++) {
         const sqz_scale *x = &network->values[network->inputs[op->first_input + i]].scale;
-        const int32_t rescaling = result->exponent - x->exponent;
         if (x->wide && op->kind != SQZ_FLATTEN) return 0;
         if ((x->nine_bit || result->nine_bit) && !allows_nine_bits(op)) return 0;
-        if (op->kind == SQZ_ADD && (result->wide || rescaling < SQZ_LEAST_RESCALING || rescaling > SQZ_MOST_RESCALING))
-            return 0;
+        if (op->kind == SQZ_ADD && !allowed(result->exponent - x->exponent)) return 0;
         if (op->kind == SQZ_CONCAT && !same_scale(x, result)) return 0;
+        product -= x->exponent;
     }
+    if (op->kind == SQZ_MULTIPLY && !allowed(product)) return 0;
     return result->exponent >= -MOST_EXPONENT && result->exponent <= MOST_EXPONENT;
 }
 
@@ -320,7 +436,7 @@ int sqz_graph_scales(sqz_cursor *c, sqz_network *network)
     for (uint32_t v = 0; v <= network->op_count && c->status == SQZ_OK; v++) {
         const sqz_op *op = v > 0 ? network->ops + v - 1 : NULL;
         sqz_scale *scale = &network->values[v].scale;
-        if (op == NULL || sqz_is_layer(op) || op->kind == SQZ_ADD)
+        if (op == NULL || has_scale(op))
             *scale = take_scale(c);
         else {
             *scale = sqz_source(network, op)->scale;

@@ -35,6 +35,13 @@ typedef struct {
     int32_t low, high;
 } sqz_rescale;
 
+/* A product of two values, (x1 * x2 * m + 2^(s - 1)) >> s in docs/FORMAT.md. The factor m is split into its upper and
+ * lower byte, so that 32 bits are enough: offset is 2^(s - 1), and shift is s - 8. */
+typedef struct {
+    int32_t zero[3]; /* zero points of both inputs and of the result */
+    int32_t upper, lower, offset, shift;
+} sqz_product;
+
 typedef struct sqz_kernels {
     uint32_t lanes, depth;               /* outputs of a vector; activations of a pack */
     uint32_t bytes;                      /* of an activation and of a weight as they are multiplied */
@@ -59,6 +66,10 @@ typedef struct sqz_kernels {
     void (*multiply_accumulate)(int32_t *sums, const uint8_t *x, const int8_t *weights, int32_t zero, size_t n);
     /* out[i] = limit((a[i] * fraction[0] + b[i] * fraction[1] + offset) >> 16) to 0..255; fits 32 bits */
     void (*add)(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset, size_t n);
+    /* out[i] = the product of a[i] and b[i], limited to 0..255 */
+    void (*multiply_values)(uint8_t *out, const uint8_t *a, const uint8_t *b, const sqz_product *product, size_t n);
+    /* x[i] = table[x[i]] for the n bytes of `count` rows that are `step` bytes apart */
+    void (*look_up)(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table);
     /* out[i] = limit(round(pixels[i] * factor) + zero) to 0..255; to nearest, halves to even */
     void (*quantise)(uint8_t *out, const float *pixels, float factor, int32_t zero, size_t n);
 } sqz_kernels;

@@ -121,26 +121,26 @@ static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
         ((int8_t *)at)[i] = (int8_t)level;
 }
 
-/* One row of the kernel of one output: (inputs, area) -> (packs, depth). Packs lie `step` bytes apart: between them are
- * the packs of the other outputs of the block. */
-static inline void pack_line(uint8_t *to, const uint32_t *weights, const sqz_op *op, size_t inputs, size_t depth,
+/* The weights of one output in one line: (inputs, area) -> (packs, depth). Packs lie `step` bytes apart: between them
+ * are the packs of the other outputs of the block. */
+static inline void pack_line(uint8_t *to, const uint32_t *weights, const sqz_layout *layout, size_t area, size_t depth,
                              size_t step, uint32_t bytes)
 {
-    const size_t area = (size_t)op->kernel[0] * op->kernel[1];
     size_t part = 0;
-    for (size_t x = 0; x < op->kernel[1]; x++)
-        for (size_t input = 0; input < inputs; input++) {
+    for (size_t x = 0; x < layout->across; x++)
+        for (size_t input = 0; input < layout->inputs; input++) {
             store(to, part, bytes, weights + input * area + x);
             if (++part == depth) part = 0, to += step;
         }
 }
 
-/* Weights (out, inputs, kernel), levels or floats -> the order of `sqz_tile`: (rows, packs, vectors, lanes, depth). */
+/* Weights (out, inputs, kernel), levels or floats -> the order of `sqz_tile`: (lines, packs, vectors, lanes, depth). */
 static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *weights)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
     const sqz_kernels *k = network->kernels;
-    const size_t each = (size_t)layout.inputs * op->kernel[0] * op->kernel[1], pack_bytes = (size_t)k->depth * k->bytes;
+    const size_t area = (size_t)op->kernel[0] * op->kernel[1], each = layout.inputs * area;
+    const size_t pack_bytes = (size_t)k->depth * k->bytes;
     memset(network->weights + op->weights, 0, (size_t)op->groups * layout.vectors * layout.vector_bytes);
     for (uint32_t group = 0; group < op->groups; group++)
         for (uint32_t block = 0; block < layout.blocks; block++) {
@@ -149,15 +149,15 @@ static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *w
             const size_t vector = (size_t)group * layout.vectors + first / k->lanes, step = width * pack_bytes;
             uint8_t *to = network->weights + op->weights + vector * layout.vector_bytes;
             for (uint32_t o = first; o < first + width && o < layout.outputs; o++)
-                for (size_t line = 0; line < op->kernel[0]; line++) {
-                    const uint32_t *from = weights + ((size_t)group * layout.outputs + o) * each + line * op->kernel[1];
+                for (size_t line = 0; line < layout.lines; line++) {
+                    const uint32_t *from = weights + ((size_t)group * layout.outputs + o) * each + line * layout.across;
                     uint8_t *at = to + line * layout.packs * step + (o - first) * pack_bytes;
                     if (k->bytes == 1)
-                        pack_line(at, from, op, layout.inputs, k->depth, step, 1);
+                        pack_line(at, from, &layout, area, k->depth, step, 1);
                     else if (k->bytes == 2)
-                        pack_line(at, from, op, layout.inputs, k->depth, step, 2);
+                        pack_line(at, from, &layout, area, k->depth, step, 2);
                     else
-                        pack_line(at, from, op, layout.inputs, k->depth, step, 4);
+                        pack_line(at, from, &layout, area, k->depth, step, 4);
                 }
         }
 }
@@ -179,6 +179,20 @@ static void lay_out_initial_sums(const sqz_network *network, const sqz_op *op, c
         for (size_t i = 0; i < l->each; i++) sum += l->levels[o * l->each + i];
         *start = -offset * sum;
     }
+}
+
+int sqz_table(sqz_network *network, const sqz_op *op, sqz_cursor *c, uint8_t *memory)
+{
+    const sqz_shape list = {SQZ_TABLE, 1, 1, 1};
+    int32_t *steps = (int32_t *)(void *)memory;
+    int32_t entry = 0;
+    sqz_take_levels(c, steps, list, memory + sqz_aligned(SQZ_TABLE * sizeof *steps));
+    for (uint32_t i = 0; i < SQZ_TABLE && c->status == SQZ_OK; i++) {
+        entry += steps[i];
+        if (entry < 0 || entry > SQZ_HIGHEST) return c->status = SQZ_BAD_STREAM;
+        network->weights[op->weights + i] = (uint8_t)entry;
+    }
+    return c->status;
 }
 
 int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *memory)

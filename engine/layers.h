@@ -5,7 +5,9 @@
 #include "cursor.h"
 #include "network.h"
 
-/* Read a layer at the cursor, with `network->decoding_bytes` of memory. Returns SQZ_OK or the damage. */
+/* Read a layer, or the table of an activation, at the cursor, with `network->decoding_bytes` of memory. Returns SQZ_OK
+ * or the damage. */
+int sqz_table(sqz_network *network, const sqz_op *op, sqz_cursor *c, uint8_t *memory);
 int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *memory);
 int sqz_float_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *memory);
 

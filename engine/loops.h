@@ -79,8 +79,8 @@ SQZ_TARGET static void multiply_accumulate(int32_t *restrict sums, const uint8_t
         for (size_t j = i; j < i + SUMS; j++) sums[j] += (x[j] - zero) * weights[j];
 }
 
-SQZ_TARGET static void add(uint8_t *restrict out, const uint8_t *restrict a, const uint8_t *restrict b,
-                           const int32_t fraction[2], int32_t offset, size_t n)
+SQZ_TARGET static void add(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset,
+                           size_t n)
 {
     const int32_t first = fraction[0], second = fraction[1];
     for (size_t i = 0; i < n; i += STRIP) {
@@ -91,6 +91,26 @@ SQZ_TARGET static void add(uint8_t *restrict out, const uint8_t *restrict a, con
         }
         put_strip(out + i, strip, n - i);
     }
+}
+
+SQZ_TARGET static void multiply_values(uint8_t *out, const uint8_t *a, const uint8_t *b, const sqz_product *p, size_t n)
+{
+    const sqz_product q = *p;
+    for (size_t i = 0; i < n; i += STRIP) {
+        uint8_t strip[STRIP];
+        for (size_t j = 0; j < STRIP; j++) {
+            const int32_t product = (a[i + j] - q.zero[0]) * (b[i + j] - q.zero[1]);
+            const int32_t x = ((product * q.upper + ((product * q.lower + q.offset) >> 8)) >> q.shift) + q.zero[2];
+            strip[j] = (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x);
+        }
+        put_strip(out + i, strip, n - i);
+    }
+}
+
+SQZ_TARGET static void look_up(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table)
+{
+    for (; count > 0; count--, x += step)
+        for (size_t i = 0; i < n; i++) x[i] = table[x[i]];
 }
 
 /* After adding 1.5 x 2^23 a float has no bits left for a fraction: so it is rounded to nearest, halves to even. */
@@ -117,4 +137,4 @@ SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pix
 /* The members of `sqz_kernels` that are made here. */
 #define SQZ_PLAIN_LOOPS \
     .maximum = maximum, .accumulate = accumulate, .multiply_accumulate = multiply_accumulate, .add = add, \
-    .quantise = quantise
+    .multiply_values = multiply_values, .look_up = look_up, .quantise = quantise

@@ -5,7 +5,7 @@
  * the order (height, width, channels); a pair (row, column) is called a position.
  *
  * A value may lie inside the memory of another one, its host. So the inputs of a concatenation are written directly to
- * their channels of the result.
+ * their channels of the result, a slice of channels is read where it lies, and an activation may work in place.
  *
  * A 9-bit value has elements q from 0 to 510. It is stored with twice its channels: the lower halves, min(q, 255), of
  * all channels, then the upper halves, max(q - 255, 0). The layer that makes it writes both halves; a layer that reads
@@ -24,18 +24,45 @@ enum {
     SQZ_RELU,
     SQZ_CAPPED,
     SQZ_MAX_POOL,
-    SQZ_MAX_POOL_CEIL,
+    SQZ_MAX_POOL_CEIL, /* read as SQZ_MAX_POOL */
     SQZ_AVERAGE_POOL,
     SQZ_GLOBAL_AVERAGE,
     SQZ_NORMALISATION,
     SQZ_CONCAT,
     SQZ_ADD,
-    SQZ_FLATTEN
+    SQZ_FLATTEN,
+    SQZ_ANY_CONVOLUTION,  /* read as SQZ_CONVOLUTION, */
+    SQZ_ANY_MAX_POOL,     /* SQZ_MAX_POOL, */
+    SQZ_ANY_AVERAGE_POOL, /* and SQZ_AVERAGE_POOL: these have more fields in the file */
+    SQZ_ADAPTIVE_POOL,
+    SQZ_ACTIVATION,
+    SQZ_MULTIPLY,
+    SQZ_SELECT,
+    SQZ_UPSAMPLE,
+    SQZ_LAYER_NORM
+};
+
+/* Functions of SQZ_ACTIVATION: their numbers in the file. */
+enum {
+    SQZ_CLAMP,
+    SQZ_LEAKY_RELU,
+    SQZ_ELU,
+    SQZ_HARD_SIGMOID,
+    SQZ_HARD_SWISH,
+    SQZ_SIGMOID,
+    SQZ_SILU,
+    SQZ_TANH,
+    SQZ_GELU,
+    SQZ_GELU_TANH,
+    SQZ_MISH,
+    SQZ_SOFTPLUS,
+    SQZ_FUNCTIONS /* how many */
 };
 
 enum {
     SQZ_WIDEST = (1 << 24) - 1, /* largest magnitude of an element of a wide value */
     SQZ_HIGHEST = 255,          /* largest stored element of the other values */
+    SQZ_TABLE = 256,            /* entries of the table of an activation: one for each stored element */
     SQZ_FINER = 64,             /* a wide mean has the scale exponent of its input minus 64: 1/256 of its step */
     SQZ_ALIGNMENT = 64          /* bytes */
 };
@@ -56,7 +83,7 @@ typedef struct {
     uint32_t host_channel; /* the channel of the host at which it begins */
     uint32_t reader_count; /* how many inputs of operations read it */
     uint32_t last_read;    /* last time at which it is read; value v is made at time v */
-    uint32_t busy_until;   /* last time at which it or a value inside it is read */
+    uint32_t busy_until;   /* last time at which it, a value inside it or a slice of it is read */
     uint32_t bytes;        /* of an element */
     size_t offset;         /* bytes from the start of the running memory to its first element */
     size_t pitch;          /* elements from one position to the next: the number of channels of its host */
@@ -68,11 +95,19 @@ typedef enum { SQZ_PLAIN, SQZ_DEPTHWISE, SQZ_PACKED } sqz_method;
 typedef struct {
     uint8_t kind;
     uint32_t inputs, first_input; /* how many inputs; index of the first one in `network->inputs` */
-    uint32_t out, kernel[2], stride[2], padding[2], groups; /* as in docs/FORMAT.md; pairs are (height, width) */
-    uint32_t size;                                          /* local response normalisation only, like the next three */
+    uint32_t out, kernel[2], stride[2], dilation[2], groups; /* as in docs/FORMAT.md; pairs are (height, width) */
+    uint32_t padding[4];                                     /* top, left, bottom, right */
+    int ceil, counted, maximum;                              /* of pools: whether the last window may hang over, whether
+                                                                padding counts, whether the maximum is taken */
+    uint32_t start, counts[2]; /* selected channels; counts: also the windows of an adaptive pool, or repetitions */
+    int32_t steps[2];
+    uint32_t function; /* of an activation, with the parameters a and b */
+    float a, b;        /* a: also the epsilon of a layer normalisation */
+    uint32_t size;     /* local response normalisation only, like the next three */
     float alpha, beta, k;
     float cap;         /* of a ReLU; 0: none */
     int relu;          /* float layer: also computes the ReLU that follows it, with `cap` */
+    uint32_t table;    /* layer: also computes the activation that is operation `table`; 0: none */
     int skip;          /* nothing to compute: another operation does it, or input and result share their memory */
     int32_t low, high; /* bounds of the stored elements of the result */
 
@@ -121,6 +156,12 @@ static inline uint32_t sqz_channel_count(const sqz_preparation *preparation)
 static inline int sqz_is_layer(const sqz_op *op)
 {
     return op->kind == SQZ_CONVOLUTION || op->kind == SQZ_LINEAR;
+}
+
+/* Whether the section of weights has something for an operation: in an integer network, an activation has a table. */
+static inline int sqz_is_coded(const sqz_network *network, const sqz_op *op)
+{
+    return sqz_is_layer(op) || (op->kind == SQZ_ACTIVATION && !network->floats);
 }
 
 /* `bytes`, rounded up to a multiple of SQZ_ALIGNMENT. */

@@ -35,6 +35,23 @@ static void bounds(sqz_op *op, const sqz_scale *scale)
     if (op->kind == SQZ_CAPPED) op->high = (int32_t)sqz_clip(cap_level(op->cap, scale->exponent) + scale->zero, 0, 255);
 }
 
+static sqz_method choose_method(const sqz_network *network, const sqz_op *op)
+{
+    const uint32_t channels = sqz_source(network, op)->channels;
+    if (network->kernels == NULL) return SQZ_PLAIN;
+    if (!network->floats && op->groups > 1 && op->groups == channels && op->out == channels) return SQZ_DEPTHWISE;
+    return op->out / op->groups >= LEAST_OUTPUTS ? SQZ_PACKED : SQZ_PLAIN;
+}
+
+/* Note that something inside value v is read at `time`. */
+static void keep_until(sqz_network *network, uint32_t v, uint32_t time)
+{
+    for (;; v = network->values[v].host) {
+        if (network->values[v].busy_until < time) network->values[v].busy_until = time;
+        if (network->values[v].host == v) return;
+    }
+}
+
 /* Put value x inside value y, from `channel` on, unless it is inside another one already. Returns whether it was
  * put. */
 static int move_in(sqz_network *network, uint32_t x, uint32_t y, uint32_t channel)
@@ -42,33 +59,74 @@ static int move_in(sqz_network *network, uint32_t x, uint32_t y, uint32_t channe
     if (network->values[x].host != x) return 0;
     network->values[x].host = y;
     network->values[x].host_channel = channel;
+    keep_until(network, y, network->values[x].busy_until);
     return 1;
 }
 
-/* Find operations that need no work of their own, and put their inputs inside their results: a ReLU that its layer
- * computes, or that changes nothing; a flatten of one position; and, if `join`, concatenations. */
+/* Let operation `op`, which makes value y, write over its input x, if nothing in the memory of x is read later. */
+static int overwrite(sqz_network *network, uint32_t x, uint32_t y)
+{
+    return network->values[x].busy_until == y && move_in(network, x, y, 0);
+}
+
+/* Let value y, a slice of value x, be read where x lies. */
+static int read_in_place(sqz_network *network, const sqz_op *op, uint32_t x, uint32_t y)
+{
+    const sqz_value *source = network->values + x;
+    const int32_t columns = (int32_t)op->counts[1]; /* below the number of channels */
+    if ((op->counts[1] > 1 && op->steps[1] != 1) || (op->counts[0] > 1 && op->steps[0] != columns) ||
+        source->scale.nine_bit)
+        return 0;
+    const int inside = source->host < x; /* itself a slice of its host */
+    network->values[y].host = inside ? source->host : x;
+    network->values[y].host_channel = op->start + (inside ? source->host_channel : 0);
+    keep_until(network, x, network->values[y].last_read);
+    return 1;
+}
+
+/* Find operations that need no work of their own, and put their inputs inside their results: a ReLU or a table that its
+ * layer computes, or that changes nothing; a flatten of one position; a slice; and, if `join`, concatenations. */
 static void merge_values(sqz_network *network, int join)
 {
-    for (uint32_t v = 0; v <= network->op_count; v++) network->values[v].host = v, network->values[v].host_channel = 0;
+    for (uint32_t v = 0; v <= network->op_count; v++) {
+        sqz_value *value = network->values + v;
+        value->host = v;
+        value->host_channel = 0;
+        value->busy_until = value->last_read;
+    }
     for (uint32_t i = 0; i < network->op_count; i++) {
         sqz_op *op = network->ops + i;
         const uint32_t y = i + 1, x = network->inputs[op->first_input];
         const sqz_value *source = network->values + x;
+        sqz_op *maker =
+            x > 0 && source->reader_count == 1 ? network->ops + x - 1 : NULL; /* whose result only op reads */
+        if (maker != NULL && !sqz_is_layer(maker)) maker = NULL;
         op->skip = op->relu = 0;
+        op->table = 0;
         bounds(op, &network->values[y].scale);
         switch (op->kind) {
         case SQZ_RELU:
         case SQZ_CAPPED:
             if (!network->floats && op->low == 0 && op->high >= SQZ_HIGHEST)
                 op->skip = move_in(network, x, y, 0);
-            else if (x > 0 && sqz_is_layer(network->ops + x - 1) && source->reader_count == 1)
-                if ((op->skip = move_in(network, x, y, 0)) != 0) {
-                    network->ops[x - 1].low = op->low;
-                    network->ops[x - 1].high = op->high;
-                    network->ops[x - 1].cap = op->cap;
-                    network->ops[x - 1].relu = 1;
-                }
+            else if (maker != NULL && (op->skip = move_in(network, x, y, 0)) != 0) {
+                maker->low = op->low;
+                maker->high = op->high;
+                maker->cap = op->cap;
+                maker->relu = 1;
+            } else
+                overwrite(network, x, y);
             break;
+        case SQZ_ACTIVATION:
+            if (!network->floats && maker != NULL && choose_method(network, maker) != SQZ_PLAIN &&
+                (op->skip = move_in(network, x, y, 0)) != 0)
+                maker->table = i;
+            else
+                overwrite(network, x, y);
+            break;
+        case SQZ_ADD:
+        case SQZ_MULTIPLY: overwrite(network, x, y); break;
+        case SQZ_SELECT: op->skip = read_in_place(network, op, x, y); break;
         case SQZ_FLATTEN:
             if (source->height == 1 && source->width == 1) op->skip = move_in(network, x, y, 0);
             break;
@@ -91,17 +149,18 @@ static size_t assign_offsets(sqz_network *network)
 {
     size_t used = 0;
     uint32_t count = 0;
-    for (uint32_t v = network->op_count + 1; v-- > 0;) { /* a host has a higher number than the values inside it */
+    for (uint32_t v = network->op_count + 1; v-- > 0;) { /* hosts before the values inside them: these come earlier */
         sqz_value *value = network->values + v, *host = network->values + value->host;
         value->offset = SIZE_MAX;
-        value->busy_until = value->last_read;
-        if (host == value) continue;
+        if (host <= value) continue;
         value->host_channel += host->host_channel;
         value->host = host->host;
     }
-    for (uint32_t v = 0; v <= network->op_count; v++) {
-        sqz_value *host = network->values + network->values[v].host;
-        if (host->busy_until < network->values[v].last_read) host->busy_until = network->values[v].last_read;
+    for (uint32_t v = 0; v <= network->op_count; v++) { /* slices lie in earlier values, which are no slices */
+        sqz_value *value = network->values + v, *host = network->values + value->host;
+        if (host >= value) continue;
+        value->host_channel += host->host_channel;
+        value->host = host->host;
     }
     for (uint32_t time = 0; time <= network->op_count; time++) {
         const uint32_t v = network->values[time].host;
@@ -142,10 +201,13 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     layout.outputs = op->out / op->groups;
     layout.vectors = (layout.outputs + k->lanes - 1) / k->lanes;
     layout.blocks = (layout.vectors + SQZ_VECTORS - 1) / SQZ_VECTORS;
-    layout.packs = ((size_t)op->kernel[1] * layout.inputs + k->depth - 1) / k->depth;
-    layout.vector_bytes = op->kernel[0] * layout.packs * k->lanes * k->depth * k->bytes;
-    layout.direct = k->bytes == x->bytes && op->groups == 1 && op->padding[0] == 0 && op->padding[1] == 0 &&
-                    (op->kernel[1] == 1 || x->pitch == x->channels);
+    layout.across = op->dilation[1] == 1 ? op->kernel[1] : 1;
+    layout.lines = op->kernel[0] * (op->kernel[1] / layout.across);
+    layout.reach = (op->kernel[0] - 1) * op->dilation[0] + 1;
+    layout.packs = ((size_t)layout.across * layout.inputs + k->depth - 1) / k->depth;
+    layout.vector_bytes = layout.lines * layout.packs * k->lanes * k->depth * k->bytes;
+    layout.direct = k->bytes == x->bytes && op->groups == 1 && !sqz_is_padded(op) &&
+                    (layout.across == 1 || x->pitch == x->channels);
     layout.rows = y->height;
     layout.columns = y->width;
     layout.row_step = op->stride[0] * x->width * x->pitch * x->bytes;
@@ -155,8 +217,7 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
         layout.columns = (positions + layout.rows - 1) / layout.rows;
         layout.row_step = layout.columns * x->pitch * x->bytes;
     }
-    const size_t across = ((size_t)y->width - 1) * op->stride[1] + op->kernel[1];
-    layout.line_bytes = sqz_aligned(across * layout.inputs * k->bytes + SQZ_SLACK);
+    layout.line_bytes = sqz_aligned(sqz_line_positions(op, y) * layout.inputs * k->bytes + SQZ_SLACK);
     return layout;
 }
 
@@ -165,19 +226,10 @@ static size_t scratch(const sqz_network *network, const sqz_op *op)
 {
     const sqz_value *x = sqz_source(network, op);
     if (network->kernels == NULL) return 0;
-    if (!network->floats && (op->kind == SQZ_MAX_POOL || op->kind == SQZ_MAX_POOL_CEIL))
-        return sqz_aligned(x->width * x->pitch + SQZ_SLACK);
+    if (!network->floats && op->maximum) return sqz_aligned(x->width * x->pitch + SQZ_SLACK);
     if (!sqz_is_layer(op) || op->method != SQZ_PACKED) return 0;
     const sqz_layout layout = sqz_layout_of(network, op);
-    return sqz_aligned(op->kernel[0] * sizeof(uint8_t *)) + (layout.direct ? 0 : op->kernel[0] * layout.line_bytes);
-}
-
-static sqz_method choose_method(const sqz_network *network, const sqz_op *op)
-{
-    const uint32_t channels = sqz_source(network, op)->channels;
-    if (network->kernels == NULL) return SQZ_PLAIN;
-    if (!network->floats && op->groups > 1 && op->groups == channels && op->out == channels) return SQZ_DEPTHWISE;
-    return op->out / op->groups >= LEAST_OUTPUTS ? SQZ_PACKED : SQZ_PLAIN;
+    return sqz_aligned(layout.lines * sizeof(uint8_t *)) + (layout.direct ? 0 : layout.reach * layout.line_bytes);
 }
 
 /* Reserve `bytes` at the end of the memory; returns their offset. */
@@ -224,6 +276,15 @@ static void plan_weights(sqz_network *network, sqz_op *op)
     if (most > network->decoding_bytes) network->decoding_bytes = most;
 }
 
+/* Reserve memory for the table of an activation. */
+static void plan_table(sqz_network *network, sqz_op *op)
+{
+    const sqz_shape list = {SQZ_TABLE, 1, 1, 1};
+    const size_t most = sqz_aligned(SQZ_TABLE * sizeof(int32_t)) + sqz_levels_memory(list);
+    op->weights = reserve(&network->weights_bytes, SQZ_TABLE);
+    if (most > network->decoding_bytes) network->decoding_bytes = most;
+}
+
 void sqz_plan(sqz_network *network)
 {
     for (uint32_t v = 0; v <= network->op_count; v++)
@@ -236,7 +297,10 @@ void sqz_plan(sqz_network *network)
     }
     network->weights_bytes = network->decoding_bytes = network->scratch_bytes = 0;
     for (uint32_t i = 0; i < network->op_count; i++) {
-        if (sqz_is_layer(network->ops + i)) plan_weights(network, network->ops + i);
+        if (sqz_is_layer(network->ops + i))
+            plan_weights(network, network->ops + i);
+        else if (sqz_is_coded(network, network->ops + i))
+            plan_table(network, network->ops + i);
         const size_t bytes = scratch(network, network->ops + i);
         if (bytes > network->scratch_bytes) network->scratch_bytes = bytes;
     }

@@ -8,6 +8,8 @@
 typedef struct {
     uint32_t inputs, outputs; /* channels of one group */
     uint32_t vectors, blocks; /* vectors (kernels.h) of outputs of one group; blocks of at most SQZ_VECTORS vectors */
+    uint32_t lines, across;   /* of a window: lines, and columns of the kernel that lie side by side in a line */
+    uint32_t reach;           /* rows of the input from the first to the last one of a window */
     size_t packs;             /* packs (kernels.h) of a window in one line */
     size_t vector_bytes;      /* bytes of the weights of one vector */
     int direct;               /* windows are read where the input lies, without a copy of its lines */
@@ -23,6 +25,18 @@ void sqz_plan(sqz_network *network);
 sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op);
 
 sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op);
+
+/* Whether windows reach over an edge of the input. */
+static inline int sqz_is_padded(const sqz_op *op)
+{
+    return (op->padding[0] | op->padding[1] | op->padding[2] | op->padding[3]) > 0;
+}
+
+/* Positions of the padded input from the first to the last one that the windows of a row of the result y read. */
+static inline size_t sqz_line_positions(const sqz_op *op, const sqz_value *y)
+{
+    return ((size_t)y->width - 1) * op->stride[1] + ((size_t)op->kernel[1] - 1) * op->dilation[1] + 1;
+}
 
 /* The first vector of a block: blocks differ by at most one vector. */
 static inline uint32_t sqz_first_vector(const sqz_layout *layout, uint32_t block)

@@ -1,21 +1,10 @@
-/* Pools, means and sums of integer networks. The inner loops go over channels, which are neighbours in memory. */
+/* Pools, means, sums, products, tables and copies of integer networks. The inner loops go over channels, which are
+ * neighbours in memory. */
 #include <string.h>
 
 #include "fixed_point.h"
 #include "run.h"
-
-/* The rows (or columns) of the input that a window covers: padding is left out. */
-typedef struct {
-    size_t from, count;
-} span;
-
-static span covered(uint32_t position, uint32_t kernel, uint32_t stride, uint32_t padding, uint32_t size)
-{
-    const int64_t begin = (int64_t)position * stride - padding, end = begin + kernel;
-    const int64_t from = begin < 0 ? 0 : begin, to = end < (int64_t)size ? end : (int64_t)size;
-    const span s = {(size_t)from, (size_t)(to - from)};
-    return s;
-}
+#include "window.h"
 
 void sqz_max_pool(const sqz_task *task, unsigned part)
 {
@@ -25,37 +14,40 @@ void sqz_max_pool(const sqz_task *task, unsigned part)
     const size_t end = sqz_part_start(y->height, part + 1, task->parts), row = x->width * x->pitch;
     uint8_t *line = sqz_scratch(task, part); /* (width, channels): the largest element of each column of the windows */
     for (size_t v = sqz_part_start(y->height, part, task->parts); v < end; v++) {
-        const span rows = covered((uint32_t)v, op->kernel[0], op->stride[0], op->padding[0], x->height);
+        const sqz_span rows = sqz_span_of(op, x, 0, v);
+        const uint8_t *from = task->values + x->offset + rows.from * row;
         uint8_t *out = task->values + y->offset + v * y->width * y->pitch;
-        k->maximum(line, task->values + x->offset + rows.from * row, row - x->pitch + x->channels, row, rows.count);
+        k->maximum(line, from, row - x->pitch + x->channels, rows.step * row, rows.count);
         for (uint32_t h = 0; h < y->width; h++, out += y->pitch) {
-            const span columns = covered(h, op->kernel[1], op->stride[1], op->padding[1], x->width);
-            k->maximum(out, line + columns.from * x->pitch, y->channels, x->pitch, columns.count);
+            const sqz_span columns = sqz_span_of(op, x, 1, h);
+            k->maximum(out, line + columns.from * x->pitch, y->channels, columns.step * x->pitch, columns.count);
         }
     }
 }
 
-/* Sum over the window, times the reciprocal of the kernel's size: padding counts as x = 0. */
+/* Sum over the window, times the reciprocal of how many elements count: padding is x = 0. */
 void sqz_average_pool(const sqz_task *task, unsigned part)
 {
     const sqz_kernels *k = task->network->kernels;
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
     const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    const int64_t reciprocal = sqz_reciprocal((uint64_t)op->kernel[0] * op->kernel[1]);
     const int32_t zero = x->scale.zero;
     for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++) {
-        const uint32_t v = (uint32_t)(position / y->width), h = (uint32_t)(position % y->width);
-        const span rows = covered(v, op->kernel[0], op->stride[0], op->padding[0], x->height);
-        const span columns = covered(h, op->kernel[1], op->stride[1], op->padding[1], x->width);
+        const sqz_span rows = sqz_span_of(op, x, 0, position / y->width);
+        const sqz_span columns = sqz_span_of(op, x, 1, position % y->width);
         const int64_t zeros = (int64_t)(rows.count * columns.count) * zero;
+        const int64_t reciprocal = sqz_reciprocal((uint64_t)rows.mean * columns.mean);
         for (size_t c = 0; c < y->channels; c += SQZ_CHUNK) {
             const size_t n = y->channels - c < SQZ_CHUNK ? y->channels - c : SQZ_CHUNK;
             int32_t sums[SQZ_CHUNK] = {0};
+            const uint8_t *from = task->values + x->offset + c;
             uint8_t *out = task->values + y->offset + position * y->pitch + c;
-            for (size_t a = rows.from; a < rows.from + rows.count; a++)
-                for (size_t b = columns.from; b < columns.from + columns.count; b++)
-                    k->accumulate(sums, task->values + x->offset + (a * x->width + b) * x->pitch + c, n);
+            for (size_t a = 0; a < rows.count; a++)
+                for (size_t b = 0; b < columns.count; b++) {
+                    const size_t v = rows.from + a * rows.step, h = columns.from + b * columns.step;
+                    k->accumulate(sums, from + (v * x->width + h) * x->pitch, n);
+                }
             for (size_t i = 0; i < n; i++)
                 out[i] = (uint8_t)sqz_clip(sqz_round((sums[i] - zeros) * reciprocal) + zero, 0, 255);
         }
@@ -86,20 +78,90 @@ void sqz_global_average(const sqz_task *task, unsigned part)
     }
 }
 
+/* The elements of an input of a sum or product at a position. An input of one position is the same at all of them. */
+static const uint8_t *input_at(const sqz_task *task, uint32_t input, size_t position)
+{
+    const sqz_value *x = task->network->values + task->network->inputs[task->op->first_input + input];
+    return task->values + x->offset + ((size_t)x->height * x->width > 1 ? position * x->pitch : 0);
+}
+
 /* x = a * 2^((ea - e) / 8) + b * 2^((eb - e) / 8), in 65,536ths, where e, ea, eb are the scale exponents. */
 void sqz_add(const sqz_task *task, unsigned part)
 {
     const uint32_t *inputs = task->network->inputs + task->op->first_input;
-    const sqz_value *a = task->network->values + inputs[0], *b = task->network->values + inputs[1];
+    const sqz_scale *a = &task->network->values[inputs[0]].scale, *b = &task->network->values[inputs[1]].scale;
     const sqz_value *y = sqz_result(task);
-    const int64_t first = sqz_fraction(y->scale.exponent - a->scale.exponent);
-    const int64_t second = sqz_fraction(y->scale.exponent - b->scale.exponent);
-    const int64_t offset = 32768 + y->scale.zero * 65536 - a->scale.zero * first - b->scale.zero * second;
+    const int64_t first = sqz_fraction(y->scale.exponent - a->exponent);
+    const int64_t second = sqz_fraction(y->scale.exponent - b->exponent);
+    const int64_t offset = 32768 + y->scale.zero * 65536 - a->zero * first - b->zero * second;
     const int32_t fractions[2] = {(int32_t)first, (int32_t)second};
-    const uint8_t *left = task->values + a->offset, *right = task->values + b->offset;
     uint8_t *out = task->values + y->offset;
     const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
     for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
-        task->network->kernels->add(out + position * y->pitch, left + position * a->pitch, right + position * b->pitch,
+        task->network->kernels->add(out + position * y->pitch, input_at(task, 0, position), input_at(task, 1, position),
                                     fractions, (int32_t)offset, y->channels);
+}
+
+void sqz_multiply(const sqz_task *task, unsigned part)
+{
+    const uint32_t *inputs = task->network->inputs + task->op->first_input;
+    const sqz_scale *a = &task->network->values[inputs[0]].scale, *b = &task->network->values[inputs[1]].scale;
+    const sqz_value *y = sqz_result(task);
+    const int32_t d = y->scale.exponent - a->exponent - b->exponent, m = sqz_multiplier(d), s = sqz_shift(d);
+    const sqz_product product = {{a->zero, b->zero, y->scale.zero}, m >> 8, m & 255, 1 << (s - 1), s - 8};
+    uint8_t *out = task->values + y->offset;
+    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
+    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
+        task->network->kernels->multiply_values(out + position * y->pitch, input_at(task, 0, position),
+                                                input_at(task, 1, position), &product, y->channels);
+}
+
+/* An activation or a ReLU: the result is written over the input, or over a copy of it. */
+void sqz_look_up(const sqz_task *task, unsigned part)
+{
+    const sqz_op *op = task->op;
+    const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
+    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
+    const size_t first = sqz_part_start(positions, part, task->parts);
+    uint8_t limits[SQZ_TABLE], *out = task->values + y->offset;
+    const uint8_t *from = task->values + x->offset, *table = limits;
+    if (op->kind == SQZ_ACTIVATION)
+        table = task->network->weights + op->weights;
+    else
+        for (int32_t q = 0; q < SQZ_TABLE; q++) limits[q] = (uint8_t)sqz_clip(q, op->low, op->high);
+    if (out != from)
+        for (size_t position = first; position < end; position++)
+            memcpy(out + position * y->pitch, from + position * x->pitch, y->channels);
+    task->network->kernels->look_up(out + first * y->pitch, y->channels, y->pitch, end - first, table);
+}
+
+void sqz_concatenate(const sqz_task *task, unsigned part)
+{
+    const sqz_network *network = task->network;
+    const uint32_t *inputs = network->inputs + task->op->first_input;
+    const sqz_value *y = sqz_result(task);
+    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
+    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++) {
+        uint8_t *out = task->values + y->offset + position * y->pitch;
+        for (uint32_t i = 0; i < task->op->inputs; i++) {
+            const sqz_value *x = network->values + inputs[i];
+            const uint8_t *from = task->values + x->offset + position * x->pitch;
+            if (from != out) memcpy(out, from, x->channels); /* it may lie inside the result already */
+            out += x->channels;
+        }
+    }
+}
+
+void sqz_select(const sqz_task *task, unsigned part)
+{
+    const sqz_op *op = task->op;
+    const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
+    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
+    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
+        for (size_t half = 0; half <= (size_t)y->scale.nine_bit; half++) {
+            const uint8_t *from = task->values + x->offset + position * x->pitch + half * (x->channels / 2) + op->start;
+            uint8_t *out = task->values + y->offset + position * y->pitch + half * (y->channels / 2);
+            for (int64_t i = 0; i < op->counts[0]; i++)
+                for (int64_t j = 0; j < op->counts[1]; j++) *out++ = from[i * op->steps[0] + j * op->steps[1]];
+        }
 }

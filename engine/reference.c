@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fixed_point.h"
+#include "window.h"
 
 /* A value and its first element. `get` and `put` work on x = q - zero, where q is the stored element. */
 typedef struct {
@@ -67,8 +68,8 @@ static int64_t convolve(const sqz_network *network, const sqz_op *op, view in, s
     for (size_t i = 0; i < inputs; i++)
         for (size_t a = 0; a < op->kernel[0]; a++)
             for (size_t b = 0; b < op->kernel[1]; b++, level++) {
-                const int64_t v = (int64_t)(y * op->stride[0] + a) - op->padding[0];
-                const int64_t h = (int64_t)(x * op->stride[1] + b) - op->padding[1];
+                const int64_t v = (int64_t)(y * op->stride[0] + a * op->dilation[0]) - op->padding[0];
+                const int64_t h = (int64_t)(x * op->stride[1] + b * op->dilation[1]) - op->padding[1];
                 if (inside(in, v, h)) sum += *level * get(in, (size_t)v, (size_t)h, first + i);
             }
     return sqz_requantise(op, f, sum);
@@ -76,18 +77,15 @@ static int64_t convolve(const sqz_network *network, const sqz_op *op, view in, s
 
 static int64_t pool(const sqz_op *op, view in, size_t y, size_t x, size_t channel)
 {
-    const uint64_t count = (uint64_t)op->kernel[0] * op->kernel[1];
+    const sqz_span rows = sqz_span_of(op, in.value, 0, y), columns = sqz_span_of(op, in.value, 1, x);
     int64_t sum = 0, most = -255;
-    for (size_t a = 0; a < op->kernel[0]; a++)
-        for (size_t b = 0; b < op->kernel[1]; b++) {
-            const int64_t v = (int64_t)(y * op->stride[0] + a) - op->padding[0];
-            const int64_t h = (int64_t)(x * op->stride[1] + b) - op->padding[1];
-            if (!inside(in, v, h)) continue;
-            const int64_t n = get(in, (size_t)v, (size_t)h, channel);
+    for (size_t a = 0; a < rows.count; a++)
+        for (size_t b = 0; b < columns.count; b++) {
+            const int64_t n = get(in, rows.from + a * rows.step, columns.from + b * columns.step, channel);
             sum += n;
             if (n > most) most = n;
         }
-    return op->kind == SQZ_AVERAGE_POOL ? sqz_round(sum * sqz_reciprocal(count)) : most;
+    return op->maximum ? most : sqz_round(sum * sqz_reciprocal((uint64_t)rows.mean * columns.mean));
 }
 
 static int64_t global_average(view in, int wide, size_t channel)
@@ -99,10 +97,32 @@ static int64_t global_average(view in, int wide, size_t channel)
     return wide ? (sum + 128) >> 8 : sqz_round(sum);
 }
 
+/* Of an input of a sum or product: a value of one position is the same at all positions. */
+static int64_t get_joined(view g, size_t y, size_t x, size_t channel)
+{
+    return get(g, g.value->height > 1 ? y : 0, g.value->width > 1 ? x : 0, channel);
+}
+
 static int64_t add(view a, view b, const sqz_scale *result, size_t y, size_t x, size_t channel)
 {
     return sqz_round(get(a, y, x, channel) * sqz_fraction(result->exponent - a.value->scale.exponent) +
-                     get(b, y, x, channel) * sqz_fraction(result->exponent - b.value->scale.exponent));
+                     get_joined(b, y, x, channel) * sqz_fraction(result->exponent - b.value->scale.exponent));
+}
+
+static int64_t multiply(view a, view b, const sqz_scale *result, size_t y, size_t x, size_t channel)
+{
+    const int32_t d = result->exponent - a.value->scale.exponent - b.value->scale.exponent;
+    const int64_t product = get(a, y, x, channel) * get_joined(b, y, x, channel);
+    return (product * sqz_multiplier(d) + ((int64_t)1 << (sqz_shift(d) - 1))) >> sqz_shift(d);
+}
+
+/* A 9-bit value has all lower halves, then all upper halves: each half has its own copy of the selected channels. */
+static int64_t selected(const sqz_op *op, view in, const sqz_value *result, size_t y, size_t x, size_t channel)
+{
+    const int nine_bit = result->scale.nine_bit;
+    const size_t each = result->channels >> nine_bit, half = channel / each * (in.value->channels >> nine_bit);
+    const int64_t i = (int64_t)(channel % each / op->counts[1]), j = (int64_t)(channel % each % op->counts[1]);
+    return get(in, y, x, half + (size_t)(op->start + i * op->steps[0] + j * op->steps[1]));
 }
 
 static int64_t join(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t y, size_t x, size_t channel)
@@ -136,14 +156,20 @@ void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values
                     break;
                 case SQZ_RELU:
                 case SQZ_CAPPED: n = sqz_clip(get(in, y, x, c), op->low - zero, op->high - zero); break;
+                case SQZ_ACTIVATION: n = network->weights[op->weights + in.at[index_of(in, y, x, c)]] - zero; break;
                 case SQZ_MAX_POOL:
-                case SQZ_MAX_POOL_CEIL:
-                case SQZ_AVERAGE_POOL: n = pool(op, in, y, x, c); break;
+                case SQZ_AVERAGE_POOL:
+                case SQZ_ADAPTIVE_POOL: n = pool(op, in, y, x, c); break;
                 case SQZ_GLOBAL_AVERAGE: n = global_average(in, out.value->scale.wide, c); break;
                 case SQZ_CONCAT: n = join(network, op, values, y, x, c); break;
                 case SQZ_ADD:
                     n = add(in, view_of(network->values + inputs[1], values), &out.value->scale, y, x, c);
                     break;
+                case SQZ_MULTIPLY:
+                    n = multiply(in, view_of(network->values + inputs[1], values), &out.value->scale, y, x, c);
+                    break;
+                case SQZ_SELECT: n = selected(op, in, out.value, y, x, c); break;
+                case SQZ_UPSAMPLE: n = get(in, y / op->counts[0], x / op->counts[1], c); break;
                 default: n = flatten(in, c);
                 }
                 put(out, y, x, c, n);

@@ -21,6 +21,14 @@ static int sums_fit(const sqz_network *network, const sqz_op *op)
     return most < INT32_MAX / 2;
 }
 
+/* Whether the fast form of a product is exact. */
+static int product_fits(const sqz_network *network, const sqz_op *op)
+{
+    int32_t d = network->values[(op - network->ops) + 1].scale.exponent;
+    for (uint32_t i = 0; i < op->inputs; i++) d -= network->values[network->inputs[op->first_input + i]].scale.exponent;
+    return sqz_shift(d) >= 8 && sqz_shift(d) < 32;
+}
+
 /* The fast form of an operation; NULL where there is only the reference. */
 static void (*fast_form(const sqz_network *network, const sqz_op *op))(const sqz_task *, unsigned)
 {
@@ -32,10 +40,18 @@ static void (*fast_form(const sqz_network *network, const sqz_op *op))(const sqz
     case SQZ_LINEAR:
         return op->method == SQZ_PACKED ? sqz_packed_layer : op->method == SQZ_DEPTHWISE ? sqz_depthwise : NULL;
     case SQZ_MAX_POOL:
-    case SQZ_MAX_POOL_CEIL: return sqz_max_pool;
-    case SQZ_AVERAGE_POOL: return (uint64_t)op->kernel[0] * op->kernel[1] <= MOST_SUM ? sqz_average_pool : NULL;
+    case SQZ_AVERAGE_POOL:
+    case SQZ_ADAPTIVE_POOL:
+        if (op->maximum) return sqz_max_pool;
+        return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_average_pool : NULL;
     case SQZ_GLOBAL_AVERAGE: return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_global_average : NULL;
     case SQZ_ADD: return sums_fit(network, op) ? sqz_add : NULL;
+    case SQZ_MULTIPLY: return product_fits(network, op) ? sqz_multiply : NULL;
+    case SQZ_RELU:
+    case SQZ_CAPPED: return x->scale.nine_bit ? NULL : sqz_look_up;
+    case SQZ_ACTIVATION: return sqz_look_up;
+    case SQZ_CONCAT: return sqz_concatenate;
+    case SQZ_SELECT: return sqz_select;
     default: return NULL;
     }
 }

@@ -19,6 +19,10 @@ void sqz_max_pool(const sqz_task *task, unsigned part);
 void sqz_average_pool(const sqz_task *task, unsigned part);
 void sqz_global_average(const sqz_task *task, unsigned part);
 void sqz_add(const sqz_task *task, unsigned part);
+void sqz_multiply(const sqz_task *task, unsigned part);
+void sqz_look_up(const sqz_task *task, unsigned part);
+void sqz_concatenate(const sqz_task *task, unsigned part);
+void sqz_select(const sqz_task *task, unsigned part);
 
 /* The scratch memory of a part. */
 static inline uint8_t *sqz_scratch(const sqz_task *task, unsigned part)

@@ -20,18 +20,20 @@ static int load_in_order(sqz_network *network, uint8_t *decoding)
     return c.at == c.end ? SQZ_OK : SQZ_TRAILING;
 }
 
-/* Find where the layers of an integer network begin: three streams each, whose lengths are in the file. Stops at a
+/* Find where the layers of an integer network begin, three streams each, and the tables of activations, one stream
+ * each: the lengths are in the file. Stops at a
  * layer whose lengths are damaged; decoding it will report that. Returns how many operations were looked at. */
 static uint32_t find_layers(const sqz_network *network, sqz_cursor *c)
 {
     uint32_t i = 0;
     for (; i < network->op_count && c->status == SQZ_OK; i++) {
         sqz_op *op = network->ops + i;
-        if (!sqz_is_layer(op)) continue;
+        if (!sqz_is_coded(network, op)) continue;
         op->coded = c->at;
         op->status = SQZ_OK;
-        for (int stream = 0; stream < 3; stream++) sqz_take(c, sqz_take_varint(c, INT32_MAX));
+        for (int streams = sqz_is_layer(op) ? 3 : 1; streams > 0; streams--) sqz_take(c, sqz_take_varint(c, INT32_MAX));
         op->cost = COST_OF_A_BYTE * (uint64_t)(c->at - op->coded);
+        if (!sqz_is_layer(op)) continue;
         const sqz_shape shape = sqz_weight_shape(network, op);
         op->cost += (uint64_t)shape.outputs * shape.inputs * shape.height * shape.width;
     }
@@ -44,7 +46,7 @@ static void assign_layers(const sqz_network *network, uint32_t count, unsigned p
     uint64_t costs[MOST_PARTS] = {0};
     while (count-- > 0) {
         sqz_op *op = network->ops + count;
-        if (!sqz_is_layer(op)) continue;
+        if (!sqz_is_coded(network, op)) continue;
         op->part = 0;
         for (unsigned part = 1; part < parts && part < MOST_PARTS; part++)
             if (costs[part] < costs[op->part]) op->part = part;
@@ -63,9 +65,11 @@ static void load_some(const void *task, unsigned part)
     const loading *p = task;
     for (uint32_t i = 0; i < p->count; i++) {
         sqz_op *op = p->network->ops + i;
-        if (!sqz_is_layer(op) || op->part != part) continue;
+        if (!sqz_is_coded(p->network, op) || op->part != part) continue;
         sqz_cursor c = {op->coded, p->network->coded_end, SQZ_OK};
-        op->status = sqz_integer_layer(p->network, op, &c, p->decoding + part * p->network->decoding_bytes);
+        uint8_t *memory = p->decoding + part * p->network->decoding_bytes;
+        op->status =
+            sqz_is_layer(op) ? sqz_integer_layer(p->network, op, &c, memory) : sqz_table(p->network, op, &c, memory);
         if (op->status != SQZ_OK) return;
     }
 }
@@ -81,7 +85,7 @@ static int load_in_parts(sqz_network *network, uint8_t *decoding, const sqz_team
     else
         load_some(&task, 0);
     for (uint32_t i = 0; i < task.count; i++)
-        if (sqz_is_layer(network->ops + i) && network->ops[i].status != SQZ_OK) return network->ops[i].status;
+        if (sqz_is_coded(network, network->ops + i) && network->ops[i].status != SQZ_OK) return network->ops[i].status;
     return c.status != SQZ_OK || c.at == c.end ? c.status : SQZ_TRAILING;
 }
 

@@ -275,8 +275,6 @@ def test_every_operation_has_modules() -> None:
 def test_floats(kind: type[Op], number: int, backend: str) -> None:
     c = case(kind, number)
     assert any(isinstance(op, kind) for op in c.graph.ops)
-    if backend in PATHS and c.number >= 13:
-        pytest.skip("the C engine does not have it yet")
     found = FLOAT.get(backend, lambda c: EngineRunner(sqz.encode(c.floats), 1, backend)(c.images))(c)
     expected = trained(c.module, c.images)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -286,8 +284,6 @@ def test_floats(kind: type[Op], number: int, backend: str) -> None:
 @pytest.mark.parametrize("backend", [*INTEGER, *PATHS])
 def test_integers(kind: type[Op], number: int, backend: str) -> None:
     c = case(kind, number)
-    if backend in PATHS and c.number >= 13:
-        pytest.skip("the C engine does not have it yet")
     compute = INTEGER.get(backend, lambda c: EngineRunner(c.file(), 1, backend)(c.images))
     if kind in NO_INTEGER_FORM:
         # An error of the engine is only of a kind, without a name.

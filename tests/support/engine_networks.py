@@ -3,16 +3,41 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
 from squeezenet import sqz
 from squeezenet.fixed_point import MAX_RESCALING, MIN_RESCALING, Scale
-from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.graph import (
+    LRN,
+    PARAMETERS,
+    Activation,
+    AdaptivePool,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    Function,
+    GlobalAvgPool,
+    Graph,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    ReLU,
+    Select,
+    Upsample,
+    shortest,
+)
 from squeezenet.model import FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Weights
 from squeezenet.preparation import Preparation
 from squeezenet.sqz import tensors
+
+AnyWindow = TypeVar("AnyWindow", Conv, MaxPool, AvgPool)
 
 
 class Builder:
@@ -59,6 +84,11 @@ class Builder:
             Grid(levels.astype(np.int16), exponents.astype(np.int16)), biases.astype(np.int32)
         )
         return self.put(op, target)
+
+    def activate(self, value: int, function: Function) -> int:
+        """Append a scalar function; the scale of its result is as fine as its input's."""
+        numbers = [0.5, 0.9][: PARAMETERS[function]]
+        return self.put(Activation((value,), function, *numbers), Scale(self.scales[value].exponent, self.scale().zero))
 
     def finish(self, value: int) -> Model:
         if len(self.shapes[value]) == 3 or value != len(self.ops):
@@ -169,6 +199,35 @@ def loud() -> Model:
     return b.finish(b.layer(Conv((x,), "c", 12, (3, 3)), b.scale(wide=True)))
 
 
+def excited() -> Model:
+    """The forms of MobileNetV3 and EfficientNet: tables behind layers of every kind, channels that are weighed."""
+    b = Builder(7, side=12)
+    x = b.activate(b.layer(Conv((0,), "a", 18, (3, 3), (2, 2), (0, 0, 1, 1)), b.scale(70)), "hard_swish")
+    for i, (kernel, stride) in enumerate(((3, 1), (5, 2), (3, 1))):
+        x = b.activate(b.layer(Conv((x,), f"b{i}", 72, (1, 1)), b.scale(90)), "silu")
+        depthwise = Conv((x,), f"c{i}", 72, (kernel, kernel), (stride, stride), (kernel // 2,) * 2, 72)
+        x = b.activate(b.layer(depthwise, b.scale(80)), "silu")
+        gate = b.activate(b.layer(Conv((b.put(GlobalAvgPool((x,))),), f"d{i}", 4, (1, 1)), b.scale(0)), "elu")
+        gate = b.activate(b.layer(Conv((gate,), f"e{i}", 72, (1, 1)), b.scale(128)), "hard_sigmoid")
+        x = b.put(Multiply((x, gate)), Scale(b.scales[x].exponent + b.scales[gate].exponent + 64, b.scales[x].zero))
+        x = b.layer(Conv((x,), f"f{i}", 18, (1, 1)), b.scale(110))
+    return b.finish(b.put(GlobalAvgPool((x,))))
+
+
+def shuffled() -> Model:
+    """The forms of ShuffleNet: halves that are read where they lie, channels in another order; slices of slices."""
+    b = Builder(8, side=9)
+    x = b.layer(Conv((0,), "a", 40, (3, 3), padding=(1, 1)), b.scale(30))
+    for i in range(2):
+        first, second = b.put(Select((x,), 0, (1, 20))), b.put(Select((x,), 20, (4, 5), (5, 1)))
+        y = b.layer(Conv((second,), f"b{i}", 20, (3, 3), padding=(1, 1), groups=20), b.scale(7))
+        y = b.layer(Conv((y,), f"c{i}", 20, (1, 1)), b.scales[x])
+        x = b.put(Select((b.put(Concat((first, y))),), 0, (20, 2), (1, 20)))
+    part = b.put(Select((b.put(Select((x,), 5, (1, 30))),), 3, (1, 12)))
+    y = b.put(Activation((part,), "gelu"), b.scale())
+    return b.finish(b.put(Multiply((part, y)), Scale(b.scales[part].exponent + b.scales[y].exponent + 60, 99)))
+
+
 NETWORKS: dict[str, Callable[[], Model]] = {
     "fire": fire,
     "vgg": vgg,
@@ -177,6 +236,8 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "far": far,
     "nine_bit": nine_bit,
     "loud": loud,
+    "excited": excited,
+    "shuffled": shuffled,
 }
 
 
@@ -186,12 +247,13 @@ def network(seed: int) -> Model:
     b = Builder(seed, chance.randint(3, 9))
     for i in range(chance.randint(3, 12)):
         shapes = b.shapes
-        kind = chance.randrange(8)
+        kind = chance.randrange(15)
         values = [v for v, shape in enumerate(shapes) if len(shape) == 3 and not b.scales[v].wide]
-        values = [v for v in values if kind in (0, 1, 4) or not b.scales[v].nine_bit]
+        values = [v for v in values if kind in (0, 1, 4, 8, 9) or not b.scales[v].nine_bit]
         x = chance.choice(values)
-        _, h, w = shapes[x]
+        c, h, w = shapes[x]
         same = [v for v in values if shapes[v][1:] == shapes[x][1:]]
+        joined = chance.choice([v for v in values if shapes[v] in (shapes[x], (c, 1, 1))])
         match kind:
             case 0 | 1:
                 k = chance.randint(1, min(3, h, w))
@@ -212,14 +274,57 @@ def network(seed: int) -> Model:
                 k = chance.randint(1, min(h, w))
                 b.put(AvgPool((x,), (k, k), (chance.randint(1, 3),) * 2, (k // 2,) * 2))
             case 6:
-                other = chance.choice([v for v in same if shapes[v] == shapes[x]])
-                nearest = max(b.scales[v].exponent for v in (x, other))
-                b.put(Add((x, other)), Scale(nearest + chance.randint(-70, 40), chance.randrange(256)))
+                nearest = max(b.scales[v].exponent for v in (x, joined))
+                b.put(Add((x, joined)), Scale(nearest + chance.randint(-70, 40), chance.randrange(256)))
+            case 8:
+                b.put(anything(chance, MaxPool((x,), (1, 1), (1, 1)), h, w))
+            case 9:
+                steps = chance.choice([(0, 1), (2, 1), (1, 2), (-1, 1), (0, -1), (3, 1)])
+                counts = chance.choice([(1, chance.randint(1, c)), (2, 2), (3, 1), (4, 3)])
+                low, high = (
+                    sum(limit(0, (n - 1) * s) for n, s in zip(counts, steps, strict=True)) for limit in (min, max)
+                )
+                if high - low < c:
+                    b.put(Select((x,), chance.randint(-low, c - 1 - high), counts, steps))
+            case 10:
+                b.put(anything(chance, AvgPool((x,), (1, 1), (1, 1), counted=chance.random() < 0.5), h, w))
+            case 11:
+                groups = chance.choice([1, c])
+                conv = anything(chance, Conv((x,), f"layer{i}", groups * chance.choice([1, 9]), (1, 1), (1, 1)), h, w)
+                b.layer(replace(conv, groups=groups), b.scale())
+            case 12:
+                b.activate(x, chance.choice(list(PARAMETERS)))
+            case 13:
+                exponent = b.scales[x].exponent + b.scales[joined].exponent + chance.randint(-60, 150)
+                if abs(exponent) < 200:
+                    b.put(Multiply((x, joined)), Scale(exponent, chance.randrange(256)))
+            case 14:
+                size = chance.randint(1, h), chance.randint(1, w)
+                b.put(AdaptivePool((x,), size, chance.random() < 0.5))
+                if h * w < 20:
+                    b.put(Upsample((len(b.ops),), (2, 3)))
             case _:
                 wide = chance.random() < 0.5
                 scale = b.scales[x]
                 b.put(GlobalAvgPool((x,)), Scale(scale.exponent - 64, wide=True) if wide else scale)
     return b.finish(chance.choice([v for v, s in enumerate(b.shapes) if len(s) == 3 and not b.scales[v].nine_bit]))
+
+
+def anything(chance: random.Random, op: AnyWindow, height: int, width: int) -> AnyWindow:
+    """The operation with any window that fits."""
+    sides = []
+    for n in (height, width):
+        k = chance.randint(1, min(3, n))
+        d = chance.randint(1, n if k > 1 else 9)
+        reach = (k - 1) * d + 1
+        before, after = chance.randint(0, reach - 1), chance.randint(0, reach - 1)
+        while n + before + after < reach:
+            after += 1
+        sides.append((k, d, before, min(after, reach - 1)))
+    kernel, dilation, before, after = zip(*sides, strict=True)
+    stride = chance.randint(1, 3), chance.randint(1, 3)
+    changed = replace(op, kernel=kernel, dilation=dilation, stride=stride, padding=shortest((*before, *after)))
+    return changed if isinstance(op, Conv) else replace(changed, ceil=chance.random() < 0.5)
 
 
 def normalised() -> Model:
@@ -230,7 +335,7 @@ def normalised() -> Model:
         Conv((0,), "a", 24, (3, 3), (2, 2), (1, 1)), ReLU((1,)), LRN((2,), 5, 0.1, 0.75, 2.0),
         LRN((3,), 4, 2.0, 0.5, 1.0),
         Conv((4,), "b", 40, (2, 2), groups=2), Conv((5,), "c", 6, (1, 1)), ReLU((6,), 2.0),
-        MaxPool((7,), (2, 2), (2, 2)), Flatten((8,)), Linear((9,), "d", 30), Linear((10,), "e", 900),
+        MaxPool((7,), (2, 2), (2, 2)), LayerNorm((8,)), Flatten((9,)), Linear((10,), "d", 30), Linear((11,), "e", 900),
     )  # fmt: skip
     graph = Graph(preparation.shape, ops)
     weights: dict[str, Weights] = {}

@@ -193,11 +193,11 @@ def offsets(x: Real, op: Window, out: tuple[int, int], fill: float) -> Iterator[
 def averaged(op: AvgPool, shape: Shape) -> FloatArray:
     """How many elements each window of an average pool has that count: (out height, out width)."""
     top, left, bottom, right = sides(op.padding)
+    _, rows, columns = op.shape(*shape)
     counted = np.ones((1, *shape[1:]), np.float32)
     if op.counted:
         counted = np.pad(counted, [(0, 0), (top, bottom), (left, right)], constant_values=1)
         op = replace(op, padding=(0, 0))
-    _, rows, columns = op.shape(*counted.shape) if op.counted else op.shape(*shape)
     counts: FloatArray = reduce(np.add, offsets(counted, op, (rows, columns), 0))[0]
     return counts
 
