@@ -9,19 +9,22 @@ enum {
     HEADER = 24,  /* bytes of the header */
     CHECKED = 16, /* the checksum covers the bytes from this offset on */
     INTEGER = 1,  /* flag of an integer network */
+    LABELS = 2,   /* flag: each of several outputs is a label of its own */
     NEWEST = 2    /* version that this reader knows */
 };
 
 typedef struct {
     sqz_cursor graph, text, weights;
-    int integer;
+    int integer, labels;
     uint32_t version;
 } sections;
 
-/* CRC-32 of four bytes at a time. Table i is for the byte that has i more bytes after it in its group of four. */
-static uint32_t crc32(const uint8_t *bytes, size_t size)
+/* CRC-32 of four bytes at a time; `crc` is that of the bytes before. Table i is for the byte that has i more bytes after
+ * it in its group of four. */
+static uint32_t crc32(uint32_t crc, const uint8_t *bytes, size_t size)
 {
-    uint32_t table[4][256], crc = UINT32_MAX;
+    uint32_t table[4][256];
+    crc = ~crc;
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t value = i;
         for (int bit = 0; bit < 8; bit++) value = value >> 1 ^ (value & 1 ? UINT32_C(0xEDB88320) : 0);
@@ -46,7 +49,7 @@ static int check_header(const uint8_t *file, size_t bytes)
     if (bytes == 0 || memcmp(file, magic, bytes < sizeof magic ? bytes : sizeof magic) != 0) return SQZ_NOT_SQZ;
     if (bytes < HEADER) return SQZ_TRUNCATED;
     if (bytes > SQZ_MAX_MODEL_FILE) return SQZ_LIMIT;
-    if (file[4] < 1 || file[4] > NEWEST || (file[5] & ~INTEGER) != 0 || file[6] != 0 || file[7] != 0)
+    if (file[4] < 1 || file[4] > NEWEST || (file[5] & ~(INTEGER | LABELS)) != 0 || file[6] != 0 || file[7] != 0)
         return SQZ_VERSION;
     if (sqz_little(file + 8) != bytes) return sqz_little(file + 8) > bytes ? SQZ_TRUNCATED : SQZ_TRAILING;
     return SQZ_OK;
@@ -54,7 +57,8 @@ static int check_header(const uint8_t *file, size_t bytes)
 
 static int check_sum(const uint8_t *file, size_t bytes)
 {
-    return crc32(file + CHECKED, bytes - CHECKED) == sqz_little(file + 12) ? SQZ_OK : SQZ_CHECKSUM;
+    const uint32_t before = file[5] & LABELS ? crc32(0, file + 5, 1) : 0;
+    return crc32(before, file + CHECKED, bytes - CHECKED) == sqz_little(file + 12) ? SQZ_OK : SQZ_CHECKSUM;
 }
 
 /* The sections of a file whose header was checked. */
@@ -69,6 +73,7 @@ static int find_sections(const uint8_t *file, size_t bytes, sections *found)
     found->text = second;
     found->weights = last;
     found->integer = file[5] & INTEGER;
+    found->labels = file[5] & LABELS;
     found->version = file[4];
     return SQZ_OK;
 }
@@ -129,6 +134,7 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
     (*network)->coded = found.weights.at;
     (*network)->coded_end = found.weights.end;
     (*network)->floats = !found.integer;
+    (*network)->outputs = found.labels || sqz_classes(*network) == 1 ? SQZ_LABELS : SQZ_CLASSES;
     (*network)->kernels = sqz_kernels_of(path, !found.integer);
     sqz_plan(*network);
     return SQZ_OK;
@@ -144,6 +150,11 @@ void sqz_image_shape(const sqz_network *network, uint32_t shape[3])
 uint32_t sqz_classes(const sqz_network *network)
 {
     return network->values[network->op_count].channels;
+}
+
+sqz_outputs sqz_outputs_of(const sqz_network *network)
+{
+    return network->outputs;
 }
 
 uint32_t sqz_layers(const sqz_network *network)

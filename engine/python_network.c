@@ -232,6 +232,12 @@ static PyObject *network_classes(PyObject *self, void *unused)
     return PyLong_FromUnsignedLong(sqz_classes(((Network *)self)->network));
 }
 
+static PyObject *network_outputs(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyUnicode_FromString(sqz_outputs_of(((Network *)self)->network) == SQZ_LABELS ? "labels" : "classes");
+}
+
 static PyObject *network_layers(PyObject *self, void *unused)
 {
     (void)unused;
@@ -256,6 +262,7 @@ static PyGetSetDef network_attributes[] = {
     {"path", network_path, NULL, "the instruction set that computes it", NULL},
     {"shape", network_shape, NULL, "of an image: channels, height, width", NULL},
     {"classes", network_classes, NULL, "how many logits", NULL},
+    {"outputs", network_outputs, NULL, "what the logits mean: classes or labels", NULL},
     {"layers", network_layers, NULL, "how many operations have weights, and so a name", NULL},
     {"framing", network_framing, NULL, "of an image: resize, crop, fit, channels", NULL},
     {"memory", network_memory, NULL, "bytes of memory: for weights, while decoding, while running", NULL},

@@ -80,6 +80,12 @@ int sqz_load_weights(sqz_network *network, void *weights, void *decoding, const 
 
 void sqz_image_shape(const sqz_network *network, uint32_t shape[3]); /* channels, height, width */
 uint32_t sqz_classes(const sqz_network *network);
+
+/* What the logits mean: one of the classes is right, and the probabilities are their softmax; or each of them is a label
+ * of its own, with the probability 1 / (1 + exp(-logit)). A network with one output has one label. */
+typedef enum { SQZ_CLASSES, SQZ_LABELS } sqz_outputs;
+
+sqz_outputs sqz_outputs_of(const sqz_network *network);
 uint32_t sqz_layers(const sqz_network *network); /* operations with weights; the text has a name for each */
 
 typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;

@@ -11,6 +11,7 @@ network, levels on a `Grid`. Nothing here needs PyTorch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,10 @@ FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.uint16]
 LevelArray = NDArray[np.int16]
 BiasArray = NDArray[np.int32]
+
+Outputs = Literal["classes", "labels"]
+"""What the logits mean. "classes": exactly one class is right, with probabilities by softmax. "labels": each output is
+a yes or no that does not depend on the others, with a probability by sigmoid."""
 
 MAX_LEVEL = 127
 """The largest level of an integer network; levels fit a signed byte."""
@@ -162,7 +167,8 @@ class Model:
     """A network ready to be shipped. Raises `ModelError` if weights, labels or preparation do not fit the graph.
 
     It is an integer network if it has `scales`, one for each value of the graph (docs/FORMAT.md). It then has a table
-    for each `Activation`, in the order of the graph; without `tables`, they are computed from the scales.
+    for each `Activation`, in the order of the graph; without `tables`, they are computed from the scales. With one
+    output, `outputs` is always "labels": the network says how probable the positive one of two classes is.
     """
 
     graph: Graph
@@ -172,8 +178,11 @@ class Model:
     provenance: Mapping[str, str] = field(default_factory=dict)
     scales: tuple[Scale, ...] = ()
     tables: tuple[bytes, ...] = ()
+    outputs: Outputs = "classes"
 
     def __post_init__(self) -> None:
+        if self.graph.classes == 1:
+            object.__setattr__(self, "outputs", "labels")
         shapes = self.graph.weight_shapes()
         if set(shapes) != set(self.weights):
             missing = sorted(set(shapes) ^ set(self.weights))

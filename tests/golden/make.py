@@ -4,8 +4,8 @@
 
 The tiny files hold every operation and every coding there was at first; the files of levels the codings that came
 later: level streams, and both forms for lists of floats. The files of integers are integer networks, with 9-bit and
-wide values. The .json beside each says what any reader must get from it. All
-numbers come from integer arithmetic, so they are the same on every machine. A file that exists is left alone.
+wide values. Each output of the labels files is a yes or no. The .json beside each says what any reader must get from
+it. All numbers come from integer arithmetic, so they are the same on every machine. A file that exists is left alone.
 """
 
 import json
@@ -158,6 +158,15 @@ def integer_model() -> Model:
     return Model(graph, weights, preparation, (), {"name": "integers"}, (*scales, Scale(-10, 130), wide, wide))
 
 
+def labels_model() -> Model:
+    """Three outputs, each of them a yes or no."""
+    graph = Graph((3, 13, 13), (Conv((0,), "conv1", 3, (3, 3), (2, 2)), GlobalAvgPool((1,)), Flatten((2,))))
+    weights = {"conv1": Weights(dense((3, 3, 3, 3), 6), (numbers(3, 8) / 256).astype(np.float32))}
+    preparation = Preparation(13, 13, "stretch", "RGB", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
+    names = ("beach", "night", "people")
+    return Model(graph, weights, preparation, names, {"name": "labels"}, outputs="labels")
+
+
 def image() -> np.ndarray:
     """The prepared image whose logits are recorded."""
     return (numbers(prod(GRAPH.input_shape), 7) / 512).astype(np.float32).reshape(1, *GRAPH.input_shape)
@@ -173,6 +182,7 @@ def facts(found: Model) -> dict[str, object]:
         "weights": {name: held.weight.values().ravel().tolist() for name, held in found.weights.items()},
         "biases": {name: held.bias.tolist() for name, held in found.weights.items()},
         "logits": runner(found, path=NUMPY)(image())[0].tolist(),
+        **({"outputs": found.outputs} if found.outputs != "classes" else {}),
     } | ({"scales": [str(scale).replace("nine_bit", "deep") for scale in found.scales]} if found.scales else {})
 
 
@@ -191,3 +201,4 @@ if __name__ == "__main__":
     release("tiny_v2", model())
     release("levels_v2", levels_model())
     release("integers_v2", integer_model())
+    release("labels_v2", labels_model())

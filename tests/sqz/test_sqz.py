@@ -23,7 +23,7 @@ from squeezenet.errors import (
     ModelError,
 )
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
-from squeezenet.model import Grid, Model, Plain, Shared, Tensor, Weights
+from squeezenet.model import Grid, Model, Outputs, Plain, Shared, Tensor, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
@@ -67,6 +67,7 @@ def assert_same(found: Model, model: Model) -> None:
     assert graphs.pack(found.graph, found.preparation) == graphs.pack(model.graph, model.preparation)
     assert [op.name for op in found.graph.layers] == [op.name for op in model.graph.layers]
     assert found.labels == model.labels
+    assert found.outputs == model.outputs
     assert found.provenance == model.provenance
     for name, held in model.weights.items():
         weight = found.weights[name].weight
@@ -331,6 +332,32 @@ def test_golden_file_of_integers(version: int) -> None:
     assert written_again(found) == data or version < sqz.VERSION
     for path in PATHS:
         assert EngineRunner(data, 1, path)(make.image())[0].tolist() == expected["logits"]
+
+
+def test_golden_file_of_labels() -> None:
+    data, expected = golden("labels", 2)
+    found = sqz.decode(data)
+    facts = json.loads(json.dumps(make.facts(found)))
+    np.testing.assert_allclose(facts.pop("logits"), expected.pop("logits"), rtol=1e-5)
+    assert facts == expected
+    assert_same(found, make.labels_model())
+    assert written_again(found) == data
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("outputs", ["classes", "labels"])
+def test_what_the_outputs_mean_is_in_the_file(classes: int, outputs: Outputs) -> None:
+    graph = Graph((1, 4, 4), (GlobalAvgPool((0,)), Flatten((1,)), Linear((2,), "fc", classes)))
+    held = {"fc": Weights(Plain(np.ones((classes, 1), np.float32)), np.zeros(classes, np.float32))}
+    model = Model(graph, held, Preparation(4, 4, "stretch", "L", (0,), (1,)), outputs=outputs)
+    data = sqz.encode(model)
+    means = outputs if classes > 1 else "labels"
+    assert data[5] == (2 if outputs == "labels" and classes > 1 else 0)  # old files of one output keep their bytes
+    assert model.outputs == sqz.decode(data).outputs == means
+    flagged = repaired(data[:5] + b"\2" + data[6:])
+    assert sqz.decode(flagged).outputs == "labels"
+    for file in [data, flagged] * bool(PATHS):
+        assert EngineRunner(file).outputs == sqz.decode(file).outputs
 
 
 def test_the_golden_files_hold_every_operation_and_coding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,8 @@ SMALL = sqz.encode(small())
 def repaired(data: bytes | bytearray) -> bytes:
     """`data` with the length and checksum that its bytes should have."""
     tail = bytes(data[16:])
-    return bytes(data[:8]) + struct.pack("<II", len(data), crc32(tail)) + tail
+    before = crc32(data[5:6]) if data[5] & 2 else 0
+    return bytes(data[:8]) + struct.pack("<II", len(data), crc32(tail, before)) + tail
 
 
 def assemble(graph: bytes, strings: bytes = b"", weights: bytes = b"", integer: bool = False) -> bytes:
@@ -108,7 +109,7 @@ DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
     "another file": (b"\x89PNG\r\n\x1a\n" + bytes(50), NotSqz),
     "version 0": (patched(4, b"\0"), UnsupportedVersion),
     "version 3": (patched(4, b"\3"), UnsupportedVersion),
-    "a flag": (patched(5, b"\2"), UnsupportedVersion),
+    "a flag": (patched(5, b"\4"), UnsupportedVersion),
     "a reserved bit": (patched(7, b"\x80"), UnsupportedVersion),
     "half a header": (SMALL[:20], Truncated),
     "cut short": (SMALL[:-1], Truncated),

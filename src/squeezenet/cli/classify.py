@@ -50,13 +50,14 @@ def run(args: Namespace) -> dict[str, Any]:
     threads = args.threads or min(available_cores(), USUAL_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
     classifier = load(zoo.default_model() if args.model is None else args.model, threads)
+    about = {"model": model, "outputs": classifier.outputs}
     if len(args.images) == 1 and not os.path.isdir(args.images[0]):
         answer = _classify(classifier, args.images[0], args.top)
-        return {"model": model, "results": [answer], "as": "csv"} if args.csv else {"model": model, **answer}
+        return {"model": model, "results": [answer], "as": "csv"} if args.csv else {**about, **answer}
     results = [_tried(classifier, image, args.top) for image in _images(args.images)]
     if len(args.images) == len(results) == 1 and "error" in results[0]:
         raise ImageError(results[0]["error"])
-    found = {"model": model, "results": results, "failed": sum("error" in result for result in results)}
+    found = {**about, "results": results, "failed": sum("error" in result for result in results)}
     return {**found, "as": "csv"} if args.csv else found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from squeezenet.cli.arguments import add_model, count, number
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.errors import DataError, UsageError
-from squeezenet.printable import printable
+from squeezenet.printable import counted, printable
 
 if TYPE_CHECKING:
     from squeezenet.formats import About
@@ -30,6 +30,8 @@ squeezenet convert run mine.pth
 squeezenet convert compressed_SqueezeNet.net authors.sqz
 # weights that were fine-tuned with torchvision's transforms
 squeezenet convert weights.pth mine.sqz --like torchvision --labels names.txt
+# a network with a sigmoid for each label, any number of which apply
+squeezenet convert weights.pth mine.sqz --like torchvision --outputs labels
 # weights whose training images were prepared in another way
 squeezenet convert weights.pth mine.sqz \\
     --resize 64 --channels BGR --mean 104,117,123 --std 1,1,1
@@ -40,6 +42,12 @@ def configure(parser: ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("out", metavar="OUT", help="file to write: .sqz, .safetensors, .pth, .pt or .net")
     parser.add_argument("--labels", metavar="FILE", help="a text file with one class name per line")
+    parser.add_argument(
+        "--outputs", choices=("classes", "labels"),
+        help="classes: exactly one class is right, and the probabilities are a softmax; labels: each output is a yes "
+        "or no, with a probability by sigmoid (default: as in MODEL; for weights only: classes). One output is always "
+        "a label",
+    )  # fmt: skip
     add_force(parser)
     missing = parser.add_argument_group(
         "for a file that holds weights only",
@@ -76,6 +84,10 @@ def run(args: Namespace) -> dict[str, Any]:
         labels = _labels(args.labels, model.graph.classes)
         _warn_of(args.labels, labels, model.labels)
         model = replace(model, labels=labels)
+    if args.outputs:
+        if args.outputs == "classes" and model.graph.classes == 1:
+            raise UsageError("--outputs classes: the network has one output, a yes or no; leave the option out")
+        model = replace(model, outputs=args.outputs)
     save_model(model, args.out)
     size = Path(args.out).stat().st_size
     return {
@@ -113,7 +125,7 @@ def about_of(args: Namespace) -> "About":
         about = of_torchvision()
     elif args.like:
         like = load_model(args.like)
-        about = About(like.preparation, () if args.labels else like.labels, graph=like.graph)
+        about = About(like.preparation, () if args.labels else like.labels, graph=like.graph, outputs=like.outputs)
     elif given:
         about = About(_preparation(args))
     return replace(about, networks=(args.network,)) if args.network else about
@@ -151,7 +163,8 @@ def _labels(path: str, classes: int) -> tuple[str, ...]:
         if not label.isprintable():
             raise UsageError(f"{path}: line {row} is {printable(label)}, which has characters that cannot be shown")
     if len(labels) != classes:
-        raise UsageError(f"{path}: {len(labels):,} names for {classes:,} classes")
+        one = "; name the class that the one output says yes to" if classes == 1 else ""
+        raise UsageError(f"{path}: {len(labels):,} names for {counted(classes, 'class', 'classes')}{one}")
     return labels
 
 

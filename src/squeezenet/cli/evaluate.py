@@ -57,13 +57,13 @@ def run(args: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     path = model_path(args)
     data = sqz.read_bytes(path) if path.suffix == ".sqz" and path.is_file() else b""
-    given = answers(runner(model, os.cpu_count() or 1, data=data), examples, model.preparation)
+    answer = runner(model, os.cpu_count() or 1, data=data)
+    given = answers(answer, examples, model.preparation, outputs=model.outputs)
     score = given.score
     if args.report is not None:
         from squeezenet.report.accuracy import write_report
 
-        names = model.labels or examples.classes
-        write_report(args.report, Path(args.model).name, given, examples, names, JUDGED[judged])
+        write_report(args.report, Path(args.model).name, given, examples, examples.classes, JUDGED[judged])
     return {
         "model": args.model,
         "data": args.data,

@@ -30,6 +30,16 @@ def run(args: Namespace) -> dict[str, Any]:
     return inspect(args)
 
 
+def _outputs(result: dict[str, Any]) -> str:
+    """How many outputs a model has, how many of them have names, and what they mean."""
+    count, named = result["classes"], result["labels"]
+    if result["outputs"] == "classes":
+        return f"{count} classes, {named} labels"
+    if count == 1:
+        return f"one output, {'a label' if named else 'without a label'}: yes if its probability is over 50%"
+    return f"{count} outputs, {named} labels, each of them a yes or no"
+
+
 def render(result: dict[str, Any]) -> str:
     rows = []
     for row in result["layers"]:
@@ -62,7 +72,7 @@ def render(result: dict[str, Any]) -> str:
         [
             f"{result['model']}: {result['bytes']:,} bytes, {result['ratio']:.1f}x smaller than its float32 weights",
             f"reads {'x'.join(map(str, result['input']))} {prepared['channels']} images, {prepared['fit']} to "
-            f"{prepared['resize']}, crop {prepared['crop']}; {result['classes']} classes, {result['labels']} labels",
+            f"{prepared['resize']}, crop {prepared['crop']}; {_outputs(result)}",
             *([f"memory in the C engine: {needs}"] if needs else []),
             *([made] if made else []),
             *(["recipe:", *(f"    {line}" for line in recipe)] if recipe else []),

@@ -36,6 +36,7 @@ def inspect(args: Namespace) -> dict[str, Any]:
         "input": list(graph.input_shape),
         "classes": graph.classes,
         "labels": len(model.labels),
+        "outputs": model.outputs,
         "preparation": model.preparation.to_dict(),
         "provenance": dict(model.provenance),
         "parameters": model.parameters,

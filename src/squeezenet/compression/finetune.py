@@ -16,13 +16,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation, augment, draw, normalised
 from squeezenet.errors import DataError
-from squeezenet.model import Model
+from squeezenet.model import Model, Outputs
 from squeezenet.models.network import Network
+from squeezenet.models.outputs import divergence, label_loss
 from squeezenet.preparation import Preparation
 from squeezenet.training.loop import Plan, answer, resume, take_steps, warm_cosine
 from squeezenet.training.surroundings import CPU
@@ -50,6 +50,7 @@ class Teaching:
     teacher: Callable[..., Tensor] | None = None
     augmentation: Augmentation = NO_AUGMENTATION
     device: torch.device = CPU
+    outputs: Outputs = "classes"  # what the logits mean
 
     def __post_init__(self) -> None:
         if self.objective != "distill" and self.pixels.labels is None:
@@ -65,9 +66,16 @@ class Retraining:
     lr: float = 1e-4
 
 
-def choose_objective(pixels: Pixels, classes: int) -> Objective:
-    """Labels if there are at least `IMAGES_PER_CLASS` for each class on average, else distillation."""
-    return "labels" if pixels.labels is not None and len(pixels) >= IMAGES_PER_CLASS * classes else "distill"
+def choose_objective(pixels: Pixels, classes: int, outputs: Outputs = "classes") -> Objective:
+    """Labels if there are at least `IMAGES_PER_CLASS` for each class on average, else distillation.
+
+    A network with several labels learns by distillation: data with one class for each image do not say which other
+    labels apply.
+    """
+    if pixels.labels is None or (outputs == "labels" and classes > 1):
+        return "distill"
+    told_apart = classes if outputs == "classes" else 2
+    return "labels" if len(pixels) >= IMAGES_PER_CLASS * told_apart else "distill"
 
 
 def teacher_of(network: Network) -> nn.Module:
@@ -92,12 +100,13 @@ def teaching_for(
     label for what it is shown.
     """
     if objective == "auto":
-        objective = choose_objective(pixels, model.graph.classes)
+        objective = choose_objective(pixels, model.graph.classes, model.outputs)
         objective = "both" if teacher and objective == "labels" else objective
     if teacher is None and (features or objective != "labels"):
         teacher = teacher_of(network).to(device)
     mirror = objective != "labels" and model.preparation.channels != "L"
-    return Teaching(pixels, model.preparation, objective, teacher, augmentation or Augmentation(mirror=mirror), device)
+    how = augmentation or Augmentation(mirror=mirror)
+    return Teaching(pixels, model.preparation, objective, teacher, how, device, model.outputs)
 
 
 def some(pixels: Pixels, preparation: Preparation, count: int) -> Tensor:
@@ -189,9 +198,8 @@ def loss_of(logits: Tensor, teaching: Teaching, chosen: Tensor, answers: Tensor 
     if teaching.objective != "distill":
         assert teaching.pixels.labels is not None
         labels = torch.from_numpy(teaching.pixels.labels[chosen.numpy()]).to(logits.device)
-        losses.append(F.cross_entropy(logits, labels))
+        losses.append(label_loss(logits, labels, teaching.outputs))
     if teaching.objective != "labels":
         assert answers is not None
-        target = F.log_softmax(answers, 1)
-        losses.append(F.kl_div(F.log_softmax(logits, 1), target, log_target=True, reduction="batchmean"))
+        losses.append(divergence(logits, answers, teaching.outputs))
     return torch.stack(losses).mean()

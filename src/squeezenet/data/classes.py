@@ -187,8 +187,15 @@ def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Ex
     Classes are matched by name; those of ImageNet also by WordNet id. They are matched by number if the names of the
     data or of the model are numbers, or if the model has no names. Raises `DataError` if images have a class that the
     model lacks.
+
+    For one output, labels become 1 (positive) or 0. The positive class is the one with the name of the output; if the
+    output has no name, it is the second one of two classes.
     """
-    if examples.labels is None or examples.classes == tuple(labels):
+    if examples.labels is None:
+        return examples
+    if outputs == 1:
+        return _of_one_output(examples, labels)
+    if examples.classes == tuple(labels):
         return examples
     number = outputs_of(examples.classes, labels, outputs)
     if unknown := _unknown(examples, number):
@@ -205,6 +212,25 @@ def match_classes(examples: Examples, labels: Sequence[str], outputs: int) -> Ex
     if not names:
         names = examples.classes if len(examples.classes) == outputs else tuple(map(str, range(outputs)))
     return replace(examples, labels=number[examples.labels], classes=names)
+
+
+def _of_one_output(examples: Examples, labels: Sequence[str]) -> Examples:
+    """`examples` with the labels 0 and 1, for one output that has the name `labels[0]` or no name."""
+    classes, name = examples.classes, tuple(map(tidy, labels))
+    if name and name[0] in map(tidy, classes):
+        positive = list(map(tidy, classes)).index(name[0])
+    elif len(classes) == 2 and (not name or all(map(_NUMBER.fullmatch, classes))):
+        positive = 1
+    else:
+        wanted = f"no class {name[0]!r}, which the model's one output tells from all others" if name else (
+            "not two classes, and the model's one output has no name; give it the name of the positive class with: "
+            "squeezenet convert --labels"
+        )  # fmt: skip
+        raise DataError(f"{examples.name}: has {wanted}")
+    others = [other for other in classes if other != classes[positive]]
+    negative = others[0] if len(others) == 1 else f"not {classes[positive]}"
+    labels_of = (examples.require_labels() == positive).astype(np.int64)
+    return replace(examples, labels=labels_of, classes=(negative, classes[positive]))
 
 
 def as_in_training(examples: Examples, train: Examples) -> Examples:

@@ -14,6 +14,7 @@ from squeezenet.data.examples import Examples, Indices
 from squeezenet.data.pixels import Pixels, chunks, decode, fitting, load_pixels, progress_bar
 from squeezenet.data.score import Score, ranks, score
 from squeezenet.errors import DataError, ModelError
+from squeezenet.model import Outputs
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 
@@ -24,6 +25,9 @@ def evaluate(
     answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
 ) -> Score:
     """Top-1 and top-5 in percent of `answer`: (N, C, H, W) prepared images -> (N, classes) logits.
+
+    An image counts for top-1 if its class has the largest logit. For a network with one output it counts if its class
+    is 1, the positive one, and the probability is over 0.5, or if its class is 0 and the probability is not.
 
     Examples are decoded batch by batch, so any number fits into memory. `len(data) - score.images` images could not be
     read.
@@ -40,7 +44,7 @@ def count_hits(
     first = among = images = 0
     for part, logits in _answered(answer, data, preparation, batch_size, progress):
         assert part.labels is not None
-        rank = ranks(logits, part.labels)
+        rank = ranks(_of_classes(logits), part.labels)
         first, among, images = first + int((rank == 0).sum()), among + int((rank < 5).sum()), images + len(part)
     return first, among, images
 
@@ -51,8 +55,8 @@ class Answers:
 
     indices: Indices  # of the images in the examples
     labels: Indices  # the true class
-    predicted: Indices  # the class with the highest logit
-    probability: NDArray[np.float32]  # of that class, by softmax
+    predicted: Indices  # the class with the highest logit; for one output, 1 if its probability is over 0.5
+    probability: NDArray[np.float32]  # of that class
     among: NDArray[np.bool_]  # whether the label is among the first five
 
     @property
@@ -62,16 +66,20 @@ class Answers:
 
 
 def answers(
-    answer: Answer, data: Examples | Pixels, preparation: Preparation, batch_size: int = 64, progress: bool = True
+    answer: Answer,
+    data: Examples | Pixels,
+    preparation: Preparation,
+    batch_size: int = 64,
+    progress: bool = True,
+    outputs: Outputs = "classes",
 ) -> Answers:
-    """The answer to every image, for a report. Raises as `evaluate` does."""
+    """The answer to every image, for a report. `outputs`: what the logits mean. Raises as `evaluate` does."""
     rows = []
     for part, logits in _answered(answer, data, preparation, batch_size, progress):
         assert part.labels is not None
-        predicted = logits.argmax(1)
-        likely = np.exp(logits - logits.max(1, keepdims=True))
-        among = ranks(logits, part.labels) < 5
-        rows.append((part.indices, part.labels, predicted, likely.max(1) / likely.sum(1), among))
+        of_classes = _of_classes(logits)
+        among = ranks(of_classes, part.labels) < 5
+        rows.append((part.indices, part.labels, of_classes.argmax(1), _probability(logits, outputs), among))
     if not rows and isinstance(data, Examples):
         load_pixels(data, preparation, limit=1, progress=False)  # raises: why the first cannot be read
     return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
@@ -92,6 +100,22 @@ def _answered(
             if not np.isfinite(logits).all():
                 raise ModelError("the network gives values that are not numbers; its weights are damaged")
             yield part, logits
+
+
+def _of_classes(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits of classes: one output becomes the logits of two classes, 0 and the output."""
+    return logits if logits.shape[1] > 1 else np.concatenate([np.zeros_like(logits), logits], 1)
+
+
+def _probability(logits: NDArray[np.float32], outputs: Outputs) -> NDArray[np.float32]:
+    """(N, classes) logits -> (N,): the probability of the answer to each image."""
+    if outputs == "classes":
+        likely = np.exp(logits - logits.max(1, keepdims=True))
+        share: NDArray[np.float32] = likely.max(1) / likely.sum(1)
+        return share
+    largest = logits.max(1) if logits.shape[1] > 1 else np.abs(logits[:, 0])  # no is as probable as yes of -logit
+    sigmoid: NDArray[np.float32] = (0.5 + 0.5 * np.tanh(0.5 * largest)).astype(np.float32)
+    return sigmoid
 
 
 def _parts(data: Examples | Pixels, preparation: Preparation, batch_size: int) -> Iterator[Pixels]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from squeezenet.errors import UsageError
 from squeezenet.graph import Graph
+from squeezenet.model import Outputs
 from squeezenet.preparation import Preparation
 
 
@@ -16,12 +17,14 @@ class About:
     """The preparation of images, the names of the classes, and the networks that the weights may belong to.
 
     `networks` are names of `squeezenet.models`; if there are none, any network is tried. `graph` is tried first.
+    `outputs`: what the logits mean.
     """
 
     preparation: Preparation | None = None
     labels: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     graph: Graph | None = None
+    outputs: Outputs = "classes"
 
 
 NOTHING = About()

@@ -82,6 +82,8 @@ def write(model: Model, path: Path) -> None:
         raise ModelError(f"{path}: a .net file is read with the authors' preparation of images, this model has another")
     if model.labels != imagenet_labels():
         raise ModelError(f"{path}: a .net file is read with ImageNet's labels, this model has others")
+    if model.outputs != "classes":
+        raise ModelError(f"{path}: a .net file is read as a network whose outputs are classes, not labels")
     counts, body = [], bytearray()
     for op in model.graph.layers:
         held = model.weights[op.name]

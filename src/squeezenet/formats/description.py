@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from squeezenet.errors import ModelError, SqueezeNetError
 from squeezenet.fixed_point import BIAS_BITS, MAX_RESCALING, Scale, step
 from squeezenet.graph import Graph, Layer
 from squeezenet.integer_graph import MAX_EXPONENT
-from squeezenet.model import MAX_LEVEL, FloatArray, Grid, IntegerWeights, Model, Plain, Shared, Tensor, Weights
+from squeezenet.model import MAX_LEVEL, FloatArray, Grid, IntegerWeights, Model, Outputs, Plain, Shared, Tensor, Weights
 from squeezenet.sqz import floats, graphs, integers
 from squeezenet.sqz.cursor import Cursor
 from squeezenet.sqz.tensors import MAX_CODEBOOK
@@ -46,6 +46,8 @@ def describe(model: Model) -> str:
         "labels": model.labels,
         "provenance": dict(model.provenance),
     }
+    if model.outputs != "classes":
+        about["outputs"] = model.outputs
     if model.scales:
         packed = bytearray()
         integers.put_scales(packed, model.graph, model.scales)
@@ -89,7 +91,10 @@ def restore(about: Mapping[str, Any], arrays: Arrays) -> Model:
     floats = {n: Weights(_coded(arrays[f"{n}.weight"], codes.get(n)), arrays[f"{n}.bias"]) for n in names}
     weights = _integers(graph, floats, scales) if scales else floats
     labels, provenance = tuple(map(str, about["labels"])), {str(k): str(v) for k, v in about["provenance"].items()}
-    model = Model(graph, weights, preparation, labels, provenance, scales)
+    outputs = about.get("outputs", "classes")
+    if outputs not in get_args(Outputs):
+        raise ModelError(f"outputs that mean {str(outputs)[:20]!r}")
+    model = Model(graph, weights, preparation, labels, provenance, scales, outputs=outputs)
     again = float_arrays(model)
     if again.keys() != arrays.keys() or not all(np.array_equal(again[name], arrays[name]) for name in again):
         raise ModelError("the weights were changed after they were described")

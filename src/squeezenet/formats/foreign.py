@@ -21,7 +21,7 @@ from squeezenet.errors import BadGraph, ModelError
 from squeezenet.formats.about import NOTHING, About, of_torchvision
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.graph import Graph, Shape
-from squeezenet.model import Model, Plain, Weights
+from squeezenet.model import Model, Outputs, Plain, Weights
 from squeezenet.models import ARCHITECTURES, create_model
 from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
@@ -38,7 +38,8 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
     provenance = {"source": path.name}
     if about.graph is not None and about.preparation is not None and (fitting := _fitting(about.graph, state)):
         graph, weights = fitting
-        return Model(graph, weights, about.preparation, _labels(about, graph.classes, path), provenance)
+        labels = _labels(about, graph.classes, path)
+        return Model(graph, weights, about.preparation, labels, provenance, outputs=about.outputs)
     found = candidates(state)
     if not found:
         raise ModelError(
@@ -61,7 +62,7 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
     ((name, settings),) = found.items()
     module = build({"name": name, **settings}, state)
     labels = _labels(about, settings["classes"], path)
-    return from_module(module, about.preparation, labels, {"name": name, **provenance})
+    return from_module(module, about.preparation, labels, {"name": name, **provenance}, about.outputs)
 
 
 def candidates(state: Keys) -> dict[str, dict[str, int]]:
@@ -96,12 +97,19 @@ def build(architecture: dict[str, Any], state: Keys) -> nn.Module:
 
 
 def from_module(
-    module: nn.Module, preparation: Preparation, labels: tuple[str, ...] = (), provenance: dict[str, str] | None = None
+    module: nn.Module,
+    preparation: Preparation,
+    labels: tuple[str, ...] = (),
+    provenance: dict[str, str] | None = None,
+    outputs: Outputs = "classes",
 ) -> Model:
-    """Any PyTorch classifier as a `Model` with float weights. Raises `UnsupportedOperation`."""
+    """Any PyTorch classifier as a `Model` with float weights. Raises `UnsupportedOperation`.
+
+    `outputs`: what the logits mean; "labels" for a network that was trained with a sigmoid for each output.
+    """
     graph, arrays = trace(module, preparation.shape)
     weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in arrays.items()}
-    return Model(graph, weights, preparation, labels, provenance or {})
+    return Model(graph, weights, preparation, labels, provenance or {}, outputs=outputs)
 
 
 class _Undrawn(TorchFunctionMode):

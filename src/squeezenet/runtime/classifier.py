@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from squeezenet.runtime.reference import Runner
 
 
+POSITIVE = "positive"
+"""The label of one output that has no name."""
 MOST_THREADS = 64
 """Most threads that the C engine uses. A larger number is accepted, and has the same effect."""
 
 
 class Prediction(NamedTuple):
-    """One class: its name, its number, and its probability from 0 to 1."""
+    """One class or label: its name, its number, and its probability from 0 to 1."""
 
     label: str
     index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs here
@@ -40,7 +42,7 @@ class Prediction(NamedTuple):
 
 
 class Predictions(list[Prediction]):
-    """Classes, the most probable first. Jupyter shows a table, and `pandas.DataFrame` reads them."""
+    """Classes or labels, the most probable first. Jupyter shows a table, and `pandas.DataFrame` reads them."""
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -79,6 +81,9 @@ class Classifier:
     def classify(self, image: Any, top: int = 5) -> Predictions | list[Predictions]:
         """The `top` most probable classes of an image, the best first. For several images, a list of such results.
 
+        Where `outputs` is "classes", the probabilities of all classes add up to 1. Where it is "labels", each label has
+        a probability of its own, and applies to the image if this is over 0.5: any number of labels may apply.
+
         An image is a path, the bytes of a file, an open file, a Pillow image, or a NumPy array of uint8: (height,
         width, 3) of RGB or (height, width) of grey values. Raises `ImageError`; `ModelError` if a logit is not finite.
         """
@@ -89,12 +94,12 @@ class Classifier:
         return self._one(image, top)
 
     def _one(self, image: "ImageSource", top: int) -> Predictions:
-        logits, labels = self._network.see(open_image(image)), self._network.labels
+        logits = self._network.see(open_image(image))
         if not all(map(isfinite, logits)):
             raise ModelError("the network gives values that are not numbers; its weights are of no use")
-        probability = softmax(logits)
+        probability = softmax(logits) if self.outputs == "classes" else [sigmoid(logit) for logit in logits]
         best = sorted(range(len(logits)), key=lambda index: -logits[index])[:top]
-        return Predictions(Prediction(labels[i] if labels else str(i), i, probability[i]) for i in best)
+        return Predictions(Prediction(self.labels[i], i, probability[i]) for i in best)
 
     @overload
     def logits(self, images: "FloatArray") -> "FloatArray": ...
@@ -115,8 +120,17 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the logits; their numbers where the model has no names."""
-        return self._network.labels or tuple(map(str, range(self._network.classes)))
+        """The names of the classes, in the order of the logits; their numbers where the model has no names.
+
+        One output without a name is called "positive".
+        """
+        classes = self._network.classes
+        return self._network.labels or (tuple(map(str, range(classes))) if classes > 1 else (POSITIVE,))
+
+    @property
+    def outputs(self) -> str:
+        """What the logits mean. "classes": exactly one class is right. "labels": each output is a yes or no."""
+        return self._network.outputs
 
     @property
     def model(self) -> "Model":
@@ -145,6 +159,15 @@ def load(path: str | os.PathLike[str], threads: int = 1) -> Classifier:
     data = sqz.read_bytes(found)
     with sqz.named(found):
         return Classifier(data, threads, name)
+
+
+def sigmoid(logit: float) -> float:
+    """The probability of one label.
+
+    >>> sigmoid(0.0)
+    0.5
+    """
+    return 1 / (1 + exp(-logit)) if logit >= 0 else exp(logit) / (1 + exp(logit))
 
 
 def softmax(logits: Sequence[float]) -> list[float]:

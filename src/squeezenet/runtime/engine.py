@@ -55,7 +55,7 @@ class EngineRunner:
         self._network = _engine.Network(data, path, threads)
         self.framing = Framing(*self._network.framing)
         self.shape = self._network.shape
-        self.classes = self._network.classes
+        self.classes, self.outputs = self._network.classes, self._network.outputs
         _, self.labels, _ = strings(_engine.text(data), self._network.layers, self.classes)
 
     @property

@@ -63,7 +63,7 @@ class Runner:
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self.graph = model.graph
-        self.labels, self.classes = model.labels, model.graph.classes
+        self.labels, self.classes, self.outputs = model.labels, model.graph.classes, model.outputs
         self._preparation = how = model.preparation
         self.framing = Framing(how.resize, how.crop, how.fit, how.channels)
         self._threads = threads

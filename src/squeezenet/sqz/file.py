@@ -17,14 +17,14 @@ from squeezenet.fixed_point import Scale
 from squeezenet.graph import Activation, Graph, Layer
 from squeezenet.integer_graph import check_scales
 from squeezenet.limits import MAX_MODEL_FILE
-from squeezenet.model import AnyWeights, Model, Weights, check_integers
+from squeezenet.model import AnyWeights, Model, Outputs, Weights, check_integers
 from squeezenet.sqz import costs, floats, graphs, integers, tensors, text
 from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.light import named, read_bytes, strings
 
 MAGIC = b"\x89SQZ"
 VERSION = 2  # that is written; versions from 1 on are read
-INTEGER = 1  # the flag of an integer network
+INTEGER, LABELS = 1, 2  # flags: an integer network; each of several outputs is a label of its own
 _HEADER = struct.Struct("<4sBBHIIII")  # magic, version, flags, reserved, length, crc32, graph bytes, text bytes
 
 
@@ -81,7 +81,8 @@ def encode(model: Model) -> bytes:
     costs.check_limits(model.graph, model.preparation.resize, total)
     tail = struct.pack("<II", graph_bytes, text_bytes) + body
     flags = INTEGER if model.scales else 0
-    return _HEADER.pack(MAGIC, VERSION, flags, 0, total, crc32(tail), graph_bytes, text_bytes) + bytes(body)
+    flags |= LABELS if model.outputs == "labels" and model.graph.classes > 1 else 0
+    return _HEADER.pack(MAGIC, VERSION, flags, 0, total, _checksum(flags, tail), graph_bytes, text_bytes) + bytes(body)
 
 
 def front_size(model: Model) -> int:
@@ -142,8 +143,9 @@ def _decode(data: bytes) -> tuple[Model, list[Section]]:
     names = [op.name for op in graph.layers]
     found += [Section(name, size) for name, size in zip(names, sizes, strict=True)]
     held_by_name = dict(zip(names, weights, strict=True))
+    outputs: Outputs = "labels" if flags & LABELS else "classes"
     with _as_damage():
-        return Model(graph, held_by_name, preparation, labels, provenance, scales, tuple(tables)), found
+        return Model(graph, held_by_name, preparation, labels, provenance, scales, tuple(tables), outputs), found
 
 
 @contextlib.contextmanager
@@ -177,7 +179,7 @@ def _open(data: bytes) -> tuple[Cursor, int, int, int, int]:
     if len(data) < _HEADER.size:
         raise errors.Truncated("the file ends inside its header; fetch it again")
     _, version, flags, reserved, total, checksum, graph_bytes, text_bytes = _HEADER.unpack_from(data)
-    if not 1 <= version <= VERSION or flags & ~INTEGER or reserved:
+    if not 1 <= version <= VERSION or flags & ~(INTEGER | LABELS) or reserved:
         raise errors.UnsupportedVersion(
             f"version {version}, flags {flags}; this reader knows versions 1 to {VERSION}: upgrade squeezenet"
         )
@@ -185,12 +187,17 @@ def _open(data: bytes) -> tuple[Cursor, int, int, int, int]:
         raise errors.Truncated(f"the file has {len(data)} of its {total} bytes; fetch it again")
     if len(data) > total:
         raise errors.TrailingBytes(f"the file has {len(data) - total} bytes after its end")
-    if crc32(memoryview(data)[16:]) != checksum:
+    if _checksum(flags, memoryview(data)[16:]) != checksum:
         raise errors.ChecksumMismatch("the file's bytes are not those that were written; fetch it again")
     body = Cursor(memoryview(data)[_HEADER.size :], "file")
     if graph_bytes + text_bytes > body.left:
         raise errors.Truncated("graph and text are longer than the file")
     return body, version, flags, graph_bytes, text_bytes
+
+
+def _checksum(flags: int, tail: bytes | memoryview) -> int:
+    """The CRC-32 in the header; `tail` begins at offset 16. A change of the flag `LABELS` gives another checksum."""
+    return crc32(tail, crc32(bytes([flags])) if flags & LABELS else 0)
 
 
 def _text(model: Model) -> bytes:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from squeezenet.data.classes import few, outputs_of
 from squeezenet.errors import UsageError
 from squeezenet.formats import load_model
-from squeezenet.model import Model
+from squeezenet.model import Model, Outputs
 from squeezenet.models.network import from_model
 from squeezenet.preparation import Preparation
 from squeezenet.training.loop import answer
@@ -50,12 +50,17 @@ class Teacher:
 
 
 def load_teacher(
-    named: str | Model, student: Preparation, labels: tuple[str, ...], classes: int, device: torch.device
+    named: str | Model,
+    student: Preparation,
+    labels: tuple[str, ...],
+    classes: int,
+    device: torch.device,
+    outputs: Outputs = "classes",
 ) -> Teacher:
     """A model, or the one in the file or run folder `named`, for a student of so many `classes` with these `labels`.
 
-    Classes are matched by name; by number where the student or the teacher has no names. Raises `ModelError`, and
-    `UsageError` if the teacher expects other images or knows other classes.
+    `outputs`: what the student's logits mean. Classes are matched by name; by number where the student or the teacher
+    has no names. Raises `ModelError`, and `UsageError` if the teacher expects other images or knows other classes.
     """
     where, model = (named, load_model(named)) if isinstance(named, str) else (START, named)
     its = model.preparation
@@ -65,6 +70,8 @@ def load_teacher(
         raise UsageError(f"teacher {where}: prepares images otherwise ({its}) than the student ({student})")
     if model.graph.classes != classes:
         raise UsageError(f"teacher {where}: knows {model.graph.classes} classes, the student {classes}")
+    if model.outputs != outputs:
+        raise UsageError(f"teacher {where}: its outputs are {model.outputs}, those of the student are {outputs}")
     order = np.arange(classes)
     if labels and model.labels:
         order = outputs_of(labels, model.labels, classes)

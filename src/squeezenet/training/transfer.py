@@ -60,7 +60,7 @@ def transfer(
     read.
     """
     model = resized(model, image_size)
-    if model.labels == train.classes:
+    if model.labels == train.classes and model.outputs == "classes":
         return None
     known = (model, *_logits(model, train), train.classes)
     return _replaced(*known), _reader(*known) if reader else None
@@ -74,7 +74,9 @@ def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str,
     except BadGraph:
         raise UsageError(f"{last.name}: the layer cannot be replaced by one of {len(classes)} classes") from None
     total = np.zeros((len(classes), logits.shape[1]))
-    np.add.at(total, labels, torch.from_numpy(logits).softmax(1).numpy())
+    answers = torch.from_numpy(logits)
+    likely = answers.softmax(1) if model.outputs == "classes" else answers.sigmoid()
+    np.add.at(total, labels, likely.numpy())
     # The mean probabilities of the images of each class: (classes, old classes)
     shares = total / np.maximum(np.bincount(labels, minlength=len(classes)), 1)[:, None]
     shares = SCALE * (shares - shares.mean(0))  # what all classes have in common tells none apart
@@ -83,7 +85,7 @@ def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str,
     weight = rows.reshape(graph.weight_shapes()[last.name]).astype(np.float32)
     bias = (shares @ old.bias + BIAS).astype(np.float32)
     weights = {**model.weights, last.name: Weights(Plain(weight), bias)}
-    return replace(model, graph=graph, labels=classes, weights=weights)
+    return replace(model, graph=graph, labels=classes, weights=weights, outputs="classes")
 
 
 def resized(model: Model, image_size: int | None) -> Model:
@@ -120,7 +122,8 @@ def _reader(model: Model, logits: Logits, labels: Indices, classes: tuple[str, .
     biases[fit.classes_] = bias - rows @ logits.mean(0)
     ops = (*model.graph.ops, Linear((len(model.graph.ops),), READOUT, len(classes)))
     weights = {**model.weights, READOUT: Weights(Plain(weight), biases)}
-    return replace(model, graph=Graph(model.graph.input_shape, ops), weights=weights, labels=classes)
+    graph = Graph(model.graph.input_shape, ops)
+    return replace(model, graph=graph, weights=weights, labels=classes, outputs="classes")
 
 
 @torch.inference_mode()

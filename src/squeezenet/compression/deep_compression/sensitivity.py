@@ -13,11 +13,12 @@ from math import prod
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from squeezenet.compression.deep_compression.prune import magnitude_mask
 from squeezenet.graph import Graph
+from squeezenet.model import Outputs
 from squeezenet.models.network import FreeWeight, Network
+from squeezenet.models.outputs import divergence
 
 SWEEP = (0.75, 0.5, 0.35, 0.25, 0.15, 0.08, 0.04)  # densities that are tried on each layer
 
@@ -25,12 +26,14 @@ Curve = dict[float, float]  # density -> mean divergence in nats
 
 
 @torch.inference_mode()
-def measure(network: Network, images: Tensor, tick: Callable[[], object] = lambda: None) -> dict[str, Curve]:
+def measure(
+    network: Network, images: Tensor, tick: Callable[[], object] = lambda: None, outputs: Outputs = "classes"
+) -> dict[str, Curve]:
     """Layer name -> density -> divergence on `images` (N, C, H, W), for each density of `SWEEP`.
 
-    `tick` is called once a layer, for a progress bar.
+    `tick` is called once a layer, for a progress bar. `outputs`: what the logits mean.
     """
-    before = F.log_softmax(network(images), 1)
+    before = network(images)
     curves: dict[str, Curve] = {}
     for op in network.graph.layers:
         weight = network.weight(op.name)
@@ -38,8 +41,7 @@ def measure(network: Network, images: Tensor, tick: Callable[[], object] = lambd
         curves[op.name] = {1.0: 0.0}
         for density in SWEEP:
             network.replace_weight(op.name, FreeWeight(values, magnitude_mask(values, density)))
-            after = F.log_softmax(network(images), 1)
-            curves[op.name][density] = float(F.kl_div(after, before, log_target=True, reduction="batchmean"))
+            curves[op.name][density] = float(divergence(network(images), before, outputs))
         network.replace_weight(op.name, weight)
         tick()
     return curves

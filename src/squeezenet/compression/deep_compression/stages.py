@@ -91,7 +91,8 @@ def resolve_densities(network: Network, teaching: Teaching | None, density: str 
         target = _share_of(density.removeprefix("sensitivity="))
         images = finetune.some(teaching.pixels, teaching.preparation, SENSITIVITY_IMAGES)
         with tqdm(total=len(graph.layers), desc="sensitivity", unit="layer", leave=False, disable=None) as bar:
-            return sensitivity.choose(sensitivity.measure(network, images, bar.update), graph, target)
+            curves = sensitivity.measure(network, images, bar.update, teaching.outputs)
+            return sensitivity.choose(curves, graph, target)
     return prune.uniform_densities(graph, _share_of(density))
 
 

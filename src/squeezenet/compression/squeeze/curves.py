@@ -19,8 +19,9 @@ from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_
 from squeezenet.compression.squeeze.to_size import as_model, prepare, round_to_size
 from squeezenet.data import Pixels
 from squeezenet.errors import EmptyModel
-from squeezenet.model import Model
+from squeezenet.model import Model, Outputs
 from squeezenet.models.network import FreeWeight, Network, from_model
+from squeezenet.models.outputs import divergence
 
 SIZES = (0.5, 0.7, 1.4, 2.0)  # file sizes of the curve, as multiples of the shipped file's size
 
@@ -49,11 +50,11 @@ def measure(model: Model, squeezed: Compressed, pixels: Pixels | None, judge: Ju
     """The figures of `squeezed`, which `squeeze` made of `model` with the same images and seed."""
     model = model.dequantised()
     known = prepare(model, pixels, seed)
-    answers = _log_probabilities(known.network, known.images)
+    answers = _logits(known.network, known.images)
 
     def point(tried: Compressed, network: IntegerNetwork) -> Point:
         top1 = judge(tried.model, tried.data) if judge else None
-        return Point(len(tried.data), _divergence(answers, network, known.images), top1)
+        return Point(len(tried.data), _divergence(answers, network, known.images, model.outputs), top1)
 
     shipped = point(squeezed, from_integer_model(squeezed.model))
     rounded = []
@@ -71,15 +72,15 @@ def _by_layer(model: Model, squeezed: Model, answers: Tensor, images: Tensor) ->
         exact = network.weight(op.name)
         with torch.no_grad():
             network.replace_weight(op.name, FreeWeight(levels.weight(op.name)()))
-        costs[op.name] = _divergence(answers, network, images)
+        costs[op.name] = _divergence(answers, network, images, model.outputs)
         network.replace_weight(op.name, exact)
     return costs
 
 
-def _divergence(answers: Tensor, network: Network, images: Tensor) -> float:
-    return float((answers.exp() * (answers - _log_probabilities(network, images))).sum(1).mean())
+def _divergence(answers: Tensor, network: Network, images: Tensor, outputs: Outputs) -> float:
+    return float(divergence(_logits(network, images), answers, outputs))
 
 
 @torch.no_grad()
-def _log_probabilities(network: Network, images: Tensor) -> Tensor:
-    return torch.cat([network(batch) for batch in images.split(BATCH)]).log_softmax(1)
+def _logits(network: Network, images: Tensor) -> Tensor:
+    return torch.cat([network(batch) for batch in images.split(BATCH)])

@@ -124,7 +124,7 @@ def _teaching(
 ) -> finetune.Teaching:
     teacher = None
     if recipe.teacher is not None:
-        about = (model.preparation, model.labels, model.graph.classes, device)
+        about = (model.preparation, model.labels, model.graph.classes, device, model.outputs)
         teacher = load_teacher(recipe.teacher, *about).answer
     images, features = (pixels, recipe.objective, recipe.augmentation), recipe.learning.features > 0
     return finetune.teaching_for(model, known.network, *images, features, teacher, device)

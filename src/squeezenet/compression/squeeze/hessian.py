@@ -30,7 +30,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from squeezenet.graph import Conv, Layer, Linear
+from squeezenet.model import Outputs
 from squeezenet.models.network import Network, padded
+from squeezenet.models.outputs import own_loss
 
 Doubles = NDArray[np.float64]
 
@@ -82,18 +84,19 @@ def hessians_of(
     damping: float = DAMPING,
     seed: int = 0,
     tick: Callable[[float], object] = lambda share: None,
+    outputs: Outputs = "classes",
 ) -> dict[str, LayerHessian]:
     """Layer name -> second derivatives. `images` (N, C, H, W) are prepared; a few hundred are enough.
 
     `damping` is a share of the mean variance of a layer's inputs. `tick` gets the share of the work that was just done.
+    `outputs`: what the logits mean.
     """
     random = torch.Generator().manual_seed(seed)
     totals = {op.name: _Totals(op) for op in network.graph.layers}
     for batch in images.split(BATCH):
-        inputs, outputs, logits = _run(network, batch)
-        drawn = torch.multinomial(logits.detach().softmax(1), 1, generator=random)[:, 0]
-        gradients = torch.autograd.grad(F.cross_entropy(logits, drawn, reduction="sum"), list(outputs.values()))
-        for name, gradient in zip(outputs, gradients, strict=True):
+        inputs, results, logits = _run(network, batch)
+        gradients = torch.autograd.grad(own_loss(logits, outputs, random), list(results.values()))
+        for name, gradient in zip(results, gradients, strict=True):
             totals[name].add(inputs[name], gradient)
         tick(len(batch) / len(images))
     return {name: total.hessian(len(images), damping) for name, total in totals.items()}

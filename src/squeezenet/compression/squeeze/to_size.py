@@ -116,7 +116,7 @@ def prepare(
         images, damping, growth = finetune.some(pixels, model.preparation, count), DAMPING, GROWTH
     fewer = min(round(COMPENSATING * len(images)), MOST_COMPENSATING)
     first = images[:: len(images) // fewer][:fewer].clone()  # a view would keep all images in memory
-    hessians = hessians_of(network, images, damping, seed, tick)
+    hessians = hessians_of(network, images, damping, seed, tick, model.outputs)
     if not any(hessians[op.name].importance for op in model.graph.layers[:-1] or model.graph.layers):
         raise ModelError("the network gives every image the same logits: there is nothing to keep; train it further")
     eight_bits = calibrate(network, first, synthetic=pixels is None, grain=grain)
