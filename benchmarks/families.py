@@ -118,9 +118,9 @@ BLOCKS = {
 
 
 def network(family: str) -> nn.Module:
-    """Three stages of two blocks; the width doubles and the size halves from stage to stage."""
+    """Three stages of two blocks, from 16 x 16 positions on; widths double and sizes halve from stage to stage."""
     block, width, act = BLOCKS[family]
-    layers = [conv(3, width, 3, 1, act=act()), block(width, width, 1), block(width, width, 1)]
+    layers = [conv(3, width, 3, 2, act=act()), block(width, width, 1), block(width, width, 1)]
     for wide in (2 * width, 4 * width):
         layers += [block(wide // 2, wide, 2), block(wide, wide, 1)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, CLASSES))

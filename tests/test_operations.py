@@ -202,7 +202,7 @@ class Case:
             for value, op in enumerate(self.graph.ops, 1)
             if isinstance(op, Activation)
         ]
-        return SimpleNamespace(**held, labels=(), tables=tables)
+        return SimpleNamespace(**held, labels=(), tables=tables, outputs="classes")
 
     def file(self) -> bytes:
         """What `sqz.encode` would write of the integer network, without its checks."""

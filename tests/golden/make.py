@@ -4,8 +4,9 @@
 
 The tiny files hold every operation and every coding there was at first; the files of levels the codings that came
 later: level streams, and both forms for lists of floats. The files of integers are integer networks, with 9-bit and
-wide values. Each output of the labels files is a yes or no. The .json beside each says what any reader must get from
-it. All numbers come from integer arithmetic, so they are the same on every machine. A file that exists is left alone.
+wide values. The files of operations hold the operations from 13 on, with floats and with integers. Each output of the
+labels files is a yes or no. The .json beside each says what any reader must get from it. All numbers come from integer
+arithmetic, so they are the same on every machine. A file that exists is left alone.
 """
 
 import json
@@ -18,6 +19,8 @@ from squeezenet import sqz
 from squeezenet.fixed_point import Scale
 from squeezenet.graph import (
     LRN,
+    Activation,
+    AdaptivePool,
     Add,
     AvgPool,
     Concat,
@@ -25,9 +28,14 @@ from squeezenet.graph import (
     Flatten,
     GlobalAvgPool,
     Graph,
+    LayerNorm,
     Linear,
     MaxPool,
+    Multiply,
+    Op,
     ReLU,
+    Select,
+    Upsample,
 )
 from squeezenet.model import Grid, IntegerWeights, Model, Plain, Shared, Tensor, Weights
 from squeezenet.preparation import Preparation
@@ -167,6 +175,63 @@ def labels_model() -> Model:
     return Model(graph, weights, preparation, names, {"name": "labels"}, outputs="labels")
 
 
+def operations(last: tuple[Op, ...]) -> Graph:
+    """The operations from 13 on, but layer normalisation; `last` follows value 20, of the shape (12, 2, 2)."""
+    return Graph(
+        (3, 13, 13),
+        (
+            Conv((0,), "conv1", 12, (3, 3), (2, 2), (0, 1, 1, 0)),  # 1: (12, 6, 6)
+            Activation((1,), "hard_swish", 0.25, 0.5),
+            Select((2,), 0, (1, 6)),
+            Select((2,), 6, (1, 6)),
+            Conv((4,), "branch", 6, (3, 3), padding=(2, 2), groups=6, dilation=(2, 2)),
+            Activation((5,), "silu", 1.0),
+            Concat((3, 6)),
+            Select((7,), 11, (6, 2), (-1, -5)),  # 8: (12, 6, 6), mixed
+            GlobalAvgPool((8,)),
+            Conv((9,), "fc1", 4, (1, 1)),
+            Activation((10,), "leaky_relu", 0.125),
+            Conv((11,), "fc2", 12, (1, 1)),
+            Activation((12,), "hard_sigmoid", 0.25, 0.5),
+            Multiply((8, 13)),
+            MaxPool((14,), (2, 2), (1, 1), (0, 0, 1, 1)),  # 15: (12, 6, 6)
+            AvgPool((15,), (3, 3), (2, 2), (1, 1), True, False),  # 16: (12, 4, 4)
+            Upsample((16,), (2, 1)),
+            AdaptivePool((17,), (3, 3)),
+            AdaptivePool((18,), (2, 2), True),
+            Add((19, 13)),  # 20: (12, 2, 2)
+            *last,
+        ),
+    )
+
+
+ENDS = (Activation((20,), "clamp", -0.5, 2.0), Flatten((21,)), Linear((22,), "fc", 10))
+
+
+def operations_model() -> Model:
+    graph = operations((*ENDS[:1], LayerNorm((21,), 0.125), Flatten((22,)), Linear((23,), "fc", 10)))
+    weights = {
+        name: Weights(dense(shape, seed), (numbers(shape[0], seed + 20) / 512).astype(np.float32))
+        for seed, (name, shape) in enumerate(graph.weight_shapes().items())
+    }
+    preparation = Preparation(16, 13, "stretch", "RGB", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
+    return Model(graph, weights, preparation, (), {"name": "operations"})
+
+
+def operations_integer_model() -> Model:
+    graph = operations(ENDS)
+    weights = {}
+    for seed, (name, shape) in enumerate(graph.weight_shapes().items()):
+        levels = (numbers(prod(shape), seed) // 10).reshape(shape).astype(np.int16)
+        exponents = (numbers(shape[0], seed + 50) // 200 - 52).astype(np.int16)
+        weights[name] = IntegerWeights(Grid(levels, exponents), numbers(shape[0], seed + 70).astype(np.int32))
+    made, joined, product = Scale(-42, 120), Scale(-44, 30), Scale(-40, 20)
+    scales = [Scale(-48, 128), made, *[joined] * 3, made, *[joined] * 4, made, Scale(-40, 30), made, Scale(-60)]
+    scales += [*[product] * 6, Scale(-38, 50), *[Scale(-40, 60)] * 2, Scale(-74, wide=True)]
+    preparation = Preparation(16, 13, "stretch", "RGB", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
+    return Model(graph, weights, preparation, (), {"name": "operations of integers"}, tuple(scales))
+
+
 def image() -> np.ndarray:
     """The prepared image whose logits are recorded."""
     return (numbers(prod(GRAPH.input_shape), 7) / 512).astype(np.float32).reshape(1, *GRAPH.input_shape)
@@ -178,12 +243,17 @@ def facts(found: Model) -> dict[str, object]:
         "labels": list(found.labels),
         "provenance": dict(found.provenance),
         "preparation": found.preparation.to_dict(),
-        "operations": [str(op) for op in found.graph.ops],
+        "operations": [described(op) for op in found.graph.ops],
         "weights": {name: held.weight.values().ravel().tolist() for name, held in found.weights.items()},
         "biases": {name: held.bias.tolist() for name, held in found.weights.items()},
         "logits": runner(found, path=NUMPY)(image())[0].tolist(),
         **({"outputs": found.outputs} if found.outputs != "classes" else {}),
     } | ({"scales": [str(scale).replace("nine_bit", "deep") for scale in found.scales]} if found.scales else {})
+
+
+def described(op: Op) -> str:
+    """The operation in words; fields that are younger than the first files are left out where they are not used."""
+    return str(op).replace(", dilation=(1, 1)", "").replace(", ceil=False, counted=True", "")
 
 
 def release(name: str, made: Model) -> None:
@@ -202,3 +272,6 @@ if __name__ == "__main__":
     release("levels_v2", levels_model())
     release("integers_v2", integer_model())
     release("labels_v2", labels_model())
+
+    release("operations_v2", operations_model())
+    release("operations_integers_v2", operations_integer_model())

@@ -360,6 +360,32 @@ def test_what_the_outputs_mean_is_in_the_file(classes: int, outputs: Outputs) ->
         assert EngineRunner(file).outputs == sqz.decode(file).outputs
 
 
+def test_golden_file_of_operations() -> None:
+    data, expected = golden("operations", 2)
+    found = sqz.decode(data)
+    facts = json.loads(json.dumps(make.facts(found)))
+    logits = expected.pop("logits")
+    np.testing.assert_allclose(facts.pop("logits"), logits, rtol=1e-5, atol=1e-5)
+    assert facts == expected
+    assert_same(found, make.operations_model())
+    assert written_again(found) == data
+    for path in PATHS:
+        np.testing.assert_allclose(EngineRunner(data, 1, path)(make.image())[0], logits, rtol=1e-5, atol=1e-5)
+
+
+def test_golden_file_of_operations_with_integers() -> None:
+    data, expected = golden("operations_integers", 2)
+    found = sqz.decode(data)
+    assert json.loads(json.dumps(make.facts(found))) == expected
+    made = make.operations_integer_model()
+    assert_same(found, made)
+    assert (found.scales, found.tables) == (made.scales, made.tables)
+    assert len(set(expected["logits"])) > 5
+    assert written_again(found) == data
+    for path in PATHS:
+        assert EngineRunner(data, 1, path)(make.image())[0].tolist() == expected["logits"]
+
+
 def test_the_golden_files_hold_every_operation_and_coding(monkeypatch: pytest.MonkeyPatch) -> None:
     operations, codings, forms = set(), set(), set()
     take_op, take_weight, take_floats = graphs._take_op, tensors.take_weight, floats.take
@@ -381,7 +407,8 @@ def test_the_golden_files_hold_every_operation_and_coding(monkeypatch: pytest.Mo
     monkeypatch.setattr(floats, "take", form)
     sqz.decode(TINY)
     sqz.decode((GOLDEN / "levels_v1.sqz").read_bytes())
-    assert operations == set(range(1, 13))
+    sqz.decode((GOLDEN / "operations_v2.sqz").read_bytes())
+    assert operations == set(range(1, 22))
     assert codings == {0, 1, 2, 3, 6}
     assert forms > {254, 255}
 
