@@ -11,11 +11,10 @@ Afterwards the biases are corrected. What this gains: docs/adr/0015-rate-distort
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from squeezenet.compression.squeeze.hessian import Doubles, LayerHessian, blocks_of, inputs_of
+from squeezenet.compression.squeeze.hessian import ROUNDING, LayerHessian, blocks_of, inputs_of
 from squeezenet.compression.squeeze.network import IntegerNetwork
 from squeezenet.compression.squeeze.rounding import round_layer
 from squeezenet.fixed_point import Scale, step
@@ -95,25 +94,27 @@ def _adapted(
     adapted = weight + weight @ (E C^T) @ (C C^T + ridge * mean(diag(C C^T)) * identity)^-1.
     """
     size, groups = weight[0].numel(), op.groups if isinstance(op, Conv) else 1
-    rows = weight.reshape(groups, -1, size).double().numpy()
-    adapted = rows.copy()
+    rows = weight.reshape(groups, -1, size).double()
+    adapted = rows.clone()
     blocks = blocks_of(size)
-    for block, (crossed, covariance, count) in zip(blocks, _moments(op, exact, changed, blocks), strict=True):
-        mean = np.trace(covariance, axis1=1, axis2=2) / covariance.shape[1]
+    for block, (crossed, covariance, hidden, count) in zip(blocks, _moments(op, exact, changed, blocks), strict=True):
+        mean = torch.maximum(covariance.diagonal(dim1=1, dim2=2).mean(1), hidden)
         # With few images, what is measured in directions of small variance is noise. The ridge suppresses it.
         images = sum(len(batch) for batch in exact)
         damping = mean * max(min(1.0, ridge_images / images), covariance.shape[1] / count) + 1e-12
-        damped = covariance + damping[:, None, None] * np.eye(covariance.shape[1])
-        adapted[..., block] += rows[..., block] @ np.linalg.solve(damped, crossed.swapaxes(1, 2)).swapaxes(1, 2)
-    return torch.from_numpy(adapted).float().reshape(weight.shape)
+        covariance.diagonal(dim1=1, dim2=2).add_(damping[:, None])
+        lacking = (rows[..., block] @ crossed).mT  # (groups, inputs, outputs)
+        adapted[..., block] += torch.cholesky_solve(lacking, torch.linalg.cholesky(covariance)).mT
+    return adapted.float().reshape(weight.shape)
 
 
 def _moments(
     op: Layer, exact: Sequence[Tensor], changed: Sequence[Tensor], blocks: Sequence[slice]
-) -> list[tuple[Doubles, Doubles, int]]:
-    """For each of `blocks`: E C^T / samples and C C^T / samples, both (groups, block, block), and how many samples.
+) -> list[tuple[Tensor, Tensor, Tensor, int]]:
+    """For each of `blocks`: E C^T / samples and C C^T / samples, both (groups, block, block).
 
-    E = exact - changed and C = changed, both less their means over all samples.
+    E = exact - changed and C = changed, both less their means over all samples. Also the variance of an input that
+    rounding of float32 can hide (groups,), and the number of samples.
     """
     products: list[list[Tensor]] = [[] for _ in blocks]
     count = 0
@@ -128,9 +129,9 @@ def _moments(
             products[number] = [a + b for a, b in zip(held, found, strict=True)] if held else found
     moments = []
     for each in products:
-        crossed, covariance, errors, means = (product.numpy() / count for product in each)
-        mean = means.swapaxes(1, 2)
-        moments.append((crossed - errors @ mean, covariance - means @ mean, count))
+        crossed, covariance, errors, means = (product / count for product in each)
+        hidden = ROUNDING * covariance.diagonal(dim1=1, dim2=2).mean(1)
+        moments.append((crossed - errors @ means.mT, covariance - means @ means.mT, hidden, count))
     return moments
 
 

@@ -191,7 +191,15 @@ def _covariance(squares: Doubles, mean: Doubles) -> Doubles:
 def _block(covariance: Doubles, damping: float) -> Block:
     """Inputs of large variance come first, so that most of the others can compensate for their errors."""
     order = np.argsort(-np.diag(covariance), kind="stable")
+    ordered = covariance[np.ix_(order, order)]
     least = damping * np.trace(covariance) / len(covariance) + 1e-12
-    damped = covariance[np.ix_(order, order)] + np.eye(len(covariance)) * least
-    # chol(inverse(M)).T without the unstable inverse of M: factor M backwards and invert the triangle.
-    return Block(order, damped, np.linalg.inv(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1])
+    while True:
+        damped = ordered + np.eye(len(covariance)) * least
+        # chol(inverse(M)).T without the unstable inverse of M: factor M backwards and invert the triangle.
+        triangle, failed = torch.linalg.cholesky_ex(torch.from_numpy(damped).flip(0, 1))
+        if not failed:
+            break
+        least *= 10  # not positive definite, by the errors of float32
+    identity = torch.eye(len(covariance), dtype=torch.double)
+    inverse = torch.linalg.solve_triangular(triangle, identity, upper=False)
+    return Block(order, damped, inverse.flip(0, 1).numpy())

@@ -17,6 +17,7 @@ more of than photographs; last layers respond to objects, which no synthetic ima
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from math import ceil, gcd, log2
 from typing import NamedTuple
@@ -24,14 +25,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from squeezenet.fixed_point import EIGHTHS, FINER, Scale, step
-from squeezenet.graph import Activation, Conv, Flatten, GlobalAvgPool, Graph, Linear, ReLU
+from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_RESCALING, MIN_RESCALING, Scale, step
+from squeezenet.graph import Activation, Add, Conv, Flatten, GlobalAvgPool, Graph, Layer, Linear, Multiply, ReLU
 from squeezenet.integer_graph import has_own_scale
 from squeezenet.models.network import Network, activate
+from squeezenet.sqz.levels_reference import LARGEST
 
 SAMPLE = 1 << 13  # elements of an activation, from each batch, from which its step is chosen
 BATCH = 8
 WIDE_BITS = 15  # bits of the largest magnitude of the logits on the images
+BIAS_MARGIN = 1.25  # by which corrected biases may exceed those of the float network
 # What justifies these: docs/experiments.md, "Constants of squeezing".
 FINER_TRIED = 3  # eighths of an octave below the step that clips nothing: the finest step that is tried
 HALVINGS, MOST_CUTS = 2, 13  # ends of a range before a function are tried in steps of 2 ^ (1 / HALVINGS)
@@ -66,6 +69,9 @@ def calibrate(
     for group in groups:
         read = [seen[i] for i in _read(graph, group)]
         function = _only_function(graph, group)
+        if not any(bool(s.smallest.any() or s.largest.any()) for s in read):
+            # Always 0, so other images decide. If a ReLU removes all, its results there are as large as its operands.
+            read = [_magnitudes(seen[i]) for i in group]
         if synthetic and 0 not in group:
             margin = mean_margin if averaged & set(group) else 0
             made = _typical_scale(read, function, min(group) / len(graph.ops), margin, grain)
@@ -73,8 +79,9 @@ def calibrate(
             made = _group_scale(read, function, grain)
         for i in group:
             scales[i] = made
+    _make_coarser(network, groups, scales, grain)
     for i in wide:
-        scales[i] = _wide_scale(graph, i, seen[i], scales, grain)
+        scales[i] = _wide_scale(network, i, seen[i], scales, grain)
     return tuple(scale for scale in scales if scale is not None)
 
 
@@ -132,6 +139,53 @@ def _read(graph: Graph, group: Sequence[int]) -> list[int]:
             if i in readers:
                 readers[i].append(op)
     return [i for i in group if not readers[i] or not all(isinstance(op, ReLU) for op in readers[i])]
+
+
+def _magnitudes(seen: _Seen) -> _Seen:
+    largest = torch.maximum(seen.largest.abs(), seen.smallest.abs())
+    return _Seen(torch.zeros_like(largest), largest, seen.sample.abs())
+
+
+def _make_coarser(network: Network, groups: Sequence[Sequence[int]], scales: list[Scale | None], grain: int) -> None:
+    """Make scales coarser where the format requires it: biases and rescaling exponents have limits.
+
+    A summand that vanishes beside the sum loses nothing by it.
+    """
+    group_of = {i: group for group in groups for i in group}
+
+    def raised(value: int, least: float) -> bool:
+        scale = scales[value]
+        if scale is None or scale.exponent >= least:
+            return False
+        exponent = scale.exponent + grain * ceil((least - scale.exponent) / grain)
+        for i in group_of[value]:
+            scales[i] = replace(scale, exponent=exponent)
+        return True
+
+    changed = True
+    while changed:
+        changed = False
+        for value, op in enumerate(network.graph.ops, 1):
+            target = scales[value]
+            if isinstance(op, Layer):
+                changed |= raised(value, _least_exponent(network, op))
+            elif isinstance(op, Add) and target is not None:
+                for i in op.inputs:
+                    source = scales[i]
+                    assert source is not None
+                    changed |= raised(i, target.exponent - MAX_RESCALING)
+                    changed |= raised(value, source.exponent + MIN_RESCALING)
+            elif isinstance(op, Multiply) and target is not None:
+                sources = {i: source.exponent for i in op.inputs if (source := scales[i]) is not None}
+                gap, finest = target.exponent - sum(sources.values()), min(sources, key=lambda i: sources[i])
+                changed |= raised(finest, sources[finest] + gap - MAX_RESCALING)
+                changed |= raised(value, target.exponent + MIN_RESCALING - gap)
+
+
+def _least_exponent(network: Network, op: Layer) -> float:
+    """The exponent of an output scale with which the largest bias of the layer just fits into the file."""
+    largest = BIAS_MARGIN * float(network.bias(op.name).detach().abs().max())
+    return EIGHTHS * log2(max(largest, 1e-30) * (1 << BIAS_BITS) / LARGEST)
 
 
 def _only_function(graph: Graph, group: Sequence[int]) -> Activation | None:
@@ -198,8 +252,12 @@ def _reach(smallest: float, largest: float) -> tuple[float, int]:
     return max(largest / max(255 - zero, 1), -smallest / zero if zero else 0.0, 1e-9), zero
 
 
-def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | None], grain: int) -> Scale:
-    """The scale of logits: that which the format defines if they are an average, else by their largest magnitude."""
+def _wide_scale(network: Network, value: int, seen: _Seen, scales: Sequence[Scale | None], grain: int) -> Scale:
+    """The scale of logits: that which the format defines if they are an average, else by their largest magnitude.
+
+    A bias that is far larger than all logits (the layer's inputs cancel it) makes the scale coarser, so that it fits.
+    """
+    graph = network.graph
     while isinstance(graph.ops[value - 1], Flatten):
         value = graph.ops[value - 1].inputs[0]
     op = graph.ops[value - 1]
@@ -207,5 +265,7 @@ def _wide_scale(graph: Graph, value: int, seen: _Seen, scales: Sequence[Scale | 
         source = scales[op.inputs[0]]
         assert source is not None
         return Scale(source.exponent - FINER, wide=True)
+    assert isinstance(op, Layer)
     reach = max(abs(float(seen.smallest.min())), abs(float(seen.largest.max())), 1e-9)
-    return Scale(grain * ceil(EIGHTHS * (log2(reach) - WIDE_BITS) / grain), wide=True)
+    least = max(EIGHTHS * (log2(reach) - WIDE_BITS), _least_exponent(network, op))
+    return Scale(grain * ceil(least / grain), wide=True)

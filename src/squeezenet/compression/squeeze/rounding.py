@@ -29,6 +29,7 @@ from squeezenet.fixed_point import EIGHTHS, MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import Layer
 from squeezenet.model import MAX_LEVEL
 from squeezenet.models.network import Network
+from squeezenet.training.surroundings import computing_threads
 
 STEP = 12 / log(2)
 """step^2 = STEP * multiplier / h, for second derivative h: at this step, halving it gains what the extra bits cost.
@@ -40,7 +41,7 @@ h * s^2 * log(2) / 12, equals `multiplier`, because halving s adds one bit.
 GRAIN = 4  # steps of the groups of one layer differ by half octaves: finer differences cost more bits than they save
 SPREAD = 16  # eighths of an octave between the median step of a layer's groups and the finest or coarsest
 EDGE = 0.02  # least distance, in steps, of a value from the boundary between two levels
-RUN = 48  # inputs in a slice (`_runs`); 32 to 96 are as fast
+RUN = 48  # inputs in a slice (`_runs`); 12 to 96 are as fast
 SWEEPS = 2  # of coordinate descent; each uses the bits of the levels that the one before chose
 
 
@@ -76,6 +77,11 @@ def round_layer(weight: Tensor, hessian: LayerHessian, multiplier: float, gap: i
     rescaling exponent, gap - exponent, must be one that the format allows. Like `gap`, the exponents are multiples of
     `grain`.
     """
+    with computing_threads(1):  # more lose more time on products as small as these than they save
+        return _round_layer(weight, hessian, multiplier, gap, grain)
+
+
+def _round_layer(weight: Tensor, hessian: LayerHessian, multiplier: float, gap: int, grain: int) -> GridWeight:
     rows = weight.reshape(len(weight), -1).double().numpy()
     per_group = len(rows) // len(hessian.blocks)
     exponents = _exponents(hessian.importance * hessian.residual_variance, multiplier, grain).repeat(per_group)
@@ -92,7 +98,8 @@ def round_layer(weight: Tensor, hessian: LayerHessian, multiplier: float, gap: i
     for _ in range(SWEEPS):
         costs = _costs(levels, multiplier)
         for outputs, inputs, block in _parts(hessian, levels):
-            slope = block.covariance.T @ _ordered((levels - wanted)[outputs, inputs], block)
+            slope = np.zeros_like(block.covariance, shape=(len(block.order), outputs.stop - outputs.start))
+            _subtract(slope, block.covariance, _ordered((wanted - levels)[outputs, inputs], block))
             levels[outputs, inputs], values[outputs, inputs] = _descend(
                 levels[outputs, inputs], slope, gain[outputs], block, costs
             )
@@ -161,12 +168,13 @@ def _round(wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> Doub
     """
     factor, rows = block.factor, _ordered(wanted, block)  # (inputs, outputs)
     levels, errors = np.empty_like(rows), np.empty_like(rows)
+    scales = gain / np.diag(factor)[:, None] ** 2
     for near in _runs(len(rows)):
+        _subtract(rows[near], factor[: near.start, near].T, errors[: near.start])
         for i in range(near.start, near.stop):
-            levels[i] = _cheapest(rows[i], gain / factor[i, i] ** 2, costs)
+            levels[i] = _cheapest(rows[i], scales[i], costs)
             errors[i] = (rows[i] - levels[i]) / factor[i, i]
             rows[i + 1 : near.stop] -= factor[i, i + 1 : near.stop, None] * errors[i]
-        rows[near.stop :] -= factor[near, near.stop :].T @ errors[near]
     return _back(levels, block)
 
 
@@ -176,20 +184,31 @@ def _descend(levels: Doubles, slope: Doubles, gain: Doubles, block: Block, costs
     `slope` (inputs, outputs) is `covariance @ error` of `levels`, in the order of `block`. It is changed in place.
     """
     before, covariance = _ordered(levels, block), block.covariance  # (inputs, outputs)
-    levels, values = before.copy(), np.empty_like(before)
+    levels, values, undone = np.empty_like(before), np.empty_like(before), np.empty_like(before)
+    scales = gain * np.diag(covariance)[:, None]
     for near in _runs(len(levels)):
+        _subtract(slope[near], covariance[near, : near.start], undone[: near.start])
         for i in range(near.start, near.stop):
             values[i] = before[i] - slope[i] / covariance[i, i]
-            levels[i] = _cheapest(values[i], gain * covariance[i, i], costs)
-            change = levels[i] - before[i]
-            moved = change.nonzero()[0]
-            slope[i + 1 : near.stop, moved] += covariance[i, i + 1 : near.stop, None] * change[moved]
-        slope[near.stop :] += covariance[near, near.stop :].T @ (levels[near] - before[near])
+            levels[i] = _cheapest(values[i], scales[i], costs)
+            undone[i] = before[i] - levels[i]
+            slope[i + 1 : near.stop] -= covariance[i, i + 1 : near.stop, None] * undone[i]
     return _back(levels, block), _back(values, block)
 
 
+def _subtract(rows: Doubles, left: Doubles, right: Doubles) -> None:
+    """Subtract the matrix product `left @ right` from `rows` in place.
+
+    PyTorch computes it, because the threads of NumPy cannot be switched off.
+    """
+    torch.from_numpy(rows).addmm_(torch.from_numpy(left), torch.from_numpy(right), alpha=-1)
+
+
 def _runs(inputs: int) -> list[slice]:
-    """Slices of at most `RUN` inputs: changes are passed on one by one within a slice, by a matrix product after it."""
+    """Slices of at most `RUN` inputs.
+
+    Changes of inputs before a slice reach its inputs by one matrix product, those within the slice one by one.
+    """
     return [slice(start, min(start + RUN, inputs)) for start in range(0, inputs, RUN)]
 
 
