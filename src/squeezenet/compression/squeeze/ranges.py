@@ -177,7 +177,10 @@ def _make_coarser(network: Network, groups: Sequence[Sequence[int]], scales: lis
                     changed |= raised(value, source.exponent + MIN_RESCALING)
             elif isinstance(op, Multiply) and target is not None:
                 sources = {i: source.exponent for i in op.inputs if (source := scales[i]) is not None}
-                gap, finest = target.exponent - sum(sources.values()), min(sources, key=lambda i: sources[i])
+                gap, finest = (
+                    target.exponent - sum(sources[i] for i in op.inputs),
+                    min(op.inputs, key=sources.__getitem__),
+                )
                 changed |= raised(finest, sources[finest] + gap - MAX_RESCALING)
                 changed |= raised(value, target.exponent + MIN_RESCALING - gap)
 
