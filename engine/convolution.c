@@ -10,44 +10,53 @@
 #include "reference.h"
 #include "run.h"
 
-/* Sums of a tile -> stored elements of the result. `vector` is the tile's first vector among those of its group,
- * `position` its first position. */
-static void finish(const sqz_task *task, const sqz_layout *layout, const void *sums, const sqz_tile *tile,
-                   uint32_t group, uint32_t vector, size_t position)
+/* Where the results of a tile go. */
+typedef struct {
+    size_t factor;    /* of its first output, among those in the vector form */
+    size_t padded;    /* factors of a group in the vector form */
+    size_t channel;   /* its first output */
+    uint32_t outputs; /* how many */
+    size_t position;  /* its first position */
+    uint32_t step;    /* positions of the result to the next position of the tile */
+} target;
+
+/* Sums of a tile -> stored elements of the result. */
+static void finish(const sqz_task *task, const void *sums, const sqz_tile *tile, const target *to)
 {
     const sqz_op *op = task->op;
+    const sqz_kernels *k = task->network->kernels;
     const sqz_value *y = sqz_result(task);
-    const uint32_t lanes = task->network->kernels->lanes, first = vector * lanes;
-    const uint32_t left = layout->outputs - first, width = tile->vectors * lanes;
-    const uint32_t outputs = left < width ? left : width;
-    const size_t channel = (size_t)group * layout->outputs + first;
-    uint8_t *out = task->values + y->offset + (position * y->pitch + channel) * y->bytes;
+    const uint32_t width = tile->vectors * k->lanes;
+    const int interleaved = op->method == SQZ_DEPTHWISE && k->interleaved;
+    const size_t step = to->step * y->pitch;
+    uint8_t *out = task->values + y->offset + (to->position * y->pitch + to->channel) * y->bytes;
     if (task->network->floats) {
         for (uint32_t p = 0; p < tile->positions; p++)
-            sqz_put_floats(op, (float *)(void *)out + p * y->pitch, (const float *)sums + p * width, outputs);
+            sqz_put_floats(op, (float *)(void *)out + p * step, (const float *)sums + p * width, to->outputs);
         return;
     }
     if (op->vector) {
-        const size_t padded = (size_t)layout->vectors * lanes, at = group * padded + first;
         const int32_t *multipliers = (const int32_t *)(const void *)(task->network->weights + op->multipliers);
         const int64_t *offsets = (const int64_t *)(const void *)(task->network->weights + op->offsets);
-        sqz_rescale r = {multipliers + at, offsets + at, tile->vectors, outputs, op->low, op->high};
+        sqz_rescale r = {
+            multipliers + to->factor, offsets + to->factor, tile->vectors, to->outputs, op->low, op->high, interleaved};
         if (y->scale.nine_bit) r.high = SQZ_HIGHEST;
-        for (int half = 0; half <= y->scale.nine_bit; half++, r.offsets += padded, out += op->out)
-            task->network->kernels->rescale(&r, sums, tile->positions, out, y->pitch);
+        for (int half = 0; half <= y->scale.nine_bit; half++, r.offsets += to->padded, out += op->out)
+            k->rescale(&r, sums, tile->positions, out, step);
         return;
     }
-    const sqz_factor *f = (const sqz_factor *)(const void *)(task->network->weights + op->factors) + channel;
+    const sqz_factor *factors = (const sqz_factor *)(const void *)(task->network->weights + op->factors);
     const int32_t *whole = sums;
     for (uint32_t p = 0; p < tile->positions; p++)
-        for (uint32_t o = 0; o < outputs; o++) {
-            const int32_t level = (int32_t)sqz_requantise(op, f + o, whole[p * width + o]);
-            uint8_t *to = out + (p * y->pitch + o) * y->bytes;
+        for (uint32_t o = 0; o < to->outputs; o++) {
+            const int32_t sum = whole[p * width + (interleaved ? sqz_slot(k, o) : o)];
+            const int32_t level = (int32_t)sqz_requantise(op, factors + (to->channel + o) % op->out, sum);
+            uint8_t *at = out + (p * step + o) * y->bytes;
             if (y->scale.wide)
-                memcpy(to, &level, sizeof level);
+                memcpy(at, &level, sizeof level);
             else {
-                *to = (uint8_t)(level < SQZ_HIGHEST ? level : SQZ_HIGHEST);
-                if (y->scale.nine_bit) to[op->out] = (uint8_t)(level - *to);
+                *at = (uint8_t)(level < SQZ_HIGHEST ? level : SQZ_HIGHEST);
+                if (y->scale.nine_bit) at[op->out] = (uint8_t)(level - *at);
             }
         }
 }
@@ -107,13 +116,14 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
     const sqz_value *x = sqz_source(task->network, op);
     const size_t first = (size_t)row * op->stride[0], pixel = (layout->direct ? x->pitch : layout->inputs);
     const size_t apart = layout->across * op->dilation[1] * pixel * task->network->kernels->bytes;
-    const uint32_t parts = layout->lines / op->kernel[0]; /* into which a row of the kernel is split by dilation */
+    const uint32_t parts = op->kernel[1] / layout->across, taps = op->kernel[0] * parts;
     if (!layout->direct)
         for (size_t i = *next > first ? *next : first; i < first + layout->reach; *next = ++i)
             copy_line(task, layout, group, (int64_t)i - op->padding[0],
                       copies + i % layout->reach * layout->line_bytes);
     for (uint32_t i = 0; i < layout->lines; i++) {
-        const size_t down = (size_t)(i / parts) * op->dilation[0], right = i % parts * apart;
+        const uint32_t tap = i < taps ? i : 0; /* further lines have no weights */
+        const size_t down = (size_t)(tap / parts) * op->dilation[0], right = tap % parts * apart;
         if (layout->direct)
             lines[i] =
                 task->values + x->offset + row * layout->row_step + down * x->width * x->pitch * x->bytes + right;
@@ -158,51 +168,71 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
         tile.vectors = sqz_first_vector(&layout, block + 1) - vector;
         tile.weights = network->weights + op->weights + ((size_t)group * layout.vectors + vector) * layout.vector_bytes;
         tile.initial = initial + ((size_t)group * layout.vectors + vector) * k->lanes * 4;
+        const uint32_t left = layout.outputs - vector * k->lanes, width = tile.vectors * k->lanes;
+        const size_t padded = (size_t)layout.vectors * k->lanes, factor = group * padded + vector * k->lanes;
+        const size_t channel = (size_t)group * layout.outputs + vector * k->lanes;
+        target to = {factor, padded, channel, left < width ? left : width, 0, 1};
         const size_t tiles = (columns + k->positions[tile.vectors] - 1) / k->positions[tile.vectors];
         for (size_t i = 0; i < tiles; i++) {
             const size_t from = columns * i / tiles;
             tile.positions = (uint32_t)(columns * (i + 1) / tiles - from);
             tile.begin = from * tile.stride;
+            to.position = begin + from;
             k->multiply(&tile, &sums);
-            finish(task, &layout, &sums, &tile, group, vector, begin + from);
+            finish(task, &sums, &tile, &to);
         }
-        const uint32_t first = vector * k->lanes, left = layout.outputs - first, width = tile.vectors * k->lanes;
-        finish_positions(task, (size_t)group * layout.outputs + first, left < width ? left : width, begin, columns);
+        finish_positions(task, channel, to.outputs, begin, columns);
     }
 }
 
-/* Depthwise convolution: each channel has its own kernel. Weights (kernel, channels), SQZ_CHUNK channels at once. */
+/* Some positions of a chunk of channels of a depthwise convolution, from `first` on; each is `repeat` positions of the
+ * result. The first position of the row is `begin`. */
+static void depthwise_chunk(const sqz_task *task, sqz_tile *tile, target *to, size_t begin, size_t first, size_t count)
+{
+    const sqz_kernels *k = task->network->kernels;
+    const uint32_t block = k->lanes * k->taps;
+    int32_t sums[SQZ_MOST_SUMS];
+    tile->vectors = (to->outputs + block - 1) / block * k->taps;
+    for (size_t i = 0; i < count; i += tile->positions) {
+        tile->positions = (uint32_t)(count - i < SQZ_MOST_SUMS / SQZ_CHUNK ? count - i : SQZ_MOST_SUMS / SQZ_CHUNK);
+        tile->begin = (first + i) * tile->stride + to->channel * k->bytes;
+        to->position = begin + (first + i) * to->step;
+        k->depthwise(tile, sums);
+        finish(task, sums, tile, to);
+    }
+}
+
+/* Depthwise convolution: each channel has its own kernel. The parts of the team take rows. */
 void sqz_depthwise(const sqz_task *task, unsigned part)
 {
     const sqz_network *network = task->network;
     const sqz_kernels *k = network->kernels;
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
-    const int8_t *weights = (const int8_t *)network->weights + op->weights;
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    sqz_layout layout; /* for `finish`: one group of all channels */
-    layout.outputs = y->channels;
-    layout.vectors = (uint32_t)sqz_aligned(y->channels) / k->lanes;
+    const sqz_layout layout = sqz_layout_of(network, op);
+    const size_t pixel = layout.direct ? x->pitch : layout.inputs,
+                 end = sqz_part_start(y->height, part + 1, task->parts);
+    const size_t whole = y->width / op->repeat, rest = y->width % op->repeat * y->channels;
+    const uint8_t **lines = (const uint8_t **)(void *)sqz_scratch(task, part);
+    uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(layout.lines * sizeof *lines);
+    size_t next = 0;
     sqz_tile tile;
-    tile.vectors = SQZ_CHUNK / k->lanes;
-    tile.positions = 1;
-    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
-        for (uint32_t c = 0; c < y->channels; c += SQZ_CHUNK) {
-            const size_t n = y->channels - c < SQZ_CHUNK ? y->channels - c : SQZ_CHUNK;
-            int32_t sums[SQZ_CHUNK] = {0};
-            for (size_t a = 0; a < op->kernel[0]; a++)
-                for (size_t b = 0; b < op->kernel[1]; b++) {
-                    const size_t v = position / y->width * op->stride[0] + a * op->dilation[0];
-                    const size_t h = position % y->width * op->stride[1] + b * op->dilation[1];
-                    if (v < op->padding[0] || h < op->padding[1] || v - op->padding[0] >= x->height ||
-                        h - op->padding[1] >= x->width)
-                        continue;
-                    const size_t at = ((v - op->padding[0]) * x->width + h - op->padding[1]) * x->pitch + c;
-                    const int8_t *tap = weights + (a * op->kernel[1] + b) * y->channels + c;
-                    k->multiply_accumulate(sums, task->values + x->offset + at, tap, x->scale.zero, n);
-                }
-            finish(task, &layout, sums, &tile, 0, c / k->lanes, position);
+    tile.lines = lines;
+    tile.rows = layout.lines;
+    tile.stride = (op->repeat > 1 ? op->repeat : op->stride[1]) * pixel * k->bytes;
+    for (size_t row = sqz_part_start(y->height, part, task->parts); row < end; row++) {
+        const size_t begin = row * y->width;
+        fetch(task, &layout, 0, (uint32_t)row, &next, lines, copies);
+        for (uint32_t c = 0; c < layout.outputs; c += SQZ_CHUNK) {
+            const uint32_t left = layout.outputs - c;
+            target to = {c, 0, c, left < SQZ_CHUNK ? left : SQZ_CHUNK, 0, op->repeat};
+            tile.weights = network->weights + op->weights + (size_t)c * layout.lines * k->bytes;
+            tile.initial = network->weights + op->initial + c * sizeof(int32_t);
+            depthwise_chunk(task, &tile, &to, begin, 0, whole);
+            if (rest <= c) continue;
+            to.outputs = (uint32_t)(rest - c < SQZ_CHUNK ? rest - c : SQZ_CHUNK);
+            depthwise_chunk(task, &tile, &to, begin, whole, 1);
         }
-    const size_t first = sqz_part_start(positions, part, task->parts);
-    finish_positions(task, 0, y->channels, first, end - first);
+        finish_positions(task, 0, y->channels, begin, y->width);
+    }
 }

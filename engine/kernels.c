@@ -76,7 +76,8 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
     if (path == SQZ_REFERENCE || !sqz_has_path(path)) return NULL;
 #ifdef SQZ_X86
     if (path == SQZ_AVX2) return floats ? &sqz_avx2_floats : &sqz_avx2;
-    if (path == SQZ_AVX512VNNI) return floats ? &sqz_avx512_floats : &sqz_avx512vnni;
+    if (path == SQZ_AVX512VNNI && floats) return &sqz_avx512_floats;
+    if (path == SQZ_AVX512VNNI) return x86_has(0, bit_AVX512VBMI, 0xe6) ? &sqz_avx512vbmi : &sqz_avx512vnni;
 #endif
 #ifdef SQZ_ARM
     if (path == SQZ_NEON) return floats ? &sqz_neon_floats : &sqz_neon;

@@ -6,7 +6,7 @@
 
 enum {
     SQZ_VECTORS = 4,     /* most vectors of outputs in a tile */
-    SQZ_CHUNK = 64,      /* channels that depthwise convolutions and means work on at once: whole vectors */
+    SQZ_CHUNK = 64,      /* channels that depthwise convolutions and means work on at once: whole blocks */
     SQZ_MOST_SUMS = 512, /* most sums of a tile */
     SQZ_SLACK = 64       /* bytes past the end of values and lines that may be read; they are multiplied by 0 */
 };
@@ -33,6 +33,7 @@ typedef struct {
     const int64_t *offsets;
     uint32_t vectors, outputs; /* vectors of sums for each position; how many outputs are written */
     int32_t low, high;
+    int interleaved; /* multipliers, offsets and sums are ordered by sqz_slot */
 } sqz_rescale;
 
 /* A product of two values, (x1 * x2 * m + 2^(s - 1)) >> s in docs/FORMAT.md. The factor m is split into its upper and
@@ -48,6 +49,9 @@ typedef struct sqz_kernels {
     int32_t centre;                      /* subtracted from every activation, where `multiply` needs signed bytes */
     uint32_t positions[SQZ_VECTORS + 1]; /* [v]: most positions of a tile with v vectors */
 
+    uint32_t taps;   /* of a depthwise convolution: how many a lane multiplies at once */
+    int interleaved; /* depthwise sums are ordered by sqz_slot; otherwise by channel */
+
     /* sums (positions, vectors x lanes) of a tile, int32_t or float */
     void (*multiply)(const sqz_tile *tile, void *sums);
 
@@ -62,8 +66,10 @@ typedef struct sqz_kernels {
     void (*maximum)(uint8_t *out, const uint8_t *x, size_t n, size_t step, size_t count);
     /* sums[i] += x[i] */
     void (*accumulate)(int32_t *sums, const uint8_t *x, size_t n);
-    /* sums[i] += (x[i] - zero) * weights[i] */
-    void (*multiply_accumulate)(int32_t *sums, const uint8_t *x, const int8_t *weights, int32_t zero, size_t n);
+    /* The same as `multiply` for a depthwise convolution. Each line has one activation of a channel: the one under a
+     * kernel position (tap). `vectors` is a multiple of `taps`, and weights are ordered (rows / taps, lanes of
+     * SQZ_CHUNK channels as sqz_slot orders them, taps). */
+    void (*depthwise)(const sqz_tile *tile, int32_t *sums);
     /* out[i] = limit((a[i] * fraction[0] + b[i] * fraction[1] + offset) >> 16) to 0..255; fits 32 bits */
     void (*add)(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset, size_t n);
     /* out[i] = the product of a[i] and b[i], limited to 0..255 */
@@ -74,10 +80,18 @@ typedef struct sqz_kernels {
     void (*quantise)(uint8_t *out, const float *pixels, float factor, int32_t zero, size_t n);
 } sqz_kernels;
 
+/* The lane for channel c of a depthwise convolution. Vectors with the activations of `taps` taps are interleaved in
+ * parts of 16 bytes, so of each such part the first four channels go to the first vector, the next four to the next. */
+static inline uint32_t sqz_slot(const sqz_kernels *k, uint32_t c)
+{
+    const uint32_t block = k->lanes * k->taps, in = c % block, part = 4 * k->taps;
+    return k->taps == 1 ? c : c - in + in % part / 4 * k->lanes + in / part * 4 + in % 4;
+}
+
 extern const sqz_kernels sqz_scalar, sqz_scalar_floats;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SQZ_X86 1
-extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512_floats;
+extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512vbmi, sqz_avx512_floats;
 #endif
 #if defined(__AARCH64EL__) && defined(__ARM_NEON)
 #define SQZ_ARM 1

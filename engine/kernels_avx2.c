@@ -15,11 +15,14 @@ enum { LANES = 8, DEPTH = 2 };
 #define AT_ONCE 2
 #define FITS(vectors, positions) (vectors <= 2 && vectors * positions <= 12)
 
+#define LOAD_BYTES(address) _mm256_loadu_si256((const __m256i *)(const void *)(address))
+#define STORE_BYTES(address, vector) _mm256_storeu_si256((__m256i *)(void *)(address), vector)
+
 #define MULTIPLY multiply
 #define WEIGHT int16_t
 #define VECTOR __m256i
-#define LOAD(address) _mm256_loadu_si256((const __m256i *)(const void *)(address))
-#define STORE(address, vector) _mm256_storeu_si256((__m256i *)(void *)(address), vector)
+#define LOAD(address) LOAD_BYTES(address)
+#define STORE(address, vector) STORE_BYTES(address, vector)
 #define BROADCAST(x) _mm256_set1_epi32(four_bytes(x))
 #define ADD_PRODUCTS(sum, x, w) _mm256_add_epi32(sum, _mm256_madd_epi16(x, w))
 #include "tile.h"
@@ -58,6 +61,43 @@ SQZ_TARGET static void widen(void *line, const uint8_t *x, size_t n)
     }
 }
 
+/* Both taps of a channel, 16 bits each, become one lane: (taps, 16 channels) -> (2 vectors, 8 lanes, taps). */
+SQZ_TARGET SQZ_INLINE void depthwise_some(const sqz_tile *t, size_t begin, const int16_t *w, const int32_t *initial,
+                                          int32_t *sums, const uint32_t positions)
+{
+    const size_t width = t->vectors * LANES;
+    __m256i low[4], high[4];
+    SQZ_EACH(p, positions) low[p] = high[p] = _mm256_setzero_si256();
+    for (size_t row = 0; row < t->rows; row += DEPTH, w += DEPTH * SQZ_CHUNK) {
+        const __m256i first = LOAD_BYTES(w), second = LOAD_BYTES(w + 2 * LANES);
+        SQZ_EACH(p, positions) {
+            const __m256i a = LOAD_BYTES(t->lines[row] + begin + p * t->stride);
+            const __m256i b = LOAD_BYTES(t->lines[row + 1] + begin + p * t->stride);
+            low[p] = _mm256_add_epi32(low[p], _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), first));
+            high[p] = _mm256_add_epi32(high[p], _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), second));
+        }
+    }
+    SQZ_EACH(p, positions) { /* back to the order of channels */
+        const __m256i first = _mm256_permute2x128_si256(low[p], high[p], 0x20);
+        const __m256i second = _mm256_permute2x128_si256(low[p], high[p], 0x31);
+        STORE_BYTES(sums + p * width, _mm256_add_epi32(first, LOAD_BYTES(initial)));
+        STORE_BYTES(sums + p * width + LANES, _mm256_add_epi32(second, LOAD_BYTES(initial + LANES)));
+    }
+}
+
+SQZ_TARGET static void depthwise(const sqz_tile *t, int32_t *sums)
+{
+    for (uint32_t o = 0; o < t->vectors * LANES; o += 2 * LANES) {
+        const int16_t *w = (const int16_t *)t->weights + o * DEPTH;
+        const int32_t *initial = (const int32_t *)t->initial + o;
+        const size_t begin = t->begin + o * sizeof *w, width = t->vectors * LANES;
+        uint32_t p = 0;
+        for (; p + 4 <= t->positions; p += 4)
+            depthwise_some(t, begin + p * t->stride, w, initial, sums + p * width + o, 4);
+        for (; p < t->positions; p++) depthwise_some(t, begin + p * t->stride, w, initial, sums + p * width + o, 1);
+    }
+}
+
 const sqz_kernels sqz_avx2 = {
     .lanes = LANES,
     .depth = DEPTH,
@@ -65,7 +105,10 @@ const sqz_kernels sqz_avx2 = {
     .positions = {0, 8, 6, 6, 6},
     .multiply = multiply,
     .rescale = rescale,
+    .taps = DEPTH,
+    .depthwise = depthwise,
     .widen = widen,
+    .look_up = look_up,
     SQZ_PLAIN_LOOPS,
 };
 

@@ -39,7 +39,9 @@ SQZ_TARGET SQZ_INLINE __m512i level_of(__m512i sum, __m512i even_factor, __m512i
 SQZ_TARGET SQZ_INLINE void rescale_some(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out,
                                         size_t step, const uint32_t vectors)
 {
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i sorted = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i same = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i order = r->interleaved ? same : sorted; /* packing puts what sqz_slot has taken apart together */
     const __m512i low = _mm512_set1_epi8((char)r->low), high = _mm512_set1_epi8((char)r->high);
     const __mmask64 some = UINT64_MAX >> (64 - r->outputs);
     __m512i even_factor[SQZ_VECTORS], odd_factor[SQZ_VECTORS], even_offset[SQZ_VECTORS], odd_offset[SQZ_VECTORS];
@@ -72,16 +74,62 @@ SQZ_TARGET static void rescale(const sqz_rescale *r, const int32_t *sums, uint32
     }
 }
 
-const sqz_kernels sqz_avx512vnni = {
-    .lanes = LANES,
-    .depth = DEPTH,
-    .bytes = 1,
-    .positions = {0, 8, 8, 8, 8},
-    .multiply = multiply,
-    .rescale = rescale,
-    .widen = widen_to_bytes,
-    SQZ_PLAIN_LOOPS,
-};
+/* The four taps of a channel, one byte each, become one lane: (taps, 64 channels) -> (4 vectors, 16 lanes, taps). */
+SQZ_TARGET SQZ_INLINE void depthwise_some(const sqz_tile *t, size_t begin, int32_t *sums, const uint32_t positions)
+{
+    const int8_t *w = t->weights;
+    const int32_t *initial = t->initial;
+    __m512i sum[4 * SQZ_VECTORS];
+    SQZ_EACH(p, positions)
+        SQZ_EACH(v, SQZ_VECTORS) sum[p * SQZ_VECTORS + v] = _mm512_loadu_si512(initial + LANES * v);
+    for (size_t row = 0; row < t->rows; row += DEPTH, w += DEPTH * SQZ_CHUNK) {
+        __m512i weights[SQZ_VECTORS];
+        SQZ_EACH(v, SQZ_VECTORS) weights[v] = _mm512_loadu_si512(w + SQZ_CHUNK * v);
+        SQZ_EACH(p, positions) {
+            __m512i x[DEPTH];
+            SQZ_EACH(i, DEPTH) x[i] = _mm512_loadu_si512(t->lines[row + i] + begin + p * t->stride);
+            const __m512i first = _mm512_unpacklo_epi8(x[0], x[1]), second = _mm512_unpacklo_epi8(x[2], x[3]);
+            const __m512i third = _mm512_unpackhi_epi8(x[0], x[1]), fourth = _mm512_unpackhi_epi8(x[2], x[3]);
+            __m512i *const to = sum + p * SQZ_VECTORS;
+            to[0] = _mm512_dpbusd_epi32(to[0], _mm512_unpacklo_epi16(first, second), weights[0]);
+            to[1] = _mm512_dpbusd_epi32(to[1], _mm512_unpackhi_epi16(first, second), weights[1]);
+            to[2] = _mm512_dpbusd_epi32(to[2], _mm512_unpacklo_epi16(third, fourth), weights[2]);
+            to[3] = _mm512_dpbusd_epi32(to[3], _mm512_unpackhi_epi16(third, fourth), weights[3]);
+        }
+    }
+    SQZ_EACH(p, positions)
+        SQZ_EACH(v, SQZ_VECTORS) _mm512_storeu_si512(sums + p * SQZ_CHUNK + LANES * v, sum[p * SQZ_VECTORS + v]);
+}
+
+SQZ_TARGET static void depthwise(const sqz_tile *t, int32_t *sums)
+{
+    uint32_t p = 0;
+    for (; p + 4 <= t->positions; p += 4) depthwise_some(t, t->begin + p * t->stride, sums + p * SQZ_CHUNK, 4);
+    for (; p < t->positions; p++) depthwise_some(t, t->begin + p * t->stride, sums + p * SQZ_CHUNK, 1);
+}
+
+/* With VBMI, two lookups of 128 entries each and a choice between them. */
+__attribute__((target("avx512f,avx512bw,avx512vbmi"))) static void look_up_at_once(uint8_t *x, size_t n, size_t step,
+                                                                                   size_t count, const uint8_t *table)
+{
+    const __m512i first = _mm512_loadu_si512(table), second = _mm512_loadu_si512(table + 64);
+    const __m512i third = _mm512_loadu_si512(table + 128), fourth = _mm512_loadu_si512(table + 192);
+    for (; count > 0; count--, x += step)
+        for (size_t i = 0; i < n; i += 64) {
+            const __mmask64 some = n - i < 64 ? UINT64_MAX >> (64 - (n - i)) : UINT64_MAX;
+            const __m512i at = _mm512_maskz_loadu_epi8(some, x + i);
+            const __m512i low = _mm512_permutex2var_epi8(first, at, second);
+            const __m512i high = _mm512_permutex2var_epi8(third, at, fourth);
+            _mm512_mask_storeu_epi8(x + i, some, _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), low, high));
+        }
+}
+
+#define KERNELS \
+    .lanes = LANES, .depth = DEPTH, .bytes = 1, .positions = {0, 8, 8, 8, 8}, .multiply = multiply, \
+    .rescale = rescale, .taps = DEPTH, .interleaved = 1, .depthwise = depthwise, .widen = widen_to_bytes, \
+    SQZ_PLAIN_LOOPS
+const sqz_kernels sqz_avx512vnni = {KERNELS, .look_up = look_up};
+const sqz_kernels sqz_avx512vbmi = {KERNELS, .look_up = look_up_at_once};
 
 #define FLOATS
 #define VECTOR __m512

@@ -6,6 +6,7 @@
 #include <arm_neon.h>
 
 #define SQZ_TARGET
+#define OWN_LOOK_UP
 #include "loops.h"
 
 enum { LANES = 8, DEPTH = 4, CENTRE = 128, PACKS = 4 /* in a register of 16 bytes */ };
@@ -111,6 +112,59 @@ static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t position
     }
 }
 
+/* Activations and weights are widened to 16 bits; products are added in 32 bits. */
+SQZ_INLINE void depthwise_some(const sqz_tile *t, size_t begin, uint32_t o, int32_t *sums, const uint32_t positions)
+{
+    const int8_t *w = (const int8_t *)t->weights + o;
+    const int32_t *initial = (const int32_t *)t->initial + o;
+    const size_t width = t->vectors * LANES;
+    int32x4_t low[4], high[4];
+    SQZ_EACH(p, positions) {
+        low[p] = vld1q_s32(initial);
+        high[p] = vld1q_s32(initial + LANES / 2);
+    }
+    for (size_t row = 0; row < t->rows; row++, w += SQZ_CHUNK) {
+        const int16x8_t weights = vmovl_s8(vld1_s8(w));
+        SQZ_EACH(p, positions) {
+            const int16x8_t x = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(t->lines[row] + begin + o + p * t->stride)));
+            low[p] = vmlal_s16(low[p], vget_low_s16(x), vget_low_s16(weights));
+            high[p] = vmlal_high_s16(high[p], x, weights);
+        }
+    }
+    SQZ_EACH(p, positions) {
+        vst1q_s32(sums + p * width + o, low[p]);
+        vst1q_s32(sums + p * width + o + LANES / 2, high[p]);
+    }
+}
+
+static void depthwise(const sqz_tile *t, int32_t *sums)
+{
+    const size_t width = t->vectors * LANES;
+    for (uint32_t o = 0; o < width; o += LANES) {
+        uint32_t p = 0;
+        for (; p + 4 <= t->positions; p += 4) depthwise_some(t, t->begin + p * t->stride, o, sums + p * width, 4);
+        for (; p < t->positions; p++) depthwise_some(t, t->begin + p * t->stride, o, sums + p * width, 1);
+    }
+}
+
+/* Four tables of 64 entries: an index that is out of range leaves the result of the others. */
+static void look_up(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table)
+{
+    const uint8x16x4_t first = vld1q_u8_x4(table), second = vld1q_u8_x4(table + 64);
+    const uint8x16x4_t third = vld1q_u8_x4(table + 128), fourth = vld1q_u8_x4(table + 192);
+    for (; count > 0; count--, x += step) {
+        size_t i = 0;
+        for (; i + 16 <= n; i += 16) {
+            const uint8x16_t at = vld1q_u8(x + i);
+            uint8x16_t found = vqtbl4q_u8(first, at);
+            found = vqtbx4q_u8(found, second, vsubq_u8(at, vdupq_n_u8(64)));
+            found = vqtbx4q_u8(found, third, vsubq_u8(at, vdupq_n_u8(128)));
+            vst1q_u8(x + i, vqtbx4q_u8(found, fourth, vsubq_u8(at, vdupq_n_u8(192))));
+        }
+        for (; i < n; i++) x[i] = table[x[i]];
+    }
+}
+
 const sqz_kernels sqz_neon = {
     .lanes = LANES,
     .depth = DEPTH,
@@ -119,7 +173,10 @@ const sqz_kernels sqz_neon = {
     .positions = {0, 6, 3, 2, 2},
     .multiply = multiply,
     .rescale = rescale,
+    .taps = 1,
+    .depthwise = depthwise,
     .widen = widen_to_bytes,
+    .look_up = look_up,
     SQZ_PLAIN_LOOPS,
 };
 
@@ -191,7 +248,10 @@ const sqz_kernels sqz_neondot = {
     .positions = {0, 8, 6, 4, 3},
     .multiply = multiply_dot,
     .rescale = rescale,
+    .taps = 1,
+    .depthwise = depthwise,
     .widen = widen_to_bytes,
+    .look_up = look_up,
     SQZ_PLAIN_LOOPS,
 };
 #endif

@@ -1,10 +1,12 @@
 /* The portable path: no vectors but those that a compiler makes by itself. */
 #include "kernels.h"
 
-#define SQZ_TARGET
-#include "loops.h"
-
 enum { LANES = 8, DEPTH = 4 };
+
+#define SQZ_TARGET
+#define LINE uint8_t
+#define LINE_WEIGHT int8_t
+#include "loops.h"
 
 static void multiply(const sqz_tile *t, void *out)
 {
@@ -39,7 +41,10 @@ const sqz_kernels sqz_scalar = {
     .positions = {0, 8, 8, 8, 8},
     .multiply = multiply,
     .rescale = rescale,
+    .taps = 1,
+    .depthwise = depthwise,
     .widen = widen_to_bytes,
+    .look_up = look_up,
     SQZ_PLAIN_LOOPS,
 };
 

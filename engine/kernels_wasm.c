@@ -4,10 +4,12 @@
 #ifdef __wasm_simd128__
 #include <wasm_simd128.h>
 
-#define SQZ_TARGET
-#include "loops.h"
-
 enum { LANES = 4, DEPTH = 2 };
+
+#define SQZ_TARGET
+#define LINE int16_t
+#define LINE_WEIGHT int16_t
+#include "loops.h"
 
 #define REGISTERS 1
 #define AT_ONCE SQZ_VECTORS
@@ -58,7 +60,10 @@ const sqz_kernels sqz_simd128 = {
     .positions = {0, 8, 6, 4, 3},
     .multiply = multiply,
     .rescale = rescale,
+    .taps = 1,
+    .depthwise = depthwise,
     .widen = widen,
+    .look_up = look_up,
     SQZ_PLAIN_LOOPS,
 };
 

@@ -89,20 +89,23 @@ static size_t offset_at(uint32_t o, uint32_t lanes)
     return o - lane + lane / 2 + (lane % 2) * (lanes / 2);
 }
 
-/* Factors in the vector form. Each group has `padded` outputs, which fill whole vectors. */
-static void lay_out_factors(const sqz_network *network, const sqz_op *op, const sqz_factor *factors, uint32_t padded)
+/* Factors in the vector form. Each group fills whole vectors. */
+static void lay_out_factors(const sqz_network *network, const sqz_op *op, const sqz_factor *factors)
 {
-    const uint32_t outputs = op->method == SQZ_DEPTHWISE ? op->out : op->out / op->groups;
-    const uint32_t groups = op->out / outputs, lanes = network->kernels->lanes;
+    const sqz_layout layout = sqz_layout_of(network, op);
+    const sqz_kernels *k = network->kernels;
+    const int depthwise = op->method == SQZ_DEPTHWISE;
+    const uint32_t groups = depthwise ? 1 : op->groups, padded = layout.vectors * k->lanes;
     int32_t *multipliers = (int32_t *)(void *)(network->weights + op->multipliers);
     int64_t *offsets = (int64_t *)(void *)(network->weights + op->offsets);
     for (uint32_t group = 0; group < groups; group++)
         for (uint32_t o = 0; o < padded; o++) {
-            const sqz_factor *f = factors + group * outputs + o;
-            const int used = op->vector && o < outputs;
+            const sqz_factor *f = factors + (group * layout.outputs + o) % op->out;
+            const int used = op->vector && o < layout.outputs;
             const size_t first = (size_t)group * padded;
-            multipliers[first + o] = used ? f->multiplier * (1 << (MOST_SHIFT - f->shift)) : 0;
-            offsets[first + offset_at(o, lanes)] = used ? f->offset * ((int64_t)1 << (MOST_SHIFT - f->shift)) : 0;
+            const uint32_t slot = depthwise && k->interleaved ? sqz_slot(k, o) : o;
+            multipliers[first + slot] = used ? f->multiplier * (1 << (MOST_SHIFT - f->shift)) : 0;
+            offsets[first + offset_at(slot, k->lanes)] = used ? f->offset * ((int64_t)1 << (MOST_SHIFT - f->shift)) : 0;
         }
     if (network->values[op - network->ops + 1].scale.nine_bit) /* then the offsets of the upper halves */
         for (size_t i = 0; i < padded; i++) offsets[padded + i] = offsets[i] - ((int64_t)SQZ_HIGHEST << 32);
@@ -162,6 +165,30 @@ static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *w
         }
 }
 
+/* Weights (channels, kernel) of a depthwise convolution -> the order of `depthwise` (kernels.h), chunk by chunk; and
+ * the values that its sums begin with: the products of the zero point and the weights, negated. */
+static void lay_out_depthwise(const sqz_network *network, const sqz_op *op, const layer *l, int32_t zero)
+{
+    const sqz_layout layout = sqz_layout_of(network, op);
+    const sqz_kernels *k = network->kernels;
+    const uint32_t padded = layout.vectors * k->lanes;
+    uint8_t *weights = network->weights + op->weights;
+    int32_t *initial = (int32_t *)(void *)(network->weights + op->initial);
+    memset(weights, 0, layout.vectors * layout.vector_bytes);
+    memset(initial, 0, padded * sizeof *initial);
+    for (uint32_t o = 0; o < layout.outputs; o++) {
+        const int32_t *levels = l->levels + o % op->out * l->each;
+        const uint32_t slot = sqz_slot(k, o), chunk = slot / SQZ_CHUNK, lane = slot % SQZ_CHUNK;
+        int32_t sum = 0;
+        for (size_t tap = 0; tap < l->each; tap++) {
+            const size_t row = (chunk * layout.lines + tap / k->taps * k->taps) * SQZ_CHUNK;
+            store(weights, row + lane * k->taps + tap % k->taps, k->bytes, levels + tap);
+            sum += levels[tap];
+        }
+        initial[k->interleaved ? slot : o] = -zero * sum;
+    }
+}
+
 /* The values that the integer sums of each output begin with.
  *
  * The kernels multiply stored activations q (less `centre`), and padding holds the zero point. The layer is defined on
@@ -204,14 +231,12 @@ int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *
     if (c->status == SQZ_OK) c->status = take_factors(&l, op, from, to, factors);
     if (c->status != SQZ_OK) return c->status;
     if (op->method == SQZ_PACKED) {
-        const sqz_layout layout = sqz_layout_of(network, op);
         pack(network, op, (const uint32_t *)(const void *)l.levels);
         lay_out_initial_sums(network, op, &l, from->zero);
-        lay_out_factors(network, op, factors, layout.vectors * network->kernels->lanes);
-    } else if (op->method == SQZ_DEPTHWISE) { /* (channels, kernel) -> (kernel, channels) */
-        for (size_t o = 0; o < op->out; o++)
-            for (size_t tap = 0; tap < l.each; tap++) store(weights, tap * op->out + o, 1, l.levels + o * l.each + tap);
-        lay_out_factors(network, op, factors, (uint32_t)sqz_aligned(op->out));
+        lay_out_factors(network, op, factors);
+    } else if (op->method == SQZ_DEPTHWISE) {
+        lay_out_depthwise(network, op, &l, from->zero);
+        lay_out_factors(network, op, factors);
     } else
         for (size_t i = 0; i < op->out * l.each; i++) store(weights, i, 1, l.levels + i);
     return SQZ_OK;

@@ -72,12 +72,21 @@ SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restric
         for (size_t j = i; j < i + SUMS; j++) sums[j] += x[j];
 }
 
-SQZ_TARGET static void multiply_accumulate(int32_t *restrict sums, const uint8_t *restrict x,
-                                           const int8_t *restrict weights, int32_t zero, size_t n)
+#ifdef LINE /* type of an activation in a line, and of a weight; the file has no `depthwise` of its own */
+SQZ_TARGET static void depthwise(const sqz_tile *t, int32_t *sums)
 {
-    for (size_t i = 0; i < n; i += SUMS)
-        for (size_t j = i; j < i + SUMS; j++) sums[j] += (x[j] - zero) * weights[j];
+    const int32_t *initial = t->initial;
+    for (uint32_t p = 0; p < t->positions; p++)
+        for (uint32_t o = 0; o < t->vectors * LANES; o += LANES, sums += LANES) {
+            const LINE_WEIGHT *w = (const LINE_WEIGHT *)t->weights + o;
+            memcpy(sums, initial + o, LANES * sizeof *sums);
+            for (size_t row = 0; row < t->rows; row++, w += SQZ_CHUNK) {
+                const LINE *x = (const LINE *)(const void *)(t->lines[row] + t->begin + p * t->stride) + o;
+                for (uint32_t i = 0; i < LANES; i++) sums[i] += x[i] * w[i];
+            }
+        }
 }
+#endif
 
 SQZ_TARGET static void add(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset,
                            size_t n)
@@ -107,11 +116,13 @@ SQZ_TARGET static void multiply_values(uint8_t *out, const uint8_t *a, const uin
     }
 }
 
+#ifndef OWN_LOOK_UP
 SQZ_TARGET static void look_up(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table)
 {
     for (; count > 0; count--, x += step)
         for (size_t i = 0; i < n; i++) x[i] = table[x[i]];
 }
+#endif
 
 /* After adding 1.5 x 2^23 a float has no bits left for a fraction: so it is rounded to nearest, halves to even. */
 SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pixels, float factor, int32_t zero,
@@ -136,5 +147,4 @@ SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pix
 
 /* The members of `sqz_kernels` that are made here. */
 #define SQZ_PLAIN_LOOPS \
-    .maximum = maximum, .accumulate = accumulate, .multiply_accumulate = multiply_accumulate, .add = add, \
-    .multiply_values = multiply_values, .look_up = look_up, .quantise = quantise
+    .maximum = maximum, .accumulate = accumulate, .add = add, .multiply_values = multiply_values, .quantise = quantise

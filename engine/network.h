@@ -113,7 +113,8 @@ typedef struct {
 
     /* Layers only. The sums of each output are rescaled by an `sqz_factor`, or by its vector form (sqz_rescale). */
     sqz_method method;
-    int vector;                                             /* every factor can be written in the vector form */
+    uint32_t repeat; /* depthwise: so many positions are computed as one with `repeat` times the channels */
+    int vector;      /* every factor can be written in the vector form */
     size_t weights, factors, initial, multipliers, offsets; /* bytes from the start of the memory of weights */
     const uint8_t *coded;                                   /* where the layer begins in the file */
     uint64_t cost;                                          /* of decoding it: roughly proportional to time */

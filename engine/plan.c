@@ -8,6 +8,7 @@
 
 enum {
     LEAST_OUTPUTS = 8, /* a group with fewer outputs is not packed: its vectors would be mostly padding */
+    MOST_REPEATS = 8,  /* each repeats the weights of a depthwise convolution */
     MOST_COLUMNS = 96  /* most positions that are computed in one pass over the weights */
 };
 /* If the values take more bytes than this, the inputs of a concatenation do not lie inside its result. */
@@ -196,22 +197,28 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     const sqz_kernels *k = network->kernels;
     const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
     const int pointwise = op->kernel[0] == 1 && op->kernel[1] == 1 && op->stride[0] == 1 && op->stride[1] == 1;
+    const int depthwise = op->method == SQZ_DEPTHWISE;
+    const uint32_t groups = depthwise ? 1 : op->groups;
     sqz_layout layout;
-    layout.inputs = x->channels / op->groups;
-    layout.outputs = op->out / op->groups;
-    layout.vectors = (layout.outputs + k->lanes - 1) / k->lanes;
+    layout.inputs = x->channels / groups;
+    layout.outputs = op->out / groups * op->repeat;
+    layout.vectors = (depthwise ? (uint32_t)sqz_aligned(layout.outputs) : layout.outputs + k->lanes - 1) / k->lanes;
     layout.blocks = (layout.vectors + SQZ_VECTORS - 1) / SQZ_VECTORS;
-    layout.across = op->dilation[1] == 1 ? op->kernel[1] : 1;
+    layout.across = op->dilation[1] == 1 && !depthwise ? op->kernel[1] : 1;
     layout.lines = op->kernel[0] * (op->kernel[1] / layout.across);
     layout.reach = (op->kernel[0] - 1) * op->dilation[0] + 1;
     layout.packs = ((size_t)layout.across * layout.inputs + k->depth - 1) / k->depth;
     layout.vector_bytes = layout.lines * layout.packs * k->lanes * k->depth * k->bytes;
-    layout.direct = k->bytes == x->bytes && op->groups == 1 && !sqz_is_padded(op) &&
-                    (layout.across == 1 || x->pitch == x->channels);
+    layout.direct = k->bytes == x->bytes && groups == 1 && !sqz_is_padded(op) &&
+                    ((layout.across == 1 && op->repeat == 1) || x->pitch == x->channels);
+    if (depthwise) {
+        layout.lines = (layout.lines + k->taps - 1) / k->taps * k->taps;
+        layout.vector_bytes = (size_t)layout.lines * k->lanes * k->bytes;
+    }
     layout.rows = y->height;
     layout.columns = y->width;
     layout.row_step = op->stride[0] * x->width * x->pitch * x->bytes;
-    if (pointwise && layout.direct) {
+    if (pointwise && layout.direct && !depthwise) {
         const uint32_t positions = y->height * y->width;
         layout.rows = (positions + MOST_COLUMNS - 1) / MOST_COLUMNS;
         layout.columns = (positions + layout.rows - 1) / layout.rows;
@@ -227,7 +234,7 @@ static size_t scratch(const sqz_network *network, const sqz_op *op)
     const sqz_value *x = sqz_source(network, op);
     if (network->kernels == NULL) return 0;
     if (!network->floats && op->maximum) return sqz_aligned(x->width * x->pitch + SQZ_SLACK);
-    if (!sqz_is_layer(op) || op->method != SQZ_PACKED) return 0;
+    if (!sqz_is_layer(op) || op->method == SQZ_PLAIN) return 0;
     const sqz_layout layout = sqz_layout_of(network, op);
     return sqz_aligned(layout.lines * sizeof(uint8_t *)) + (layout.direct ? 0 : layout.reach * layout.line_bytes);
 }
@@ -249,6 +256,15 @@ sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
     return (uint64_t)op->kernel[0] * op->kernel[1] <= SQZ_LARGEST_KERNEL ? whole : flat;
 }
 
+/* Neighbouring positions with few channels are computed as one position with more, so that they fill whole chunks. */
+static uint32_t choose_repeat(const sqz_op *op, const sqz_value *y)
+{
+    uint32_t repeat = 1;
+    if (op->stride[1] > 1 || y->pitch != y->channels) return 1;
+    while (repeat < MOST_REPEATS && repeat * op->out % SQZ_CHUNK > 0) repeat *= 2;
+    return repeat * op->out % SQZ_CHUNK > 0 ? 1 : repeat;
+}
+
 /* Reserve memory for the weights of a layer, and count the bytes that decoding it takes. */
 static void plan_weights(sqz_network *network, sqz_op *op)
 {
@@ -257,11 +273,12 @@ static void plan_weights(sqz_network *network, sqz_op *op)
     const size_t count = op->out * inputs * area;
     size_t *used = &network->weights_bytes, padded = op->out, bytes = network->floats ? count * sizeof(float) : count;
     op->method = choose_method(network, op);
-    if (op->method == SQZ_DEPTHWISE) padded = sqz_aligned(op->out);
-    if (op->method == SQZ_PACKED) {
+    op->repeat = op->method == SQZ_DEPTHWISE ? choose_repeat(op, y) : 1;
+    if (op->method != SQZ_PLAIN) {
         const sqz_layout layout = sqz_layout_of(network, op);
-        padded = (size_t)op->groups * layout.vectors * network->kernels->lanes;
-        bytes = (size_t)op->groups * layout.vectors * layout.vector_bytes;
+        const uint32_t vectors = (op->method == SQZ_DEPTHWISE ? 1 : op->groups) * layout.vectors;
+        padded = (size_t)vectors * network->kernels->lanes;
+        bytes = vectors * layout.vector_bytes;
     }
     op->weights = reserve(used, bytes);
     op->factors = reserve(used, op->out * sizeof(sqz_factor));

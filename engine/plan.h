@@ -4,9 +4,9 @@
 
 #include "kernels.h"
 
-/* How a packed layer walks through its input. */
+/* How a packed or depthwise layer walks through its input. */
 typedef struct {
-    uint32_t inputs, outputs; /* channels of one group */
+    uint32_t inputs, outputs; /* channels of one group; a depthwise convolution is one group of all channels */
     uint32_t vectors, blocks; /* vectors (kernels.h) of outputs of one group; blocks of at most SQZ_VECTORS vectors */
     uint32_t lines, across;   /* of a window: lines, and columns of the kernel that lie side by side in a line */
     uint32_t reach;           /* rows of the input from the first to the last one of a window */
