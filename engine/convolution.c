@@ -65,9 +65,8 @@ static void finish(const sqz_task *task, const void *sums, const sqz_tile *tile,
 static void finish_positions(const sqz_task *task, size_t channel, size_t outputs, size_t from, size_t count)
 {
     const sqz_network *network = task->network;
-    const sqz_value *y = sqz_result(task);
-    if (task->op->table == 0) return;
-    network->kernels->look_up(task->values + y->offset + from * y->pitch + channel, outputs, y->pitch, count,
+    if (task->op->table > 0)
+        sqz_look_up_positions(task, sqz_result(task), channel, outputs, from, count,
                               network->weights + network->ops[task->op->table].weights);
 }
 

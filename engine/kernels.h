@@ -64,18 +64,21 @@ typedef struct sqz_kernels {
     void (*widen)(void *line, const uint8_t *x, size_t n);
     /* out[i] = the largest x[i] of `count` rows that are `step` bytes apart */
     void (*maximum)(uint8_t *out, const uint8_t *x, size_t n, size_t step, size_t count);
-    /* sums[i] += x[i] */
-    void (*accumulate)(int32_t *sums, const uint8_t *x, size_t n);
+    /* sums[i] += the sum of x[i] over `count` rows that are `step` bytes apart */
+    void (*accumulate)(int32_t *sums, const uint8_t *x, size_t n, size_t step, size_t count);
     /* The same as `multiply` for a depthwise convolution. Each line has one activation of a channel: the one under a
      * kernel position (tap). `vectors` is a multiple of `taps`, and weights are ordered (rows / taps, lanes of
      * SQZ_CHUNK channels as sqz_slot orders them, taps). */
     void (*depthwise)(const sqz_tile *tile, int32_t *sums);
-    /* out[i] = limit((a[i] * fraction[0] + b[i] * fraction[1] + offset) >> 16) to 0..255; fits 32 bits */
+    /* out[i] = limit((a[i] * fraction[0] + b[i] * fraction[1] + offset) >> 16) to 0..255; fits 32 bits. As in
+     * `multiply_values`, out may be a or b. */
     void (*add)(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset, size_t n);
-    /* out[i] = the product of a[i] and b[i], limited to 0..255 */
+    /* out[i] = limit(the product of a[i] and b[i]) to 0..255 */
     void (*multiply_values)(uint8_t *out, const uint8_t *a, const uint8_t *b, const sqz_product *product, size_t n);
-    /* x[i] = table[x[i]] for the n bytes of `count` rows that are `step` bytes apart */
+    /* x[i] = table[x[i]] for `count` rows of n bytes that are `step` bytes apart */
     void (*look_up)(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table);
+    /* out[2 i] = a[i], out[2 i + 1] = b[i] */
+    void (*interleave)(uint8_t *restrict out, const uint8_t *restrict a, const uint8_t *restrict b, size_t n);
     /* out[i] = limit(round(pixels[i] * factor) + zero) to 0..255; to nearest, halves to even */
     void (*quantise)(uint8_t *out, const float *pixels, float factor, int32_t zero, size_t n);
 } sqz_kernels;

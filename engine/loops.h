@@ -17,7 +17,10 @@
 #define GLUED(a, b) GLUED_NAMES(a, b)
 #define GLUED_NAMES(a, b) a##b
 
-enum { STRIP = 32, SUMS = 8 }; /* elements of a strip: of bytes, of sums */
+enum {
+    STRIP = 32,     /* elements of a strip */
+    MOST_ROWS = 257 /* so many bytes have a sum of 16 bits */
+};
 
 /* The 4 bytes at x, as an integer or a float. */
 static inline int32_t four_bytes(const uint8_t *x)
@@ -66,10 +69,18 @@ SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x,
     }
 }
 
-SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restrict x, size_t n)
+SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restrict x, size_t n, size_t step,
+                                  size_t count)
 {
-    for (size_t i = 0; i < n; i += SUMS)
-        for (size_t j = i; j < i + SUMS; j++) sums[j] += x[j];
+    for (size_t i = 0; i < n; i += STRIP)
+        for (size_t from = 0; from < count; from += MOST_ROWS) {
+            const size_t rows = count - from < MOST_ROWS ? count - from : MOST_ROWS;
+            const uint8_t *row = x + from * step + i;
+            uint16_t part[STRIP] = {0};
+            for (size_t r = 0; r < rows; r++, row += step)
+                for (size_t j = 0; j < STRIP; j++) part[j] = (uint16_t)(part[j] + row[j]);
+            for (size_t j = 0; j < STRIP; j++) sums[i + j] += part[j];
+        }
 }
 
 #ifdef LINE /* type of an activation in a line, and of a weight; the file has no `depthwise` of its own */
@@ -95,8 +106,8 @@ SQZ_TARGET static void add(uint8_t *out, const uint8_t *a, const uint8_t *b, con
     for (size_t i = 0; i < n; i += STRIP) {
         uint8_t strip[STRIP];
         for (size_t j = 0; j < STRIP; j++) {
-            const int32_t sum = (a[i + j] * first + b[i + j] * second + offset) >> 16;
-            strip[j] = (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+            const int32_t sum = (a[i + j] * first + b[i + j] * second + offset) >> 16, x = sum > 0 ? sum : 0;
+            strip[j] = (uint8_t)(x < 255 ? x : 255);
         }
         put_strip(out + i, strip, n - i);
     }
@@ -109,10 +120,25 @@ SQZ_TARGET static void multiply_values(uint8_t *out, const uint8_t *a, const uin
         uint8_t strip[STRIP];
         for (size_t j = 0; j < STRIP; j++) {
             const int32_t product = (a[i + j] - q.zero[0]) * (b[i + j] - q.zero[1]);
-            const int32_t x = ((product * q.upper + ((product * q.lower + q.offset) >> 8)) >> q.shift) + q.zero[2];
-            strip[j] = (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x);
+            const int32_t y = ((product * q.upper + ((product * q.lower + q.offset) >> 8)) >> q.shift) + q.zero[2];
+            const int32_t x = y > 0 ? y : 0;
+            strip[j] = (uint8_t)(x < 255 ? x : 255);
         }
         put_strip(out + i, strip, n - i);
+    }
+}
+
+SQZ_TARGET static void interleave(uint8_t *restrict out, const uint8_t *restrict a, const uint8_t *restrict b, size_t n)
+{
+    size_t i = 0;
+    for (; i + STRIP <= n; i += STRIP, a += STRIP, b += STRIP, out += 2 * STRIP)
+        for (size_t j = 0; j < STRIP; j++) {
+            out[2 * j] = a[j];
+            out[2 * j + 1] = b[j];
+        }
+    for (size_t j = 0; j < n - i; j++) {
+        out[2 * j] = a[j];
+        out[2 * j + 1] = b[j];
     }
 }
 
@@ -147,4 +173,5 @@ SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pix
 
 /* The members of `sqz_kernels` that are made here. */
 #define SQZ_PLAIN_LOOPS \
-    .maximum = maximum, .accumulate = accumulate, .add = add, .multiply_values = multiply_values, .quantise = quantise
+    .maximum = maximum, .accumulate = accumulate, .add = add, .multiply_values = multiply_values, \
+    .interleave = interleave, .quantise = quantise

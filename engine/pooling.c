@@ -43,11 +43,10 @@ void sqz_average_pool(const sqz_task *task, unsigned part)
             int32_t sums[SQZ_CHUNK] = {0};
             const uint8_t *from = task->values + x->offset + c;
             uint8_t *out = task->values + y->offset + position * y->pitch + c;
-            for (size_t a = 0; a < rows.count; a++)
-                for (size_t b = 0; b < columns.count; b++) {
-                    const size_t v = rows.from + a * rows.step, h = columns.from + b * columns.step;
-                    k->accumulate(sums, from + (v * x->width + h) * x->pitch, n);
-                }
+            for (size_t a = 0; a < rows.count; a++) {
+                const size_t first = (rows.from + a * rows.step) * x->width + columns.from;
+                k->accumulate(sums, from + first * x->pitch, n, columns.step * x->pitch, columns.count);
+            }
             for (size_t i = 0; i < n; i++)
                 out[i] = (uint8_t)sqz_clip(sqz_round((sums[i] - zeros) * reciprocal) + zero, 0, 255);
         }
@@ -66,7 +65,7 @@ void sqz_global_average(const sqz_task *task, unsigned part)
     for (size_t chunk = sqz_part_start(chunks, part, task->parts); chunk < end; chunk++) {
         const size_t c = chunk * SQZ_CHUNK, n = x->channels - c < SQZ_CHUNK ? x->channels - c : SQZ_CHUNK;
         int32_t sums[SQZ_CHUNK] = {0};
-        for (size_t i = 0; i < positions; i++) k->accumulate(sums, task->values + x->offset + i * x->pitch + c, n);
+        k->accumulate(sums, task->values + x->offset + c, n, x->pitch, positions);
         for (size_t i = 0; i < n; i++) {
             const int64_t mean = (sums[i] - zeros) * reciprocal;
             const int32_t wide = (int32_t)((mean + 128) >> 8);
@@ -78,42 +77,61 @@ void sqz_global_average(const sqz_task *task, unsigned part)
     }
 }
 
-/* The elements of an input of a sum or product at a position. An input of one position is the same at all of them. */
-static const uint8_t *input_at(const sqz_task *task, uint32_t input, size_t position)
+/* An input of a sum or product: where it lies, and how far the elements of the next position are. */
+typedef struct {
+    const uint8_t *at;
+    size_t step;
+} operand;
+
+static operand operand_of(const sqz_task *task, uint32_t input)
 {
     const sqz_value *x = task->network->values + task->network->inputs[task->op->first_input + input];
-    return task->values + x->offset + ((size_t)x->height * x->width > 1 ? position * x->pitch : 0);
+    /* an input of one position is the same at all of them */
+    const operand o = {task->values + x->offset, (size_t)x->height * x->width > 1 ? x->pitch : 0};
+    return o;
+}
+
+/* Positions that are computed at once: all, where they lie side by side in the result and in both inputs. */
+static size_t joined_positions(const sqz_value *y, operand a, operand b, size_t count)
+{
+    return y->pitch == y->channels && a.step == y->pitch && b.step == y->pitch ? count : 1;
 }
 
 /* x = a * 2^((ea - e) / 8) + b * 2^((eb - e) / 8), in 65,536ths, where e, ea, eb are the scale exponents. */
 void sqz_add(const sqz_task *task, unsigned part)
 {
     const uint32_t *inputs = task->network->inputs + task->op->first_input;
-    const sqz_scale *a = &task->network->values[inputs[0]].scale, *b = &task->network->values[inputs[1]].scale;
+    const sqz_scale *left = &task->network->values[inputs[0]].scale, *right = &task->network->values[inputs[1]].scale;
+    const operand a = operand_of(task, 0), b = operand_of(task, 1);
     const sqz_value *y = sqz_result(task);
-    const int64_t first = sqz_fraction(y->scale.exponent - a->exponent);
-    const int64_t second = sqz_fraction(y->scale.exponent - b->exponent);
-    const int64_t offset = 32768 + y->scale.zero * 65536 - a->zero * first - b->zero * second;
+    const int64_t first = sqz_fraction(y->scale.exponent - left->exponent);
+    const int64_t second = sqz_fraction(y->scale.exponent - right->exponent);
+    const int64_t offset = 32768 + y->scale.zero * 65536 - left->zero * first - right->zero * second;
     const int32_t fractions[2] = {(int32_t)first, (int32_t)second};
     uint8_t *out = task->values + y->offset;
     const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
-        task->network->kernels->add(out + position * y->pitch, input_at(task, 0, position), input_at(task, 1, position),
-                                    fractions, (int32_t)offset, y->channels);
+    size_t position = sqz_part_start(positions, part, task->parts);
+    const size_t at_once = joined_positions(y, a, b, end - position);
+    for (; position < end; position += at_once)
+        task->network->kernels->add(out + position * y->pitch, a.at + position * a.step, b.at + position * b.step,
+                                    fractions, (int32_t)offset, at_once * y->channels);
 }
 
 void sqz_multiply(const sqz_task *task, unsigned part)
 {
     const uint32_t *inputs = task->network->inputs + task->op->first_input;
-    const sqz_scale *a = &task->network->values[inputs[0]].scale, *b = &task->network->values[inputs[1]].scale;
+    const sqz_scale *left = &task->network->values[inputs[0]].scale, *right = &task->network->values[inputs[1]].scale;
+    const operand a = operand_of(task, 0), b = operand_of(task, 1);
     const sqz_value *y = sqz_result(task);
-    const int32_t d = y->scale.exponent - a->exponent - b->exponent, m = sqz_multiplier(d), s = sqz_shift(d);
-    const sqz_product product = {{a->zero, b->zero, y->scale.zero}, m >> 8, m & 255, 1 << (s - 1), s - 8};
+    const int32_t d = y->scale.exponent - left->exponent - right->exponent, m = sqz_multiplier(d), s = sqz_shift(d);
+    const sqz_product product = {{left->zero, right->zero, y->scale.zero}, m >> 8, m & 255, 1 << (s - 1), s - 8};
     uint8_t *out = task->values + y->offset;
     const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
-        task->network->kernels->multiply_values(out + position * y->pitch, input_at(task, 0, position),
-                                                input_at(task, 1, position), &product, y->channels);
+    size_t position = sqz_part_start(positions, part, task->parts);
+    const size_t at_once = joined_positions(y, a, b, end - position);
+    for (; position < end; position += at_once)
+        task->network->kernels->multiply_values(out + position * y->pitch, a.at + position * a.step,
+                                                b.at + position * b.step, &product, at_once * y->channels);
 }
 
 /* An activation or a ReLU: the result is written over the input, or over a copy of it. */
@@ -123,7 +141,7 @@ void sqz_look_up(const sqz_task *task, unsigned part)
     const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
     const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
     const size_t first = sqz_part_start(positions, part, task->parts);
-    uint8_t limits[SQZ_TABLE], *out = task->values + y->offset;
+    uint8_t limits[SQZ_TABLE], *const out = task->values + y->offset;
     const uint8_t *from = task->values + x->offset, *table = limits;
     if (op->kind == SQZ_ACTIVATION)
         table = task->network->weights + op->weights;
@@ -132,7 +150,7 @@ void sqz_look_up(const sqz_task *task, unsigned part)
     if (out != from)
         for (size_t position = first; position < end; position++)
             memcpy(out + position * y->pitch, from + position * x->pitch, y->channels);
-    task->network->kernels->look_up(out + first * y->pitch, y->channels, y->pitch, end - first, table);
+    sqz_look_up_positions(task, y, 0, y->channels, first, end - first, table);
 }
 
 void sqz_concatenate(const sqz_task *task, unsigned part)
@@ -161,7 +179,10 @@ void sqz_select(const sqz_task *task, unsigned part)
         for (size_t half = 0; half <= (size_t)y->scale.nine_bit; half++) {
             const uint8_t *from = task->values + x->offset + position * x->pitch + half * (x->channels / 2) + op->start;
             uint8_t *out = task->values + y->offset + position * y->pitch + half * (y->channels / 2);
-            for (int64_t i = 0; i < op->counts[0]; i++)
-                for (int64_t j = 0; j < op->counts[1]; j++) *out++ = from[i * op->steps[0] + j * op->steps[1]];
+            if (op->counts[1] == 2 && op->steps[0] == 1)
+                task->network->kernels->interleave(out, from, from + op->steps[1], op->counts[0]);
+            else
+                for (int64_t i = 0; i < op->counts[0]; i++)
+                    for (int64_t j = 0; j < op->counts[1]; j++) *out++ = from[i * op->steps[0] + j * op->steps[1]];
         }
 }

@@ -24,6 +24,15 @@ void sqz_look_up(const sqz_task *task, unsigned part);
 void sqz_concatenate(const sqz_task *task, unsigned part);
 void sqz_select(const sqz_task *task, unsigned part);
 
+/* Apply a table to n channels, from `channel` on, of `count` positions of a value. */
+static inline void sqz_look_up_positions(const sqz_task *task, const sqz_value *y, size_t channel, size_t n,
+                                         size_t position, size_t count, const uint8_t *table)
+{
+    uint8_t *first = task->values + y->offset + position * y->pitch + channel;
+    const int one_row = n == y->pitch;
+    task->network->kernels->look_up(first, one_row ? n * count : n, y->pitch, one_row ? 1 : count, table);
+}
+
 /* The scratch memory of a part. */
 static inline uint8_t *sqz_scratch(const sqz_task *task, unsigned part)
 {
