@@ -77,8 +77,8 @@ typedef struct sqz_kernels {
     void (*multiply_values)(uint8_t *out, const uint8_t *a, const uint8_t *b, const sqz_product *product, size_t n);
     /* x[i] = table[x[i]] for `count` rows of n bytes that are `step` bytes apart */
     void (*look_up)(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table);
-    /* out[2 i] = a[i], out[2 i + 1] = b[i] */
-    void (*interleave)(uint8_t *restrict out, const uint8_t *restrict a, const uint8_t *restrict b, size_t n);
+    /* out[count * i + j] = x[i + step * j], for n numbers i and 2 or 3 numbers j */
+    void (*interleave)(uint8_t *out, const uint8_t *x, int64_t step, uint32_t count, size_t n);
     /* out[i] = limit(round(pixels[i] * factor) + zero) to 0..255; to nearest, halves to even */
     void (*quantise)(uint8_t *out, const float *pixels, float factor, int32_t zero, size_t n);
 } sqz_kernels;

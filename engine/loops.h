@@ -128,18 +128,30 @@ SQZ_TARGET static void multiply_values(uint8_t *out, const uint8_t *a, const uin
     }
 }
 
-SQZ_TARGET static void interleave(uint8_t *restrict out, const uint8_t *restrict a, const uint8_t *restrict b, size_t n)
+SQZ_TARGET SQZ_INLINE void interleave_some(uint8_t *restrict out, const uint8_t *restrict x, int64_t step,
+                                           const uint32_t count, size_t n)
 {
+    const uint8_t *restrict y = x + step, *restrict z = count > 2 ? y + step : y;
     size_t i = 0;
-    for (; i + STRIP <= n; i += STRIP, a += STRIP, b += STRIP, out += 2 * STRIP)
+    for (; i + STRIP <= n; i += STRIP, out += count * STRIP)
         for (size_t j = 0; j < STRIP; j++) {
-            out[2 * j] = a[j];
-            out[2 * j + 1] = b[j];
+            out[count * j] = x[i + j];
+            out[count * j + 1] = y[i + j];
+            if (count > 2) out[count * j + 2] = z[i + j];
         }
-    for (size_t j = 0; j < n - i; j++) {
-        out[2 * j] = a[j];
-        out[2 * j + 1] = b[j];
+    for (; i < n; i++, out += count) {
+        out[0] = x[i];
+        out[1] = y[i];
+        if (count > 2) out[2] = z[i];
     }
+}
+
+SQZ_TARGET static void interleave(uint8_t *out, const uint8_t *x, int64_t step, uint32_t count, size_t n)
+{
+    if (count == 2)
+        interleave_some(out, x, step, 2, n);
+    else
+        interleave_some(out, x, step, 3, n);
 }
 
 #ifndef OWN_LOOK_UP

@@ -6,6 +6,8 @@
 #include "run.h"
 #include "window.h"
 
+enum { COPIES = 1024 }; /* bytes of copies of an input that is the same at all positions */
+
 void sqz_max_pool(const sqz_task *task, unsigned part)
 {
     const sqz_kernels *k = task->network->kernels;
@@ -77,61 +79,62 @@ void sqz_global_average(const sqz_task *task, unsigned part)
     }
 }
 
-/* An input of a sum or product: where it lies, and how far the elements of the next position are. */
+/* The constants of a sum or of a product, as the kernels take them. */
 typedef struct {
-    const uint8_t *at;
-    size_t step;
-} operand;
+    int32_t fractions[2], offset;
+    sqz_product product;
+} constants;
 
-static operand operand_of(const sqz_task *task, uint32_t input)
+/* Sums or products of all elements. The kernel gets as many positions at once as lie side by side. If the second input
+ * is the same at all positions, several copies of it are laid side by side. */
+static void join(const sqz_task *task, unsigned part, const constants *c)
 {
-    const sqz_value *x = task->network->values + task->network->inputs[task->op->first_input + input];
-    /* an input of one position is the same at all of them */
-    const operand o = {task->values + x->offset, (size_t)x->height * x->width > 1 ? x->pitch : 0};
-    return o;
-}
-
-/* Positions that are computed at once: all, where they lie side by side in the result and in both inputs. */
-static size_t joined_positions(const sqz_value *y, operand a, operand b, size_t count)
-{
-    return y->pitch == y->channels && a.step == y->pitch && b.step == y->pitch ? count : 1;
+    const sqz_kernels *k = task->network->kernels;
+    const uint32_t *inputs = task->network->inputs + task->op->first_input;
+    const sqz_value *a = task->network->values + inputs[0], *b = task->network->values + inputs[1];
+    const sqz_value *y = sqz_result(task);
+    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
+    const size_t n = y->channels, step = (size_t)b->height * b->width > 1 ? b->pitch : 0;
+    size_t position = sqz_part_start(positions, part, task->parts), most = 1;
+    const uint8_t *left = task->values + a->offset, *right = task->values + b->offset;
+    uint8_t *out = task->values + y->offset, copies[COPIES + SQZ_SLACK];
+    if (y->pitch == n && a->pitch == n && step == n) most = end - position;
+    if (y->pitch == n && a->pitch == n && step == 0 && 2 * n <= COPIES) {
+        most = COPIES / n;
+        for (size_t i = 0; i < most; i++) memcpy(copies + i * n, right, n);
+        right = copies;
+    }
+    while (position < end) {
+        const size_t count = end - position < most ? end - position : most;
+        const uint8_t *first = left + position * a->pitch, *second = right + position * step;
+        if (task->op->kind == SQZ_ADD)
+            k->add(out + position * y->pitch, first, second, c->fractions, c->offset, count * n);
+        else
+            k->multiply_values(out + position * y->pitch, first, second, &c->product, count * n);
+        position += count;
+    }
 }
 
 /* x = a * 2^((ea - e) / 8) + b * 2^((eb - e) / 8), in 65,536ths, where e, ea, eb are the scale exponents. */
 void sqz_add(const sqz_task *task, unsigned part)
 {
     const uint32_t *inputs = task->network->inputs + task->op->first_input;
-    const sqz_scale *left = &task->network->values[inputs[0]].scale, *right = &task->network->values[inputs[1]].scale;
-    const operand a = operand_of(task, 0), b = operand_of(task, 1);
-    const sqz_value *y = sqz_result(task);
-    const int64_t first = sqz_fraction(y->scale.exponent - left->exponent);
-    const int64_t second = sqz_fraction(y->scale.exponent - right->exponent);
-    const int64_t offset = 32768 + y->scale.zero * 65536 - left->zero * first - right->zero * second;
-    const int32_t fractions[2] = {(int32_t)first, (int32_t)second};
-    uint8_t *out = task->values + y->offset;
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    size_t position = sqz_part_start(positions, part, task->parts);
-    const size_t at_once = joined_positions(y, a, b, end - position);
-    for (; position < end; position += at_once)
-        task->network->kernels->add(out + position * y->pitch, a.at + position * a.step, b.at + position * b.step,
-                                    fractions, (int32_t)offset, at_once * y->channels);
+    const sqz_scale *a = &task->network->values[inputs[0]].scale, *b = &task->network->values[inputs[1]].scale;
+    const sqz_scale *y = &sqz_result(task)->scale;
+    const int64_t first = sqz_fraction(y->exponent - a->exponent), second = sqz_fraction(y->exponent - b->exponent);
+    const int64_t offset = 32768 + y->zero * 65536 - a->zero * first - b->zero * second;
+    constants c = {{(int32_t)first, (int32_t)second}, (int32_t)offset, {{0, 0, 0}, 0, 0, 0, 0}};
+    join(task, part, &c);
 }
 
 void sqz_multiply(const sqz_task *task, unsigned part)
 {
     const uint32_t *inputs = task->network->inputs + task->op->first_input;
-    const sqz_scale *left = &task->network->values[inputs[0]].scale, *right = &task->network->values[inputs[1]].scale;
-    const operand a = operand_of(task, 0), b = operand_of(task, 1);
-    const sqz_value *y = sqz_result(task);
-    const int32_t d = y->scale.exponent - left->exponent - right->exponent, m = sqz_multiplier(d), s = sqz_shift(d);
-    const sqz_product product = {{left->zero, right->zero, y->scale.zero}, m >> 8, m & 255, 1 << (s - 1), s - 8};
-    uint8_t *out = task->values + y->offset;
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    size_t position = sqz_part_start(positions, part, task->parts);
-    const size_t at_once = joined_positions(y, a, b, end - position);
-    for (; position < end; position += at_once)
-        task->network->kernels->multiply_values(out + position * y->pitch, a.at + position * a.step,
-                                                b.at + position * b.step, &product, at_once * y->channels);
+    const sqz_scale *a = &task->network->values[inputs[0]].scale, *b = &task->network->values[inputs[1]].scale;
+    const sqz_scale *y = &sqz_result(task)->scale;
+    const int32_t d = y->exponent - a->exponent - b->exponent, m = sqz_multiplier(d), s = sqz_shift(d);
+    constants c = {{0, 0}, 0, {{a->zero, b->zero, y->zero}, m >> 8, m & 255, 1 << (s - 1), s - 8}};
+    join(task, part, &c);
 }
 
 /* An activation or a ReLU: the result is written over the input, or over a copy of it. */
@@ -180,7 +183,7 @@ void sqz_select(const sqz_task *task, unsigned part)
             const uint8_t *from = task->values + x->offset + position * x->pitch + half * (x->channels / 2) + op->start;
             uint8_t *out = task->values + y->offset + position * y->pitch + half * (y->channels / 2);
             if (op->counts[1] == 2 && op->steps[0] == 1)
-                task->network->kernels->interleave(out, from, from + op->steps[1], op->counts[0]);
+                task->network->kernels->interleave(out, from, op->steps[1], 2, op->counts[0]);
             else
                 for (int64_t i = 0; i < op->counts[0]; i++)
                     for (int64_t j = 0; j < op->counts[1]; j++) *out++ = from[i * op->steps[0] + j * op->steps[1]];

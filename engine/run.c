@@ -60,25 +60,30 @@ static void (*fast_form(const sqz_network *network, const sqz_op *op))(const sqz
 static void read_image(const void *data, unsigned part)
 {
     const sqz_task *task = data;
+    const sqz_kernels *k = task->network->kernels;
     const sqz_value *y = task->network->values;
     const float factor = sqz_step(-y->scale.exponent);
     const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    uint8_t levels[CHUNK];
-    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position += CHUNK)
+    uint8_t levels[3 * CHUNK];
+    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position += CHUNK) {
+        const size_t n = end - position < CHUNK ? end - position : CHUNK;
+        uint8_t *out = task->values + y->offset + position * y->pitch * y->bytes;
         for (size_t c = 0; c < y->channels; c++) {
-            const size_t n = end - position < CHUNK ? end - position : CHUNK;
             const float *pixels = task->image + c * positions + position;
-            uint8_t *out = task->values + y->offset + (position * y->pitch + c) * y->bytes;
-            if (task->network->floats) {
-                for (size_t i = 0; i < n; i++) ((float *)(void *)out)[i * y->pitch] = pixels[i];
-                continue;
-            }
-            if (task->network->kernels != NULL)
-                task->network->kernels->quantise(levels, pixels, factor, y->scale.zero, n);
+            if (task->network->floats)
+                for (size_t i = 0; i < n; i++) ((float *)(void *)out)[i * y->pitch + c] = pixels[i];
+            else if (k != NULL)
+                k->quantise(levels + c * CHUNK, pixels, factor, y->scale.zero, n);
             else
-                for (size_t i = 0; i < n; i++) levels[i] = sqz_quantise(pixels[i] * factor, y->scale.zero);
-            for (size_t i = 0; i < n; i++) out[i * y->pitch] = levels[i];
+                for (size_t i = 0; i < n; i++) levels[c * CHUNK + i] = sqz_quantise(pixels[i] * factor, y->scale.zero);
         }
+        if (task->network->floats) continue;
+        if (k != NULL && y->channels == 3 && y->pitch == 3)
+            k->interleave(out, levels, CHUNK, 3, n);
+        else
+            for (size_t c = 0; c < y->channels; c++)
+                for (size_t i = 0; i < n; i++) out[i * y->pitch + c] = levels[c * CHUNK + i];
+    }
 }
 
 /* The last value -> logits, as real numbers. */

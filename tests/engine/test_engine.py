@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from squeezenet import sqz
 from squeezenet.errors import FormatError
-from squeezenet.graph import Conv, ReLU
+from squeezenet.graph import Conv, ReLU, shortest
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime import engine
 from squeezenet.runtime.engine import PATHS, EngineRunner
@@ -45,14 +45,16 @@ def layers(draw: st.DrawFn) -> Model:
         return draw(st.integers(low, high))
 
     b = Builder(number(0, 10**6), number(1, 12), draw(st.sampled_from(["L", "RGB"])))
-    groups = draw(st.sampled_from([1, 1, 2, 5]))
+    groups = draw(st.sampled_from([1, 1, 2, 5, 8]))
     inside, out = groups * number(1, 9), groups * draw(st.sampled_from([1, 7, 8, 16, 19, 33, 70, 129]))
     if draw(st.booleans()) and groups > 1:
         groups = out = inside
     x = b.layer(Conv((0,), "first", inside, (1, 1)), b.scale(nine_bit=groups == 1 and draw(st.booleans())))
-    padding = number(0, 3), number(0, 3)
-    kernel = tuple(number(1, min(5, b.preparation.crop + 2 * p)) for p in padding)
-    op = Conv((x,), "second", out, kernel, (number(1, 3), number(1, 3)), padding, groups)
+    padding = number(0, 3), number(0, 3), number(0, 3), number(0, 3)
+    around = [b.preparation.crop + padding[side] + padding[side + 2] for side in (0, 1)]
+    kernel = tuple(number(1, min(5, n)) for n in around)
+    dilation = tuple(number(1, (n - 1) // (k - 1)) if k > 1 else 1 for n, k in zip(around, kernel, strict=True))
+    op = Conv((x,), "second", out, kernel, (number(1, 3), number(1, 3)), shortest(padding), groups, dilation)
     x = b.layer(op, b.scale(wide=draw(st.sampled_from([False, False, True]))))
     if groups == 1 and draw(st.booleans()):
         b.scales[x] = replace(b.scales[x], zero=0, wide=False, nine_bit=True)
