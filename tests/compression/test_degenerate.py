@@ -86,3 +86,13 @@ def test_what_is_dead_or_cancelled_is_written_and_answers_as_before(
         module.last.weight.data *= 5
     harm(module)
     assert correlation(module, pixels) > least
+
+
+def test_a_network_that_is_sure_of_every_image_is_squeezed(pixels: Pixels) -> None:
+    """All probabilities are 0 or 1, so the Fisher information is 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Residual()
+        module.stem.weight.data *= 20
+        module.last.bias.data[0] += 1e3
+    assert correlation(module, pixels) > 0.9

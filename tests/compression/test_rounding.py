@@ -274,3 +274,19 @@ def test_thin_positions_are_some_of_all(network: Network) -> None:
     assert 20 <= some.shape[3] <= 60
     columns = {tuple(column.tolist()) for column in every[0, 0].T}
     assert all(tuple(column.tolist()) in columns for column in some[0, 0].T)
+
+
+def test_the_size_of_a_large_network_is_estimated_from_some_outputs(
+    known: tuple[Model, Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, prepared = known
+    multiplier = 2.0 ** to_size._first(prepared)
+    network = round_network(prepared.network, prepared.scales, prepared.hessians, multiplier)
+    exact = prepared.size.of(network.to_weights())
+    assert to_size._estimated_size(prepared, multiplier, 1) == exact
+    assert to_size._estimated_size(prepared, multiplier, 2) == pytest.approx(exact, rel=0.1)
+    assert to_size._start(prepared, exact) == to_size._first(prepared)
+    monkeypatch.setattr(to_size, "SAMPLED", 300)
+    goal = 0.9 * exact
+    size = to_size._estimated_size(prepared, 2.0 ** to_size._start(prepared, goal), 3)
+    assert size == pytest.approx(goal, rel=0.08)

@@ -66,7 +66,7 @@ def test_neighbours_resemble_each_other_as_in_photographs() -> None:
 def test_of_synthetic_images_the_first_layer_may_cut_off_some_and_later_ones_less(network: Network) -> None:
     """Quantiles, not counts: how many of 96 images lie beyond a step is a matter of the last bit of a sum."""
     images = synthetic_images(96, COLOUR, seed=1)
-    scales = calibrate(network, images, synthetic=True)
+    scales = calibrate(network, images, synthetic=len(images))
     assert scales[0] == calibrate(network, images)[0]  # pixels have a range of their own
     slack = 2 ** (1.01 / 16)  # scales are whole eighths of an octave, to nearest
     largest = reached(network, images)
@@ -79,8 +79,8 @@ def test_of_synthetic_images_the_first_layer_may_cut_off_some_and_later_ones_les
 
 def test_what_the_logits_are_means_of_may_go_beyond_synthetic_images(network: Network) -> None:
     images = synthetic_images(16, COLOUR, seed=1)
-    further = calibrate(network, images, synthetic=True)
-    usual = calibrate(network, images, synthetic=True, mean_margin=0)
+    further = calibrate(network, images, synthetic=len(images))
+    usual = calibrate(network, images, synthetic=len(images), mean_margin=0)
     *_, last = reached(network, images)
     gone = [a.exponent - b.exponent for a, b in zip(further, usual, strict=True)]
     assert gone == [6 if value >= last else 0 for value in range(len(usual))]

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from squeezenet.data import Examples, HeldOut, default_preparation, load_data, load_evaluation, load_pixels
+from squeezenet.data import Examples, HeldOut, Pixels, default_preparation, load_data, load_evaluation, load_pixels
 from squeezenet.data.augment import Augmentation, augment, draw, finish
 from squeezenet.data.batches import open_source
 from squeezenet.data.evaluate import evaluate
 from squeezenet.data.examples import Picked, shuffled
 from squeezenet.data.parquet import ParquetImages
-from squeezenet.data.pixels import decode
+from squeezenet.data.pixels import checked, decode
 from squeezenet.data.score import ranks
 from squeezenet.errors import DataError
 from squeezenet.files import write_atomically
@@ -496,3 +496,34 @@ def test_evaluation_of_nothing_but_damage_names_an_image(tmp_path):
     (tmp_path / "ant/a.png").write_text("not an image")
     with pytest.raises(DataError, match=r"ant/a\.png: not an image"):
         evaluate(lambda images: images, load_evaluation(str(tmp_path)), Preparation(8, 8), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.zeros((4, 3, 8, 8), np.float32) - 1.5, r"float32 \(4, 3, 8, 8\), values from -1.5 to -1.5"),
+        (np.zeros((4, 8, 8, 3), np.uint8), r"uint8 \(4, 8, 8, 3\)"),
+        (np.zeros((4, 1, 8, 8), np.uint8), r"uint8 \(4, 1, 8, 8\)"),
+        (np.zeros((4, 3, 16, 16), np.uint8), r"uint8 \(4, 3, 16, 16\)"),
+        (np.zeros((0, 3, 8, 8), np.uint8), r"uint8 \(0, 3, 8, 8\)"),
+    ],
+    ids=["normalised", "channels last", "grey", "another size", "none"],
+)
+def test_pixels_that_are_no_prepared_images_are_refused(images, said):
+    with pytest.raises(DataError, match=said + r".*expected uint8 \(images, 3, 8, 8\): channels RGB first"):
+        checked(images, Preparation(8, 8))
+    with pytest.raises(DataError, match=said):
+        checked(Pixels(images, None, np.arange(len(images))), Preparation(8, 8))
+
+
+def test_arrays_and_tensors_are_pixels_and_dark_ones_are_told(caplog):
+    images = np.full((4, 3, 8, 8), 200, np.uint8)
+    for given in (images, torch.from_numpy(images), Pixels(images, None, np.arange(4))):
+        found = checked(given, Preparation(8, 8))
+        assert np.array_equal(found.images, images)
+        assert len(found.indices) == 4
+    assert not caplog.records
+    checked(images // 4, Preparation(8, 8))
+    assert "no value of 4 images is above 50 of 255" in caplog.text
+    with pytest.raises(DataError, match="not as many labels"):
+        checked(Pixels(images, np.zeros(3, np.int64), np.arange(4)), Preparation(8, 8))

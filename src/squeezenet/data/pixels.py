@@ -8,6 +8,7 @@
 Threads decode: Pillow releases the lock of the interpreter while it decodes and resizes.
 """
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,8 +31,12 @@ AHEAD = 2
 """Batches that are decoded ahead while another is used; 0 if one image takes more than `BATCH_BYTES`."""
 SMALL = 96
 """Square images of one size, at most so many pixels a side, are not resized."""
+DARK = 64
+"""If no value is as large as this, there is a warning: pictures usually have some bright spot."""
 SMALLEST = 16
 """Smallest side of an input, since a network has three poolings; smaller images are enlarged to it."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,25 @@ class Pixels:
     def skipped(self) -> int:
         """The number of images that cannot be read."""
         return len(self.unreadable)
+
+
+def checked(pixels: "Pixels | NDArray[Any]", preparation: Preparation) -> Pixels:
+    """`pixels`, or an array (or tensor) of images, as `Pixels`. Raises `DataError` unless they fit the preparation."""
+    if not isinstance(pixels, Pixels):
+        pixels = Pixels(np.asarray(pixels), None, np.arange(len(pixels)))
+    images, count = pixels.images, len(pixels)
+    if images.dtype != np.uint8 or images.shape[1:] != preparation.shape or not count:
+        limits = f", values from {images.min():.3g} to {images.max():.3g}" if images.size else ""
+        raise DataError(
+            f"pixels: {images.dtype} {images.shape}{limits}; expected uint8 "
+            f"(images, {', '.join(map(str, preparation.shape))}): channels {preparation.channels} first, "
+            "values from 0 to 255 that are not normalised"
+        )
+    if len(pixels.indices) != count or (pixels.labels is not None and len(pixels.labels) != count):
+        raise DataError(f"pixels: {count:,} images, but not as many labels or indices")
+    if (brightest := int(images.max())) < DARK:
+        _log.warning("pixels: no value of %s images is above %d of 255; are they scaled?", f"{count:,}", brightest)
+    return pixels
 
 
 def workers_by_default() -> int:

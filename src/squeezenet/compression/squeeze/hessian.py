@@ -85,17 +85,18 @@ def hessians_of(
     seed: int = 0,
     tick: Callable[[float], object] = lambda share: None,
     outputs: Outputs = "classes",
+    temperature: float = 1.0,
 ) -> dict[str, LayerHessian]:
     """Layer name -> second derivatives. `images` (N, C, H, W) are prepared; a few hundred are enough.
 
     `damping` is a share of the mean variance of a layer's inputs. `tick` gets the share of the work that was just done.
-    `outputs`: what the logits mean.
+    `outputs`: what the logits mean. The loss is that of `logits / temperature`.
     """
     random = torch.Generator().manual_seed(seed)
     totals = {op.name: _Totals(op) for op in network.graph.layers}
     for batch in images.split(BATCH):
         inputs, results, logits = _run(network, batch)
-        gradients = torch.autograd.grad(own_loss(logits, outputs, random), list(results.values()))
+        gradients = torch.autograd.grad(own_loss(logits / temperature, outputs, random), list(results.values()))
         for name, gradient in zip(results, gradients, strict=True):
             totals[name].add(inputs[name], gradient)
         tick(len(batch) / len(images))

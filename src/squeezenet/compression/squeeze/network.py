@@ -316,11 +316,13 @@ class IntegerNetwork(Network):
 
     def to_weights(self) -> dict[str, IntegerWeights]:
         """Layer name -> weight and bias, as the file stores them; biases that it cannot hold are limited."""
-        held = {}
-        for op in self.graph.layers:
-            bias = (self.bias_steps(op).detach() * (1 << BIAS_BITS)).round().clamp(-LARGEST, LARGEST)
-            held[op.name] = IntegerWeights(self.weight(op.name).tensor(), bias.cpu().numpy().astype(np.int32))
-        return held
+        return {op.name: stored(self.weight(op.name), self.bias_steps(op).detach()) for op in self.graph.layers}
+
+
+def stored(weight: GridWeight, bias: Tensor) -> IntegerWeights:
+    """A layer as the file stores it; `bias` is in steps of its outputs. What no file can hold is limited."""
+    whole = (bias * (1 << BIAS_BITS)).round().clamp(-LARGEST, LARGEST)
+    return IntegerWeights(weight.tensor(), whole.cpu().numpy().astype(np.int32))
 
 
 def from_integer_model(model: Model) -> IntegerNetwork:

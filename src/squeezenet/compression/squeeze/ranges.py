@@ -52,12 +52,12 @@ class _Seen(NamedTuple):
 
 @torch.no_grad()
 def calibrate(
-    network: Network, images: Tensor, synthetic: bool = False, mean_margin: int = MEAN_MARGIN, grain: int = 1
+    network: Network, images: Tensor, synthetic: int = 0, mean_margin: int = MEAN_MARGIN, grain: int = 1
 ) -> tuple[Scale, ...]:
     """The scale of the image and of every operation's output. `images` (N, C, H, W) are prepared.
 
-    `synthetic` says that they are synthetic calibration images; `mean_margin` is used for these only. All exponents are
-    multiples of `grain`.
+    The last `synthetic` of them are synthetic calibration images. `mean_margin` is used if all are, and in proportion
+    if some are. All exponents are multiples of `grain`.
     """
     graph = network.graph
     batches = [_observe(network, batch) for batch in images.split(BATCH)]
@@ -73,8 +73,8 @@ def calibrate(
             # Always 0, so other images decide. If a ReLU removes all, its results there are as large as its operands.
             read = [_magnitudes(seen[i]) for i in group]
         if synthetic and 0 not in group:
-            margin = mean_margin if averaged & set(group) else 0
-            made = _typical_scale(read, function, min(group) / len(graph.ops), margin, grain)
+            margin = mean_margin * synthetic / len(images) if averaged & set(group) else 0
+            made = _typical_scale(read, function, synthetic, min(group) / len(graph.ops), margin, grain)
         else:
             made = _group_scale(read, function, grain)
         for i in group:
@@ -237,14 +237,20 @@ def _group_scale(seen: list[_Seen], function: Activation | None, grain: int) -> 
     return Scale(exponent, zero)
 
 
-def _typical_scale(seen: list[_Seen], function: Activation | None, position: float, margin: int, grain: int) -> Scale:
-    """The scale for values observed on synthetic images, made coarser by `margin` eighths of an octave.
+def _typical_scale(
+    seen: list[_Seen], function: Activation | None, synthetic: int, position: float, margin: float, grain: int
+) -> Scale:
+    """The scale for values of which the last `synthetic` were observed on synthetic images.
 
-    `position` in the network is from 0, the first operation, to 1, the last.
+    It is made coarser by `margin` eighths of an octave. What real images reach is not clipped. `position` in the
+    network is from 0, the first operation, to 1, the last.
     """
     share = FIRST_COVERED + (1 - FIRST_COVERED) * position
     smallest, largest = torch.stack([s.smallest for s in seen]).amin(0), torch.stack([s.largest for s in seen]).amax(0)
-    typical = float(smallest.quantile(1 - share)), float(largest.quantile(share))
+    typical = float(smallest[-synthetic:].quantile(1 - share)), float(largest[-synthetic:].quantile(share))
+    if synthetic < len(smallest):
+        real = slice(len(smallest) - synthetic)
+        typical = min(typical[0], float(smallest[real].min())), max(typical[1], float(largest[real].max()))
     reach, zero = _reach(*_Errors(seen, function).useful(*typical))
     return Scale(grain * round((EIGHTHS * log2(reach) + margin) / grain), zero)
 

@@ -9,8 +9,10 @@ Its logarithm to base 2 is searched, because the logarithm of the size falls abo
 scales do not change during a search: only the coded layers are counted again (`FileSize`).
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import log
 from operator import itemgetter
 from pathlib import Path
@@ -26,18 +28,18 @@ from squeezenet.compression.outcome import quiet
 from squeezenet.compression.recipe import Learning
 from squeezenet.compression.squeeze.as_floats import Learned, hold_out, learn_as_floats, loss_on
 from squeezenet.compression.squeeze.gptaq import compensate
-from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, LayerHessian, hessians_of
+from squeezenet.compression.squeeze.hessian import BATCH, DAMPING, DAMPING_SYNTHETIC, LayerHessian, hessians_of
 from squeezenet.compression.squeeze.learning import learn
-from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model, stored
 from squeezenet.compression.squeeze.nine_bits import with_nine_bits
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits, total_bits
-from squeezenet.compression.squeeze.rounding import STEP, round_again, round_network
+from squeezenet.compression.squeeze.rounding import STEP, round_again, round_layer, round_network
 from squeezenet.compression.squeeze.synthetic import synthetic_images
 from squeezenet.data import Pixels
 from squeezenet.errors import ModelError
 from squeezenet.fixed_point import EIGHTHS, Scale
-from squeezenet.graph import Layer
+from squeezenet.graph import Graph, Layer
 from squeezenet.integer_graph import check_operations
 from squeezenet.model import AnyWeights, IntegerWeights, Model
 from squeezenet.models.network import Network, from_model
@@ -56,6 +58,7 @@ MARGIN = 0.001  # share of the size that compensation may add beyond what it add
 NEAR = 0.01  # the searches end at a file that is at most this share below the size
 ROUNDS = 3  # searches, each followed by compensation
 TRIES = 8  # multipliers that one search tries
+SAMPLED = 1 << 21  # weights that are rounded at most to estimate the size of a file
 COARSE = 0.2  # step of the median layer that a search begins with, in standard deviations of the layer's weights
 SLOPE = 0.12  # by which log(size) usually falls when the multiplier doubles
 COMPENSATION = 3  # time of compensation, as a multiple of the time of rounding all layers
@@ -64,6 +67,10 @@ FIRST_RISE = 0.125  # octaves by which `trimmed` raises the multiplier at first;
 RETRIES = 12  # multipliers that `trimmed` tries
 HEADROOM = 1.02  # file size at which levels begin to learn, as a multiple of the goal (docs/experiments.md)
 STEEPNESS = 4  # learning begins with the multiplier times (bits / wanted bits) ^ STEEPNESS
+
+ENOUGH = 64  # different images; if there are fewer, synthetic ones are added
+
+_log = logging.getLogger(__name__)
 
 Tick = Callable[[float], object]
 
@@ -110,20 +117,50 @@ def prepare(
     """
     check_operations(model.graph)
     network = from_model(model).eval()
-    if pixels is None:
-        images, damping, growth = synthetic_images(count, model.preparation, seed), DAMPING_SYNTHETIC, GROWTH_SYNTHETIC
-    else:
-        images, damping, growth = finetune.some(pixels, model.preparation, count), DAMPING, GROWTH
-    fewer = min(round(COMPENSATING * len(images)), MOST_COMPENSATING)
-    first = images[:: len(images) // fewer][:fewer].clone()  # a view would keep all images in memory
+    images, synthetic = _calibration_images(model, pixels, count, seed)
+    share = synthetic / len(images)
+    damping = DAMPING ** (1 - share) * DAMPING_SYNTHETIC**share
+    growth = GROWTH ** (1 - share) * GROWTH_SYNTHETIC**share
+    fewer = min(max(1, round(COMPENSATING * len(images))), MOST_COMPENSATING)
+    some = torch.arange(0, len(images), len(images) // fewer)[:fewer]
+    first = images[some]
     hessians = hessians_of(network, images, damping, seed, tick, model.outputs)
-    if not any(hessians[op.name].importance for op in model.graph.layers[:-1] or model.graph.layers):
+    if not _matter(hessians, model.graph):  # perhaps all probabilities are 0 or 1
+        with torch.no_grad():
+            logits = torch.cat([network(batch) for batch in images.split(BATCH)])
+        hessians = hessians_of(network, images, damping, seed, quiet, model.outputs, float(logits.std()) + 1e-30)
+    if not _matter(hessians, model.graph):
         raise ModelError("the network gives every image the same logits: there is nothing to keep; train it further")
-    eight_bits = calibrate(network, first, synthetic=pixels is None, grain=grain)
+    eight_bits = calibrate(network, first, int((some >= len(images) - synthetic).sum()), grain=grain)
     scales = with_nine_bits(model.graph, eight_bits, hessians)
     empty = _empty(model, network, scales)
     size = FileSize.like(empty)
     return Prepared(network, first, scales, hessians, growth, size, size.of(empty.weights), grain)
+
+
+def _matter(hessians: Mapping[str, LayerHessian], graph: Graph) -> bool:
+    """Whether errors in any layer change the answers; the bias of the last one may give the same logits alone."""
+    return any(hessians[op.name].importance for op in graph.layers[:-1] or graph.layers)
+
+
+def _calibration_images(model: Model, pixels: Pixels | None, count: int, seed: int) -> tuple[Tensor, int]:
+    """Prepared images (N, C, H, W), and how many of them are synthetic: the last ones.
+
+    A few real images tell less than many synthetic ones do. So the fewer there are, the more synthetic ones are added.
+    """
+    if pixels is None:
+        return synthetic_images(count, model.preparation, seed), count
+    images = finetune.some(pixels, model.preparation, count)
+    different = list({sha256(image.numpy().tobytes()).digest(): i for i, image in enumerate(images)}.values())
+    if len(different) >= ENOUGH:
+        return images, 0
+    images = images[different]
+    synthetic = round((1 - len(images) / ENOUGH) * max(count, ENOUGH))
+    _log.warning(
+        "few different images to calibrate with (%d), so %d synthetic ones are added; better give %d or more",
+        len(images), synthetic, ENOUGH,
+    )  # fmt: skip
+    return torch.cat([images, synthetic_images(synthetic, model.preparation, seed)]), synthetic
 
 
 Rounding = Callable[[Model, Prepared, float, Tick], tuple[IntegerNetwork, float]]
@@ -170,7 +207,7 @@ def _search(
     """
     tried: list[tuple[int, float, IntegerNetwork]] = []
     for _ in range(TRIES):
-        octaves = _next(seen, max_bytes) if seen else _first(known)
+        octaves = _next(seen, max_bytes) if seen else _start(known, max_bytes)
         network = round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick, known.grain)
         size = known.size.of(network.to_weights())
         tried.append((size, octaves, network))
@@ -181,6 +218,36 @@ def _search(
     fitting = [entry for entry in tried if entry[0] <= max_bytes]
     size, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(tried, key=itemgetter(0))
     return network, octaves, size
+
+
+def _start(known: Prepared, max_bytes: float) -> float:
+    """log2 of the multiplier that a search begins with. For large networks, a search on some outputs finds it."""
+    octaves = _first(known)
+    weights = sum(known.network.weight(op.name)().numel() for op in known.network.graph.layers)
+    if weights <= SAMPLED:
+        return octaves
+    seen: list[tuple[float, int]] = []
+    for _ in range(TRIES):
+        seen.append((octaves, _estimated_size(known, 2.0**octaves, weights // SAMPLED + 1)))
+        if _close(seen[-1][1], max_bytes):
+            break
+        octaves = _next(seen, max_bytes)
+    return octaves
+
+
+def _estimated_size(known: Prepared, multiplier: float, every: int) -> int:
+    """The file size for this multiplier, estimated by rounding every n-th output of each group of each layer."""
+    size, scales = float(known.size.front), known.scales
+    for index, op in enumerate(known.network.graph.ops):
+        if isinstance(op, Layer):
+            hessian, unit = known.hessians[op.name], scales[index + 1].step
+            chosen = torch.arange(op.out).reshape(len(hessian.blocks), -1)[:, ::every].flatten()
+            weight = known.network.weight(op.name)().detach()[chosen]
+            gap = scales[index + 1].exponent - scales[op.inputs[0]].exponent
+            levels = round_layer(weight, hessian, multiplier, gap, known.grain)
+            held = stored(levels, known.network.bias(op.name).detach()[chosen] / unit)
+            size += layer_size(held) * op.out / len(chosen)
+    return round(size)
 
 
 def _first(known: Prepared) -> float:
@@ -366,7 +433,7 @@ def roughly_least_bytes(model: Model, seed: int) -> int:
     """
     check_operations(model.graph)
     network, image = from_model(model).eval(), synthetic_images(1, model.preparation, seed)
-    empty = _empty(model, network, calibrate(network, image, synthetic=True))
+    empty = _empty(model, network, calibrate(network, image, len(image)))
     return FileSize.like(empty).of(empty.weights)
 
 
