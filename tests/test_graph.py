@@ -28,9 +28,9 @@ from squeezenet.graph import (
     Select,
     Upsample,
 )
+from squeezenet.importing import trace
 from squeezenet.model import Model
 from squeezenet.models import create_model
-from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.reference import Runner
 

@@ -40,10 +40,10 @@ from squeezenet.graph import (
     Select,
     Upsample,
 )
+from squeezenet.importing import trace
 from squeezenet.integer_graph import check_scales
 from squeezenet.model import FloatArray, Model, Plain, Weights
 from squeezenet.models.network import from_model
-from squeezenet.models.trace import trace
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner

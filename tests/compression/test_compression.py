@@ -36,10 +36,10 @@ from squeezenet.errors import DataError, TrainingError, UsageError
 from squeezenet.fire import fire_modules
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Conv, Flatten, GlobalAvgPool, Graph, Linear
+from squeezenet.importing import trace
 from squeezenet.model import Model, Plain, Shared, Weights
 from squeezenet.models import create_model
 from squeezenet.models.network import FreeWeight, Network, SharedWeight, from_model
-from squeezenet.models.trace import trace
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.reference import Runner
 

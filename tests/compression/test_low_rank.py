@@ -21,10 +21,10 @@ from squeezenet.fire import fire_modules, paper_names
 from squeezenet.formats import load_model, save_model
 from squeezenet.formats.state_dict import from_module
 from squeezenet.graph import Add, Conv, Flatten, GlobalAvgPool, Graph, Linear
+from squeezenet.importing import trace
 from squeezenet.model import Model, Plain, Shared, Weights
 from squeezenet.models import create_seeded
 from squeezenet.models.network import from_model
-from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.reference import Runner

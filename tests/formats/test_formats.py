@@ -22,10 +22,10 @@ from squeezenet.formats import About, load_model, save_model
 from squeezenet.formats.foreign import candidates
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.formats.state_dict import from_module
+from squeezenet.importing import trace
 from squeezenet.model import Model, Shared, Weights
 from squeezenet.models import ARCHITECTURES, create_model, create_seeded, describe
 from squeezenet.models.network import from_model, to_weights
-from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.reference import Runner
 from squeezenet.training import run_folder

@@ -23,9 +23,9 @@ from squeezenet.errors import (
     ModelError,
 )
 from squeezenet.graph import LRN, Add, AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Linear, MaxPool, Op, ReLU
+from squeezenet.importing import trace
 from squeezenet.model import Grid, Model, Outputs, Plain, Shared, Tensor, Weights
 from squeezenet.models import create_seeded
-from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.sqz import costs, floats, graphs, positions, tensors, text

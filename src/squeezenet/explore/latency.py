@@ -22,9 +22,9 @@ import numpy as np
 from squeezenet import sqz
 from squeezenet.explore.trial import NETWORK, Trial, network_costs
 from squeezenet.fixed_point import Scale
+from squeezenet.importing import trace
 from squeezenet.model import FloatArray, Grid, IntegerWeights, Model
 from squeezenet.models import Metaparameters, create_seeded
-from squeezenet.models.trace import trace
 from squeezenet.preparation import Channels, Preparation
 from squeezenet.runtime.engine import PATHS, EngineRunner
 

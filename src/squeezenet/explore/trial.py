@@ -24,8 +24,8 @@ from squeezenet.data.augment import Augmentation
 from squeezenet.data.examples import some
 from squeezenet.errors import SqueezeNetError, UsageError
 from squeezenet.explore.choices import METHODS, Method
+from squeezenet.importing import trace
 from squeezenet.models import Metaparameters, create_seeded
-from squeezenet.models.trace import trace
 from squeezenet.runtime.image import open_image
 from squeezenet.settings import to_table
 from squeezenet.training.job import FROM_DATA

@@ -17,10 +17,10 @@ from squeezenet.errors import ModelError
 from squeezenet.files import read_regular, write_atomically
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.graph import Graph
+from squeezenet.importing import trace
 from squeezenet.limits import MAX_MODEL_FILE
 from squeezenet.model import Model, Shared, Weights
 from squeezenet.models import create_seeded
-from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 from squeezenet.sqz.positions import to_positions, to_symbols
 

@@ -21,9 +21,9 @@ from squeezenet.errors import BadGraph, ModelError
 from squeezenet.formats.about import NOTHING, About, of_torchvision
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.graph import Graph, Shape
+from squeezenet.importing import import_module
 from squeezenet.model import Model, Outputs, Plain, Weights
 from squeezenet.models import ARCHITECTURES, create_model
-from squeezenet.models.trace import trace
 from squeezenet.preparation import Preparation
 
 PARALLEL = "module."  # nn.DataParallel and similar modules put it before every name
@@ -101,15 +101,17 @@ def from_module(
     preparation: Preparation,
     labels: tuple[str, ...] = (),
     provenance: dict[str, str] | None = None,
-    outputs: Outputs = "classes",
+    outputs: Outputs | None = None,
 ) -> Model:
     """Any PyTorch classifier as a `Model` with float weights. Raises `UnsupportedOperation`.
 
-    `outputs`: what the logits mean; "labels" for a network that was trained with a sigmoid for each output.
+    `outputs`: what the logits mean; "labels" for a network that was trained with a sigmoid for each output, which is
+    also understood if the module ends with a sigmoid.
     """
-    graph, arrays = trace(module, preparation.shape)
-    weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in arrays.items()}
-    return Model(graph, weights, preparation, labels, provenance or {}, outputs=outputs)
+    found = import_module(module, preparation.shape)
+    weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in found.weights.items()}
+    outputs = outputs or ("labels" if found.ending == "sigmoid" else "classes")
+    return Model(found.graph, weights, preparation, labels, provenance or {}, outputs=outputs)
 
 
 class _Undrawn(TorchFunctionMode):

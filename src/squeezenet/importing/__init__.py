@@ -1,0 +1,9 @@
+"""Networks from other programs -> graphs (ADR 26).
+
+>>> from squeezenet.importing import trace
+>>> graph, weights = trace(create_model("squeezenet1_0"), (3, 227, 227))    # doctest: +SKIP
+"""
+
+from squeezenet.importing.module import Imported, import_module, trace
+
+__all__ = ["Imported", "import_module", "trace"]
