@@ -1,0 +1,145 @@
+"""Which of torchvision's and timm's networks enter squeezenet, and with which error. Their weights are random.
+
+    pip install torchvision timm
+    python benchmarks/networks.py
+    python benchmarks/networks.py mobilenet_v3_small ghostnet_100 --integers
+
+Statistics and weights of BatchNorm are random, so that a mistake in folding them shows. "error" is the largest
+difference between the logits of the module and those of the graph, divided by the largest logit. "seconds" are those of
+the processor for the import, with its own comparison. With `--integers`, each network is also rounded to 8 bits at
+`--side` pixels, with synthetic images; the table then has the correlation of the logits with those of the floats.
+"""
+
+import argparse
+import contextlib
+import time
+import warnings
+
+import torch
+from torch import nn
+
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.ranges import calibrate
+from squeezenet.compression.squeeze.synthetic import synthetic_images
+from squeezenet.errors import ModelError
+from squeezenet.fixed_point import EIGHTHS, MAX_RESCALING, MIN_RESCALING, Scale
+from squeezenet.formats.foreign import from_module
+from squeezenet.graph import Layer
+from squeezenet.importing import checking, import_module
+from squeezenet.model import MAX_LEVEL
+from squeezenet.models.network import Network, from_model
+from squeezenet.preparation import Preparation
+
+TORCHVISION = (
+    "alexnet", "vgg11", "vgg11_bn", "squeezenet1_0", "squeezenet1_1", "resnet18", "resnet34", "resnet50",
+    "resnext50_32x4d", "wide_resnet50_2", "googlenet", "inception_v3", "densenet121", "mobilenet_v2",
+    "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0",
+    "regnet_x_400mf", "regnet_y_400mf", "convnext_tiny",
+)  # fmt: skip
+TIMM = (
+    "mobilenetv4_conv_small", "ghostnet_100", "tinynet_e", "lcnet_050", "repvgg_a0", "mobileone_s0", "fastvit_t8",
+    "regnetx_002", "hardcorenas_a", "mobilenetv2_035", "efficientnet_lite0", "resnet10t", "resnet26d",
+    "mnasnet_small", "spnasnet_100", "fbnetc_100", "semnasnet_075", "mixnet_s", "rexnet_100", "dla34",
+    "res2net50_26w_4s", "selecsls42", "hrnet_w18_small", "cspresnet50", "darknet53", "gernet_s", "ese_vovnet19b_dw",
+    "convnextv2_atto", "edgenext_xx_small", "efficientvit_m0",
+)  # fmt: skip
+SIDES = {"inception_v3": 299}
+OPERATIONS = ("nms", "qnms", "roi_align", "ps_roi_align", "roi_pool", "ps_roi_pool", "deform_conv2d")
+"""Operations of torchvision's C++ part, which classifiers do not need, and which some builds of PyTorch cannot load."""
+
+
+def build(name: str) -> nn.Module:
+    """A network by name, with random weights. Raises `ImportError`."""
+    torch.manual_seed(0)
+    if name in TIMM:
+        import timm
+
+        module: nn.Module = timm.create_model(name)
+    else:
+        from torchvision import models
+
+        module = models.get_model(name, weights=None, **({"init_weights": True} if name in INCEPTIONS else {}))
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, 0, 0.1)
+    return module.eval()
+
+
+INCEPTIONS = ("googlenet", "inception_v3")  # which warn if they are not told how to start
+
+
+def row(name: str, integers: int) -> str:
+    """One line of the table."""
+    try:
+        module = build(name)
+    except ImportError as error:
+        return f"{name:<24} skipped: {error}"
+    side = SIDES.get(name, 224)
+    started = time.process_time()
+    try:
+        found = import_module(module, (3, side, side))
+    except ModelError as error:
+        return f"{name:<24} refused: {error}"
+    seconds = time.process_time() - started
+    images = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        error = checking.error(checking.compute(found.graph, found.weights, images)[-1], module(images))
+    text = f"{name:<24} {error:8.1e} {seconds:6.1f} {len(found.graph.ops):5} {len(found.graph.layers):5}"
+    return f"{text}   {as_integers(module, integers)}" if integers else text
+
+
+def as_integers(module: nn.Module, side: int) -> str:
+    """How well a network answers after each weight was rounded to the nearest of 255 levels."""
+    preparation = Preparation(side, side, mean=(128.0,) * 3, std=(64.0,) * 3)
+    images = (synthetic_images(24, preparation) - 128) / 64
+    try:
+        model = from_module(module, preparation)
+        network = from_model(model)
+        scales = calibrate(network, images[:16])
+        rounded = nearest(network, scales)
+        rounded.dtype = torch.float32
+        with torch.no_grad():
+            expected, got = module(images[16:]), rounded(images[16:])
+    except ModelError as error:
+        return f"refused: {error}"
+    together = torch.stack([(logits - logits.mean(0)).flatten() for logits in (expected, got)])
+    return f"{torch.corrcoef(together)[0, 1]:.4f}"
+
+
+def nearest(network: Network, scales: tuple[Scale, ...]) -> IntegerNetwork:
+    """The integer network of the levels that are nearest to the weights, with a step for each output."""
+    weights, biases = {}, {}
+    for index, op in enumerate(network.graph.ops):
+        if isinstance(op, Layer):
+            weight, gap = network.weight(op.name)().detach(), scales[index + 1].exponent - scales[op.inputs[0]].exponent
+            largest = weight.flatten(1).abs().amax(1).clamp(min=1e-30)
+            exponents = torch.ceil(EIGHTHS * torch.log2(largest / MAX_LEVEL))
+            exponents = exponents.clamp(gap - MAX_RESCALING, gap - MIN_RESCALING)
+            along = (-1, *[1] * (weight.ndim - 1))
+            weights[op.name] = GridWeight(weight / torch.exp2(exponents / EIGHTHS).reshape(along), exponents)
+            biases[op.name] = network.bias(op.name).detach() / scales[index + 1].step
+    return IntegerNetwork(network.graph, scales, weights, biases)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=[*TORCHVISION, *TIMM])
+    parser.add_argument("--integers", action="store_true")
+    parser.add_argument("--side", type=int, default=64)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operation in OPERATIONS:
+        with contextlib.suppress(RuntimeError):
+            library.define(f"{operation}(Tensor x) -> Tensor")
+    print(f"{'network':<24} {'error':>8} {'seconds':>6} {'ops':>5} {'layers':>5}{'   integers' * args.integers}")
+    for name in args.names:
+        print(row(name, args.side * args.integers), flush=True)
+
+
+if __name__ == "__main__":
+    main()
