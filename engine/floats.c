@@ -38,7 +38,12 @@ static void relu(const sqz_op *op, const float *x, float *out, size_t n)
     }
 }
 
-/* Weights (out, inputs, kernel), as in the file. A kernel position is looked up once for all outputs. */
+static void add_products(float *restrict sums, const float *restrict x, const float *restrict weights, size_t n)
+{
+    for (size_t c = 0; c < n; c++) sums[c] += x[c] * weights[c];
+}
+
+/* Weights (out, inputs, kernel), as in the file, or (kernel, channels) of a depthwise convolution. A kernel position is looked up once for all outputs. */
 static void layer(const sqz_network *network, const sqz_op *op, view in, size_t y, size_t x, float *out)
 {
     const size_t inputs = in.value->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
@@ -46,8 +51,13 @@ static void layer(const sqz_network *network, const sqz_op *op, view in, size_t 
     memcpy(out, network->weights + op->factors, op->out * sizeof *out); /* biases */
     for (size_t tap = 0; tap < area; tap++) {
         const float *from = look(op, in, y, x, tap / op->kernel[1], tap % op->kernel[1]);
-        const float *w = (const float *)(const void *)(network->weights + op->weights) + tap;
+        const float *w = (const float *)(const void *)(network->weights + op->weights);
         if (from == NULL) continue;
+        if (sqz_is_depthwise(network, op)) {
+            add_products(out, from, w + tap * op->out, op->out);
+            continue;
+        }
+        w += tap;
         for (size_t group = 0; group < op->groups; group++, from += inputs)
             for (size_t o = group * outputs; o < (group + 1) * outputs; o++, w += inputs * area) {
                 float sum = out[o];

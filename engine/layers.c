@@ -258,6 +258,10 @@ int sqz_float_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *me
         memset(initial, 0, op->groups * padded * sizeof *initial);
         for (size_t o = 0; o < op->out; o++) initial[o / layout.outputs * padded + o % layout.outputs] = biases[o];
         pack(network, op, (const uint32_t *)(const void *)found);
+    } else if (sqz_is_depthwise(network, op)) { /* (channels, kernel) -> (kernel, channels) */
+        float *to = (float *)(void *)(network->weights + op->weights);
+        const size_t area = weights / op->out;
+        for (size_t i = 0; i < weights; i++) to[i % area * op->out + i / area] = found[i];
     } else
         memcpy(network->weights + op->weights, found, weights * sizeof *found);
     return SQZ_OK;

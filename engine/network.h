@@ -89,7 +89,8 @@ typedef struct {
     size_t pitch;          /* elements from one position to the next: the number of channels of its host */
 } sqz_value;
 
-/* How a layer is computed: in plain loops, each channel by itself, or by tiles with packed weights (kernels.h). */
+/* How a layer is computed: in plain loops, each channel by itself, or by tiles with packed weights (kernels.h). Plain
+ * loops compute all layers of the reference path, and depthwise convolutions of floats. */
 typedef enum { SQZ_PLAIN, SQZ_DEPTHWISE, SQZ_PACKED } sqz_method;
 
 typedef struct {
@@ -158,6 +159,12 @@ static inline uint32_t sqz_channel_count(const sqz_preparation *preparation)
 static inline int sqz_is_layer(const sqz_op *op)
 {
     return op->kind == SQZ_CONVOLUTION || op->kind == SQZ_LINEAR;
+}
+
+/* Whether each channel of a convolution has its own kernel. */
+static inline int sqz_is_depthwise(const sqz_network *network, const sqz_op *op)
+{
+    return op->groups > 1 && op->groups == op->out && op->out == sqz_source(network, op)->channels;
 }
 
 /* Whether the section of weights has something for an operation: in an integer network, an activation has a table. */

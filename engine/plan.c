@@ -7,9 +7,8 @@
 #include "tensors.h"
 
 enum {
-    LEAST_OUTPUTS = 8, /* a group with fewer outputs is not packed: its vectors would be mostly padding */
-    MOST_REPEATS = 8,  /* each repeats the weights of a depthwise convolution */
-    MOST_COLUMNS = 96  /* most positions that are computed in one pass over the weights */
+    MOST_REPEATS = 8, /* each repeats the weights of a depthwise convolution */
+    MOST_COLUMNS = 96 /* most positions that are computed in one pass over the weights */
 };
 /* If the values take more bytes than this, the inputs of a concatenation do not lie inside its result. */
 #define MOST_VALUES ((size_t)1 << 28)
@@ -38,10 +37,8 @@ static void bounds(sqz_op *op, const sqz_scale *scale)
 
 static sqz_method choose_method(const sqz_network *network, const sqz_op *op)
 {
-    const uint32_t channels = sqz_source(network, op)->channels;
-    if (network->kernels == NULL) return SQZ_PLAIN;
-    if (!network->floats && op->groups > 1 && op->groups == channels && op->out == channels) return SQZ_DEPTHWISE;
-    return op->out / op->groups >= LEAST_OUTPUTS ? SQZ_PACKED : SQZ_PLAIN;
+    if (network->kernels == NULL || (network->floats && sqz_is_depthwise(network, op))) return SQZ_PLAIN;
+    return sqz_is_depthwise(network, op) ? SQZ_DEPTHWISE : SQZ_PACKED;
 }
 
 /* Note that something inside value v is read at `time`. */
