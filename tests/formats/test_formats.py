@@ -4,21 +4,26 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import struct
+import sys
 from dataclasses import replace
 from math import prod
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from squeezenet import sqz, zoo
 from squeezenet.cli.main import main
 from squeezenet.compression.deep_compression.codebook import share
-from squeezenet.errors import ModelError, SqueezeNetError, UsageError
+from squeezenet.errors import MissingDependency, ModelError, SqueezeNetError, UsageError
 from squeezenet.fire import paper_names
 from squeezenet.formats import About, load_model, save_model
+from squeezenet.formats.about import NOTHING
 from squeezenet.formats.foreign import candidates
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.formats.state_dict import from_module
@@ -67,6 +72,25 @@ def same_logits(model, module):
 # PyTorch's state dicts
 
 
+def prefixed(prefix, state):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def other(state):
+    return {key: torch.zeros_like(value) for key, value in state.items()}
+
+
+WRAPPED = {
+    "checkpoint": lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"step": 4}},
+    "parallel": lambda state: {"state_dict": prefixed("module.", state)},
+    "compiled": lambda state: {"model": prefixed("module._orig_mod.", state), "args": ["a", 1]},
+    "lightning": lambda state: {"state_dict": prefixed("net.", state), "hyper_parameters": {"lr": 0.1}},
+    "averaged": lambda state: {"n_averaged": torch.tensor(3), **prefixed("module.", state)},
+    "mean and last": lambda state: {"state_dict": other(state), "state_dict_ema": state},
+}
+"""What programs for training write: the weights, under longer names, beside other things."""
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -77,16 +101,14 @@ def same_logits(model, module):
         ("alexnet_32", {"classes": 6}),
     ],
 )
-@pytest.mark.parametrize("form", ["pth", "wrapped", "parallel", "safetensors"])
+@pytest.mark.parametrize("form", ["pth", *WRAPPED, "safetensors"])
 def test_weights_under_torchvision_s_names_are_recognised(name, settings, form, tmp_path):
     module = create_seeded(name, 3, **settings)
     path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pth")
     if form == "safetensors":
         safetensors.torch.save_file(module.state_dict(), path)
     else:
-        parallel = {f"module.{key}": value for key, value in module.state_dict().items()}  # as nn.DataParallel saves
-        wrapped = {"state_dict": parallel if form == "parallel" else module.state_dict(), "epoch": 3}
-        torch.save(module.state_dict() if form == "pth" else wrapped, path)
+        torch.save(WRAPPED.get(form, dict)(module.state_dict()), path)
     about = About(usual_preparation(name, settings.get("in_channels", 3)), networks=(name,))
     model = load_model(path, about=about)
     assert model.graph.classes == settings["classes"]
@@ -195,9 +217,9 @@ class Malice:
         return os.mkdir, (self.trace,)
 
 
-def refused(path):
+def refused(path, about=NOTHING):
     with pytest.raises(SqueezeNetError) as caught:
-        load_model(path)
+        load_model(path, about=about)
     assert "\n" not in str(caught.value)
     assert str(caught.value)
     return str(caught.value)
@@ -295,6 +317,57 @@ def test_a_description_that_cannot_be_is_refused(tiny_model, tmp_path, changes):
 def test_a_state_dict_of_something_else_is_refused(tmp_path, state):
     torch.save(state, tmp_path / "other.pth")
     refused(tmp_path / "other.pth")
+
+
+def test_what_was_found_is_said(tmp_path):
+    torch.save({"epoch": 3, "history": [1.0], "loss": 0.5, "lr": 0.1, "seed": 1}, tmp_path / "log.pth")
+    assert re.search(r"but epoch \(a int\), history \(a list\), .* and more", refused(tmp_path / "log.pth"))
+    torch.save({"stem.conv.weight": torch.zeros(4, 3, 3, 3), "head": torch.zeros(4)}, tmp_path / "other.pth")
+    assert "2 tensors, the first of them stem.conv.weight (4, 3, 3, 3), belong to none" in refused(
+        tmp_path / "other.pth"
+    )
+
+
+class Timm(ModuleType):
+    """What `formats.libraries` uses of timm, with one network."""
+
+    __version__ = "0"
+
+    @staticmethod
+    def is_model(name):
+        return name == "little"
+
+    @staticmethod
+    def get_pretrained_cfg(name):
+        return SimpleNamespace(
+            classifier="3", first_conv="0", input_size=(3, 24, 24), mean=(0.5,) * 3, std=(0.25,) * 3, crop_pct=0.75,
+            crop_mode="center",
+        )  # fmt: skip
+
+    @staticmethod
+    def create_model(name, num_classes=1000, in_chans=3):
+        flat = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return nn.Sequential(nn.Conv2d(in_chans, 4, 3), *flat, nn.Linear(4, num_classes))
+
+
+def test_networks_of_timm_are_known_by_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", Timm("timm"))
+    module = Timm.create_model("little", 7)
+    torch.save({"state_dict": prefixed("model.", module.state_dict())}, tmp_path / "w.pth")
+    paths = [str(tmp_path / "w.pth"), str(tmp_path / "w.sqz")]
+    assert main(["convert", *paths, "--arch", "timm/little", "--like", "timm"]) == 0
+    model = load_model(tmp_path / "w.sqz")
+    assert model.preparation == Preparation(32, 24, "shorter", "RGB", (127.5,) * 3, (63.75,) * 3)
+    same_logits(model, module)
+    about = About(model.preparation, networks=("timm/little",))
+    torch.save(nn.Linear(3, 4).state_dict(), tmp_path / "other.pth")
+    assert "2 tensors" in refused(tmp_path / "other.pth", about)
+    assert "4 are missing, such as 0.weight" in refused(tmp_path / "other.pth", about)
+    with pytest.raises(UsageError, match="timm 0 has no network large"):
+        load_model(tmp_path / "w.pth", about=replace(about, networks=("timm/large",)))
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingDependency, match="pip install timm"):
+        load_model(tmp_path / "w.pth", about=about)
 
 
 def test_what_cannot_be_written_is_said(tiny_model, tmp_path):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from squeezenet.formats import About
     from squeezenet.preparation import Fit, Preparation
 
-TORCHVISION = "torchvision"
+TORCHVISION, TIMM = "torchvision", "timm"
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ squeezenet convert compressed_SqueezeNet.net authors.sqz
 squeezenet convert weights.pth mine.sqz --like torchvision --labels names.txt
 # a network with a sigmoid for each label, any number of which apply
 squeezenet convert weights.pth mine.sqz --like torchvision --outputs labels
+# weights of a network of timm, which is installed
+squeezenet convert weights.pth mine.sqz --network timm/ghostnet_100 --like timm --labels names.txt
 # weights whose training images were prepared in another way
 squeezenet convert weights.pth mine.sqz \\
     --resize 64 --channels BGR --mean 104,117,123 --std 1,1,1
@@ -55,11 +57,15 @@ def configure(parser: ArgumentParser) -> None:
     )
     like = (
         f"take the preparation of images and the class names from this model; {TORCHVISION}: those of the "
-        "weights that torchvision publishes"
+        f"weights that torchvision publishes; {TIMM}: the preparation that timm has for the network"
     )
     missing.add_argument("--like", metavar="MODEL", help=like)
     missing.add_argument(
-        "--network", metavar="NAME", help="the network (see `squeezenet models`), if the weights fit several"
+        "--network",
+        "--arch",
+        metavar="NAME",
+        help="the network (see `squeezenet models`), if the weights fit several; or timm/NAME or torchvision/NAME, if "
+        "the library is installed",
     )
     missing.add_argument("--resize", type=count, metavar="N", help="resize images to N pixels")
     missing.add_argument("--crop", type=count, metavar="N", help="cut out the middle N x N pixels (default: --resize)")
@@ -112,7 +118,7 @@ def render(result: dict[str, Any]) -> str:
 
 def about_of(args: Namespace) -> "About":
     """What the options say about a file of weights. Raises `UsageError` if options are missing or contradict."""
-    from squeezenet.formats import About, load_model
+    from squeezenet.formats import About, libraries, load_model
     from squeezenet.formats.about import of_torchvision
 
     given = [name for name in ("resize", "crop", "fit", "channels", "mean", "std") if getattr(args, name) is not None]
@@ -123,6 +129,10 @@ def about_of(args: Namespace) -> "About":
     about = About()
     if args.like == TORCHVISION:
         about = of_torchvision()
+    elif args.like == TIMM:
+        if not (args.network or "").startswith(libraries.TIMM):
+            raise UsageError("--like timm: say of which network the weights are: --network timm/NAME")
+        about = About(libraries.preparation(args.network))
     elif args.like:
         like = load_model(args.like)
         about = About(like.preparation, () if args.labels else like.labels, graph=like.graph, outputs=like.outputs)

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from squeezenet import zoo
 from squeezenet.errors import BadGraph, ModelError
+from squeezenet.formats import libraries
 from squeezenet.formats.about import NOTHING, About, of_torchvision
 from squeezenet.formats.imagenet import imagenet_labels
 from squeezenet.graph import Graph, Shape
@@ -25,17 +26,20 @@ from squeezenet.importing import import_module
 from squeezenet.model import Model, Outputs, Plain, Weights
 from squeezenet.models import ARCHITECTURES, create_model
 from squeezenet.preparation import Preparation
+from squeezenet.printable import printable
 
-PARALLEL = "module."  # nn.DataParallel and similar modules put it before every name
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+"""What wrappers put before every name: DataParallel, torch.compile, and the modules of Lightning."""
 
 Keys = dict[str, Tensor]
 
 
 def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
     """The model whose weights `state`, read from `path`, holds. Raises `ModelError` if something is missing."""
-    if all(str(key).startswith(PARALLEL) for key in state):
-        state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
     provenance = {"source": path.name}
+    if (library := next((name for name in about.networks if libraries.is_known(name)), None)) is not None:
+        return _of_library(library, state, path, about)
+    state = _unwrapped(state)
     if about.graph is not None and about.preparation is not None and (fitting := _fitting(about.graph, state)):
         graph, weights = fitting
         labels = _labels(about, graph.classes, path)
@@ -43,8 +47,8 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
     found = candidates(state)
     if not found:
         raise ModelError(
-            f"{path}: the tensors belong to none of {', '.join(ARCHITECTURES)}; "
-            "load your module in Python and use squeezenet.formats.state_dict.from_module"
+            f"{path}: {_summary(state)} belong to none of {', '.join(ARCHITECTURES)}; say --network timm/NAME or "
+            "torchvision/NAME, or load your module in Python and use squeezenet.formats.state_dict.from_module"
         )
     if about.preparation is None and _is_published(path):
         known = of_torchvision()
@@ -52,17 +56,48 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
     found = {name: settings for name, settings in found.items() if name in (about.networks or found)}
     if not found:
         raise ModelError(f"{path}: the tensors are not of {' or '.join(about.networks)}")
-    if about.preparation is None:
-        raise ModelError(
-            f"{path}: holds weights alone, which do not say how images are prepared; say it once with "
-            "`squeezenet convert`: --like a model of the same kind, or --resize, --channels, --mean and --std"
-        )
+    preparation = _preparation(about, path)
     if len(found) > 1:
         raise ModelError(f"{path}: the tensors fit {' and '.join(found)}; say which with --network")
     ((name, settings),) = found.items()
     module = build({"name": name, **settings}, state)
     labels = _labels(about, settings["classes"], path)
-    return from_module(module, about.preparation, labels, {"name": name, **provenance}, about.outputs)
+    return from_module(module, preparation, labels, {"name": name, **provenance}, about.outputs)
+
+
+def _of_library(name: str, state: Keys, path: Path, about: About) -> Model:
+    """A network of timm or torchvision."""
+    preparation = _preparation(about, path)
+    state = _unwrapped(state)
+    try:
+        module = libraries.build(name, state)
+    except ModelError as error:
+        raise ModelError(f"{path}: {_summary(state)}: {error}") from None
+    model = from_module(module, preparation, provenance={"name": name, "source": path.name}, outputs=about.outputs)
+    return replace(model, labels=_labels(about, model.graph.classes, path))
+
+
+def _unwrapped(state: Keys) -> Keys:
+    """The tensors by the names that they have in the network itself."""
+    state = {key: value for key, value in state.items() if key != "n_averaged"}  # of AveragedModel
+    while prefix := next((prefix for prefix in PREFIXES if state and all(key.startswith(prefix) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _summary(state: Keys) -> str:
+    """The tensors of a file, in a few words."""
+    key, value = next(iter(state.items()), ("", torch.empty(0)))
+    return f"{len(state)} tensors, the first of them {printable(key)} {tuple(value.shape)},"
+
+
+def _preparation(about: About, path: Path) -> Preparation:
+    if about.preparation is None:
+        raise ModelError(
+            f"{path}: holds weights alone, which do not say how images are prepared; say it once with "
+            "`squeezenet convert`: --like a model of the same kind, or --resize, --channels, --mean and --std"
+        )
+    return about.preparation
 
 
 def candidates(state: Keys) -> dict[str, dict[str, int]]:

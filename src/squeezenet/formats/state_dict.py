@@ -31,9 +31,16 @@ from squeezenet.formats.foreign import Keys, build, from_module, from_weights
 from squeezenet.limits import MAX_DESCRIPTION, MAX_MODEL_FILE, MAX_TENSOR_HEADER
 from squeezenet.model import Model
 from squeezenet.preparation import Preparation
+from squeezenet.printable import printable
 from squeezenet.sqz import costs
 
 __all__ = ["from_module", "read", "read_tensors", "write"]
+
+CONTAINERS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "net")
+"""Under which name programs put the weights into a checkpoint; the mean over the training (EMA) is preferred."""
+
+SHOWN = 4
+"""Entries of a file that an error message names."""
 
 _TEXT = "description"  # in the _metadata of a .pth, which has a dictionary for each module
 
@@ -105,10 +112,11 @@ def _load(path: Path) -> tuple[Keys, str | None]:
             raise ModelError(f"{path}: {error}") from None
         except Exception as error:  # a damaged pickle can fail in any way, since it is a program
             raise ModelError(f"{path}: not a state dict that can be read safely ({line(error)})") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    state = _inside(state)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path}: no state dict in it; save one with torch.save(model.state_dict(), ...)")
+        raise ModelError(
+            f"{path}: no state dict in it, but {_found(state)}; save one with torch.save(model.state_dict(), ...)"
+        )
     text = _description(state) if text is None else text
     held = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if held > size:
@@ -116,6 +124,23 @@ def _load(path: Path) -> tuple[Keys, str | None]:
     if text is not None and len(text) > MAX_DESCRIPTION:
         raise ModelError(f"{path}: a description of {len(text):,} bytes; the limit is {MAX_DESCRIPTION:,}")
     return {str(key): value for key, value in state.items()}, text
+
+
+def _inside(state: Any) -> Any:
+    """The state dict in a checkpoint of a training, whose other entries are left out."""
+    if isinstance(state, dict):
+        for key in CONTAINERS:
+            if isinstance(state.get(key), dict) and state[key]:
+                return _inside(state[key])
+    return state
+
+
+def _found(state: Any) -> str:
+    """What a file holds instead of a state dict."""
+    if not isinstance(state, dict) or not state:
+        return f"a {type(state).__name__}"
+    entries = [f"{printable(str(key))} (a {type(value).__name__})" for key, value in list(state.items())[:SHOWN]]
+    return f"{', '.join(entries)}{' and more' * (len(state) > SHOWN)}"
 
 
 def _load_safetensors(file: IO[bytes], path: Path) -> tuple[Keys, str | None]:

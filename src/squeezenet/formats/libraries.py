@@ -1,0 +1,94 @@
+"""Networks of timm and torchvision, for files that hold only their weights: `--network timm/ghostnet_100`.
+
+    >>> module = build("timm/ghostnet_100", state)                              # doctest: +SKIP
+
+The library builds the network with as many classes and channels as the weights have. Neither library is a dependency.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor, nn
+
+from squeezenet.errors import MissingDependency, ModelError, UsageError
+from squeezenet.preparation import Preparation
+
+TIMM, TORCHVISION = "timm/", "torchvision/"
+
+Keys = dict[str, Tensor]
+
+
+def is_known(name: str) -> bool:
+    """Whether `name` begins with a library, as "timm/ghostnet_100" does."""
+    return name.startswith((TIMM, TORCHVISION))
+
+
+def build(name: str, state: Keys) -> nn.Module:
+    """The network `name` with the weights of `state`.
+
+    Raises `ModelError` if they are of another network, `UsageError` for an unknown name, `MissingDependency`.
+    """
+    module = _of_timm(name, state) if name.startswith(TIMM) else _of_torchvision(name, state)
+    wanted = module.state_dict()
+    differences = {
+        "missing": [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")],
+        "unknown": [key for key in state if key not in wanted],
+        "of another shape": [key for key in wanted if key in state and wanted[key].shape != state[key].shape],
+    }
+    for what, keys in differences.items():
+        if keys:
+            raise ModelError(
+                f"not the weights of {name}, which has {len(wanted)} tensors; {len(keys)} are {what}, such as {keys[0]}"
+            )
+    module.load_state_dict(state, strict=False)
+    return module.eval()
+
+
+def preparation(name: str) -> Preparation:
+    """How timm prepares images for a network, except that it may enlarge or reduce them by another filter.
+
+    Raises `UsageError` for an unknown name, `MissingDependency`.
+    """
+    config = _known_to_timm(name).get_pretrained_cfg(name.removeprefix(TIMM))
+    side = config.input_size[-1]
+    means, deviations = (tuple(255 * value for value in values) for values in (config.mean, config.std))
+    squashed = config.crop_mode == "squash"
+    resize = side if squashed else int(side / config.crop_pct)
+    return Preparation(resize, side, "stretch" if squashed else "shorter", "RGB", means, deviations)
+
+
+def _of_timm(name: str, state: Keys) -> nn.Module:
+    timm, network = _known_to_timm(name), name.removeprefix(TIMM)
+    config = timm.get_pretrained_cfg(network)
+    settings = {}
+    for argument, layer, axis in (("num_classes", config.classifier, 0), ("in_chans", config.first_conv, 1)):
+        weight = state.get(f"{layer}.weight")
+        if weight is not None and weight.ndim > axis:
+            settings[argument] = weight.shape[axis]
+    module: nn.Module = timm.create_model(network, **settings)
+    return module
+
+
+def _known_to_timm(name: str) -> Any:
+    """The module timm, if it has the network. Other names could make it download files."""
+    timm = _imported("timm")
+    if not timm.is_model(name.removeprefix(TIMM)):
+        raise UsageError(f"timm {timm.__version__} has no network {name.removeprefix(TIMM)}")
+    return timm
+
+
+def _of_torchvision(name: str, state: Keys) -> nn.Module:
+    models, network = _imported("torchvision.models"), name.removeprefix(TORCHVISION)
+    if network not in models.list_models(models):
+        raise UsageError(f"torchvision has no classifier {network}")
+    matrices = [tensor for tensor in state.values() if tensor.ndim > 1]
+    module: nn.Module = models.get_model(network, weights=None, num_classes=len(matrices[-1]) if matrices else 1000)
+    return module
+
+
+def _imported(name: str) -> Any:
+    try:
+        return import_module(name)
+    except (ImportError, RuntimeError) as error:
+        library = name.partition(".")[0]
+        raise MissingDependency(f"{library} cannot be imported ({error}); pip install {library}") from None
