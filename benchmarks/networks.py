@@ -16,7 +16,7 @@ import time
 import warnings
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.ranges import calibrate
@@ -44,6 +44,7 @@ TIMM = (
     "convnextv2_atto", "edgenext_xx_small", "efficientvit_m0",
 )  # fmt: skip
 SIDES = {"inception_v3": 299}
+LARGER = {"alexnet": 224, "vgg11": 224, "vgg11_bn": 224, "inception_v3": 96}  # sides of images for `--integers`
 OPERATIONS = ("nms", "qnms", "roi_align", "ps_roi_align", "roi_pool", "ps_roi_pool", "deform_conv2d")
 """Operations of torchvision's C++ part, which classifiers do not need, and which some builds of PyTorch cannot load."""
 
@@ -88,13 +89,17 @@ def row(name: str, integers: int) -> str:
     with torch.no_grad():
         error = checking.error(checking.compute(found.graph, found.weights, images)[-1], module(images))
     text = f"{name:<24} {error:8.1e} {seconds:6.1f} {len(found.graph.ops):5} {len(found.graph.layers):5}"
-    return f"{text}   {as_integers(module, integers)}" if integers else text
+    return f"{text}   {as_integers(module, LARGER.get(name, integers))}" if integers else text
 
 
 def as_integers(module: nn.Module, side: int) -> str:
-    """How well a network answers after each weight was rounded to the nearest of 255 levels."""
+    """How well a network answers after each weight was rounded to the nearest of 255 levels.
+
+    BatchNorm gets the statistics of the images first: with random ones, the logits hardly depend on the image.
+    """
     preparation = Preparation(side, side, mean=(128.0,) * 3, std=(64.0,) * 3)
-    images = (synthetic_images(24, preparation) - 128) / 64
+    images = synthetic_images(24, preparation)
+    settle(module, images[:16])
     try:
         model = from_module(module, preparation)
         network = from_model(model)
@@ -107,6 +112,18 @@ def as_integers(module: nn.Module, side: int) -> str:
         return f"refused: {error}"
     together = torch.stack([(logits - logits.mean(0)).flatten() for logits in (expected, got)])
     return f"{torch.corrcoef(together)[0, 1]:.4f}"
+
+
+def settle(module: nn.Module, images: Tensor) -> None:
+    """Give every BatchNorm the statistics of `images`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.reset_running_stats()
+            layer.momentum = None
+            layer.train()
+    with torch.no_grad():
+        module(images)
+    module.eval()
 
 
 def nearest(network: Network, scales: tuple[Scale, ...]) -> IntegerNetwork:

@@ -177,6 +177,8 @@ class Builder:
 
     def _compact(self, x: Value) -> Value:
         """`x`, in a value of the draft that has no elements but those of `x`, if it is a map or a row of features."""
+        if len(x.shape) not in (2, 4) and x.order is not None and (x.order < 0).any():
+            raise UnsupportedOperation(f"zeros beside the elements of a tensor of {len(x.shape)} dimensions")
         if len(x.shape) not in (2, 4) or x.shape[0] != self.batch or self._whole(x):
             return x
         return Value(self.flat(x) if len(x.shape) == 2 else self.map(x), x.shape)
@@ -292,12 +294,14 @@ class Builder:
         return self._mapped(self._put(replace(op, inputs=(self.map(x),))))
 
     def adaptive(self, x: Value, size: Pair, maximum: bool = False) -> Value:
-        """An adaptive pool; a pool with equal windows where they are equal, nothing where they have one element."""
-        height, width = x.shape[2:]
+        """An adaptive pool: a pool with equal windows, or a repetition of elements, where it is one."""
+        height, width = x.shape[-2:]
         if size == (height, width):
             return x
         if size == (1, 1) and not maximum:
             return self._mapped(self._put(GlobalAvgPool((self.map(x),))))
+        if not (size[0] % height or size[1] % width):
+            return self.upsample(x, (size[0] // height, size[1] // width))
         if height % size[0] or width % size[1]:
             return self.pool(x, AdaptivePool((0,), size, maximum))
         window = height // size[0], width // size[1]
@@ -317,8 +321,6 @@ class Builder:
         axes = sorted(axis % rank for axis in axes)
         kept = tuple(axis for axis in range(rank) if axis not in axes)
         shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape) if keepdim or axis in kept)
-        if 0 in axes:
-            raise UnsupportedOperation("a mean over the images of a batch")
         if prod(x.shape[axis] for axis in axes) == 1:
             return self.reshape(x, shape)
         x = self._compact(x)
@@ -330,10 +332,9 @@ class Builder:
         if whole and (np.sort(order, -1) == firsts[..., None] + np.arange(positions)).all():
             op = AdaptivePool((x.number,), (1, 1), True) if maximum else GlobalAvgPool((x.number,))
             return self.view(Value(self._put(op), ()), (firsts // positions).reshape(shape))
-        if rank == 4 and axes in ([2], [3]):
-            window = (x.shape[2], 1) if axes == [2] else (1, x.shape[3])
-            kind = MaxPool if maximum else AvgPool
-            return self.reshape(self.pool(x, kind((0,), window, window)), shape)
+        if rank == 4 and axes in ([2], [3], [2, 3]) and x.shape[0] == self.batch:
+            left = 1 if 2 in axes else x.shape[2], 1 if 3 in axes else x.shape[3]
+            return self.reshape(self.adaptive(x, left, maximum), shape)
         if maximum:
             raise UnsupportedOperation("a maximum over channels cannot be expressed")
         over_channels = self._channels_last(x, axes[0]) if len(axes) == 1 else None
