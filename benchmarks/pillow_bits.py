@@ -18,7 +18,7 @@ from squeezenet.runtime.image import Framing, cut, open_image
 
 SIZES = ((640, 480), (97, 301), (1, 700), (227, 227), (31, 17), (1999, 1501))
 FRAMINGS = tuple(
-    Framing(resize, crop, fit, channels)
+    Framing((resize, resize), (crop, crop), fit, channels)
     for resize, crop in ((227, 227), (256, 224), (32, 32))
     for fit in ("stretch", "shorter")
     for channels in ("RGB", "L")

@@ -139,16 +139,23 @@ static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
 static uint32_t take_start(sqz_cursor *c, sqz_preparation *p)
 {
     memset(p, 0, sizeof *p);
-    p->resize = sqz_take_varint(c, SQZ_MAX_SIDE);
-    p->crop = sqz_take_varint(c, SQZ_MAX_SIDE);
-    p->shorter = sqz_take_varint(c, 1) == 1;
+    p->resize[0] = p->resize[1] = sqz_take_varint(c, SQZ_MAX_SIDE);
+    p->crop[0] = p->crop[1] = sqz_take_varint(c, SQZ_MAX_SIDE);
+    const uint32_t fit = sqz_take_varint(c, 3);
+    p->shorter = fit % 2 == 1;
     p->channels = (sqz_channels)sqz_take_varint(c, SQZ_L);
+    if (fit >= 2) { /* widths of their own */
+        p->resize[1] = sqz_take_varint(c, SQZ_MAX_SIDE);
+        p->crop[1] = sqz_take_varint(c, SQZ_MAX_SIDE);
+        if (p->resize[0] == p->resize[1] && p->crop[0] == p->crop[1]) sqz_fail(c, SQZ_BAD_GRAPH);
+    }
     const uint32_t channels = sqz_channel_count(p);
     for (uint32_t i = 0; i < channels; i++) p->mean[i] = sqz_take_float(c);
     for (uint32_t i = 0; i < channels; i++) p->std[i] = sqz_take_float(c);
     for (uint32_t i = 0; i < channels; i++)
         if (!(p->std[i] > 0)) sqz_fail(c, SQZ_BAD_GRAPH);
-    if (p->crop < 1 || p->crop > p->resize) sqz_fail(c, SQZ_BAD_GRAPH);
+    for (int side = 0; side < 2; side++)
+        if (p->crop[side] < 1 || p->crop[side] > p->resize[side]) sqz_fail(c, SQZ_BAD_GRAPH);
     uint32_t count = sqz_take_varint(c, LARGEST);
     if (count > SQZ_MAX_OPERATIONS) sqz_fail(c, SQZ_LIMIT);
     if (count == 0) sqz_fail(c, SQZ_BAD_GRAPH);
@@ -336,7 +343,8 @@ static void count_operation(costs *k, const sqz_network *network, const sqz_op *
 
 static int limits(const sqz_network *network, uint64_t file_bytes)
 {
-    const uint64_t side = network->preparation.resize, image = elements(network->values);
+    const sqz_preparation *p = &network->preparation;
+    const uint64_t pixels = (uint64_t)p->resize[0] * p->resize[1], image = elements(network->values);
     costs k = {0, 0, image, image, 0, 0, 0};
     for (uint32_t i = 0; i < network->op_count; i++) {
         count_operation(&k, network, network->ops + i);
@@ -345,7 +353,7 @@ static int limits(const sqz_network *network, uint64_t file_bytes)
         for (uint32_t v = 0; v <= i; v++)
             if (network->values[v].last_read == i + 1) k.live -= elements(network->values + v);
     }
-    const uint64_t memory = 4 * (side * side + image + k.most_live + k.lines + 2 * k.stored);
+    const uint64_t memory = 4 * (pixels + image + k.most_live + k.lines + 2 * k.stored);
     return k.most_live > SQZ_MAX_LIVE || k.windows > SQZ_MAX_WINDOWS || k.weights > SQZ_MAX_WEIGHTS ||
                    (k.weights > SQZ_FREE_WEIGHTS && k.weights > SQZ_WEIGHTS_A_BYTE * file_bytes) ||
                    memory > SQZ_FREE_MEMORY + SQZ_MEMORY_A_BYTE * file_bytes ||
@@ -361,7 +369,8 @@ int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
     take_start(&c, &network->preparation);
     memset(image, 0, sizeof *image);
     image->channels = sqz_channel_count(&network->preparation);
-    image->height = image->width = network->preparation.crop;
+    image->height = network->preparation.crop[0];
+    image->width = network->preparation.crop[1];
     for (uint32_t i = 0; i < network->op_count; i++) {
         sqz_op *op = network->ops + i;
         *op = take_op(&c, i + 1, network->inputs + from);

@@ -5,7 +5,7 @@
 void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image)
 {
     const sqz_preparation *p = &network->preparation;
-    const size_t area = (size_t)p->crop * p->crop;
+    const size_t area = (size_t)p->crop[0] * p->crop[1];
     const uint32_t channels = sqz_channel_count(p);
     const uint64_t before = sqz_flush_subnormal();
     for (uint32_t c = 0; c < channels; c++) {

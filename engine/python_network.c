@@ -249,7 +249,8 @@ static PyObject *network_framing(PyObject *self, void *unused)
     static const char *const channels[] = {"RGB", "BGR", "L"};
     const sqz_preparation *p = sqz_preparation_of(((Network *)self)->network);
     (void)unused;
-    return Py_BuildValue("(IIss)", p->resize, p->crop, p->shorter ? "shorter" : "stretch", channels[p->channels]);
+    return Py_BuildValue("((II)(II)ss)", p->resize[0], p->resize[1], p->crop[0], p->crop[1],
+                         p->shorter ? "shorter" : "stretch", channels[p->channels]);
 }
 
 static PyMethodDef network_methods[] = {
@@ -264,7 +265,7 @@ static PyGetSetDef network_attributes[] = {
     {"classes", network_classes, NULL, "how many logits", NULL},
     {"outputs", network_outputs, NULL, "what the logits mean: classes or labels", NULL},
     {"layers", network_layers, NULL, "how many operations have weights, and so a name", NULL},
-    {"framing", network_framing, NULL, "of an image: resize, crop, fit, channels", NULL},
+    {"framing", network_framing, NULL, "of an image: (height, width) of resize and of crop, fit, channels", NULL},
     {"memory", network_memory, NULL, "bytes of memory: for weights, while decoding, while running", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -93,15 +93,16 @@ typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;
 /* How an image becomes the input of the network (docs/FORMAT.md, "Preparation of an image"). The caller resizes and
  * crops it; sqz_normalise does the rest. */
 typedef struct {
-    uint32_t resize, crop; /* pixels of a side after resizing, and after cropping */
-    int shorter;           /* 1: the shorter side gets `resize` pixels; 0: both do */
+    uint32_t resize[2], crop[2]; /* height and width, in pixels: to which it is resized, and after cropping */
+    int shorter;                 /* 1: it is resized to the smallest size of its aspect ratio that covers `resize` */
     sqz_channels channels;
     float mean[3], std[3]; /* of each channel: (pixel - mean) / std */
 } sqz_preparation;
 
 const sqz_preparation *sqz_preparation_of(const sqz_network *network);
 
-/* Pixels (crop, crop, 3) in the order R G B, or (crop, crop) of grey -> a prepared image (channels, crop, crop). */
+/* Pixels (height, width, 3) in the order R G B, or (height, width) of grey -> a prepared image (channels, height,
+ * width). */
 void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image);
 
 /* A prepared image (channels, height, width) -> logits (classes). `team` may be NULL: then this thread does all

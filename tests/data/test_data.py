@@ -348,24 +348,24 @@ def draws(images, seed):
 
 def test_crops_come_from_everywhere_and_mirrors_half_the_time():
     image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8).expand(400, 3, 8, 8)
-    cut = augment(image, Augmentation(), 6, draws(image, 0))
+    cut = augment(image, Augmentation(), (6, 6), draws(image, 0))
     assert cut.shape == (400, 3, 6, 6)
     assert cut.dtype == torch.uint8
     mirrored = cut[:, 0, 0, 0] > cut[:, 0, 0, 1]
     assert 150 < int(mirrored.sum()) < 250
     corners = torch.where(mirrored, cut[:, 0, 0, -1], cut[:, 0, 0, 0])
     assert set(corners.tolist()) == {8 * row + column for row in range(3) for column in range(3)}
-    assert torch.equal(cut, augment(image, Augmentation(), 6, draws(image, 0)))
-    whole = augment(image, Augmentation(mirror=False), 8, draws(image, 0))
+    assert torch.equal(cut, augment(image, Augmentation(), (6, 6), draws(image, 0)))
+    whole = augment(image, Augmentation(mirror=False), (8, 8), draws(image, 0))
     assert torch.equal(whole, image)
 
 
 def test_padding_repeats_the_edge_and_distortion_stays_in_range():
     image = torch.full((50, 1, 8, 8), 200, dtype=torch.uint8)
     how = Augmentation(pad=3, rotate=30, zoom=0.3)
-    assert torch.allclose(augment(image, how, 8, draws(image, 1)), torch.tensor(200.0))
+    assert torch.allclose(augment(image, how, (8, 8), draws(image, 1)), torch.tensor(200.0))
     ramp = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
-    moved = augment(ramp, Augmentation(mirror=False, rotate=45), 8, draws(ramp, 1))
+    moved = augment(ramp, Augmentation(mirror=False, rotate=45), (8, 8), draws(ramp, 1))
     assert not torch.equal(moved, ramp.float())
     assert 0 <= moved.min() <= moved.max() <= 63
 

@@ -192,7 +192,7 @@ def test_network_input_is_bit_for_bit_what_its_parts_give(how, channels):
     images = torch.randint(0, 256, (9, count, 20, 20), dtype=torch.uint8)
     mean, std = (torch.tensor(v)[:, None, None] for v in (preparation.mean, preparation.std))
     draws = draw(9, torch.Generator().manual_seed(3))
-    expected = finish((augment(images, how, 16, draws).float() - mean) / std, how, draws)
+    expected = finish((augment(images, how, (16, 16), draws).float() - mean) / std, how, draws)
     for layout in (torch.contiguous_format, torch.channels_last):
         found = network_input(images.to(memory_format=layout), how, preparation, draws)
         assert torch.equal(found, expected)

@@ -5,8 +5,9 @@
 The tiny files hold every operation and every coding there was at first; the files of levels the codings that came
 later: level streams, and both forms for lists of floats. The files of integers are integer networks, with 9-bit and
 wide values. The files of operations hold the operations from 13 on, with floats and with integers. Each output of the
-labels files is a yes or no. The .json beside each says what any reader must get from it. All numbers come from integer
-arithmetic, so they are the same on every machine. A file that exists is left alone.
+labels files is a yes or no. The images of the oblong files are not square. The .json beside each says what any reader
+must get from it. All numbers come from integer arithmetic, so they are the same on every machine. A file that exists
+is left alone.
 """
 
 import json
@@ -232,9 +233,17 @@ def operations_integer_model() -> Model:
     return Model(graph, weights, preparation, (), {"name": "operations of integers"}, tuple(scales))
 
 
-def image() -> np.ndarray:
+def oblong_model() -> Model:
+    """Images of 9 x 21 pixels, cut out of 12 x 22."""
+    graph = Graph((1, 9, 21), (Conv((0,), "conv1", 3, (3, 5), (2, 2)), GlobalAvgPool((1,)), Flatten((2,))))
+    weights = {"conv1": Weights(dense((3, 1, 3, 5), 6), (numbers(3, 8) / 256).astype(np.float32))}
+    preparation = Preparation((12, 22), (9, 21), "shorter", "L", (128.0,), (64.0,))
+    return Model(graph, weights, preparation, ("a", "b", "c"), {"name": "oblong"})
+
+
+def image(shape: tuple[int, ...] = GRAPH.input_shape) -> np.ndarray:
     """The prepared image whose logits are recorded."""
-    return (numbers(prod(GRAPH.input_shape), 7) / 512).astype(np.float32).reshape(1, *GRAPH.input_shape)
+    return (numbers(prod(shape), 7) / 512).astype(np.float32).reshape(1, *shape)
 
 
 def facts(found: Model) -> dict[str, object]:
@@ -246,7 +255,7 @@ def facts(found: Model) -> dict[str, object]:
         "operations": [described(op) for op in found.graph.ops],
         "weights": {name: held.weight.values().ravel().tolist() for name, held in found.weights.items()},
         "biases": {name: held.bias.tolist() for name, held in found.weights.items()},
-        "logits": runner(found, path=NUMPY)(image())[0].tolist(),
+        "logits": runner(found, path=NUMPY)(image(found.graph.input_shape))[0].tolist(),
         **({"outputs": found.outputs} if found.outputs != "classes" else {}),
     } | ({"scales": [str(scale).replace("nine_bit", "deep") for scale in found.scales]} if found.scales else {})
 
@@ -275,3 +284,4 @@ if __name__ == "__main__":
 
     release("operations_v2", operations_model())
     release("operations_integers_v2", operations_integer_model())
+    release("oblong_v2", oblong_model())

@@ -356,7 +356,7 @@ import resource, sys
 from pathlib import Path
 from squeezenet.runtime.image import Framing, cut, open_image
 start = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-cut(open_image(sys.argv[1]), Framing(256, 227, sys.argv[2], "RGB"))
+cut(open_image(sys.argv[1]), Framing((256, 256), (227, 227), sys.argv[2], "RGB"))
 (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
 print(peak, resource.getrusage(resource.RUSAGE_SELF).ru_utime - start)
 """

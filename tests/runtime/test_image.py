@@ -89,11 +89,12 @@ def test_animation_gives_its_first_frame():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 7)])
 @pytest.mark.parametrize("fit", ["stretch", "shorter"])
-def test_extreme_shapes(size, fit):
+@pytest.mark.parametrize(("resize", "crop"), [(40, (32, 32)), ((50, 20), (48, 20)), ((2, 700), (1, 700))])
+def test_extreme_shapes(size, fit, resize, crop):
     image = Image.new("RGB", size, (10, 20, 30))
-    result = prepare(encoded(image, "PNG"), Preparation(40, 32, fit))
-    assert result.shape == (3, 32, 32)
-    assert np.array_equal(result.reshape(3, -1).T, np.tile(np.float32([10, 20, 30]), (1024, 1)))
+    result = prepare(encoded(image, "PNG"), Preparation(resize, crop, fit))
+    assert result.shape == (3, *crop)
+    assert np.array_equal(result.reshape(3, -1).T, np.tile(np.float32([10, 20, 30]), (crop[0] * crop[1], 1)))
 
 
 def test_ten_thousand_pixels_square():
@@ -155,18 +156,38 @@ def test_damage_gives_an_image_or_an_image_error(data, cut, flip):
 @settings(deadline=None, max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
-    crop=st.integers(1, 64),
-    more=st.integers(0, 30),
+    crop=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    more=st.tuples(st.integers(0, 30), st.integers(0, 30)),
+    square=st.booleans(),
     fit=st.sampled_from(["stretch", "shorter"]),
 )
-def test_crop_inside_the_resize_equals_resize_then_crop(size, crop, more, fit):
-    preparation = Preparation(crop + more, crop, fit)
+def test_crop_inside_the_resize_equals_resize_then_crop(size, crop, more, square, fit):
+    tall, wide = (crop[0], crop[0]) if square else crop
+    preparation = Preparation((tall + more[0], wide + more[0 if square else 1]), (tall, wide), fit)
+    assert preparation.square or not square
     image = picture(*size)
     width, height = resized(image.size, preparation)
-    left, top = round((width - crop) / 2), round((height - crop) / 2)
-    explicit = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + crop, top + crop))
+    left, top = round((width - wide) / 2), round((height - tall) / 2)
+    explicit = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + wide, top + tall))
     difference = pixels(image, preparation).astype(int) - np.asarray(explicit).transpose(2, 0, 1)
     assert np.abs(difference).max() <= 2  # both passes round, and a pixel in a thousand images lies between twice
+
+
+@settings(deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
+    sides=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+)
+def test_the_smallest_size_that_covers(size, sides):
+    """Of all sizes with the aspect ratio of the image, rounded down along one side only."""
+    width, height = resized(size, Preparation(sides, sides, "shorter"))
+    assert height >= sides[0]
+    assert width >= sides[1]
+    assert height == sides[0] or width == sides[1]
+    assert width in (sides[1], size[0] * height // size[1])
+    assert height in (sides[0], size[1] * width // size[0])
+    if sides[0] == sides[1]:
+        assert (width, height) == tuple(side * sides[0] // min(size) for side in size)
 
 
 def test_the_papers_protocol_is_resize_then_crop_exactly():
@@ -186,7 +207,8 @@ def test_channel_order_and_normalisation():
 
 
 def test_preparation_survives_json():
-    for preparation in (Preparation.imagenet_caffe(), Preparation.imagenet_torchvision()):
+    oblong = Preparation((48, 200), (48, 192), "shorter")
+    for preparation in (Preparation.imagenet_caffe(), Preparation.imagenet_torchvision(), oblong):
         assert Preparation.from_dict(json.loads(json.dumps(preparation.to_dict()))) == preparation
 
 

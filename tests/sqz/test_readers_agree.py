@@ -33,6 +33,7 @@ from support.hostile import (
     conv,
     floats,
     image,
+    oblong,
     op,
     operations,
     sqz,
@@ -136,7 +137,14 @@ def test_every_start_of_a_file() -> None:
 
 TINY = image(4) + operations(conv(2), conv(2), op(GLOBAL), op(FLATTEN))
 NAMES = text(["a", "b"])
+AFTER = operations(conv(2), conv(2), op(GLOBAL), op(FLATTEN))
 CASES: dict[str, tuple[bytes, type[FormatError]]] = {
+    "a square with a width": (sqz(oblong((4, 4), (3, 3)) + AFTER, NAMES, ZEROS * 2), BadGraph),
+    "a crop that is wider": (sqz(oblong((4, 5), (4, 6)) + AFTER, NAMES, ZEROS * 2), BadGraph),
+    "a crop that is higher": (sqz(oblong((4, 5), (5, 5)) + AFTER, NAMES, ZEROS * 2), BadGraph),
+    "a crop without a width": (sqz(oblong((4, 5), (4, 0)) + AFTER, NAMES, ZEROS * 2), BadGraph),
+    "a width over the limit": (sqz(oblong((4, 8193), (4, 5)) + AFTER, NAMES, ZEROS * 2), BadStream),
+    "a fit of 4": (sqz(oblong((4, 5), (4, 5), fit=4) + AFTER, NAMES, ZEROS * 2), BadStream),
     "two layers of one name": (sqz(TINY, text(["same", "same"]), ZEROS * 2), BadGraph),
     "a name too few": (sqz(TINY, text(["a"]), ZEROS * 2), BadStream),
     "a name too many": (sqz(TINY, text(["a", "b", "c"]), ZEROS * 2), BadStream),

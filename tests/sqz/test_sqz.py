@@ -334,13 +334,14 @@ def test_golden_file_of_integers(version: int) -> None:
         assert EngineRunner(data, 1, path)(make.image())[0].tolist() == expected["logits"]
 
 
-def test_golden_file_of_labels() -> None:
-    data, expected = golden("labels", 2)
+@pytest.mark.parametrize("name", ["labels", "oblong"])
+def test_golden_file_of_what_came_later(name: str) -> None:
+    data, expected = golden(name, 2)
     found = sqz.decode(data)
     facts = json.loads(json.dumps(make.facts(found)))
     np.testing.assert_allclose(facts.pop("logits"), expected.pop("logits"), rtol=1e-5)
     assert facts == expected
-    assert_same(found, make.labels_model())
+    assert_same(found, {"labels": make.labels_model, "oblong": make.oblong_model}[name]())
     assert written_again(found) == data
 
 

@@ -33,6 +33,11 @@ def image(crop: int, resize: int = 0, mean: float = 0.0, std: float = 1.0, colou
     return varint(resize or crop, crop, 0, 0 if colour else 2) + floats(*[mean] * channels, *[std] * channels)
 
 
+def oblong(resize: tuple[int, int], crop: tuple[int, int], fit: int = 2) -> bytes:
+    """The preparation of gray images with heights and widths of their own."""
+    return varint(resize[0], crop[0], fit, 2, resize[1], crop[1]) + floats(0.0, 1.0)
+
+
 def op(kind: int, *fields: int, back: int = 1, reals: Sequence[float] = ()) -> bytes:
     """One operation that reads the value `back` values before its own."""
     return bytes([kind]) + varint(back, *fields) + floats(*reals)

@@ -229,7 +229,7 @@ def test_random_resized_crops_show_the_share_they_may():
     ramp = torch.arange(32.0).expand(1, 32, 32)
     images = torch.cat([ramp, ramp.transpose(1, 2)]).expand(200, 2, 32, 32)
     draws = draw(200, torch.Generator().manual_seed(0))
-    cut = augment(images.to(torch.uint8), Augmentation(area=0.25), 24, draws)
+    cut = augment(images.to(torch.uint8), Augmentation(area=0.25), (24, 24), draws)
     assert cut.shape == (200, 2, 24, 24)
     width = (cut[:, 0, 0, -1] - cut[:, 0, 0, 0]).abs() / 31 * 24 / 23
     height = (cut[:, 1, -1, 0] - cut[:, 1, 0, 0]).abs() / 31 * 24 / 23

@@ -15,6 +15,8 @@ from squeezenet.errors import NoSuchData
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _ArgumentGroup
 
+    from squeezenet.preparation import Size
+
 LARGEST = 2**63 - 1
 """The largest whole number that PyTorch and NumPy take as a seed or a size."""
 
@@ -39,13 +41,17 @@ def add_model(parser: "ArgumentParser | _ArgumentGroup") -> None:
     )
 
 
-def add_training(images: "_ArgumentGroup", how: "_ArgumentGroup") -> None:
-    """Add what `train` and `explore` both take: which images to train on, and any setting of the recipe."""
+def add_training(images: "_ArgumentGroup", how: "_ArgumentGroup", square: bool = False) -> None:
+    """Add what `train` and `explore` both take: which images to train on, and any setting of the recipe.
+
+    `square`: height and width of the images must be equal.
+    """
     one_in_ten = "validation images (default: the validation split of DATA, or one image in ten)"
     images.add_argument("--val", metavar="DATA", help=one_in_ten)
     images.add_argument("--max-images", type=count, metavar="N", help="train on N images, spread evenly over DATA")
     images.add_argument("--val-images", type=count, metavar="N", help="validate on N validation images, spread evenly")
-    images.add_argument("--image-size", type=count, metavar="PIXELS", help="side of the images that the network reads")
+    side = "side of the images that the network reads" + ("" if square else "; or HEIGHTxWIDTH, as in 48x192")
+    images.add_argument("--image-size", type=count if square else image_size, metavar="PIXELS", help=side)
     how.add_argument("--batch-size", type=count, metavar="N", help="images per step, summed over all processes")
     how.add_argument("--lr", type=positive, metavar="RATE", help="highest learning rate")
     how.add_argument("--seed", type=seed, metavar="N", help="seed of all random choices (default: 0)")
@@ -117,6 +123,24 @@ def _at_least(least: int, value: float, text: str) -> float:
     if value < least:
         raise ArgumentTypeError(f"{text}: must be at least {least}")
     return value
+
+
+def sides(text: str) -> "Size":
+    """Pixels of both sides, or HEIGHTxWIDTH: `224`, or `48x192`."""
+    from squeezenet.preparation import size_of
+
+    try:
+        return size_of(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text}: must be a number of pixels, or HEIGHTxWIDTH, as in 48x192") from None
+
+
+def image_size(text: str) -> int | str:
+    """As `sides`, in the form that a recipe holds."""
+    from squeezenet.preparation import spelled
+
+    size = sides(text)
+    return size if isinstance(size, int) else spelled(size)
 
 
 def index_bits(text: str) -> list[int]:

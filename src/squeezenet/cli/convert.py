@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenet.cli.arguments import add_model, count, number
+from squeezenet.cli.arguments import add_model, number, sides
 from squeezenet.cli.outputs import add_force, may_write
 from squeezenet.errors import DataError, UsageError
 from squeezenet.printable import counted, printable
@@ -67,9 +67,14 @@ def configure(parser: ArgumentParser) -> None:
         help="the network (see `squeezenet models`), if the weights fit several; or timm/NAME or torchvision/NAME, if "
         "the library is installed",
     )
-    missing.add_argument("--resize", type=count, metavar="N", help="resize images to N pixels")
-    missing.add_argument("--crop", type=count, metavar="N", help="cut out the middle N x N pixels (default: --resize)")
-    fit = "stretch: both sides become N pixels (default); shorter: the shorter side becomes N pixels"
+    pixels = "resize images to N pixels; or to HEIGHTxWIDTH, as in 48x192"
+    missing.add_argument("--resize", type=sides, metavar="N", help=pixels)
+    cut = "cut out the middle N x N pixels, or HEIGHTxWIDTH (default: --resize)"
+    missing.add_argument("--crop", type=sides, metavar="N", help=cut)
+    fit = (
+        "stretch: both sides become N pixels (default); shorter: the shorter side becomes N pixels, or the image the "
+        "smallest one of its aspect ratio that covers HEIGHTxWIDTH"
+    )
     missing.add_argument("--fit", choices=("stretch", "shorter"), help=fit)
     missing.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the colours; L: one gray channel")
     what = "of each channel, of pixels from 0 to 255"

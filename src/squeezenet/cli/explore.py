@@ -72,7 +72,7 @@ def configure(parser: ArgumentParser) -> None:
         help="a .toml file, or the name of a recipe as in `squeezenet train` (default: %(default)s)",
     )  # fmt: skip
     training.add_argument("--epochs", type=positive, metavar="N", help="passes over the images")
-    add_training(images, training)
+    add_training(images, training, square=True)
 
     squeezing = parser.add_argument_group("how each network is squeezed")
     squeezing.add_argument("--method", choices=METHODS, default="squeeze", help="method (default: %(default)s)")

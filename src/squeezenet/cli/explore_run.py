@@ -128,7 +128,7 @@ def _search(args: Namespace, base: Trial, work: Work) -> dict[str, Any]:
 def base_of(args: Namespace, data: Data) -> Trial:
     """The trial that others are variations of. Raises `UsageError`."""
     preparation = default_preparation(data.train, args.image_size)
-    side = preparation.crop
+    side = max(preparation.cropped)
     usual = "squeezenet_32" if side <= SMALL else "squeezenet_64" if side <= MIDDLE else "squeezenet1_0"
     args.model = args.model or read_job(args.recipe).model or usual
     job = train_run.settings(args)
@@ -137,6 +137,8 @@ def base_of(args: Namespace, data: Data) -> Trial:
             f"{args.recipe}: has a teacher or initial weights, which `explore` cannot record; leave them out of the "
             "recipe"
         )
+    if isinstance(job.image_size, str):
+        raise UsageError(f"image_size = {job.image_size}: `explore` takes square images; give one number of pixels")
     architecture = find_architecture(args.model)
     if architecture.meta is None:
         known = [name for name, known in ARCHITECTURES.items() if known.meta]

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from squeezenet.cli.arguments import add_model, count
+from squeezenet.cli.arguments import add_model, sides
 from squeezenet.cli.table import table
 
 EXAMPLES = """
@@ -20,7 +20,8 @@ MEMORY = {"weights": "of weights", "decoding": "while they are decoded", "runnin
 
 def configure(parser: ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--image-size", type=count, metavar="N", help="compute shapes and MACs for N x N pixels")
+    pixels = "compute shapes and MACs for N x N pixels, or for HEIGHTxWIDTH"
+    parser.add_argument("--image-size", type=sides, metavar="N", help=pixels)
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -41,6 +42,8 @@ def _outputs(result: dict[str, Any]) -> str:
 
 
 def render(result: dict[str, Any]) -> str:
+    from squeezenet.preparation import spelled
+
     rows = []
     for row in result["layers"]:
         owner = row["parameters"] > 0
@@ -72,7 +75,7 @@ def render(result: dict[str, Any]) -> str:
         [
             f"{result['model']}: {result['bytes']:,} bytes, {result['ratio']:.1f}x smaller than its float32 weights",
             f"reads {'x'.join(map(str, result['input']))} {prepared['channels']} images, {prepared['fit']} to "
-            f"{prepared['resize']}, crop {prepared['crop']}; {_outputs(result)}",
+            f"{spelled(prepared['resize'])}, crop {spelled(prepared['crop'])}; {_outputs(result)}",
             *([f"memory in the C engine: {needs}"] if needs else []),
             *([made] if made else []),
             *(["recipe:", *(f"    {line}" for line in recipe)] if recipe else []),

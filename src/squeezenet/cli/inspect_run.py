@@ -12,6 +12,7 @@ from squeezenet.errors import BadGraph, UsageError
 from squeezenet.factors import layer_names
 from squeezenet.graph import AdaptivePool, AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool, Window
 from squeezenet.model import Model
+from squeezenet.preparation import sides_of, spelled
 from squeezenet.runtime.engine import PATHS, EngineRunner
 
 MOST_DIGITS = 9  # of a layer's number; a name with more has none
@@ -27,9 +28,9 @@ def inspect(args: Namespace) -> dict[str, Any]:
         model, coded = _load(args), {}
     try:
         size = args.image_size
-        graph = Graph((model.graph.input_shape[0], size, size), model.graph.ops) if size else model.graph
+        graph = Graph((model.graph.input_shape[0], *sides_of(size)), model.graph.ops) if size else model.graph
     except BadGraph as error:
-        raise UsageError(f"--image-size {args.image_size} does not fit this network: {error}") from None
+        raise UsageError(f"--image-size {spelled(args.image_size)} does not fit this network: {error}") from None
     total = path.stat().st_size if path.is_file() else model.float32_bytes
     return {
         "model": args.model,

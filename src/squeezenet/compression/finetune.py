@@ -175,7 +175,7 @@ def prepared(teaching: Teaching, chosen: Tensor, draws: Tensor | None = None) ->
     """A batch of network inputs (N, C, H, W) on the teaching's device, augmented by `draws` where they are given."""
     images = torch.from_numpy(teaching.pixels.images[chosen.numpy()]).to(teaching.device)
     if draws is not None:
-        images = augment(images, teaching.augmentation, images.shape[-1], draws)  # (N, C, H, W)
+        images = augment(images, teaching.augmentation, (images.shape[2], images.shape[3]), draws)  # (N, C, H, W)
     return normalised(images, teaching.preparation)
 
 

@@ -30,7 +30,7 @@ Slice = Callable[[Indices], Indices]
 class Batch:
     """This process's part of the batch of one step."""
 
-    images: Tensor  # (n, C, resize, resize) uint8
+    images: Tensor  # (n, C, height, width) uint8, not cropped
     labels: Tensor  # (n,) int64
     rows: Tensor  # (n,) positions in the whole batch
     size: int  # of the whole batch, unreadable images included
@@ -38,7 +38,7 @@ class Batch:
 
 
 def canvas(preparation: Preparation) -> Preparation:
-    """The preparation without its crop, since training crops at random: (C, resize, resize)."""
+    """The preparation without its crop, since training crops at random: (C, *resize)."""
     return replace(preparation, crop=preparation.resize)
 
 

@@ -46,7 +46,7 @@ _APP1, _SCAN = 0xE1, 0xDA  # markers of JPEG: metadata, start of the pixels
 
 
 def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8]:
-    """(channels, crop, crop): nearly `runtime.image.pixels` of the opened image, but faster. Raises `ImageError`."""
+    """(channels, height, width): nearly `runtime.image.pixels` of the opened image, but faster. Raises `ImageError`."""
     fast = None if simplejpeg is None else _jpeg(source, preparation)
     if fast is None:
         opened = image.open_image(source)
@@ -58,9 +58,9 @@ def training_pixels(source: ImageSource, preparation: Preparation) -> NDArray[np
     pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)  # (1, C, H, W), channels last: two thirds faster
     if pixels.shape[2:] != (high, wide):
         pixels = F.interpolate(pixels, (high, wide), mode="bilinear", antialias=True)
-    crop = preparation.crop
-    top, left = round((high - crop) / 2), round((wide - crop) / 2)
-    return pixels[0, :, top : top + crop, left : left + crop].numpy()
+    height, width = preparation.cropped
+    top, left = round((high - height) / 2), round((wide - width) / 2)
+    return pixels[0, :, top : top + height, left : left + width].numpy()
 
 
 def _jpeg(source: ImageSource, preparation: Preparation) -> tuple[tuple[int, int], NDArray[np.uint8]] | None:

@@ -24,7 +24,7 @@ from squeezenet.data.decoder import training_pixels
 from squeezenet.data.examples import Examples, ImageSource, Indices, Picked, concurrent
 from squeezenet.errors import DataError, ImageError
 from squeezenet.limits import BATCH_BYTES, DECODED_BYTES
-from squeezenet.preparation import Preparation
+from squeezenet.preparation import Preparation, Size, sides_of, spelled
 from squeezenet.runtime import image
 
 AHEAD = 2
@@ -98,7 +98,7 @@ def load_pixels(
     if count * preparation.bytes > DECODED_BYTES:
         most = DECODED_BYTES // preparation.bytes
         raise DataError(
-            f"{examples.name}: {count:,} images of {preparation.crop} x {preparation.crop} pixels do not fit into the "
+            f"{examples.name}: {count:,} images of {spelled(preparation.crop)} pixels do not fit into the "
             f"limit of {DECODED_BYTES / 1e9:.1f} GB in memory; take at most {most:,} of them (--limit)"
         )
     indices = np.arange(count) * len(examples) // count
@@ -202,7 +202,7 @@ def _decode(
     return said
 
 
-def default_preparation(examples: Examples, image_size: int | None = None, photo_size: int = 227) -> Preparation:
+def default_preparation(examples: Examples, image_size: Size | None = None, photo_size: int = 227) -> Preparation:
     """The preparation for images like these, chosen by the first few.
 
     Square images of one size up to 96 pixels keep their size (or are resized to `image_size`) and are normalised by
@@ -214,7 +214,8 @@ def default_preparation(examples: Examples, image_size: int | None = None, photo
     size = common_side(seen)
     if size is None:
         crop = image_size or photo_size
-        resize = round(crop * 256 / 227)
+        height, width = (round(side * 256 / 227) for side in sides_of(crop))
+        resize = height, width
         if grey:
             return Preparation(resize, crop, "stretch", "L", (117.3,), (1.0,))  # the luminance of ImageNet's mean
         return Preparation(resize, crop, "stretch", "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))

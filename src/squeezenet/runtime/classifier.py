@@ -140,7 +140,7 @@ class Classifier:
     def __repr__(self) -> str:
         framing = self._network.framing
         size = [f"{len(self._source):,} bytes"] if isinstance(self._source, bytes) else []
-        seen = f"{framing.crop} x {framing.crop} {framing.channels}"
+        seen = f"{framing.cropped[0]} x {framing.cropped[1]} {framing.channels}"
         return f"<Classifier {', '.join([repr(self.name), *size, f'{self._network.classes:,} classes', seen])}>"
 
     def __reduce__(self) -> "tuple[type[Classifier], tuple[bytes | Model, int, str]]":

@@ -42,31 +42,31 @@ Box: TypeAlias = tuple[float, float, float, float]
 class Framing(NamedTuple):
     """The part of a `Preparation` that Pillow carries out: resizing, cropping and the order of channels."""
 
-    resize: int
-    crop: int
+    resized: tuple[int, int]  # (height, width), as `cropped`
+    cropped: tuple[int, int]
     fit: str
     channels: str
 
 
 def cut(image: Image.Image, preparation: "Preparation | Framing") -> Image.Image:
-    """The centre of an image from `open_image`, resized and cropped to crop x crop pixels, RGB or L."""
+    """The centre of an image from `open_image`, resized and cropped, RGB or L."""
     if preparation.channels == "L" and image.mode != "L":
         image = image.convert("L")
     width, height = resized(image.size, preparation)
-    crop = preparation.crop
-    left, top = round((width - crop) / 2), round((height - crop) / 2)
+    tall, wide = preparation.cropped
+    left, top = round((width - wide) / 2), round((height - tall) / 2)
     # Crop and resize in one step: the pixels are the same, and very long images do not need more memory.
     x, y = image.width / width, image.height / height
-    box = (left * x, top * y, min((left + crop) * x, image.width), min((top + crop) * y, image.height))
-    square = _resize(*_shortened(image, crop, box), crop)
-    return square if preparation.channels == "L" else square.convert("RGB")  # conversion last: same pixels
+    box = (left * x, top * y, min((left + wide) * x, image.width), min((top + tall) * y, image.height))
+    part = _resize(*_shortened(image, wide, tall, box), wide, tall)
+    return part if preparation.channels == "L" else part.convert("RGB")  # conversion last: same pixels
 
 
-def _shortened(image: Image.Image, side: int, box: Box) -> tuple[Image.Image, Box]:
+def _shortened(image: Image.Image, wide: int, tall: int, box: Box) -> tuple[Image.Image, Box]:
     """The image and the box. Sides that are too long for the memory of resizing are first reduced by averaging."""
-    longest = max(2 * side, min(IMAGE_SIDE, IMAGE_AREA // side))
     left, top, right, bottom = box
-    across, down = (max(1, ceil(length / longest)) for length in (right - left, bottom - top))
+    across = max(1, ceil((right - left) / max(2 * wide, min(IMAGE_SIDE, IMAGE_AREA // tall))))
+    down = max(1, ceil((bottom - top) / max(2 * tall, min(IMAGE_SIDE, IMAGE_AREA // wide))))
     if across == down == 1:
         return image, box
     x, y = int(left), int(top)
@@ -79,21 +79,21 @@ def _shortened(image: Image.Image, side: int, box: Box) -> tuple[Image.Image, Bo
     )
 
 
-def _resize(image: Image.Image, box: Box, side: int) -> Image.Image:
-    """A box of an image, resized to a square (bilinear, antialiased): rows first, rounded to 8 bits, then columns.
+def _resize(image: Image.Image, box: Box, wide: int, tall: int) -> Image.Image:
+    """A box of an image, resized (bilinear, antialiased): rows first, rounded to 8 bits, then columns.
 
     Each pass is one call of Pillow. In one call for both, Pillow 13 may begin with columns, and some pixels differ by 1
     from older versions. Each pass alone gives the same bits in all versions (`benchmarks/pillow_bits.py`).
     """
     left, top, right, bottom = struct.unpack("4f", struct.pack("4f", *box))  # Pillow rounds the box to float32, too
-    reach = max(1.0, (bottom - top) / side) + 1  # rows that one row of the result depends on, and one more
+    reach = max(1.0, (bottom - top) / tall) + 1  # rows that one row of the result depends on, and one more
     first, last = max(0, int(top - reach)), min(image.height, int(bottom + reach) + 1)
-    rows = image.resize((side, last - first), Image.Resampling.BILINEAR, box=(left, first, right, last))
-    return rows.resize((side, side), Image.Resampling.BILINEAR, box=(0, top - first, side, bottom - first))
+    rows = image.resize((wide, last - first), Image.Resampling.BILINEAR, box=(left, first, right, last))
+    return rows.resize((wide, tall), Image.Resampling.BILINEAR, box=(0, top - first, wide, bottom - first))
 
 
 def pixels(image: Image.Image, preparation: "Preparation") -> "NDArray[np.uint8]":
-    """The centre of an image from `open_image`: (channels, crop, crop) from 0 to 255, in the preparation's order."""
+    """The centre of an image from `open_image`: (channels, height, width), 0 to 255, in the preparation's order."""
     import numpy as np
 
     array = np.asarray(cut(image, preparation))
@@ -106,10 +106,12 @@ def pixels(image: Image.Image, preparation: "Preparation") -> "NDArray[np.uint8]
 
 def resized(size: tuple[int, int], preparation: "Preparation | Framing") -> tuple[int, int]:
     """The (width, height) to which an image of `size` is resized before the crop."""
+    (width, height), (tall, wide) = size, preparation.resized
     if preparation.fit == "stretch":
-        return preparation.resize, preparation.resize
-    shorter = min(size)
-    return size[0] * preparation.resize // shorter, size[1] * preparation.resize // shorter
+        return wide, tall
+    if tall * width >= wide * height:  # the factor that makes the image `tall` makes it wide enough
+        return width * tall // height, tall
+    return wide, height * wide // width
 
 
 def normalise(array: "NDArray[np.uint8]", preparation: "Preparation") -> "NDArray[np.float32]":
@@ -125,5 +127,5 @@ def normalise(array: "NDArray[np.uint8]", preparation: "Preparation") -> "NDArra
 
 
 def prepare(source: ImageSource, preparation: "Preparation") -> "NDArray[np.float32]":
-    """The input of a network: float32 (channels, crop, crop). Raises `ImageError`."""
+    """The input of a network: float32 (channels, height, width). Raises `ImageError`."""
     return normalise(pixels(open_image(source), preparation), preparation)

@@ -65,7 +65,7 @@ class Runner:
         self.graph = model.graph
         self.labels, self.classes, self.outputs = model.labels, model.graph.classes, model.outputs
         self._preparation = how = model.preparation
-        self.framing = Framing(how.resize, how.crop, how.fit, how.channels)
+        self.framing = Framing(how.resized, how.cropped, how.fit, how.channels)
         self._threads = threads
         self._shapes = model.graph.shapes()
         self._last_use = model.graph.last_use()

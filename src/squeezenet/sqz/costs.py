@@ -26,6 +26,7 @@ from squeezenet.graph import (
     Window,
     sides,
 )
+from squeezenet.preparation import Size, sides_of
 
 FEW_OUTPUTS = 8
 """With fewer outputs per group, an engine cannot compute a vector of outputs at once."""
@@ -36,7 +37,7 @@ _ELEMENT = 256  # work of reading or writing one element outside a layer's inner
 _SLOW = 128  # work of a multiply-accumulate that is not computed in a vector
 
 
-def check_limits(graph: Graph, resize: int, size: int) -> None:
+def check_limits(graph: Graph, resize: Size, size: int) -> None:
     """Raise `LimitExceeded` for a graph that needs more memory or work than a file of `size` bytes may."""
     if live(graph) > limits.MAX_LIVE:
         raise LimitExceeded(f"intermediate results of more than {limits.MAX_LIVE:,} elements are needed at once")
@@ -56,7 +57,7 @@ def check_limits(graph: Graph, resize: int, size: int) -> None:
         raise LimitExceeded(f"the network takes {asked:,} bytes of memory; a file of {size:,} bytes may take {most:,}")
 
 
-def least_bytes(graph: Graph, resize: int) -> int:
+def least_bytes(graph: Graph, resize: Size) -> int:
     """The smallest size in bytes of a file with this graph that `check_limits` accepts."""
     weights, needed, steps = weight_count(graph), memory(graph, resize), work(graph)
     return max(
@@ -71,12 +72,12 @@ def weight_count(graph: Graph) -> int:
     return sum(prod(shape) for shape in graph.weight_shapes().values())
 
 
-def memory(graph: Graph, resize: int) -> int:
+def memory(graph: Graph, resize: Size) -> int:
     """Bytes for one image: resized and prepared image, values in memory at the same time, and twice the weights."""
     shapes = graph.shapes()
     lines = max((_lines(op, shapes[op.inputs[0]]) for op in graph.ops if isinstance(op, Conv)), default=0)
     weights = sum(_stored(op, shapes[op.inputs[0]]) for op in graph.layers)
-    return 4 * (resize**2 + prod(shapes[0]) + live(graph) + lines + 2 * weights)
+    return 4 * (prod(sides_of(resize)) + prod(shapes[0]) + live(graph) + lines + 2 * weights)
 
 
 def live(graph: Graph) -> int:

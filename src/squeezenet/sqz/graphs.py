@@ -46,12 +46,10 @@ _CHANNELS: tuple[Channels, ...] = ("RGB", "BGR", "L")
 def pack(graph: Graph, preparation: Preparation) -> bytes:
     """The bytes of a graph and a preparation, without names and weights."""
     out = bytearray()
-    for number in (
-        preparation.resize,
-        preparation.crop,
-        _FITS.index(preparation.fit),
-        _CHANNELS.index(preparation.channels),
-    ):
+    (tall, wide), (crop_tall, crop_wide) = preparation.resized, preparation.cropped
+    fit = _FITS.index(preparation.fit) + (0 if preparation.square else len(_FITS))
+    widths = () if preparation.square else (wide, crop_wide)
+    for number in (tall, crop_tall, fit, _CHANNELS.index(preparation.channels), *widths):
         put_varint(out, number)
     for real in (*preparation.mean, *preparation.std):
         put_float32(out, real)
@@ -66,14 +64,19 @@ def unpack(cursor: Cursor) -> tuple[Graph, Preparation]:
 
     Limits are not checked here, since they depend on the size of the file (`costs.check_limits`).
     """
-    resize, crop = cursor.varint(MAX_SIDE), cursor.varint(MAX_SIDE)
-    fit, channels = _FITS[cursor.varint(len(_FITS) - 1)], _CHANNELS[cursor.varint(len(_CHANNELS) - 1)]
+    tall, crop_tall, fit = cursor.varint(MAX_SIDE), cursor.varint(MAX_SIDE), cursor.varint(2 * len(_FITS) - 1)
+    channels = _CHANNELS[cursor.varint(len(_CHANNELS) - 1)]
+    square = fit < len(_FITS)
+    wide, crop_wide = (tall, crop_tall) if square else (cursor.varint(MAX_SIDE), cursor.varint(MAX_SIDE))
     mean = tuple(cursor.float32() for _ in channels)
     std = tuple(cursor.float32() for _ in channels)
     try:
-        preparation = Preparation(resize, crop, fit, channels, mean, std)
+        size, crop = (tall, wide), (crop_tall, crop_wide)
+        preparation = Preparation(size, crop, _FITS[fit % len(_FITS)], channels, mean, std)
     except ValueError as error:
         raise BadGraph(str(error)) from None
+    if preparation.square != square:
+        raise BadGraph("heights and widths are equal, and both are stored")
     count = cursor.varint()
     if count > MAX_OPERATIONS:
         raise LimitExceeded(f"{count:,} operations; the limit is {MAX_OPERATIONS:,}")

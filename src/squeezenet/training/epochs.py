@@ -131,7 +131,8 @@ class Epochs:
         self.on_epoch = on_epoch
         if writes:
             run_folder.cut_metrics(self.out / "metrics.jsonl", first)
-        costs = np.cumsum([self.state.side(step) ** 2.0 for step in range(first, self.steps)])  # in any unit
+        # In any unit
+        costs = np.cumsum([float(math.prod(self.state.sides(step))) for step in range(first, self.steps)])
         self.left = costs[-1:] / costs - 1  # time to come after each step, as a share of the time since the first
         self.clock = self.began = time.perf_counter()
         with (

@@ -17,6 +17,7 @@ from typing import Any
 
 from squeezenet.errors import UsageError
 from squeezenet.models import Metaparameters, find_architecture
+from squeezenet.preparation import Size, size_of
 from squeezenet.settings import from_table, kinds_of, read_toml, to_table, typed, written
 from squeezenet.training.recipe import RECIPES, Recipe
 
@@ -33,10 +34,18 @@ class Job:
     network: Mapping[str, Any] = field(default_factory=dict)  # metaparameters that differ from the model's
     data: str | None = None
     val: str | None = None
-    image_size: int | None = None
+    image_size: int | str | None = None  # pixels of both sides, or HEIGHTxWIDTH
     max_images: int | None = None  # training images, evenly taken; None: all
     val_images: int | None = None
     split_seed: int | None = None  # decides the held-out tenth; None: the seed of the recipe
+
+    @property
+    def size(self) -> Size | None:
+        """`image_size` as a size. Raises `UsageError`."""
+        try:
+            return None if self.image_size is None else size_of(self.image_size)
+        except ValueError as error:
+            raise UsageError(f"image_size = {error}") from None
 
 
 def read_job(where: str) -> Job:

@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def train(
         raise UsageError(f"a batch of {recipe.batch_size} has no image for some of {group.size} processes")
     parameters = sum(p.numel() for p in model.parameters())
     part = min(recipe.micro_batch or -(-recipe.batch_size // group.size), len(data.train))
-    tiny = parameters * preparation.crop**2 * part < ONE_THREAD
+    tiny = parameters * prod(preparation.cropped) * part < ONE_THREAD
     recipe = replace(recipe, precision=group.on_first(lambda: _precision(recipe, device, tiny, out, say)))
     config = {
         "architecture": dict(architecture) if architecture else None,

@@ -72,17 +72,17 @@ def begin(job: Job, data: Data, model: Model | None) -> Start:
         return _trained(job, data, model)
     architecture = find_architecture(job.model)
     side = architecture.input_size if architecture.meta is None else None  # AlexNet's fc6 knows its image's size
-    if side and job.image_size not in (None, side):
+    if side and job.size not in (None, side):
         raise UsageError(f"{job.model} reads images of {side} pixels only; leave --image-size out")
-    side = side or job.image_size or (architecture.input_size if architecture.input_size >= PHOTOGRAPHS else None)
-    preparation = default_preparation(data.train, side, architecture.input_size)
-    if side is None and preparation.crop > architecture.input_size:
+    size = side or job.size or (architecture.input_size if architecture.input_size >= PHOTOGRAPHS else None)
+    preparation = default_preparation(data.train, size, architecture.input_size)
+    if size is None and max(preparation.cropped) > architecture.input_size:
         preparation = default_preparation(data.train, architecture.input_size)
     network = fresh_model(job.model, data, preparation, job.recipe, **job.network)
     fitting = {"classes": len(data.train.classes), "in_channels": preparation.shape[0]}
     about = describe(job.model, {**job.network, **fitting})
     weights = f"the weights of {job.recipe.weights}" if job.recipe.weights else "random weights"
-    told = f"trains {job.model} from {weights}, at {preparation.crop} x {preparation.crop} pixels"
+    told = f"trains {job.model} from {weights}, at {_pixels(preparation)}"
     return Start(network, preparation, about, None, told)
 
 
@@ -93,8 +93,8 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
             f"--weights {job.recipe.weights}: {job.model} has weights of its own; name the network with --model, or "
             "leave --weights out"
         )
-    moved = transfer(model, data.train, job.image_size, reader=job.recipe.teacher == START)
-    start, reader = moved or (resized(model, job.image_size), None)
+    moved = transfer(model, data.train, job.size, reader=job.recipe.teacher == START)
+    start, reader = moved or (resized(model, job.size), None)
     name = job.model if job.model in zoo.SHIPPED else Path(job.model).name
     replaced = start.graph.layers[-1].name if moved else None
     kept = {key: text for key, text in model.provenance.items() if key not in DROPPED}
@@ -106,11 +106,16 @@ def _trained(job: Job, data: Data, model: Model) -> Start:
         "replaced": replaced,
         "provenance": {**kept, "trained from": name},
     }
-    told = f"starts from {name}, at {start.preparation.crop} x {start.preparation.crop} pixels"
+    told = f"starts from {name}, at {_pixels(start.preparation)}"
     if replaced:
         classes = f"{start.graph.classes:,} classes instead of {model.graph.classes:,}"
         told += f"; its last layer, {layer_names(start.graph)[replaced]}, is replaced: {classes}"
     return Start(dense(start), start.preparation, None, origin, told, reader)
+
+
+def _pixels(preparation: Preparation) -> str:
+    height, width = preparation.cropped
+    return f"{height} x {width} pixels"
 
 
 def fresh_model(name: str, data: Data, preparation: Preparation, recipe: Recipe, **overrides: Any) -> nn.Module:

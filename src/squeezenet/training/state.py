@@ -104,12 +104,11 @@ class State:
         self.unseen.append((total / max(count, 1), correct, count))
 
     def _loss(self, images: Tensor, labels: Tensor, draws: Tensor, mixed: Mix) -> tuple[Tensor, Tensor]:
-        """The mean loss of images (N, C, R, R), and how many of them were classified correctly."""
-        how, crop = self.recipe.augmentation, self.preparation.crop
+        """The mean loss of images (N, C, H, W), and how many of them were classified correctly."""
+        how = self.recipe.augmentation
         x = network_input(images.to(self.device, non_blocking=True), how, self.preparation, draws)
-        side = self.side(self.step)
-        if side < crop:
-            x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+        if (sides := self.sides(self.step)) != self.preparation.cropped:
+            x = F.interpolate(x, sides, mode="bilinear", antialias=True)
         x = mixed.images(x).contiguous(memory_format=torch.channels_last)
         logits = answer(self.shared, self.recipe.precision == "bf16", x)
         loss = mixed.loss(lambda y: F.cross_entropy(logits, y, label_smoothing=self.recipe.label_smoothing), labels)
@@ -118,14 +117,14 @@ class State:
             loss = (1 - weight) * loss + weight * self.teacher.loss(x, logits, self.recipe)
         return loss, (logits.argmax(1) == labels).sum()
 
-    def side(self, step: int) -> int:
-        """Side of the images at `step`: in steps of 4 pixels from the first resolution to the full one."""
-        recipe, crop = self.recipe, self.preparation.crop
+    def sides(self, step: int) -> tuple[int, int]:
+        """(height, width) of images at `step`: in steps of 4 pixels from the first resolution to the full one."""
+        recipe, (height, width) = self.recipe, self.preparation.cropped
         done = step / self.steps
         if recipe.first_resolution == 1 or done >= recipe.full_resolution:
-            return crop
+            return height, width
         share = recipe.first_resolution + (1 - recipe.first_resolution) * done / recipe.full_resolution
-        return min(crop, max(8, round(share * crop / 4) * 4))
+        return min(height, max(8, round(share * height / 4) * 4)), min(width, max(8, round(share * width / 4) * 4))
 
     def updated(self) -> None:
         """After an update: the running average of the weights, and which of them are pruned."""

@@ -23,6 +23,7 @@ from squeezenet.errors import BadGraph, ModelError, UsageError
 from squeezenet.graph import Graph, Linear
 from squeezenet.model import Model, Plain, Weights
 from squeezenet.models.network import dense
+from squeezenet.preparation import Size, sides_of, spelled
 from squeezenet.runtime.image import normalise
 
 Logits = NDArray[np.float64]
@@ -49,7 +50,7 @@ LEAST_DEVIATION = 0.1
 
 
 def transfer(
-    model: Model, train: Examples, image_size: int | None = None, reader: bool = True
+    model: Model, train: Examples, image_size: Size | None = None, reader: bool = True
 ) -> tuple[Model, Model | None] | None:
     """`model` in float32 for the classes of `train` and images of `image_size` (or its own) pixels, and its reader.
 
@@ -88,19 +89,23 @@ def _replaced(model: Model, logits: Logits, labels: Indices, classes: tuple[str,
     return replace(model, graph=graph, labels=classes, weights=weights, outputs="classes")
 
 
-def resized(model: Model, image_size: int | None) -> Model:
+def resized(model: Model, image_size: Size | None) -> Model:
     """The same layers in float32, for images of `image_size` pixels. Raises `UsageError` if they cannot read these."""
     model = model.dequantised()
     how = model.preparation
     if image_size is None or image_size == how.crop:
         return model
     try:
-        graph = Graph((how.shape[0], image_size, image_size), model.graph.ops)
-        preparation = replace(how, resize=round(how.resize * image_size / how.crop), crop=image_size)
-        return replace(model, graph=graph, preparation=preparation)
+        height, width = (
+            round(side * new / old)
+            for side, new, old in zip(how.resized, sides_of(image_size), how.cropped, strict=True)
+        )
+        preparation = replace(how, resize=(height, width), crop=image_size)
+        return replace(model, graph=Graph(preparation.shape, model.graph.ops), preparation=preparation)
     except (BadGraph, ModelError, ValueError):
         raise UsageError(
-            f"--image-size {image_size}: the model cannot read such images; its own have {how.crop} pixels"
+            f"--image-size {spelled(image_size)}: the model cannot read such images; its own have "
+            f"{spelled(how.crop)} pixels"
         ) from None
 
 

@@ -29,9 +29,13 @@ BLUR = 1.5  # largest standard deviation of the blur, in pixels
 
 
 def synthetic_images(count: int, preparation: Preparation, seed: int = 0) -> Tensor:
-    """`count` prepared images (N, C, crop, crop)."""
+    """`count` prepared images (N, C, H, W): the centres of squares, which have the longer side."""
     random = np.random.default_rng(seed)
-    images = np.stack([_photographed(random, preparation.shape[0], preparation.crop) for _ in range(count)])
+    channels, height, width = preparation.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    middle = np.s_[:, top : top + height, left : left + width]
+    images = np.stack([_photographed(random, channels, side)[middle] for _ in range(count)])
     return torch.from_numpy(normalise(images, preparation)).contiguous(memory_format=torch.channels_last)
 
 
