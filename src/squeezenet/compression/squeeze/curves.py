@@ -16,7 +16,7 @@ from torch import Tensor
 
 from squeezenet.compression.outcome import Compressed, Judge, encoded
 from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
-from squeezenet.compression.squeeze.to_size import as_model, prepare, round_to_size
+from squeezenet.compression.squeeze.to_size import Prepared, as_model, prepare, round_to_size
 from squeezenet.data import Pixels
 from squeezenet.errors import EmptyModel
 from squeezenet.model import Model, Outputs
@@ -62,17 +62,17 @@ def measure(model: Model, squeezed: Compressed, pixels: Pixels | None, judge: Ju
         network, _ = round_to_size(model, known, share * shipped.bytes)
         with suppress(EmptyModel):  # a file that small would have no weights
             rounded.append(point(encoded(as_model(model, network)), network))
-    return Curves(shipped, tuple(rounded), _by_layer(model, squeezed.model, answers, known.images))
+    return Curves(shipped, tuple(rounded), _by_layer(known, squeezed.model, answers))
 
 
-def _by_layer(model: Model, squeezed: Model, answers: Tensor, images: Tensor) -> dict[str, float]:
-    network, levels = from_model(model).eval(), from_model(squeezed.dequantised())
+def _by_layer(known: Prepared, squeezed: Model, answers: Tensor) -> dict[str, float]:
+    network, levels = known.network, from_model(squeezed.dequantised())
     costs = {}
-    for op in model.graph.layers:
+    for op in network.graph.layers:
         exact = network.weight(op.name)
         with torch.no_grad():
             network.replace_weight(op.name, FreeWeight(levels.weight(op.name)()))
-        costs[op.name] = _divergence(answers, network, images, model.outputs)
+        costs[op.name] = _divergence(answers, network, known.images, squeezed.outputs)
         network.replace_weight(op.name, exact)
     return costs
 

@@ -27,6 +27,7 @@ from squeezenet.compression.finetune import Teaching
 from squeezenet.compression.outcome import quiet
 from squeezenet.compression.recipe import Learning
 from squeezenet.compression.squeeze.as_floats import Learned, hold_out, learn_as_floats, loss_on
+from squeezenet.compression.squeeze.equalise import equalise
 from squeezenet.compression.squeeze.gptaq import compensate
 from squeezenet.compression.squeeze.hessian import BATCH, DAMPING, DAMPING_SYNTHETIC, LayerHessian, hessians_of
 from squeezenet.compression.squeeze.learning import learn
@@ -96,7 +97,7 @@ class FileSize:
 class Prepared:
     """What rounding needs to know about a network; it is the same for every size."""
 
-    network: Network  # of floats
+    network: Network  # of floats, equalised
     images: Tensor  # calibration images, prepared (N, C, H, W)
     scales: tuple[Scale, ...]  # of the image and of every operation's output
     hessians: dict[str, LayerHessian]
@@ -122,6 +123,7 @@ def prepare(
     damping = DAMPING ** (1 - share) * DAMPING_SYNTHETIC**share
     growth = GROWTH ** (1 - share) * GROWTH_SYNTHETIC**share
     fewer = min(max(1, round(COMPENSATING * len(images))), MOST_COMPENSATING)
+    equalise(network, images)
     some = torch.arange(0, len(images), len(images) // fewer)[:fewer]
     first = images[some]
     hessians = hessians_of(network, images, damping, seed, tick, model.outputs)
