@@ -87,7 +87,7 @@ def row(name: str, integers: int) -> str:
     seconds = time.process_time() - started
     images = torch.randn(2, 3, side, side)
     with torch.no_grad():
-        error = checking.error(checking.compute(found.graph, found.weights, images)[-1], module(images))
+        error = checking.error(checking.compute(found.graph, found.weights, images), module(images))
     text = f"{name:<24} {error:8.1e} {seconds:6.1f} {len(found.graph.ops):5} {len(found.graph.layers):5}"
     return f"{text}   {as_integers(module, LARGER.get(name, integers))}" if integers else text
 

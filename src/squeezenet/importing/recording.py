@@ -171,7 +171,8 @@ class Recording:
         except Located as error:
             return error.with_traceback(None)  # whose frames would keep all tensors alive
         except UnsupportedOperation as error:
-            return Located(f"{error} ({self.builder.origin})")
+            inside = "attention cannot be expressed: " if self._in_attention() else ""
+            return Located(f"{inside}{error} ({self.builder.origin})")
 
     def _write(self, tensor: Tensor, value: Value | UnsupportedOperation, in_place: bool) -> None:
         size = tensor.untyped_storage().nbytes() // tensor.element_size()
@@ -193,6 +194,12 @@ class Recording:
         if isinstance(argument, list | tuple):
             return [self._replaced(each) for each in argument]
         return argument
+
+    def _in_attention(self) -> bool:
+        """Whether a module that runs is called attention."""
+        parts = self._stack[-1].split(".")
+        paths = [".".join(parts[: count + 1]) for count in range(len(parts))]
+        return any("attention" in self._types.get(path, "").lower() for path in paths)
 
     def _place(self, name: str) -> str:
         path = self._stack[-1]
