@@ -51,6 +51,7 @@ from squeezenet.scalar_functions import table
 from squeezenet.sqz import graphs, integers
 from support import ROOT, hostile
 from support.engine_networks import Builder
+from support.onnx_runtime import exported, in_onnx_runtime
 
 SIDE = 7
 NO_INTEGER_FORM: set[type[Op]] = {LRN, LayerNorm}
@@ -256,12 +257,14 @@ FLOAT: dict[str, Callable[[Case], FloatArray]] = {
     "tracer and float reference": lambda c: Runner(c.floats)(c.images),
     "trainable float network": lambda c: trained(from_model(c.floats), c.images),
     "file": lambda c: Runner(sqz.decode(sqz.encode(c.floats)))(c.images),
+    "ONNX Runtime": lambda c: in_onnx_runtime(exported(c.floats, "onnx"), c.images),
 }
 INTEGER: dict[str, Callable[[Case], FloatArray]] = {
     "model": lambda c: IntegerRunner(c.integers())(c.images),
     "integer reference": lambda c: IntegerRunner(c.unchecked())(c.images),
     "trainable integer network": lambda c: trained(in_float32(from_integer_model(c.unchecked())), c.images),
     "file writer": lambda c: IntegerRunner(sqz.decode(sqz.encode(c.integers())))(c.images),
+    "ONNX Runtime": lambda c: in_onnx_runtime(exported(c.integers(), "onnx-exact"), c.images),
     "file reader": lambda c: IntegerRunner(sqz.decode(c.file()))(c.images),
 }
 

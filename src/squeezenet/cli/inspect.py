@@ -70,12 +70,14 @@ def render(result: dict[str, Any]) -> str:
     needs = ", ".join(f"{bytes_:,} bytes {MEMORY[name]}" for name, bytes_ in memory.items())
     told = dict(result["provenance"])
     recipe = [line for line in told.pop("recipe", "").split(r"\n") if line]  # line ends come escaped
+    places = [name if why is None else f"not {name} ({why})" for name, why in result["targets"].items()]
     made = ", ".join(f"{key} {value}" for key, value in told.items())
     return "\n".join(
         [
             f"{result['model']}: {result['bytes']:,} bytes, {result['ratio']:.1f}x smaller than its float32 weights",
             f"reads {'x'.join(map(str, result['input']))} {prepared['channels']} images, {prepared['fit']} to "
             f"{spelled(prepared['resize'])}, crop {spelled(prepared['crop'])}; {_outputs(result)}",
+            f"squeezenet export --to: {', '.join(places)}",
             *([f"memory in the C engine: {needs}"] if needs else []),
             *([made] if made else []),
             *(["recipe:", *(f"    {line}" for line in recipe)] if recipe else []),

@@ -9,6 +9,7 @@ from squeezenet import sqz
 from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli.arguments import model_path
 from squeezenet.errors import BadGraph, UsageError
+from squeezenet.export.targets import targets
 from squeezenet.factors import layer_names
 from squeezenet.graph import AdaptivePool, AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool, Window
 from squeezenet.model import Model
@@ -48,6 +49,7 @@ def inspect(args: Namespace) -> dict[str, Any]:
         "ratio": round(model.float32_bytes / total, 2),
         # what one thread of the C engine needs on this machine's fastest path
         "memory": EngineRunner(path.read_bytes()).memory._asdict() if PATHS and coded and not size else None,
+        "targets": targets(model),
         "sections": {name: coded[name] for name in ("header", "graph", "text") if name in coded},
         "layers": _rows(model, graph, coded),
     }

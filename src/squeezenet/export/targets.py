@@ -1,0 +1,61 @@
+"""The targets of `squeezenet export`, and which models each takes. Needs NumPy only: `inspect` asks it as well.
+
+>>> targets(model)                                              # doctest: +SKIP
+{'onnx': None, 'onnx-exact': 'a float network has no exact form; squeeze it first (squeezenet compress)'}
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squeezenet.fixed_point import BIAS_BITS, Scale, step
+from squeezenet.graph import AvgPool, Conv, Graph, Layer
+from squeezenet.model import IntegerWeights, Model
+
+MAX_SUM = (1 << 31) - 1
+"""The largest sum of products that a runtime with 32-bit accumulators can hold, biases included."""
+
+
+def targets(model: Model) -> dict[str, str | None]:
+    """For each target, why it cannot take the model, or None if it can."""
+    return {name: refusal(model) for name, refusal in TARGETS.items()}
+
+
+def is_matrix_product(graph: Graph, op: Conv) -> bool:
+    """Whether a convolution has one position only and reads the whole value: it is then a fully connected layer."""
+    return graph.shapes()[op.inputs[0]][1:] == op.kernel and not any(op.padding) and op.groups == 1
+
+
+def _onnx(model: Model) -> str | None:
+    """Every layer of an integer network must fit the 8-bit form in which runtimes compute."""
+    if not model.scales:
+        return None
+    for index, op in enumerate(model.graph.ops):
+        source, target = model.scales[op.inputs[0]], model.scales[index + 1]
+        if isinstance(op, AvgPool) and op.dilation != (1, 1):
+            return "AvgPool: ONNX Runtime has no 8-bit mean over elements that are not neighbours; use onnx-exact"
+        if isinstance(op, Conv) and target.wide and not is_matrix_product(model.graph, op):
+            return f"{op.name}: with logits of 24 bits, this convolution would stay float; use onnx-exact"
+        if isinstance(op, Layer) and largest_sums(model, op, source, target).max() > MAX_SUM:
+            return f"{op.name}: a bias in steps of the products needs more than 32 bits; use onnx-exact"
+    return None
+
+
+def largest_sums(model: Model, op: Layer, source: Scale, target: Scale) -> NDArray[np.float64]:
+    """The largest sum of products and bias that each output of a layer can have, in steps of the products."""
+    held = model.weights[op.name]
+    assert isinstance(held, IntegerWeights)
+    bias = np.abs(held.bias.astype(np.float64)) / (1 << BIAS_BITS) + 255 * target.nine_bit
+    products = np.abs(held.weight.levels.astype(np.int64)).reshape(op.out, -1).sum(1) * source.span
+    steps = np.array([step(int(e)) for e in held.weight.exponents]) * source.step
+    sums: NDArray[np.float64] = products + bias * target.step / steps
+    return sums
+
+
+def _onnx_exact(model: Model) -> str | None:
+    return None if model.scales else "a float network has no exact form; squeeze it first (squeezenet compress)"
+
+
+TARGETS: dict[str, Callable[[Model], str | None]] = {"onnx": _onnx, "onnx-exact": _onnx_exact}
+"""Each target, with the function that says why it cannot take a model."""
