@@ -30,7 +30,7 @@ DATA = {"digits": "digits", "cifar10": "cifar10-test.parquet", "cifar10-small": 
 COUNT = {"digits": 200, "cifar10": 50, "cifar10-small": 50, "imagenet": 20, "imagenet-small": 20}
 
 STEPS = {"digits": 4, "cifar10": 2, "cifar10-small": 1, "imagenet": 1, "imagenet-small": 1}
-"""The largest difference of QDQ from the file's logits, in 8-bit steps of the logits (docs/RESULTS.md)."""
+"""The largest difference of QDQ from the file's logits, in 8-bit steps of the logits (docs/experiments.md)."""
 
 CPUS = ("Nehalem", "Haswell")
 """Processors in QEMU: without AVX2, and with AVX2 but without AVX-512 and VNNI."""
