@@ -219,6 +219,15 @@ def test_a_job_has_a_size(tmp_path: Path) -> None:
         _ = replace(job, image_size="wide").size
 
 
+def test_explore_takes_square_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "job.toml").write_text('like = "modern"\nimage_size = "16x32"\n')
+    command = ["explore", "--data", "digits", "--recipe", str(tmp_path / "job.toml"), "--vary", "sr"]
+    assert main([*command, "--out", str(tmp_path / "work")]) == 2
+    assert "square images" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "work"), "--image-size", "16x32"]) == 2
+    assert "--image-size" in capsys.readouterr().err
+
+
 def test_a_trained_model_at_another_size() -> None:
     model = load_model("digits")
     wide = resized(model, (32, 64))

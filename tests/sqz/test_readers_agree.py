@@ -144,6 +144,7 @@ CASES: dict[str, tuple[bytes, type[FormatError]]] = {
     "a crop that is higher": (sqz(oblong((4, 5), (5, 5)) + AFTER, NAMES, ZEROS * 2), BadGraph),
     "a crop without a width": (sqz(oblong((4, 5), (4, 0)) + AFTER, NAMES, ZEROS * 2), BadGraph),
     "a width over the limit": (sqz(oblong((4, 8193), (4, 5)) + AFTER, NAMES, ZEROS * 2), BadStream),
+    "too large a resized image": (sqz(oblong((8192, 8191), (4, 5)) + AFTER, NAMES, ZEROS * 2), LimitExceeded),
     "a fit of 4": (sqz(oblong((4, 5), (4, 5), fit=4) + AFTER, NAMES, ZEROS * 2), BadStream),
     "two layers of one name": (sqz(TINY, text(["same", "same"]), ZEROS * 2), BadGraph),
     "a name too few": (sqz(TINY, text(["a"]), ZEROS * 2), BadStream),
@@ -169,3 +170,9 @@ CASES: dict[str, tuple[bytes, type[FormatError]]] = {
 def test_cases(name: str) -> None:
     data, error = CASES[name]
     assert agreed(data) == error.__name__
+
+
+def test_memory_counts_height_and_width() -> None:
+    """134 MB for pixels; a square of the longer side would be over the limit."""
+    for resize in ((8192, 4096), (4096, 8192)):
+        assert agreed(sqz(oblong(resize, (4, 5)) + AFTER, NAMES, ZEROS * 2)) == "read"
