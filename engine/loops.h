@@ -1,8 +1,7 @@
 /* Plain loops that a compiler turns into vectors. Each path includes them once, with its own SQZ_TARGET.
  *
  * They go in strips of constant length, so that compilers make no code for other lengths. Activations may be read up to
- * SQZ_SLACK bytes past their end, and sums have room for a whole strip; the bytes of the last strip go through a
- * copy. */
+ * SQZ_SLACK bytes past their end, and sums have room for a whole strip; the bytes of a strip go through a copy. */
 #include <string.h>
 
 /* SQZ_EACH: a loop that is unrolled completely. `count` is a constant where the loop is inlined, and at most 8: so the
@@ -43,29 +42,29 @@ static inline void widen_to_bytes(void *line, const uint8_t *x, size_t n)
     memcpy(line, x, n);
 }
 
-/* Store a strip at `out`, or only its first `left` bytes. */
+/* Store a strip at `out`, or only its first `left` bytes: in two pieces of a constant size, which may overlap. */
 static inline void put_strip(uint8_t *out, const uint8_t *strip, size_t left)
 {
     if (left >= STRIP)
         memcpy(out, strip, STRIP);
-    else
-        memcpy(out, strip, left);
+    else if (left >= STRIP / 2) {
+        memcpy(out, strip, STRIP / 2);
+        memcpy(out + left - STRIP / 2, strip + left - STRIP / 2, STRIP / 2);
+    } else if (left >= STRIP / 4) {
+        memcpy(out, strip, STRIP / 4);
+        memcpy(out + left - STRIP / 4, strip + left - STRIP / 4, STRIP / 4);
+    } else
+        for (size_t i = 0; i < left; i++) out[i] = strip[i];
 }
 
 SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x, size_t n, size_t step, size_t count)
 {
-    memcpy(out, x, n);
-    for (size_t row = 1; row < count; row++) {
-        size_t i = 0;
-        x += step;
-        for (; i + STRIP <= n; i += STRIP)
-            for (size_t j = i; j < i + STRIP; j++) out[j] = x[j] > out[j] ? x[j] : out[j];
-        if (i < n) {
-            uint8_t strip[STRIP] = {0};
-            memcpy(strip, out + i, n - i);
-            for (size_t j = 0; j < STRIP; j++) strip[j] = x[i + j] > strip[j] ? x[i + j] : strip[j];
-            memcpy(out + i, strip, n - i);
-        }
+    for (size_t i = 0; i < n; i += STRIP) {
+        uint8_t strip[STRIP] = {0};
+        const uint8_t *row = x + i;
+        for (size_t r = 0; r < count; r++, row += step)
+            for (size_t j = 0; j < STRIP; j++) strip[j] = row[j] > strip[j] ? row[j] : strip[j];
+        put_strip(out + i, strip, n - i);
     }
 }
 
