@@ -294,7 +294,7 @@ static void plan_weights(sqz_network *network, sqz_op *op)
 static void plan_table(sqz_network *network, sqz_op *op)
 {
     const sqz_shape list = {SQZ_TABLE, 1, 1, 1};
-    const size_t most = sqz_aligned(SQZ_TABLE * sizeof(int32_t)) + sqz_levels_memory(list);
+    const size_t most = sqz_aligned(SQZ_TABLE * sizeof(int32_t)) + sqz_aligned(sqz_levels_memory(list));
     op->weights = reserve(&network->weights_bytes, SQZ_TABLE);
     if (most > network->decoding_bytes) network->decoding_bytes = most;
 }
