@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from squeezenet.graph import Activation, Graph, Linear
+from squeezenet.graph import Activation, Flatten, Graph, Linear
 from squeezenet.importing import import_module, trace
 
 
@@ -52,6 +52,16 @@ def gate(s: nn.Module, x: Tensor) -> Tensor:
     return x * s.up(y).sigmoid().view(x.size(0), -1, 1, 1)
 
 
+def channels_behind(s: nn.Module, x: Tensor) -> Tensor:
+    y = s.narrow(x.permute(0, 2, 3, 1))
+    return torch.cat([F.gelu(y[..., :4]), y[..., 4:]], -1).permute(0, 3, 1, 2)
+
+
+def band(s: nn.Module, x: Tensor) -> Tensor:
+    y = s.along(x.mean((2, 3)).view(x.size(0), 1, -1)).view(x.size(0), -1, 1, 1)
+    return x * y.sigmoid().expand_as(x)
+
+
 def shuffle(s: nn.Module, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
@@ -84,6 +94,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
                          ["ReLU", "Conv", "Add", "Conv"]),
     "BatchNorm between": (lambda: Net(lambda s, x: s.conv(s.bn(F.relu(x))), conv=conv(1), bn=norm()), ["ReLU", "Conv"]),
     "BatchNorm alone": (lambda: Net(lambda s, x: F.relu(s.bn(F.relu(x))), bn=norm()), ["ReLU", "Conv", "ReLU"]),
+    "BatchNorm after a sum": (lambda: Net(lambda s, x: s.bn(s.a(F.relu(x)) + s.b(x.sigmoid())), a=conv(1), b=conv(1),
+                                          bn=norm()), ["ReLU", "Conv", "sigmoid", "Conv", "Add"]),
+    "efficient channel attention": (lambda: Net(band, along=nn.Conv1d(1, 1, 3, padding=1, bias=False)),
+                                    ["GlobalAvgPool", "Conv", "sigmoid", "Multiply"]),
     "scales": (lambda: Net(lambda s, x: 2 * s.conv(x) / 3 - 1, conv=conv(3)), ["Conv"]),
     "RepVGG": (lambda: Net(lambda s, x: branches(s, F.relu(x)), conv3=conv(3, padding=1), conv1=conv(1), bn=norm(),
                            bn3=norm(), bn1=norm()), ["ReLU", "Conv", "ReLU"]),
@@ -120,6 +134,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "space to depth": (lambda: Net(lambda s, x: F.pixel_unshuffle(F.relu(x), 2), 32), ["ReLU", "Conv"]),
     "stochastic depth": (lambda: Net(lambda s, x: x + s.drop(F.relu(x)), drop=nn.Dropout2d()), ["ReLU", "Add"]),
     "crop": (lambda: Net(lambda s, x: F.relu(x)[:, :, 1:, 1:]), ["ReLU", "Conv"]),
+    "channels behind": (lambda: Net(channels_behind, narrow=nn.Linear(8, 8)),
+                        ["Conv", "Select", "gelu", "Select", "Concat"]),
+    "the same twice": (lambda: Net(lambda s, x: F.relu(x) + F.relu(x).sigmoid()), ["ReLU", "sigmoid", "Add"]),
     "nearest": (lambda: Net(lambda s, x: F.interpolate(x, scale_factor=2)), ["Upsample"]),
     "one channel for all": (lambda: Net(lambda s, x: x * x.mean(1, keepdim=True).sigmoid()),
                             ["Conv", "sigmoid", "Select", "Multiply"]),
@@ -142,6 +159,35 @@ def test_what_is_left(name: str) -> None:
     build, expected = CASES[name]
     graph, _ = trace(build(), (3, 16, 16))
     assert inner(graph) == expected
+
+
+def test_two_classifiers_become_one() -> None:
+    """As in networks that were trained with a teacher."""
+    heads = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)), nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+    both = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Half(Both(*heads)))
+    graph, _ = trace(both, (3, 8, 8))
+    assert [type(op).__name__ for op in graph.ops] == ["Conv", "GlobalAvgPool", "Flatten", "Linear"]
+
+
+class Half(nn.Module):
+    """Half of the result of a module."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) / 2
+
+
+def test_a_scale_of_the_logits_is_a_layer() -> None:
+    body = [nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.ReLU(), nn.BatchNorm1d(4)]
+    body[-1].running_mean.normal_()
+    graph, arrays = trace(nn.Sequential(*body), (3, 8, 8))
+    assert isinstance(graph.ops[-1], Flatten)
+    graph, arrays = trace(nn.Sequential(*body[:3], nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm1d(3)), (3, 8, 8))
+    assert isinstance(graph.ops[-1], Linear)
+    assert arrays["5"][0].shape == (3, 3)
 
 
 def test_layers_keep_the_paths_of_their_modules() -> None:

@@ -181,7 +181,18 @@ class Builder:
             raise UnsupportedOperation(f"zeros beside the elements of a tensor of {len(x.shape)} dimensions")
         if len(x.shape) not in (2, 4) or x.shape[0] != self.batch or self._whole(x):
             return x
-        return Value(self.flat(x) if len(x.shape) == 2 else self.map(x), x.shape)
+        if len(x.shape) == 2:
+            return Value(self.flat(x), x.shape)
+        if self._channels_behind(x):  # (batch, height, width, channels)
+            channels_first = self._compact(self.view(x, self.order(x).transpose(0, 3, 1, 2)))
+            return self.view(channels_first, self.order(channels_first).transpose(0, 2, 3, 1))
+        return Value(self.map(x), x.shape)
+
+    def _channels_behind(self, x: Value) -> bool:
+        """Whether the last axis runs over channels of the value: some of them, at one position."""
+        positions = prod(self.base(x)[1:])
+        steps = np.diff(self.order(x), axis=-1)
+        return x.order is not None and positions > 1 and x.shape[-1] > 1 and not (steps % positions).any()
 
     # Layers
 

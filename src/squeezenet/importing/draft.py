@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squeezenet.errors import BadGraph, UnsupportedOperation
-from squeezenet.graph import Conv, Graph, Joining, Layer, Op, Shape, Sides
+from squeezenet.graph import Conv, Graph, Joining, Layer, Linear, Op, Shape, Sides
 from squeezenet.model import FloatArray
 
 Real = NDArray[Any]
@@ -80,6 +80,7 @@ class Erf:
         return shape
 
 
+NOTHING = -1
 Ending = Literal["", "softmax", "log_softmax", "sigmoid"]
 """What a network computes from its logits at its end, and a graph does not."""
 
@@ -97,7 +98,8 @@ class Draft:
     origins: dict[int, str] = field(default_factory=dict)
     """What computed a value in the program that it comes from."""
     meanings: dict[int, int] = field(default_factory=dict)
-    """Values that are what another value was before a rewrite: a convolution into which BatchNorm was folded."""
+    """Values that are what another value was before a rewrite: a convolution into which BatchNorm was folded. Or
+    `NOTHING`: they are what no value was."""
     output: int = 0
 
     def __post_init__(self) -> None:
@@ -176,7 +178,8 @@ class Draft:
         ops: list[Op] = []
         for number, op in self.ops.items():
             if isinstance(op, Affine | Pad | Unflatten | Softmax | Erf):
-                raise UnsupportedOperation(f"{type(op).__name__.lower()} at this place cannot be expressed")
+                what = f"{type(op).__name__.lower()} at this place cannot be expressed"
+                raise UnsupportedOperation(f"{what} ({self.origins[number]})")
             ops.append(replace(op, inputs=tuple(numbers[i] for i in op.inputs)))
             numbers[number] = len(ops)
         if numbers.get(self.output, 0) != len(ops) or not ops:
@@ -188,9 +191,13 @@ class Draft:
 
 
 def depthwise(number: int, draft: Draft) -> None:
-    """Turn the `Affine` that computes value `number` into a depthwise 1x1 convolution."""
+    """Turn the `Affine` that computes value `number` into a depthwise 1x1 convolution, or a diagonal `Linear`."""
     op = draft.ops[number]
     assert isinstance(op, Affine)
     scale, shift = draft.weights[op.name]
+    if len(draft.shapes[number]) == 1:
+        draft.weights[op.name] = np.diag(scale), shift
+        draft.ops[number] = Linear(op.inputs, op.name, len(scale))
+        return
     draft.weights[op.name] = scale.reshape(-1, 1, 1, 1), shift
     draft.ops[number] = Conv(op.inputs, op.name, len(scale), (1, 1), groups=len(scale))

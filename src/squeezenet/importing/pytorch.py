@@ -36,11 +36,22 @@ def _convolution(recording: Recording, call: Call) -> Value:
     x, weight, bias = call["input"], _constant(call["weight"]), call["bias"]
     if call["transposed"]:
         raise UnsupportedOperation("a transposed convolution cannot be expressed in a .sqz file")
+    name = recording.name(weight, call)
+    if weight.shape[:2] == (1, 1) and call["stride"] == [1] and 2 * call["padding"][0] == weight.shape[2] - 1:
+        return _along_channels(recording.builder, x, name, weight, bias)
     if len(call["stride"]) != 2:
         raise UnsupportedOperation(f"a convolution of {len(call['stride'])} dimensions cannot be expressed")
-    name = recording.name(weight, call)
     options = (_pair(call["stride"]), _pair(call["padding"]), _pair(call["dilation"]), call["groups"])
     return recording.builder.conv(x, name, weight.detach().numpy(), None if bias is None else _array(bias), *options)
+
+
+def _along_channels(builder: Builder, x: Value, name: str, weight: Tensor, bias: Any) -> Value:
+    """A convolution over the channels (ECA-Net, Wang et al. 2020): a matrix product whose matrix is a band."""
+    band = _array(weight).ravel()
+    outside = len(band) // 2
+    count = x.shape[-1]
+    matrix = sum(value * np.eye(count, k=offset - outside) for offset, value in enumerate(band))
+    return builder.linear(x, name, matrix, None if bias is None else np.full(count, _array(bias).item()))
 
 
 def _linear(recording: Recording, call: Call) -> Value:

@@ -147,7 +147,7 @@ class Recording:
         """Translate an operation that was just computed. `written` are the operands that it changed."""
         if name in READS and self.depends(list(arguments.values())):
             raise Located(f"forward() depends on its data and cannot be traced ({self._place(name)})")
-        if random:
+        if random and "attention" not in name:
             value: Value | UnsupportedOperation = Located(f"random numbers ({self._place(name)})")
         elif name in SHAPES or not self.depends(list(arguments.values())):
             for tensor in written:  # its memory may depend on the images no longer

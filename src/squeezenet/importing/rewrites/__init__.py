@@ -9,6 +9,7 @@ from squeezenet.importing.draft import Affine, Draft, Ending, depthwise
 from squeezenet.importing.rewrites.activations import write_activations
 from squeezenet.importing.rewrites.affine import fold_affine
 from squeezenet.importing.rewrites.branches import merge_branches
+from squeezenet.importing.rewrites.duplicates import merge_duplicates
 from squeezenet.importing.rewrites.ending import drop_ending
 from squeezenet.importing.rewrites.padding import merge_padding
 from squeezenet.importing.rewrites.unflatten import remove_unflatten
@@ -25,7 +26,7 @@ def rewrite(draft: Draft) -> Ending:
     remove_unflatten(draft)
     merge_padding(draft)
     draft.drop_unused()
-    while fold_affine(draft) or merge_branches(draft):
+    while fold_affine(draft) or merge_duplicates(draft) or merge_branches(draft):
         draft.drop_unused()
     for number, op in list(draft.ops.items()):
         if isinstance(op, Affine):

@@ -4,6 +4,7 @@
     affine -> affine                  becomes    affine
     affine -> conv without padding    becomes    conv
     affine -> (flatten ->) linear     becomes    linear
+    conv + conv -> affine             becomes    conv + conv
 
 A layer is changed only if nothing else reads what is between the two.
 """
@@ -12,8 +13,8 @@ from math import prod
 
 import numpy as np
 
-from squeezenet.graph import Conv, Flatten, Linear
-from squeezenet.importing.draft import Affine, Draft, Real
+from squeezenet.graph import Add, Conv, Flatten, Linear
+from squeezenet.importing.draft import NOTHING, Affine, Draft, Real
 
 
 def fold_affine(draft: Draft) -> bool:
@@ -33,14 +34,32 @@ def _backward(draft: Draft, number: int, op: Affine) -> bool:
     if (scale == 1).all() and not shift.any():
         draft.replace(number, source)
         return True
-    before = draft.ops.get(source)
-    if not isinstance(before, Conv | Linear | Affine) or draft.readers()[source] != [number]:
-        return False
-    weight, bias = draft.weights[before.name]
-    draft.weights[before.name] = (weight * _rows(scale, weight)).astype(weight.dtype), bias * scale + shift
-    draft.meanings[source] = draft.meanings.get(number, number)
-    draft.replace(number, source)
-    return True
+    layers = _sources(draft, source, number)
+    for index, layer in enumerate(layers or ()):
+        name = draft.ops[layer].name  # type: ignore[union-attr]
+        weight, bias = draft.weights[name]
+        draft.weights[name] = (
+            (weight * _rows(scale, weight)).astype(weight.dtype),
+            bias * scale + (0 if index else shift),
+        )
+        draft.meanings[layer] = NOTHING
+    if layers:
+        draft.meanings[source] = draft.meanings.get(number, number)
+        draft.replace(number, source)
+    return bool(layers)
+
+
+def _sources(draft: Draft, number: int, reader: int) -> list[int] | None:
+    """The values of layers whose outputs value `number` is a sum of, if nothing but `reader` depends on them."""
+    op = draft.ops.get(number)
+    if draft.readers()[number] != [reader]:
+        return None
+    if isinstance(op, Conv | Linear | Affine):
+        return [number]
+    if not isinstance(op, Add) or draft.shapes[op.inputs[0]] != draft.shapes[op.inputs[1]]:
+        return None
+    first, second = (_sources(draft, i, number) for i in op.inputs)
+    return first + second if first and second else None
 
 
 def _forward(draft: Draft, number: int, op: Affine) -> bool:

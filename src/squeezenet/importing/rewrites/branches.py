@@ -1,6 +1,7 @@
 """Merges convolutions of the same value whose results are added, as RepVGG and MobileOne have them for training.
 
     conv3x3(x) + conv1x1(x) + affine(x)    becomes    conv3x3(x)
+    linear(x) + linear(x)                  becomes    linear(x)
 
 The centres of the kernels are put above each other (structural re-parameterisation, Ding et al. 2021). A sum with x
 itself stays, since a kernel with a 1 in its centre is hard to round.
@@ -11,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from squeezenet.graph import Add, Conv, Sides, shortest, sides
+from squeezenet.graph import Add, Conv, Linear, Sides, shortest, sides
 from squeezenet.importing.draft import Affine, Draft, Real
 
 
@@ -28,17 +29,23 @@ def merge_branches(draft: Draft) -> bool:
 def _merge(draft: Draft, number: int, op: Add) -> bool:
     for i, j in (op.inputs, op.inputs[::-1]):
         a, b = draft.ops.get(i), draft.ops.get(j)
-        if not isinstance(a, Conv) or not isinstance(b, Conv | Affine) or a.inputs != b.inputs:
+        if not isinstance(a, Conv | Linear) or not isinstance(b, Conv | Linear | Affine) or a.inputs != b.inputs:
             continue
         readers = draft.readers()
         if readers[i] != [number] or readers[j] != [number] or draft.shapes[i] != draft.shapes[j]:
             continue
+        if isinstance(a, Linear):
+            if isinstance(b, Linear):
+                (weight, bias), (other_weight, other_bias) = draft.weights[a.name], draft.weights[b.name]
+                draft.weights[a.name], draft.ops[number] = (weight + other_weight, bias + other_bias), a
+                return True
+            continue
         other = _as_conv(draft, a, j)
         if other is None:
             continue
-        merged = _aligned(draft, a, *other)
-        if merged is not None:
-            conv, weight, bias = merged
+        found = _aligned(draft, a, *other)
+        if found is not None:
+            conv, weight, bias = found
             draft.weights[a.name] = weight, bias
             draft.ops[number] = conv
             return True
