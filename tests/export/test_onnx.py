@@ -22,6 +22,7 @@ from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
 from squeezenet.runtime.run import runner
 from support import SHARED
+from support.commands import python
 from support.engine_networks import NETWORKS, Builder, network, normalised
 from support.onnx_runtime import exported, in_onnx_runtime
 
@@ -229,6 +230,17 @@ def test_the_verb_replaces_only_files_that_it_wrote(tmp_path, capsys) -> None:
     assert (said["to"], said["integer"]) == ("onnx-exact", True)
     for wrong in (tmp_path / "digits.txt", tmp_path / "none" / "a.onnx", tmp_path):
         assert main([*command[:-1], str(wrong)]) == 2
+
+
+def test_exporting_needs_no_pytorch(tmp_path) -> None:
+    pytest.importorskip("onnx_ir", reason="onnx-ir is not installed")
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["torch", "safetensors", "datasets", "sklearn", "tqdm"]))
+from squeezenet.cli.main import main
+raise SystemExit(main(["export", "digits", "--to", "onnx", "--out", sys.argv[1]]))
+"""
+    assert "8-bit layers (QDQ)" in python(code, str(tmp_path / "digits.onnx"))
 
 
 def test_a_network_may_be_one_layer() -> None:
