@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from squeezenet import sqz
 from squeezenet.errors import FormatError
-from squeezenet.graph import Conv, ReLU, shortest
+from squeezenet.fixed_point import Scale
+from squeezenet.graph import Conv, Multiply, ReLU, Select, shortest
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime import engine
 from squeezenet.runtime.engine import PATHS, EngineRunner
@@ -209,6 +210,18 @@ def test_memory_while_running_holds_all_activations_that_are_alive_at_once(path:
     most = 1 if path == "reference" else 2 * 64 * 32 * 2 + 64
     for nine_bit, expected in ((False, (3 + 64 + 8) * 1024), (True, (3 + 2 * 64 + 8) * 1024)):
         assert expected <= needed(nine_bit) <= expected + 8 * 64 + most
+
+
+@needs_engine
+@pytest.mark.parametrize("path", PATHS)
+def test_tables_products_and_slices_take_no_memory_of_their_own(path: str) -> None:
+    b = Builder(0, 32)  # 3 x 32 x 32
+    x = b.activate(b.layer(Conv((0,), "a", 64, (1, 1))), "silu")
+    x = b.put(Multiply((x, x)), Scale(2 * b.scales[x].exponent + 60, 7))
+    x = b.put(Select((b.activate(x, "tanh"),), 8, (1, 32)))
+    b.layer(Conv((x,), "b", 8, (1, 1)))
+    expected, most = (3 + 64 + 8) * 1024, 1 if path == "reference" else 2 * 64 * 32 * 2 + 64
+    assert expected <= runner(b.finish(len(b.shapes) - 1), path=path).memory.running <= expected + 10 * 64 + most
 
 
 @needs_engine
