@@ -196,7 +196,7 @@ static uint32_t window(uint32_t n, const sqz_op *op, int side)
 static int joins(const sqz_value *a, const sqz_value *b)
 {
     const int same = a->height == b->height && a->width == b->width && a->flat == b->flat;
-    return a->channels == b->channels && (same || (b->height == 1 && b->width == 1 && !b->flat));
+    return a->channels == b->channels && (same || (!a->flat && !b->flat && b->height == 1 && b->width == 1));
 }
 
 /* Whether all selected channels exist. */

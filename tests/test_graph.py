@@ -169,6 +169,8 @@ DOUBLED = tuple(Concat((i,) * 2) for i in range(40))
         ((Select((0,), 1, (1, 3), (0, -1)), *END), "channels -1 to 1 of 3"),
         ((Upsample((0,), (0, 1)), *END), "repetition"),
         ((MaxPool((0,), (2, 2), (2, 2)), Multiply((0, 1)), Flatten((2,))), "cannot multiply"),
+        ((GlobalAvgPool((0,)), Flatten((1,)), Multiply((2, 1))), "cannot multiply"),
+        ((GlobalAvgPool((0,)), Flatten((1,)), Add((1, 2)), Flatten((3,))), "cannot add"),
         ((AvgPool((0,), (9, 9), (1, 1)), *END), "does not fit"),
         ((LRN((0,), size=4), *END), "normalisation"),
         ((LRN((0,), size=0), *END), "normalisation"),

@@ -434,7 +434,7 @@ class Graph:
 
 
 def _broadcast(shapes: list[Shape], what: str) -> Shape:
-    if len(shapes) != 2 or shapes[1] not in (shapes[0], (shapes[0][0], 1, 1)):
+    if len(shapes) != 2 or shapes[1] not in (shapes[0], shapes[0][:1] + (1,) * (len(shapes[0]) - 1)):
         raise BadGraph(f"cannot {what} {shapes}")
     return shapes[0]
 
