@@ -47,7 +47,7 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
     found = candidates(state)
     if not found:
         raise ModelError(
-            f"{path}: {_summary(state)} belong to none of {', '.join(ARCHITECTURES)}; say --network timm/NAME or "
+            f"{path}: {_summary(state)}, belong to none of {', '.join(ARCHITECTURES)}; say --network timm/NAME or "
             "torchvision/NAME, or load your module in Python and use squeezenet.formats.state_dict.from_module"
         )
     if about.preparation is None and _is_published(path):
@@ -88,7 +88,7 @@ def _unwrapped(state: Keys) -> Keys:
 def _summary(state: Keys) -> str:
     """The tensors of a file, in a few words."""
     key, value = next(iter(state.items()), ("", torch.empty(0)))
-    return f"{len(state)} tensors, the first of them {printable(key)} {tuple(value.shape)},"
+    return f"{len(state)} tensors, the first of them {printable(key)} {tuple(value.shape)}"
 
 
 def _preparation(about: About, path: Path) -> Preparation:

@@ -51,7 +51,7 @@ def preparation(name: str) -> Preparation:
     """
     config = _known_to_timm(name).get_pretrained_cfg(name.removeprefix(TIMM))
     side = config.input_size[-1]
-    means, deviations = (tuple(255 * value for value in values) for values in (config.mean, config.std))
+    means, deviations = (tuple(round(255 * value, 6) for value in values) for values in (config.mean, config.std))
     squashed = config.crop_mode == "squash"
     resize = side if squashed else int(side / config.crop_pct)
     return Preparation(resize, side, "stretch" if squashed else "shorter", "RGB", means, deviations)
