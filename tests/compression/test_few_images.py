@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from squeezenet.compression import CompressionRecipe, compress
+from squeezenet.compression import CompressionRecipe, Pruning, compress
 from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, hessians_of
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.synthetic import synthetic_images
@@ -67,3 +67,13 @@ def test_covariances_of_equal_images_can_be_factored(model: Model) -> None:
     for damping in (DAMPING, DAMPING_SYNTHETIC):
         for found in hessians_of(network, torch.zeros(8, 3, 12, 12), damping).values():
             assert (found.residual_variance > 0).all()
+
+
+def test_an_integer_network_can_be_pruned_and_squeezed_again() -> None:
+    pixels = coloured_noise()
+    model = little_model("residual", pixels)
+    integer = compress(model, pixels, CompressionRecipe(max_bytes=model.float32_bytes)).model
+    pruning = Pruning(density=0.5, epochs=0)
+    found = compress(integer, pixels, CompressionRecipe("prune+squeeze", max_bytes=4000, pruning=pruning)).model
+    assert found.scales
+    assert found.density < 0.6

@@ -48,6 +48,7 @@ def factor_prune_share(
     methods = recipe.methods & {"svd", "prune", "deep-compression"}
     if not methods:
         return model
+    model = model.dequantised()
     network, teaching = from_model(model).eval(), None
     if pixels is not None:
         images = (pixels, recipe.objective, recipe.augmentation)
