@@ -147,9 +147,9 @@ def _largest(network: Network, channels: _Channels, images: Tensor) -> tuple[Dou
 def _wanted(
     network: Network, channels: _Channels, largest: Doubles, least: Doubles
 ) -> tuple[Doubles, NDArray[np.bool_]]:
-    """log2 of the factor of each label, and whether its channels are 0 for every image."""
+    """log2 of the factor of each label, and whether its channels are 0 for every image and read by large weights."""
     more, less = np.full(len(channels.label), np.inf), np.full(len(channels.label), -np.inf)
-    alive = np.zeros(len(channels.label), bool)
+    alive, heavy = np.zeros(len(channels.label), bool), np.zeros(len(channels.label), bool)
     usual_bias = np.zeros(len(channels.label))
     for op in network.graph.layers:
         numbers = channels.of_value(op.inputs[0])
@@ -166,13 +166,14 @@ def _wanted(
         np.minimum.at(more, label, np.maximum(opposite, 0))
         np.maximum.at(less, label, np.minimum(opposite, 0))
         np.logical_or.at(alive, label, found > 0)
+        np.logical_or.at(heavy, label, read >= LEAST)
         np.maximum.at(usual_bias, label, usual)
     octaves = np.where(np.isfinite(more), more, 0) + np.where(np.isfinite(less), less, 0)
     # A cap that is reached, or nearly, keeps the factor at 1; else it limits how much larger a channel becomes.
     octaves = np.where(least >= 1, 0, np.maximum(octaves, np.log2(np.maximum(least, 1e-30))))
     octaves[(np.abs(octaves) < LEAST) | channels.fixed | (channels.readers == 0)] = 0
     bias, empty = _made(network, channels)
-    never = empty & ~alive & ~channels.fixed & (channels.readers > 0)
+    never = empty & ~alive & heavy & ~channels.fixed & (channels.readers > 0)
     dead = ~alive & (bias > 0) & (usual_bias > 0)
     limit = np.log2(np.maximum(bias, 1e-30) / (BIAS_RANGE * np.maximum(usual_bias, 1e-30)))
     octaves[dead] = np.minimum(0, np.maximum(octaves, limit))[dead]
