@@ -23,14 +23,15 @@ __all__ = ["Classifier", "Prediction", "__version__", "load"]
 def load(model: str | os.PathLike[str], threads: int = 1) -> "Classifier":
     """A classifier from MODEL: a `.sqz` file, or a model that ships by its name ("imagenet").
 
-    Also a run folder of `squeezenet train`, a `.safetensors`, `.pth` or `.net` file, or a model that was pulled, with
-    PyTorch: pip install 'sqznet[train]'. `threads` share out each call. Raises `ModelError`, which names the file.
+    Also a run folder of `squeezenet train`, a `.safetensors`, `.pth`, `.onnx` or `.net` file, or a model that was
+    pulled, with PyTorch: pip install 'sqznet[train]'. `threads` share out each call. Raises `ModelError`, which names
+    the file.
     """
     from squeezenet import runtime, zoo
     from squeezenet.errors import MissingDependency, NotSqz
 
     path = zoo.find(model)
-    if path.is_file() and path.suffix not in (".safetensors", ".pth", ".pt", ".net"):
+    if path.is_file() and path.suffix not in (".safetensors", ".pth", ".pt", ".net", ".onnx"):
         try:
             return runtime.load(model, threads)
         except NotSqz:

@@ -127,3 +127,27 @@ MAX_TENSOR_HEADER = 1 << 23
 
 MAX_PICKLE_OPERATIONS = 200_000
 """Operations of the pickle in a `.pth` file. A tensor takes about 30."""
+
+# Of .onnx files.
+
+MAX_ONNX_PARTS = 300_000
+"""Fields of all messages in an ONNX file. A node takes about ten."""
+
+MAX_ONNX_DEPTH = 32
+"""Messages of an ONNX file inside each other. A node is at depth 2, the data of its attribute at depth 4."""
+
+MAX_ONNX_OPAQUE = 1 << 16
+"""Bytes of messages in an ONNX file that classifiers of images do not need, such as sharding."""
+
+MAX_ONNX_NODES = 16_384
+"""Nodes of an ONNX graph: four for each operation of ours, since constants and shapes are computed by nodes."""
+
+MAX_ONNX_VIEW = 1 << 23
+"""Elements of an array of an ONNX network that is transposed, cut or reshaped. The reader stores where each lies."""
+
+MAX_ONNX_RESULTS = 1 << 28
+"""Elements of the results of all nodes for one image: ONNX's reference evaluator keeps them all."""
+
+FREE_FOLDED = 1 << 22
+FOLDED_A_BYTE = 4
+"""An ONNX file of n bytes may compute FREE_FOLDED + n * FOLDED_A_BYTE elements of constants."""

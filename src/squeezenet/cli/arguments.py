@@ -31,7 +31,8 @@ DATA = NoSuchData.ACCEPTED
 
 def add_model(parser: "ArgumentParser | _ArgumentGroup") -> None:
     """Add the arguments MODEL and --random-weights."""
-    what = "a .sqz, .safetensors, .pth or .net file, the run folder of a training, or a name from `squeezenet models`"
+    what = "a .sqz, .safetensors, .pth, .onnx or .net file, the run folder of a training, or a name from "
+    what += "`squeezenet models`"
     parser.add_argument("model", metavar="MODEL", help=what)
     parser.add_argument(
         "--random-weights",

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from squeezenet.cli.about import add_about, described, renamed
 from squeezenet.cli.accuracy import measured_on
 from squeezenet.cli.arguments import DATA, add_model, count, index_bits, not_negative, seed, size
 from squeezenet.cli.outputs import add_force, may_write
@@ -36,6 +37,9 @@ squeezenet compress run --data photos/ --max-loss 0.5 --report birds.html \\
     --out birds.sqz
 # without any images
 squeezenet compress squeezenet1_1.pth --max-bytes 420kB --out v11.sqz
+# a network in an ONNX file
+squeezenet compress mobilenet.onnx --like torchvision --data photos/ \\
+    --max-bytes 1MB --out mobilenet.sqz
 # as in the paper: pruning, weight sharing, Huffman coding
 squeezenet compress run --data photos/ --method deep-compression \\
     --density 0.3 --bits 6 --out birds.sqz
@@ -103,6 +107,7 @@ def configure(parser: ArgumentParser) -> None:
     deep("--bits", type=index_bits,
          help="bits per weight: one number, or two as in 8,5 for convolutions and fully connected layers "
          "(default 8,5)")  # fmt: skip
+    add_about(parser)
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -121,7 +126,7 @@ def run(args: Namespace) -> dict[str, Any]:
             f"--report needs the method squeeze, not {found.recipe.method}; add squeeze, or leave --report out"
         )
     _check_outputs(args, out)
-    model = load_model(args.model, args.random_weights)
+    model = renamed(load_model(args.model, args.random_weights, described(args)), args)
     refuse_impossible(model, found.recipe)
     start = time.perf_counter()
     recipe, images = load_images(args, model, found)

@@ -12,21 +12,21 @@ from squeezenet import sqz, zoo
 from squeezenet.architectures import ARCHITECTURES
 from squeezenet.errors import ModelError, UsageError
 from squeezenet.files import open_regular
-from squeezenet.formats import pickles
+from squeezenet.formats import onnx_file, pickles
 from squeezenet.formats.about import NOTHING, About, refuse
 from squeezenet.formats.description import is_described
 from squeezenet.limits import MAX_TENSOR_HEADER
 from squeezenet.model import Model
 
 TENSORS = (".pth", ".pt", ".safetensors")
-KNOWN = f"known are {', '.join(('.sqz', '.net', *TENSORS))} and run folders"
+KNOWN = f"known are {', '.join(('.sqz', '.net', '.onnx', *TENSORS))} and run folders"
 
 
 def load_model(where: str | Path, random_weights: int | None = None, about: About = NOTHING) -> Model:
-    """The model in a `.sqz`, `.safetensors`, `.pth` or `.net` file or in a run folder of `squeezenet train`.
+    """The model in a `.sqz`, `.safetensors`, `.pth`, `.onnx` or `.net` file or in a run folder of `squeezenet train`.
 
     `where` may also be the name of a model that ships or was pulled, or, with `random_weights` (a seed), of a network.
-    `about` describes a file of weights without a description; for other files it must be left out.
+    `about` describes a file of weights without a description, or an ONNX file; for other files it must be left out.
     Raises `ModelError`, `UsageError`, or `OSError` that names the file.
     """
     if random_weights is not None:
@@ -95,6 +95,8 @@ def _read(path: Path, about: About) -> Model:
     # The suffix decides, but a .sqz file is recognised by its first bytes, whatever its name.
     with open_regular(path) as file:
         kind = sqz if file.read(len(sqz.MAGIC)) == sqz.MAGIC else _format(path)
+    if kind is None and path.suffix == ".onnx":
+        return onnx_file.from_onnx(path, about)
     if kind is None:
         raise UsageError(f"{path}: not a model file; {KNOWN}")
     if kind is not sqz and path.suffix in TENSORS:

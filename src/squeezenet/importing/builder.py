@@ -343,17 +343,17 @@ class Builder:
         if whole and (np.sort(order, -1) == firsts[..., None] + np.arange(positions)).all():
             op = AdaptivePool((x.number,), (1, 1), True) if maximum else GlobalAvgPool((x.number,))
             return self.view(Value(self._put(op), ()), (firsts // positions).reshape(shape))
-        if rank == 4 and axes in ([2], [3], [2, 3]) and x.shape[0] == self.batch:
-            left = 1 if 2 in axes else x.shape[2], 1 if 3 in axes else x.shape[3]
-            return self.reshape(self.adaptive(x, left, maximum), shape)
-        if maximum:
-            raise UnsupportedOperation("a maximum over channels cannot be expressed")
-        over_channels = self._channels_last(x, axes[0]) if len(axes) == 1 else None
+        over_channels = self._channels_last(x, axes[0]) if len(axes) == 1 and not maximum else None
         if over_channels is not None and len(base) == 3:
             name = self._layer("mean", np.full((1, base[0], 1, 1), 1 / base[0]), None)
             number = self._put(Conv((x.number,), name, 1, (1, 1)))
             mean = self._with_channels(number, base, over_channels, -1)
             return self.reshape(mean, shape)
+        if rank == 4 and axes in ([2], [3], [2, 3]) and x.shape[0] == self.batch:
+            left = 1 if 2 in axes else x.shape[2], 1 if 3 in axes else x.shape[3]
+            return self.reshape(self.adaptive(x, left, maximum), shape)
+        if maximum:
+            raise UnsupportedOperation("a maximum over channels cannot be expressed")
         parts = np.moveaxis(order, -1, 0)
         if len(parts) > MOST_SUMMED:
             raise UnsupportedOperation(f"a sum over {len(parts)} elements that are not all positions of a channel")

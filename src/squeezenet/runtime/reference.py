@@ -108,6 +108,13 @@ class Runner:
         assert result is not None
         return result
 
+    def values(self, image: FloatArray) -> list[FloatArray]:
+        """The image and the result of every operation: what an import compares with another program."""
+        values = [self._enter(image)]
+        for index, op in enumerate(self.graph.ops):
+            values.append(self._apply(op, index, [values[i] for i in op.inputs], self._shapes[index + 1]))
+        return values
+
     def _layout(self, op: Conv | Linear, model: Model) -> tuple[Real, Real]:
         """Weight and bias. A convolution has a matrix for each group: (groups, out / groups, in / groups x kernel)."""
         held = model.weights[op.name]
