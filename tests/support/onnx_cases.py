@@ -10,6 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from squeezenet.importing.onnx.read import OnnxNetwork
 from squeezenet.model import Plain, Weights
+from squeezenet.preparation import Preparation
 from squeezenet.runtime.reference import Runner
 
 MOST = 12_000
@@ -113,7 +114,7 @@ def answers(network: OnnxNetwork, images: Any) -> Any:
     held[np.arange(images.size).reshape(images.shape) if network.image.order is None else network.image.order] = images
     images = held.reshape(-1, *network.graph.input_shape)
     weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in network.weights.items()}
-    how = SimpleNamespace(resize=1, crop=1, fit="stretch", channels="RGB")
-    return Runner(SimpleNamespace(graph=network.graph, weights=weights, labels=(), preparation=how, outputs="classes"))(
-        images
-    )  # type: ignore[arg-type]
+    held = SimpleNamespace(
+        graph=network.graph, weights=weights, labels=(), preparation=Preparation(1, 1), outputs="classes"
+    )
+    return Runner(held)(images)
