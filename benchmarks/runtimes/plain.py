@@ -4,6 +4,8 @@ Peers convert this. The project's own `Network` makes its weights by a module ea
 may write down the making and not the weight.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -118,20 +120,20 @@ def _padded(op: Conv, layer: nn.Module) -> nn.Module:
 
 def _activation(op: Activation) -> nn.Module:
     """PyTorch's own module, which its exporters know; parameters other than the usual ones are not compared."""
-    usual: dict[tuple[str, float, float], nn.Module] = {
-        ("hard_sigmoid", 1 / 6, 0.5): nn.Hardsigmoid(),
-        ("hard_swish", 1 / 6, 0.5): nn.Hardswish(),
-        ("sigmoid", 0, 0): nn.Sigmoid(),
-        ("silu", 1, 0): nn.SiLU(),
-        ("tanh", 0, 0): nn.Tanh(),
-        ("gelu", 0, 0): nn.GELU(),
-        ("gelu_tanh", 0, 0): nn.GELU("tanh"),
-        ("mish", 0, 0): nn.Mish(),
-        ("leaky_relu", op.a, 0): nn.LeakyReLU(op.a),
-        ("elu", op.a, 1): nn.ELU(op.a),
-        ("clamp", op.a, op.b): nn.Hardtanh(op.a, op.b),
+    usual: dict[str, tuple[float, float, Callable[[], nn.Module]]] = {
+        "hard_sigmoid": (1 / 6, 0.5, nn.Hardsigmoid),
+        "hard_swish": (1 / 6, 0.5, nn.Hardswish),
+        "sigmoid": (0, 0, nn.Sigmoid),
+        "silu": (1, 0, nn.SiLU),
+        "tanh": (0, 0, nn.Tanh),
+        "gelu": (0, 0, nn.GELU),
+        "gelu_tanh": (0, 0, lambda: nn.GELU("tanh")),
+        "mish": (0, 0, nn.Mish),
+        "leaky_relu": (op.a, 0, lambda: nn.LeakyReLU(op.a)),
+        "elu": (op.a, 1, lambda: nn.ELU(op.a)),
+        "clamp": (op.a, op.b, lambda: nn.Hardtanh(op.a, op.b)),
     }
-    for (function, a, b), module in usual.items():
-        if function == op.function and abs(op.a - a) < 1e-6 and abs(op.b - b) < 1e-6:
-            return module
-    raise SystemExit(f"{op.function} with the parameters {op.a:g}, {op.b:g}: not compared with other runtimes")
+    a, b, module = usual.get(op.function, (math.nan, 0, nn.Identity))
+    if not (math.isclose(op.a, a, rel_tol=1e-6) and math.isclose(op.b, b, rel_tol=1e-6)):
+        raise SystemExit(f"{op.function} with the parameters {op.a:g}, {op.b:g}: not compared with other runtimes")
+    return module()
