@@ -3,32 +3,38 @@
     pip install torchvision timm
     python benchmarks/networks.py
     python benchmarks/networks.py mobilenet_v3_small ghostnet_100 --integers
+    python benchmarks/networks.py mobilenet_v2 resnet18 --integers --side 224 --write WORK     # for runtime.py
 
 Statistics and weights of BatchNorm are random, so that a mistake in folding them shows. "error" is the largest
 difference between the logits of the module and those of the graph, divided by the largest logit. "seconds" are those of
 the processor for the import, with its own comparison. With `--integers`, each network is also rounded to 8 bits at
-`--side` pixels, with synthetic images; the table then has the correlation of the logits with those of the floats.
+`--side` pixels, with synthetic images; the table then has the bytes of its file, and the correlation of the logits that
+the engine computes from the file with those of the floats. `--write` keeps the files.
 """
 
 import argparse
 import contextlib
 import time
 import warnings
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from squeezenet import sqz
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.synthetic import synthetic_images
 from squeezenet.errors import ModelError
+from squeezenet.files import write_atomically
 from squeezenet.fixed_point import EIGHTHS, MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.formats.foreign import from_module
 from squeezenet.graph import Layer
 from squeezenet.importing import checking, import_module
-from squeezenet.model import MAX_LEVEL
+from squeezenet.model import MAX_LEVEL, Model
 from squeezenet.models.network import Network, from_model
 from squeezenet.preparation import Preparation
+from squeezenet.runtime.engine import EngineRunner
 
 TORCHVISION = (
     "alexnet", "vgg11", "vgg11_bn", "squeezenet1_0", "squeezenet1_1", "resnet18", "resnet34", "resnet50",
@@ -72,7 +78,7 @@ def build(name: str) -> nn.Module:
 INCEPTIONS = ("googlenet", "inception_v3")  # which warn if they are not told how to start
 
 
-def row(name: str, integers: int) -> str:
+def row(name: str, integers: int, folder: Path | None) -> str:
     """One line of the table."""
     try:
         module = build(name)
@@ -89,10 +95,11 @@ def row(name: str, integers: int) -> str:
     with torch.no_grad():
         error = checking.error(checking.compute(found.graph, found.weights, images), module(images))
     text = f"{name:<24} {error:8.1e} {seconds:6.1f} {len(found.graph.ops):5} {len(found.graph.layers):5}"
-    return f"{text}   {as_integers(module, LARGER.get(name, integers))}" if integers else text
+    side = max(integers, LARGER.get(name, 0))
+    return f"{text}   {as_integers(module, name, side, folder)}" if integers else text
 
 
-def as_integers(module: nn.Module, side: int) -> str:
+def as_integers(module: nn.Module, name: str, side: int, folder: Path | None) -> str:
     """How well a network answers after each weight was rounded to the nearest of 255 levels.
 
     BatchNorm gets the statistics of the images first: with random ones, the logits hardly depend on the image.
@@ -104,14 +111,17 @@ def as_integers(module: nn.Module, side: int) -> str:
         model = from_module(module, preparation)
         network = from_model(model)
         scales = calibrate(network, images[:16])
-        rounded = nearest(network, scales)
-        rounded.dtype = torch.float32
+        weights = nearest(network, scales).to_weights()
+        data = sqz.encode(Model(model.graph, weights, preparation, scales=scales))
         with torch.no_grad():
-            expected, got = module(images[16:]), rounded(images[16:])
+            expected = module(images[16:])
     except ModelError as error:
         return f"refused: {error}"
+    if folder is not None:
+        write_atomically(folder / f"{name}.sqz", data)
+    got = torch.from_numpy(EngineRunner(data)(images[16:].numpy()))
     together = torch.stack([(logits - logits.mean(0)).flatten() for logits in (expected, got)])
-    return f"{torch.corrcoef(together)[0, 1]:.4f}"
+    return f"{len(data):10} {torch.corrcoef(together)[0, 1]:.4f}"
 
 
 def settle(module: nn.Module, images: Tensor) -> None:
@@ -147,15 +157,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=[*TORCHVISION, *TIMM])
     parser.add_argument("--integers", action="store_true")
     parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="keep the integer networks")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     library = torch.library.Library("torchvision", "FRAGMENT")
     for operation in OPERATIONS:
         with contextlib.suppress(RuntimeError):
             library.define(f"{operation}(Tensor x) -> Tensor")
-    print(f"{'network':<24} {'error':>8} {'seconds':>6} {'ops':>5} {'layers':>5}{'   integers' * args.integers}")
+    columns = f"{'network':<24} {'error':>8} {'seconds':>6} {'ops':>5} {'layers':>5}"
+    print(columns + "        bytes correlation" * args.integers)
     for name in args.names:
-        print(row(name, args.side * args.integers), flush=True)
+        print(row(name, args.side * args.integers, args.write), flush=True)
 
 
 if __name__ == "__main__":
