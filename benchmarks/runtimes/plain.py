@@ -61,7 +61,7 @@ def module(model: Model) -> fx.GraphModule:
 
 
 class Chosen(nn.Module):
-    """A slice of the channels, or, where they are not neighbours, a channel shuffle as ShuffleNet writes it."""
+    """A slice of the channels, or a channel shuffle as ShuffleNet writes it, perhaps with a slice of its result."""
 
     def __init__(self, op: Select) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class Chosen(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, channels, height, width) -> (N, chosen channels, height, width)."""
-        (rows, columns), (down, right) = self.op.counts, self.op.steps
-        if (rows, right) == (1, 1):
-            return x[:, self.op.start : self.op.start + columns]
-        if (self.op.start, down, right) != (0, 1, rows):
+        start, (rows, columns), (down, right) = self.op.start, self.op.counts, self.op.steps
+        if rows == 1 and right > 0:
+            return x[:, start : start + (columns - 1) * right + 1 : right]
+        if down != 1 or start + rows > right:
             raise SystemExit("a choice of channels that is not compared with other runtimes")
-        return x.unflatten(1, (columns, rows)).transpose(1, 2).flatten(1, 2)
+        return x.unflatten(1, (columns, right)).narrow(2, start, rows).transpose(1, 2).flatten(1, 2)
 
 
 def _layer(op: Op, model: Model) -> nn.Module:
