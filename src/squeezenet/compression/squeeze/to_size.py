@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import log
-from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -177,20 +177,37 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
     layer = 1 / (USUAL * len(model.graph.layers))
     goal = (1 - _growth(known, max_bytes)) * max_bytes
     seen: list[tuple[float, int]] = []
-    found: list[tuple[int, float, IntegerNetwork]] = []
+    best: _Found | None = None
     for _ in range(ROUNDS):
         network, octaves, rounded = _search(known, goal, seen, lambda: tick(layer))
         given = (known.network, known.images, known.hessians, 2.0**octaves)
         compensate(network, *given, lambda: tick(COMPENSATION * layer), grain=known.grain)
         size = known.size.of(network.to_weights())
-        found.append((size, octaves, network))
+        best = _better(best, _Found(size, octaves, network), max_bytes)
         if (1 - NEAR) * max_bytes <= size <= max_bytes:
             break
         # Compensation changes the size. The goal moves below what was found; else the same network is found again.
         goal = min(goal, rounded) * (1 - MARGIN) * max_bytes / size
-    fitting = [entry for entry in found if entry[0] <= max_bytes]
-    _, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(found, key=itemgetter(0))
-    return network, 2.0**octaves
+        del network  # before the next is made
+    assert best is not None
+    return best.network, 2.0**best.octaves
+
+
+class _Found(NamedTuple):
+    """A network that was tried, log2 of its multiplier, and the bytes of its file."""
+
+    size: int
+    octaves: float
+    network: IntegerNetwork
+
+
+def _better(best: _Found | None, found: _Found, max_bytes: float) -> _Found:
+    """The larger of those that fit, else the smaller. Only one is kept, since a large network takes much memory."""
+
+    def rank(each: _Found) -> tuple[bool, int]:
+        return (True, each.size) if each.size <= max_bytes else (False, -each.size)
+
+    return found if best is None or rank(found) > rank(best) else best
 
 
 def _growth(known: Prepared, max_bytes: float) -> float:
@@ -207,19 +224,19 @@ def _search(
 
     `seen` holds (log2 of the multiplier, bytes) of all earlier tries; those of this search are appended.
     """
-    tried: list[tuple[int, float, IntegerNetwork]] = []
+    best: _Found | None = None
     for _ in range(TRIES):
         octaves = _next(seen, max_bytes) if seen else _start(known, max_bytes)
         network = round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick, known.grain)
         size = known.size.of(network.to_weights())
-        tried.append((size, octaves, network))
+        best = _better(best, _Found(size, octaves, network), max_bytes)
         stuck = bool(seen) and size == seen[-1][1]  # another multiplier gave the same network
         seen.append((octaves, size))
         if stuck or _close(size, max_bytes):
             break
-    fitting = [entry for entry in tried if entry[0] <= max_bytes]
-    size, octaves, network = max(fitting, key=itemgetter(0)) if fitting else min(tried, key=itemgetter(0))
-    return network, octaves, size
+        del network  # before the next is made
+    assert best is not None
+    return best.network, best.octaves, best.size
 
 
 def _start(known: Prepared, max_bytes: float) -> float:
