@@ -33,7 +33,7 @@ typedef struct {
     const int64_t *offsets;
     uint32_t vectors, outputs; /* vectors of sums for each position; how many outputs are written */
     int32_t low, high;
-    int interleaved; /* multipliers, offsets and sums are ordered by sqz_slot */
+    int interleaved; /* whether multipliers, offsets and sums have the order of sqz_slot */
 } sqz_rescale;
 
 /* A product of two values, (x1 * x2 * m + 2^(s - 1)) >> s in docs/FORMAT.md. The factor m is split into its upper and
@@ -49,8 +49,8 @@ typedef struct sqz_kernels {
     int32_t centre;                      /* subtracted from every activation, where `multiply` needs signed bytes */
     uint32_t positions[SQZ_VECTORS + 1]; /* [v]: most positions of a tile with v vectors */
 
-    uint32_t taps;   /* of a depthwise convolution: how many a lane multiplies at once */
-    int interleaved; /* depthwise sums are ordered by sqz_slot; otherwise by channel */
+    uint32_t taps;   /* kernel positions that a lane multiplies at once in a depthwise convolution */
+    int interleaved; /* whether depthwise sums have the order of sqz_slot; otherwise the order of channels */
 
     /* sums (positions, vectors x lanes) of a tile, int32_t or float */
     void (*multiply)(const sqz_tile *tile, void *sums);
@@ -66,25 +66,25 @@ typedef struct sqz_kernels {
     void (*maximum)(uint8_t *out, const uint8_t *x, size_t n, size_t step, size_t count);
     /* sums[i] += the sum of x[i] over `count` rows that are `step` bytes apart */
     void (*accumulate)(int32_t *sums, const uint8_t *x, size_t n, size_t step, size_t count);
-    /* The same as `multiply` for a depthwise convolution. Each line has one activation of a channel: the one under a
-     * kernel position (tap). `vectors` is a multiple of `taps`, and weights are ordered (rows / taps, lanes of
-     * SQZ_CHUNK channels as sqz_slot orders them, taps). */
+    /* The same as `multiply` for a depthwise convolution. A line has one activation of each channel: the one at a
+     * kernel position (tap). `vectors` is a multiple of `taps`. The weights have the order (rows / taps, SQZ_CHUNK
+     * lanes, taps), where sqz_slot says which lane a channel has. */
     void (*depthwise)(const sqz_tile *tile, int32_t *sums);
-    /* out[i] = limit((a[i] * fraction[0] + b[i] * fraction[1] + offset) >> 16) to 0..255; fits 32 bits. As in
-     * `multiply_values`, out may be a or b. */
+    /* out[i] = limit((a[i] * fraction[0] + b[i] * fraction[1] + offset) >> 16) to 0..255; fits 32 bits. Here and in
+     * `multiply_values`, out may be the same memory as a or b. */
     void (*add)(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset, size_t n);
     /* out[i] = limit(the product of a[i] and b[i]) to 0..255 */
     void (*multiply_values)(uint8_t *out, const uint8_t *a, const uint8_t *b, const sqz_product *product, size_t n);
     /* x[i] = table[x[i]] for `count` rows of n bytes that are `step` bytes apart */
     void (*look_up)(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table);
-    /* out[count * i + j] = x[i + step * j], for n numbers i and 2 or 3 numbers j */
+    /* out[count * i + j] = x[i + step * j], for i below n and j below count, which is 2 or 3 */
     void (*interleave)(uint8_t *out, const uint8_t *x, int64_t step, uint32_t count, size_t n);
     /* out[i] = limit(round(pixels[i] * factor) + zero) to 0..255; to nearest, halves to even */
     void (*quantise)(uint8_t *out, const float *pixels, float factor, int32_t zero, size_t n);
 } sqz_kernels;
 
-/* The lane for channel c of a depthwise convolution. Vectors with the activations of `taps` taps are interleaved in
- * parts of 16 bytes, so of each such part the first four channels go to the first vector, the next four to the next. */
+/* The lane for channel c of a depthwise convolution. The activations of `taps` kernel positions are interleaved in
+ * parts of 16 bytes. So the first four channels of each part are in the first vector, the next four in the next one. */
 static inline uint32_t sqz_slot(const sqz_kernels *k, uint32_t c)
 {
     const uint32_t block = k->lanes * k->taps, in = c % block, part = 4 * k->taps;

@@ -18,7 +18,7 @@
 
 enum {
     STRIP = 32,     /* elements of a strip */
-    MOST_ROWS = 257 /* so many bytes have a sum of 16 bits */
+    MOST_ROWS = 257 /* the sum of so many bytes fits 16 bits */
 };
 
 /* The 4 bytes at x, as an integer or a float. */
@@ -82,7 +82,7 @@ SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restric
         }
 }
 
-#ifdef LINE /* type of an activation in a line, and of a weight; the file has no `depthwise` of its own */
+#ifdef LINE /* LINE, LINE_WEIGHT: types of activations and weights, in a file without its own `depthwise` */
 SQZ_TARGET static void depthwise(const sqz_tile *t, int32_t *sums)
 {
     const int32_t *initial = t->initial;

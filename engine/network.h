@@ -83,7 +83,7 @@ typedef struct {
     uint32_t host_channel; /* the channel of the host at which it begins */
     uint32_t reader_count; /* how many inputs of operations read it */
     uint32_t last_read;    /* last time at which it is read; value v is made at time v */
-    uint32_t busy_until;   /* last time at which it, a value inside it or a slice of it is read */
+    uint32_t busy_until;   /* last time at which it, a value inside it, or a slice of it is read */
     uint32_t bytes;        /* of an element */
     size_t offset;         /* bytes from the start of the running memory to its first element */
     size_t pitch;          /* elements from one position to the next: the number of channels of its host */

@@ -93,8 +93,8 @@ typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;
 /* How an image becomes the input of the network (docs/FORMAT.md, "Preparation of an image"). The caller resizes and
  * crops it; sqz_normalise does the rest. */
 typedef struct {
-    uint32_t resize[2], crop[2]; /* height and width, in pixels: to which it is resized, and after cropping */
-    int shorter;                 /* 1: it is resized to the smallest size of its aspect ratio that covers `resize` */
+    uint32_t resize[2], crop[2]; /* (height, width) in pixels after resizing, and after cropping */
+    int shorter;                 /* 1: the smallest size of the image's aspect ratio that covers `resize` */
     sqz_channels channels;
     float mean[3], std[3]; /* of each channel: (pixel - mean) / std */
 } sqz_preparation;

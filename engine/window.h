@@ -1,11 +1,11 @@
-/* The windows of pools. */
+/* Which elements of the input the windows of pools cover. */
 #ifndef SQZ_WINDOW_H
 #define SQZ_WINDOW_H
 
 #include "network.h"
 
-/* The rows (or columns) of the input that a window covers, without padding: `count` of them, `step` apart. `mean` is
- * how many count in a mean: padding may be among them. */
+/* The rows (or columns) of the input that a window covers, without padding: `count` of them, from row `from` on, `step`
+ * apart. A mean divides by `mean` along this side; if padding counts, it may be larger than `count`. */
 typedef struct {
     size_t from, count, step, mean;
 } sqz_span;
@@ -29,8 +29,8 @@ static inline sqz_span sqz_span_of(const sqz_op *op, const sqz_value *x, int sid
     }
     const int64_t step = op->dilation[side], kernel = op->kernel[side];
     const int64_t begin = (int64_t)position * op->stride[side] - op->padding[side], n = (int64_t)size;
-    const int64_t first = sqz_steps_below(-begin, step, kernel);  /* how many of its elements lie before the image, */
-    const int64_t end = sqz_steps_below(n - begin, step, kernel); /* and how many before the end of the image */
+    const int64_t first = sqz_steps_below(-begin, step, kernel);  /* elements of the window before the image, */
+    const int64_t end = sqz_steps_below(n - begin, step, kernel); /* and before the end of the image */
     const int64_t padded = sqz_steps_below(n + op->padding[2 + side] - begin, step, kernel);
     const sqz_span s = {(size_t)(begin + first * step), (size_t)(end - first), (size_t)step,
                         (size_t)(op->counted ? padded : end - first)};

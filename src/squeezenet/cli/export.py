@@ -1,4 +1,4 @@
-"""`squeezenet export MODEL --to TARGET --out FILE`: a model for other people's runtimes. No PyTorch is needed."""
+"""`squeezenet export MODEL --to TARGET --out FILE`: writes a model for other runtimes. No PyTorch is needed."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Models as files for other people's programs: one folder for each kind of file.
+"""Writes models as files for other programs: one folder for each kind of file.
 
 >>> from squeezenet.export.targets import TARGETS
 >>> list(TARGETS)

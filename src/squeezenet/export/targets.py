@@ -1,4 +1,4 @@
-"""The targets of `squeezenet export`, and which models each takes. Needs NumPy only: `inspect` asks it as well.
+"""The targets of `squeezenet export`, and which models each of them takes. `inspect` uses it, so it needs NumPy only.
 
 >>> targets(model)                                              # doctest: +SKIP
 {'onnx': None, 'onnx-exact': 'a float network has no exact form; squeeze it first (squeezenet compress)'}
@@ -28,7 +28,7 @@ def is_matrix_product(graph: Graph, op: Conv) -> bool:
 
 
 def _onnx(model: Model) -> str | None:
-    """Every layer of an integer network must fit the 8-bit form in which runtimes compute."""
+    """Why an integer network has a layer that 8-bit kernels of runtimes cannot compute, or None if it has none."""
     if not model.scales:
         return None
     for index, op in enumerate(model.graph.ops):

@@ -7,10 +7,10 @@
     >>> [type(op).__name__ for op in builder.draft.ops.values()]
     ['Conv', 'ReLU', 'GlobalAvgPool', 'Flatten']
 
-A tensor of the other program is a `Value`: the elements of a value of the graph, (channels, height, width) or
-(features,), in some order. So views, permutations, slices, and copies of a part need no operation of their own: they
-change the order only. Where an operation needs the elements in their usual places, the order is turned into
-operations (`importing.placing`), or into another order of the weights.
+A tensor of the other program is described by a `Value`: the elements of a value of the graph, (channels, height, width)
+or (features,), in some order. So views, permutations, slices, and copies of a part need no operation of their own: they
+change only the order. If an operation needs the elements in their usual order, operations are added that move them
+(`importing.placing`), or the weights are put into the same order as the elements.
 """
 
 from collections.abc import Sequence
@@ -54,8 +54,8 @@ MOST_SUMMED = 16
 class Value:
     """A tensor: its shape with the batch, and where its elements are in value `number` of the draft.
 
-    `order` has this shape. In it, `n * size + i` stands for element `i` of image `n`, where `size` is the number of
-    elements of the draft's value, and -1 for a zero. Without `order`, all elements stand as in the draft.
+    `order` has the shape of the tensor. `n * size + i` in it stands for element `i` of image `n`, where `size` is the
+    number of elements of the draft's value; -1 stands for a zero. Without `order`, the elements have the draft's order.
     """
 
     number: int
@@ -99,7 +99,7 @@ class Builder:
         return self.view(x, order.reshape(shape))
 
     def base(self, x: Value) -> Shape:
-        """The shape of the value in the draft."""
+        """The shape that the value has in the draft."""
         return self.draft.shapes[x.number]
 
     def _put(self, op: Step) -> int:
@@ -148,7 +148,7 @@ class Builder:
         return first
 
     def _channels_last(self, x: Value, axis: int) -> Order | None:
-        """(other axes) -> the first element of all channels, if `axis` runs over all channels at one position."""
+        """(other axes): the element of the first channel, if `axis` runs over all channels at one position; or None."""
         base = self.base(x)
         positions = prod(base[1:])
         order = np.moveaxis(self.order(x), axis, -1)
@@ -161,7 +161,7 @@ class Builder:
         return np.ascontiguousarray(firsts)
 
     def _with_channels(self, number: int, before: Shape, firsts: Order, axis: int) -> Value:
-        """A tensor of value `number`, which has other channels than `before` at the same positions, along `axis`."""
+        """The channels of value `number` along `axis`, at the positions that `firsts` gives for the shape `before`."""
         now = self.draft.shapes[number]
         images, places = np.divmod(firsts, prod(before))
         positions = prod(now[1:])
@@ -169,14 +169,14 @@ class Builder:
         return self.view(Value(number, ()), np.moveaxis(order, -1, axis))
 
     def _whole(self, x: Value) -> bool:
-        """Whether `x` has all elements of its value once."""
+        """Whether `x` has every element of its value exactly once."""
         if x.order is None:
             return True
         size = self.batch * prod(self.base(x))
         return x.order.size == size and bool((np.bincount(x.order.ravel() + 1, minlength=size + 1)[1:] == 1).all())
 
     def _compact(self, x: Value) -> Value:
-        """`x`, in a value of the draft that has no elements but those of `x`, if it is a map or a row of features."""
+        """`x` as a value of the draft without any other elements, if `x` is a map or a row of features."""
         if len(x.shape) not in (2, 4) and x.order is not None and (x.order < 0).any():
             raise UnsupportedOperation(f"zeros beside the elements of a tensor of {len(x.shape)} dimensions")
         if len(x.shape) not in (2, 4) or x.shape[0] != self.batch or self._whole(x):
@@ -189,7 +189,7 @@ class Builder:
         return Value(self.map(x), x.shape)
 
     def _channels_behind(self, x: Value) -> bool:
-        """Whether the last axis runs over channels of the value: some of them, at one position."""
+        """Whether the last axis runs over some or all channels of the value, at one position."""
         positions = prod(self.base(x)[1:])
         steps = np.diff(self.order(x), axis=-1)
         return x.order is not None and positions > 1 and x.shape[-1] > 1 and not (steps % positions).any()
@@ -279,7 +279,7 @@ class Builder:
     # Functions of one number
 
     def elementwise(self, x: Value, op: ReLU | Activation | Erf) -> Value:
-        """A function of each element. The inputs of `op` are replaced."""
+        """A function of each element: `op`, with other inputs."""
         x = self._compact(x)
         return replace(x, number=self._put(replace(op, inputs=(x.number,))))
 
@@ -292,7 +292,7 @@ class Builder:
         return self.add(self.elementwise(x, ReLU((0,))), self.affine(below, name, slopes, 0.0))
 
     def softmax(self, x: Value, axis: int, logarithm: bool = False) -> Value:
-        """Softmax, or its logarithm. It is understood where the network ends."""
+        """Softmax, or its logarithm. Only the end of a network may be one."""
         if axis % len(x.shape) != 1:
             raise UnsupportedOperation("softmax over positions cannot be expressed (attention?)")
         x = self._compact(x)
@@ -301,11 +301,11 @@ class Builder:
     # Windows and reductions
 
     def pool(self, x: Value, op: MaxPool | AvgPool | AdaptivePool) -> Value:
-        """A pool over windows. The inputs of `op` are replaced."""
+        """A pool over windows: `op`, with other inputs."""
         return self._mapped(self._put(replace(op, inputs=(self.map(x),))))
 
     def adaptive(self, x: Value, size: Pair, maximum: bool = False) -> Value:
-        """An adaptive pool: a pool with equal windows, or a repetition of elements, where it is one."""
+        """An adaptive pool. Where possible, it becomes a pool with equal windows, or a repetition of elements."""
         height, width = x.shape[-2:]
         if size == (height, width):
             return x

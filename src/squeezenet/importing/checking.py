@@ -1,4 +1,4 @@
-"""Compares what enters with what it became, on a few images: a network that answers otherwise is refused."""
+"""Compares a network with its graph on a few images. If their logits differ, the network is refused."""
 
 import copy
 
@@ -19,7 +19,7 @@ NOISE = 30
 
 
 class _Fixed(LayerWeight):
-    """A weight that is not copied."""
+    """A weight that PyTorch may use but not copy."""
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ def finite(arrays: Arrays) -> None:
 
 
 def error(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest number that is expected."""
+    """The largest difference, divided by the largest expected magnitude."""
     largest = float(expected.abs().max())
     return float((found - expected).abs().max()) / max(largest, 1e-9)
 
 
 def compute(graph: Graph, arrays: Arrays, images: Tensor, ending: Ending = "") -> Tensor:
-    """The logits of a graph, with `ending` behind them."""
+    """The logits of a graph, or what the softmax or sigmoid in `ending` makes of them."""
     with torch.no_grad():
         logits: Tensor = _network(graph, arrays)(images)
     if ending == "sigmoid":
@@ -52,7 +52,7 @@ def compute(graph: Graph, arrays: Arrays, images: Tensor, ending: Ending = "") -
 
 
 def rounding(module: nn.Module, images: Tensor, expected: Tensor) -> float:
-    """The error of the results that are expected of a module, compared with those in float64."""
+    """The error of a module's float32 results, measured against its results in float64."""
     try:
         with torch.no_grad():
             exact = only_tensor(copy.deepcopy(module).double()(images.double()))
@@ -67,7 +67,7 @@ def _network(graph: Graph, arrays: Arrays) -> Network:
 
 
 def first_difference(draft: Draft, graph: Graph, arrays: Arrays, images: Tensor, seen: dict[int, Tensor]) -> str:
-    """Where the first operation stands whose result is not the tensor that was `seen` for this value of the draft."""
+    """Where the first operation is whose result differs from the tensor that was `seen` for its value."""
     with torch.no_grad():
         values = [value for _, _, value in _network(graph, arrays).run(images)]
     for number, value in zip(draft.ops, values, strict=True):

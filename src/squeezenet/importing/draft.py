@@ -1,4 +1,4 @@
-"""A graph while a network of another program is translated into it: operations by number, free to be replaced.
+"""A graph during the translation of another program's network: operations by number, which can be replaced.
 
     >>> from squeezenet.graph import Flatten, ReLU
     >>> draft = Draft((3, 8, 8))
@@ -6,7 +6,7 @@
     >>> len(draft.graph().ops)
     2
 
-Four operations stand only in a draft. The rewrites of `importing.rewrites` turn them into operations of `graph.Op`.
+Five operations exist only in a draft. The rewrites of `importing.rewrites` turn them into operations of `graph.Op`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -106,7 +106,7 @@ class Draft:
         self.shapes[0] = self.input_shape
 
     def put(self, op: Step, origin: str = "") -> int:
-        """Append an operation; the number of its value. Raises `UnsupportedOperation`."""
+        """Append an operation. Returns the number of its value. Raises `UnsupportedOperation`."""
         operands = [self.shapes[i] for i in op.inputs]
         try:
             shape = op.shape_of(operands) if isinstance(op, Joining) else op.shape(*operands[0])
@@ -117,7 +117,7 @@ class Draft:
         return number
 
     def put_after(self, number: int, op: Step) -> int:
-        """Insert an operation after that which computes value `number`; the number of its value."""
+        """Insert an operation after the one that computes value `number`. Returns the number of the new value."""
         new = self.put(op, self.origins.get(number, ""))
         op = self.ops.pop(new)
         ordered: dict[int, Step] = {}
@@ -131,7 +131,7 @@ class Draft:
         return new
 
     def name(self, wanted: str) -> str:
-        """`wanted`, or the first of `wanted`_2, `wanted`_3, ... that is no name of a layer yet."""
+        """`wanted`, or the first of `wanted`_2, `wanted`_3, ... that no layer has yet."""
         name, number = wanted or "layer", 1
         while name in self.weights:
             number += 1
@@ -139,7 +139,7 @@ class Draft:
         return name
 
     def readers(self) -> dict[int, list[int]]:
-        """For each value, the operations that read it, once for each time; the output of the network is -1."""
+        """For each value, the operations that read it, once for each input; -1 stands for the network's output."""
         readers: dict[int, list[int]] = {number: [] for number in self.shapes}
         for number, op in self.ops.items():
             for i in op.inputs:
@@ -148,7 +148,7 @@ class Draft:
         return readers
 
     def replace(self, number: int, by: int) -> None:
-        """Let all who read value `number` read value `by`."""
+        """Let all operations that read value `number` read value `by` instead."""
         for reader, op in self.ops.items():
             if number in op.inputs:
                 self.ops[reader] = replace(op, inputs=tuple(by if i == number else i for i in op.inputs))
@@ -173,7 +173,7 @@ class Draft:
         }
 
     def graph(self) -> Graph:
-        """The graph. Raises `UnsupportedOperation` if an operation that stands only in drafts is left."""
+        """The finished graph. Raises `UnsupportedOperation` if an operation is left that only drafts may have."""
         numbers = {0: 0}
         ops: list[Op] = []
         for number, op in self.ops.items():

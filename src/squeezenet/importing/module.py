@@ -2,8 +2,8 @@
 
     >>> graph, weights = trace(create_model("squeezenet1_0"), (3, 227, 227))    # doctest: +SKIP
 
-The module runs once, and every operation that PyTorch computes is translated (`recording`, `pytorch`). The graph is
-then written in fewer operations (`rewrites`), and its logits are compared with those of the module (`checking`).
+The module runs once, and every operation that PyTorch computes is translated (`recording`, `pytorch`). Then the graph
+is written in fewer operations (`rewrites`), and its logits are compared with those of the module (`checking`).
 """
 
 import copy
@@ -32,7 +32,7 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.sw
 
 @dataclass(frozen=True)
 class Imported:
-    """A network that entered. `ending` is what was left out behind the logits."""
+    """A network that was imported. `ending` is the softmax or sigmoid after the logits, which the graph leaves out."""
 
     graph: Graph
     weights: Arrays
@@ -85,7 +85,7 @@ def _difference(
 
 @contextmanager
 def _ready(module: nn.Module) -> Iterator[nn.Module]:
-    """The module without wrappers, in evaluation mode, as float32 on the CPU. Afterwards it is as before."""
+    """Inside: the module without wrappers, in evaluation mode, as float32 on the CPU. Afterwards it is as before."""
     while (inner := _wrapped(module)) is not None:
         module = inner
     tensors = [*module.parameters(), *module.buffers()]
@@ -106,7 +106,7 @@ def _ready(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
-    """The network in DataParallel, DistributedDataParallel, an average of weights or a compiled module."""
+    """The network inside DataParallel, DistributedDataParallel, an average of weights or a compiled module."""
     wraps = isinstance(module, WRAPPERS)
     inner = module.module if wraps else getattr(module, "_orig_mod", None)  # which torch.compile gives a module
     return inner if isinstance(inner, nn.Module) else None

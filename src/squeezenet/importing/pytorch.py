@@ -1,4 +1,4 @@
-"""PyTorch's operations, and what each is in the graph: a table of functions by the name of the operation."""
+"""The translation of PyTorch's operations: a table of functions by the names of the operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -318,7 +318,7 @@ def _concat(recording: Recording, call: Call) -> Value:
 
 
 def _copy(recording: Recording, call: Call) -> Value:
-    """copy_: what is written, as wide as what it is written into."""
+    """copy_: the source, broadcast to the shape of the tensor that it overwrites."""
     source = call["src"]
     if not isinstance(source, Value):
         raise UnsupportedOperation("a constant overwrites a result")
@@ -340,7 +340,7 @@ def _same(recording: Recording, call: Call) -> Value:
 
 
 def _moved(recording: Recording, call: Call) -> Value:
-    """An operation that moves elements: PyTorch moves the numbers of the elements."""
+    """An operation that moves elements: PyTorch applies it to the array of the elements' places."""
     function = getattr(torch.ops.aten, call.name)
     builder = recording.builder
     values = [value for value in call.arguments.values() if isinstance(value, Value)]
@@ -370,7 +370,7 @@ def _array(constant: Any) -> Real:
 
 
 def _name(recording: Recording, call: Call, constant: Any) -> str:
-    """A name for a multiplication with a constant or its addition."""
+    """A name for the multiplication with a constant, or for the addition of one."""
     named = isinstance(constant, Tensor) and recording.name(constant, call) != call.module
     return recording.name(constant, call) if named else f"{call.module}.{call.name}".removeprefix(".")
 

@@ -1,11 +1,11 @@
-"""Runs a PyTorch module once and passes on every operation that PyTorch computes: what is left of any way to write it.
+"""Runs a PyTorch module once and translates every operation that PyTorch computes, however the module is written.
 
     >>> logits = Recording(module, builder, translate).run(images)            # doctest: +SKIP
 
 Below `forward`, hooks, parametrisations, subclasses and in-place operations, PyTorch dispatches a short list of
-operations ("aten"). A `TorchDispatchMode` sees each of them with the tensors that it reads. What does not depend on the
-images is a constant. Views and in-place operations are understood by memory: a tensor is what was last written where
-it lies, seen through its sizes and strides.
+operations ("aten"). A `TorchDispatchMode` sees each of them with the tensors that it reads. A tensor that does not
+depend on the images is a constant. Views and in-place operations are understood by their memory: the elements of a
+tensor are those that were last written to its memory, read with its sizes and strides.
 """
 
 import inspect
@@ -64,7 +64,7 @@ class Located(UnsupportedOperation):
 
 @dataclass(frozen=True)
 class _Held:
-    """What lies in a piece of memory: a value, as a tensor of these sizes and strides would see it."""
+    """The content of a piece of memory: a value that a tensor of these sizes and strides reads there."""
 
     value: Value | UnsupportedOperation
     geometry: tuple[Any, ...]
@@ -209,7 +209,7 @@ class Recording:
 
     @contextmanager
     def _following(self) -> Iterator[None]:
-        """Inside, the stack of modules is known."""
+        """Inside, the stack of the modules that are running is kept."""
 
         def enter(module: nn.Module, _: Any) -> None:
             self._stack.append(self._paths.get(id(module), self._stack[-1]))

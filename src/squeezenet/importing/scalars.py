@@ -1,12 +1,12 @@
-"""Functions of one number, recognised by their values, however an exporter spelled them.
+"""Recognises functions of one number by their values, whatever operations an exporter wrote.
 
     >>> steps = recognise(lambda x: x * np.clip(x + 3, 0, 6) / 6)
     >>> steps[0].function, round(steps[0].a, 4), steps[0].b
     ('hard_swish', 0.1667, 0.5)
 
-A GELU arrives as an operation, as five operations around `Erf`, or with its factors in another order. The composition
-is evaluated at some points and compared with each function of `graph.Activation`, whose parameters the values at a few
-points give. So no pattern of operations has to be matched.
+A GELU may be one operation, or five operations around `Erf`, with its factors in any order. The composition is
+evaluated at some points and compared with each function of `graph.Activation`. The parameters of this function are
+computed from the values at a few points. So no pattern of operations has to be matched.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Scalar:
     count: int = 1
 
     def at(self, known: "dict[Scalar, Any]") -> Any:
-        """The values of the expression where those of some parts are known. Raises `KeyError` if more are needed."""
+        """The values of the expression, from those of the parts in `known`. Raises `KeyError` if one is missing."""
         if self not in known:
             if self.function is None:
                 raise KeyError
@@ -54,7 +54,7 @@ class Scalar:
         return known[self]
 
     def below(self) -> "Iterator[Scalar]":
-        """The parts of the expression, each after what it is computed from; the expression itself is left out."""
+        """All parts of the expression, each after its own parts; without the expression itself."""
         seen: dict[Scalar, None] = {}
         for part in self.parts:
             if isinstance(part, Scalar):
@@ -74,7 +74,7 @@ Step = Activation | ReLU | Affine
 
 
 def recognise(function: Callable[[Any], Any]) -> list[Step] | None:
-    """Operations that compute `function`, with `inputs` (0,), or None if it is none of the functions of the graph."""
+    """Operations with `inputs` (0,) that compute `function`, or None if no functions of the graph compute it."""
     with np.errstate(all="ignore"):
         y = np.broadcast_to(np.asarray(function(POINTS), np.float64), POINTS.shape)
         for steps in _candidates(POINTS, y):
@@ -95,7 +95,7 @@ def _apply(steps: list[Step], x: Reals) -> Reals:
 
 
 def _equal(found: Reals, wanted: Reals) -> bool:
-    """Exporters write softplus as log(1 + exp(x)), which overflows: infinities far out are not compared."""
+    """Whether both are equal. Exporters write softplus as log(1 + exp(x)): infinities at large |x| are not compared."""
     compared = np.isfinite(wanted) | (np.abs(POINTS) < 80)
     return bool(np.allclose(found[compared], wanted[compared], CLOSE, CLOSE))
 
@@ -142,5 +142,5 @@ def _candidates(x: Reals, y: Reals) -> Iterator[list[Step]]:
 
 
 def _tidy(number: float) -> float:
-    """The number, rounded to the seven digits that the points can tell."""
+    """The number, rounded to seven digits; the points do not determine more."""
     return float(f"{number:.7g}")

@@ -1,15 +1,16 @@
-"""Channels of very different size are made alike before rounding, without changing what the network computes.
+"""Rescales channels of very different size before rounding, without changing what the network computes.
 
     >>> equalise(network, images)                                          # doctest: +SKIP
 
-All channels of an activation share one step, and all weights of a layer nearly do. So a channel whose activations are
-small loses much if the weights that read it are large (Nagel et al. 2019, 1906.04721). For a factor s > 0,
-`ReLU(x / s) = ReLU(x) / s`. Therefore the weights and the bias that make a channel can be divided by s, if the weights
-that read it are multiplied by s. Operations that keep such a factor are passed: pooling, concatenation, sums whose
-operands get the same factor, and a ReLU with a cap that the channel does not come near to on the images.
+All channels of an activation share one step, and the weights of a layer have nearly the same step. So rounding harms a
+channel whose activations are small and whose weights in the next layer are large (Nagel et al. 2019, 1906.04721). For a
+factor s > 0, `ReLU(x / s) = ReLU(x) / s`. Therefore the weights and the bias that make a channel can be divided by s,
+if the weights that read it are multiplied by s. Some operations may lie in between, because they keep such a factor:
+pooling, concatenation, sums whose operands get the same factor, and a ReLU whose cap is far above the channel on the
+images.
 
-A channel is changed only if its activations are far from the usual size and the weights that read it are as far on the
-other side. So a channel that matters little stays as it is, and most networks are not changed at all
+A channel is changed only if its activations are much smaller than usual and the weights that read it much larger, or
+the other way round. So a channel that matters little stays as it is, and most networks are not changed at all
 (docs/experiments.md, "Channels of very different size").
 """
 
@@ -116,7 +117,7 @@ class _Channels:
 
 
 def _joined(count: int, ties: list[tuple[Numbers, Numbers]]) -> Numbers:
-    """The smallest number that each of `count` numbers is tied to, directly or through others."""
+    """For each of `count` numbers, the smallest number to which it is tied, directly or through others."""
     label, before = np.arange(count), None
     while before is None or (label != before).any():
         before = label.copy()
@@ -182,7 +183,7 @@ def _wanted(
 
 
 def _made(network: Network, channels: _Channels) -> tuple[Doubles, NDArray[np.bool_]]:
-    """The largest bias of each label, and whether its channels are made without weights, from biases of at most 0."""
+    """The largest bias of each label, and whether the weights of its channels are all 0 and their biases at most 0."""
     bias, empty = np.zeros(len(channels.label)), np.ones(len(channels.label), bool)
     for value, op in enumerate(network.graph.ops, 1):
         if isinstance(op, Layer):
@@ -202,7 +203,7 @@ def _columns(weight: Doubles, op: Layer) -> Doubles:
 
 
 def _rescale(network: Network, channels: _Channels, factors: Doubles, never: NDArray[np.bool_]) -> None:
-    """Divide what makes each channel by its factor, and multiply the weights that read it, in place."""
+    """Divide the weights and the bias that make each channel by its factor, and multiply the weights that read it."""
     kept = np.where(never, 0.0, factors)
     for value, op in enumerate(network.graph.ops, 1):
         if isinstance(op, Layer):

@@ -43,7 +43,7 @@ MEAN_MARGIN = 6  # eighths of an octave by which the input of the last average e
 
 
 class _Seen(NamedTuple):
-    """What was observed of one activation over all images."""
+    """The values of one activation that were observed over all images."""
 
     smallest: Tensor  # (N,), of each image
     largest: Tensor  # (N,)
@@ -56,8 +56,8 @@ def calibrate(
 ) -> tuple[Scale, ...]:
     """The scale of the image and of every operation's output. `images` (N, C, H, W) are prepared.
 
-    The last `synthetic` of them are synthetic calibration images. `mean_margin` is used if all are, and in proportion
-    if some are. All exponents are multiples of `grain`.
+    The last `synthetic` images are synthetic calibration images. `mean_margin` is used if all images are synthetic; if
+    only some are, a part of it is used, in proportion. All exponents are multiples of `grain`.
     """
     graph = network.graph
     batches = [_observe(network, batch) for batch in images.split(BATCH)]
@@ -149,7 +149,7 @@ def _magnitudes(seen: _Seen) -> _Seen:
 def _make_coarser(network: Network, groups: Sequence[Sequence[int]], scales: list[Scale | None], grain: int) -> None:
     """Make scales coarser where the format requires it: biases and rescaling exponents have limits.
 
-    A summand that vanishes beside the sum loses nothing by it.
+    This does no harm to a summand that is negligible in the sum.
     """
     group_of = {i: group for group in groups for i in group}
 
@@ -240,7 +240,7 @@ def _group_scale(seen: list[_Seen], function: Activation | None, grain: int) -> 
 def _typical_scale(
     seen: list[_Seen], function: Activation | None, synthetic: int, position: float, margin: float, grain: int
 ) -> Scale:
-    """The scale for values of which the last `synthetic` were observed on synthetic images.
+    """The scale for observed values; those of the last `synthetic` images are of synthetic images.
 
     It is made coarser by `margin` eighths of an octave. What real images reach is not clipped. `position` in the
     network is from 0, the first operation, to 1, the last.

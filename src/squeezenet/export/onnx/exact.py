@@ -1,13 +1,13 @@
 """An integer network in operations on integers only: the same logits, bit for bit, on every CPU.
 
 It follows docs/FORMAT.md ("Integer networks"). Values are unsigned bytes, sums are int32, rescaling is done in int64. A
-shift to the right that rounds down is a division of a number that is not negative: a multiple of the divisor is added
-first, and its quotient is subtracted afterwards.
+shift to the right that rounds down is written as a division of a number that is not negative. For this, a multiple of
+the divisor is added first, and its quotient is subtracted after the division.
 
 Weights are unsigned bytes around 128. On processors without VNNI, kernels for products of unsigned and signed bytes add
 two products in 16 bits, and the sum saturates (onnxruntime#5849). ONNX Runtime's kernels for two unsigned bytes widen
-them first: no product of these networks can saturate. They also exist for convolutions, where int8 weights run in a
-loop without vectors (docs/adr/0028-onnx.md).
+both before they multiply, so nothing saturates. These kernels exist for convolutions, too; convolutions with int8
+weights run in a loop without vectors (docs/adr/0028-onnx.md).
 
 A 9-bit value q is two channels of 8 bits, min(q, 255) and max(q - 255, 0): all channels of the first half, then all of
 the second. A layer that reads such a value has its weights twice.

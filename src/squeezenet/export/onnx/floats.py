@@ -1,6 +1,6 @@
-"""ONNX nodes of every operation on floats. `qdq.py` uses them as well, between its changes to and from 8 bits.
+"""ONNX nodes of every operation on floats. `qdq.py` uses them as well, between its conversions to and from 8 bits.
 
-The number of operators of ONNX that a network needs stays small: an operation that ONNX defines in another way, or that
+Networks need only a few of ONNX's operators. An operation that ONNX defines in another way than the graph, or that
 runtimes compute in different ways, is written as several nodes.
 """
 
@@ -128,7 +128,7 @@ def clipped(nodes: Nodes, x: ir.Value, low: float, high: float) -> ir.Value:
 
 
 def _average(nodes: Nodes, op: AvgPool, x: ir.Value, shape: Shape) -> ir.Value:
-    """The mean over whole windows, times the share of each window that counts: runtimes differ at the edges."""
+    """The mean over whole windows, divided by the share of each window that counts: runtimes differ at the edges."""
     x, padding = padded(nodes, x, op.kernel, reached(op, shape), np.float32(0))
     how = windows(op.kernel, op.stride, op.dilation, padding)
     y = nodes("AveragePool", x, count_include_pad=1, **how)
@@ -137,7 +137,7 @@ def _average(nodes: Nodes, op: AvgPool, x: ir.Value, shape: Shape) -> ir.Value:
 
 
 def _adaptive_mean(nodes: Nodes, op: AdaptivePool, x: ir.Value, shape: Shape) -> ir.Value:
-    """Products with a matrix for the rows and one for the columns."""
+    """An adaptive mean, as a product with one matrix for the rows and one for the columns."""
     rows, columns = (adaptive_shares(size, count) for size, count in zip(shape[1:], op.size, strict=True))
     over_rows = nodes("MatMul", nodes.constant("rows", rows), x)
     return nodes("MatMul", over_rows, nodes.constant("columns", np.ascontiguousarray(columns.T)))
@@ -152,7 +152,7 @@ def adaptive_shares(size: int, count: int) -> FloatArray:
 
 
 def _lrn(nodes: Nodes, op: LRN, x: ir.Value, shape: Shape) -> ir.Value:
-    """ONNX's own operator takes odd sizes; for even ones the sums over channels are a 1 x 1 convolution."""
+    """Local response normalisation. ONNX's operator takes odd sizes; for even ones, a convolution adds the squares."""
     if op.size % 2:
         return nodes("LRN", x, size=op.size, alpha=op.alpha, beta=op.beta, bias=op.k)
     distance = np.arange(shape[0]) - np.arange(shape[0])[:, None]  # of channel j from channel i
@@ -164,7 +164,7 @@ def _lrn(nodes: Nodes, op: LRN, x: ir.Value, shape: Shape) -> ir.Value:
 
 
 def _layer_norm(nodes: Nodes, op: LayerNorm, x: ir.Value, shape: Shape) -> ir.Value:
-    """Over the last axis, as runtimes have it: channels become the last axis and go back."""
+    """Layer normalisation. Runtimes compute it over the last axis, so channels are moved there and back."""
     x = nodes("Transpose", x, perm=[0, 2, 3, 1]) if len(shape) == 3 else x
     ones = nodes.constant("ones", np.ones(shape[0], np.float32))
     y = nodes("LayerNormalization", x, ones, axis=-1, epsilon=float(np.float32(op.epsilon)))

@@ -61,7 +61,7 @@ def moved(nodes: Nodes, op: Op, operands: list[ir.Value], shape: Shape, halves: 
 
 
 def reached(op: MaxPool | AvgPool, shape: Shape) -> Sides:
-    """Padding of a pool by which its windows fit exactly, so that no rounding of their number has to be named."""
+    """Padding of a pool with which its windows fit exactly: the node then needs no attribute `ceil_mode`."""
     top, left = sides(op.padding)[:2]
     _, *out = op.shape(*shape)
     after = []
@@ -77,7 +77,7 @@ def windows(kernel: Pair, stride: Pair, dilation: Pair, padding: Sides) -> dict[
 
 
 def padded(nodes: Nodes, x: ir.Value, kernel: Pair, padding: Sides, fill: np.generic) -> tuple[ir.Value, Sides]:
-    """The input of a pool, and the padding that is left to do: ONNX Runtime refuses padding as wide as the kernel."""
+    """The input and the padding of a node for a pool. Padding that ONNX Runtime refuses is added to the input first."""
     if all(p < k for p, k in zip(padding, kernel * 2, strict=True)):
         return x, padding
     top, left, bottom, right = padding

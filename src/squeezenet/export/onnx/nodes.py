@@ -1,4 +1,4 @@
-"""Writes the nodes and constants of one ONNX graph, under names that no program stumbles over.
+"""Writes the nodes and constants of one ONNX graph, with names that every program can read.
 
 >>> nodes = Nodes()
 >>> nodes.scope = nodes.scope_of(1, "features/0 ⚡")
@@ -6,7 +6,7 @@
 '1_features_0__.Relu'
 
 `scope` is the name of the operation whose nodes follow. It begins with the number of the operation, so that two layers
-never share a name, and keeps of the layer's own name what is a letter, a digit or one of `_.-`.
+never share a name. In the rest, the layer's own name, `_` replaces all characters but letters, digits and `_.-`.
 """
 
 import re
@@ -37,7 +37,7 @@ class Nodes:
 
     @staticmethod
     def scope_of(number: int, name: str) -> str:
-        """The name of operation `number`, which people call `name`."""
+        """The name for the nodes of operation `number`, made from the layer's own name."""
         return f"{number}_{OTHER.sub('_', name)[:MOST_OF_A_NAME]}"
 
     def given(self, name: str, dtype: Any, shape: Shape) -> ir.Value:

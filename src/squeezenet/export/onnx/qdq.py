@@ -1,12 +1,12 @@
-"""An integer network as float operations between changes to and from 8 bits (QDQ): the form that runtimes turn into
+"""An integer network as float operations between conversions to and from 8 bits (QDQ). Runtimes turn this form into
 their own 8-bit kernels.
 
 A value is a tensor of unsigned bytes. Each operation reads it through DequantizeLinear, computes with floats, and ends
-with QuantizeLinear. Weights are int8, biases int32. Runtimes join such a group to one kernel for integers, and round
-in their own way: the logits may differ from the file's by a step.
+with QuantizeLinear. Weights are int8, biases int32. Runtimes replace such a group of nodes by one kernel for integers,
+and round in their own way: the logits may differ from those of the engine by a few steps (docs/experiments.md).
 
-A 9-bit value q becomes two channels of 8 bits, min(q, 255) and max(q - 255, 0), as FORMAT.md says. A layer makes both
-halves by its outputs computed twice: the second time with a bias that is lower by 255 steps.
+A 9-bit value q becomes two channels of 8 bits, min(q, 255) and max(q - 255, 0), as FORMAT.md says. A layer computes
+its outputs twice to make the two halves, the second time with a bias that is lower by 255 steps.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ HALVES_UP = 1 + 2.0**-21
 
 @dataclass(frozen=True)
 class _Value:
-    """Bytes with a scale, or floats if the value is `wide`. `step` is the number that the nodes take as step."""
+    """Bytes with a scale, or floats if the value is `wide`. `step` is the scale that the ONNX nodes have."""
 
     tensor: ir.Value
     scale: Scale
@@ -74,7 +74,7 @@ def qdq_network(nodes: Nodes, model: Model, image: ir.Value) -> ir.Value:
 
 
 def _does_nothing(op: ReLU, scale: Scale) -> bool:
-    """Whether no element of a value changes in a ReLU: then the change to bytes has already limited them."""
+    """Whether a ReLU changes no element of a value, because the conversion to bytes has already limited them."""
     return scale.zero == 0 and (not op.cap or cap_level(op.cap, scale) >= scale.high)
 
 
@@ -93,7 +93,7 @@ def _ends(nodes: Nodes, scale: Scale, unit: np.float32) -> tuple[ir.Value, ir.Va
 
 
 def _other(nodes: Nodes, op: Op, operands: list[_Value], shape: Shape, target: Scale) -> ir.Value:
-    """The result of an operation without weights, before its change to bytes."""
+    """The result of an operation without weights, before its conversion to bytes."""
     floats = [_to_floats(nodes, operand) for operand in operands]
     if isinstance(op, ReLU) and op.cap:
         return clipped(nodes, floats[0], 0.0, cap_level(op.cap, target) * target.step)
@@ -114,10 +114,10 @@ class _Weights:
 
 
 def _weights(model: Model, op: Conv | Linear, source: _Value, target: Scale) -> _Weights:
-    """The weights of a layer as runtimes with 8 bits take them.
+    """The weights of a layer in the form that 8-bit kernels of runtimes read.
 
     Where the levels of an output are small, all are multiplied by a whole number and their step is divided by it. The
-    weights stay the same. The bias, which has the step of the products, gets finer (docs/experiments.md).
+    weights stay the same, and the bias is rounded less, because it has the step of the products (docs/experiments.md).
     """
     held = model.weights[op.name]
     assert isinstance(held, IntegerWeights)
@@ -139,7 +139,7 @@ def _weights(model: Model, op: Conv | Linear, source: _Value, target: Scale) -> 
 
 
 def _layer(nodes: Nodes, op: Conv | Linear, held: _Weights, source: _Value, target: Scale) -> ir.Value:
-    """The result of a convolution or fully connected layer, before its change to bytes."""
+    """The result of a convolution or fully connected layer, before its conversion to bytes."""
     bias = _constants(nodes, "bias", held.bias, held.steps * source.step)
     if isinstance(op, Conv) and not target.wide:
         weight = _constants(nodes, "weight", held.levels.astype(np.int8), held.steps)
@@ -153,7 +153,7 @@ def _layer(nodes: Nodes, op: Conv | Linear, held: _Weights, source: _Value, targ
 
 
 def _wide_mean(nodes: Nodes, mean: ir.Value, shape: Shape) -> ir.Value:
-    """The mean, corrected for the rounded reciprocal by which the format divides."""
+    """The mean, times a factor: the format multiplies the sum by a rounded reciprocal, and ONNX's mean does not."""
     count = shape[1] * shape[2]
     share = np.float32((65536 + count // 2) // count * count / 65536)
     return mean if share == 1 else nodes("Mul", mean, nodes.constant("share", share))

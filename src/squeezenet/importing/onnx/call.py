@@ -25,9 +25,9 @@ Argument = Array | Value | Scalar
 
 @dataclass(frozen=True)
 class Call:
-    """One node. `settle` makes a value of an expression of one value, which the reader keeps until it is used.
+    """One node. `settle` turns an expression of one value into a value; the reader keeps it until it is used.
 
-    `pads` collects the padding of windows that the file leaves to a rule, by the name of their result.
+    `pads` has, by the name of a result, the padding of windows that the file gives by a rule (`auto_pad`).
     """
 
     node: Any
@@ -56,7 +56,7 @@ class Call:
         return index < len(self.arguments) and self.arguments[index] is not None
 
     def value(self, index: int = 0) -> Value:
-        """Input `index`, which the image decides. Raises `UnsupportedOperation` if it is a constant."""
+        """Input `index`, which depends on the image. Raises `UnsupportedOperation` if it is a constant."""
         found = self.arguments[index] if self.has(index) else None
         if isinstance(found, Scalar):
             return self.settle(found)
@@ -84,7 +84,7 @@ class Call:
         return found
 
     def weight(self, index: int) -> Array:
-        """Input `index` as the weight of a layer. Equal numbers that a node fills still take the memory of one."""
+        """Input `index` as the weight of a layer. An array that a node fills with one number takes 8 bytes."""
         found = self.given(index)
         if found.size > 1 and not any(found.strides):
             return np.broadcast_to(np.float64(found.flat[0]), found.shape)
@@ -126,7 +126,7 @@ class Call:
         return axis_of(self.integer("axis", default), rank)
 
     def arranged(self, value: Value) -> Value:
-        """`value`, if the reader may write down where each of its elements lies. Raises `LimitExceeded`."""
+        """`value`, if the list of the places of its elements is within the limit. Otherwise raises `LimitExceeded`."""
         if prod(value.shape) > MAX_ONNX_VIEW:
             raise LimitExceeded(f"an array of {prod(value.shape):,} elements; the limit is {MAX_ONNX_VIEW:,}")
         return value

@@ -81,7 +81,7 @@ def _evaluator(network: OnnxNetwork, path: Path) -> Any:
     from onnx.reference.op_run import OpRun
 
     class BatchNormalization(OpRun):  # type: ignore[misc]
-        """The evaluator takes the operator of opsets 7 to 13 for one in training."""
+        """The evaluator computes the operator of opsets 7 to 13 as in training; this one does not."""
 
         op_domain = ""
 
@@ -91,7 +91,7 @@ def _evaluator(network: OnnxNetwork, path: Path) -> Any:
             return (((x - mean) / np.sqrt(variance + epsilon) * scale + shift).astype(x.dtype),)
 
     class LRN(OpRun):  # type: ignore[misc]
-        """The evaluator normalises as many channels as there are images."""
+        """The evaluator normalises only as many channels as there are images; this one normalises all."""
 
         op_domain = ""
 

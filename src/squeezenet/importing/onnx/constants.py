@@ -81,7 +81,7 @@ def _reduced(function: Callable[..., Any]) -> Callable[[Call], Array]:
 
 
 def _divided(a: Array, b: Array) -> Array:
-    """Division; that of integers cuts towards zero."""
+    """Division; the quotient of integers is rounded towards zero."""
     if a.dtype.kind in "iu":
         with np.errstate(divide="raise"):
             found: Array = (np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype)
@@ -140,7 +140,7 @@ FOLDED: dict[str, Callable[[Call], Any]] = {
 
 
 def elements_of(call: Call) -> int:
-    """The most elements that the result can have, for an operator whose result may be larger than its inputs."""
+    """The largest number of elements of the result, for an operator whose result may be larger than its inputs."""
     arrays = [held for held in call.arguments if isinstance(held, np.ndarray)]
     kind = call.node.op_type
     if kind == "Gather" and len(arrays) == 2:

@@ -105,7 +105,7 @@ def binary(call: Call) -> Argument:
 
 
 def grown(call: Call, function: Function, *parts: Scalar | float) -> Scalar:
-    """An expression of `parts`. Parts that are too long are settled, that is, cut off."""
+    """An expression of `parts`. Parts that are too long are settled: each becomes a value."""
     scalars = [part for part in parts if isinstance(part, Scalar)]
     if sum(part.count for part in scalars) >= MOST_PARTS:
         parts = tuple(Scalar(call.settle(part)) if isinstance(part, Scalar) else part for part in parts)
@@ -182,7 +182,7 @@ def _with_constant(call: Call, left: Argument, right: Argument) -> Argument:
 def settled(builder: Builder, expression: Scalar, known: dict[Scalar, Value]) -> Value:
     """The value of an expression, in as few operations as `recognise` finds. Raises `UnsupportedOperation`.
 
-    `known` holds those that were computed before.
+    `known` holds the values of expressions that were settled before.
     """
     if expression.function is None:
         return expression.base

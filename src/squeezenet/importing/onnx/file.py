@@ -21,9 +21,9 @@ OLDEST = 7
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """The message in a file, the same as `onnx_ir` reads it, the version of its operators, and its bytes.
+    """A file: its message, the same as a model of `onnx_ir`, the version of its operators, and its size in bytes.
 
-    External data count as bytes of the file.
+    The size includes the external data.
     """
 
     proto: Any
@@ -76,7 +76,7 @@ def _version(proto: Any, newest: int) -> int:
 
 
 def _check_external(proto: Any, path: Path) -> int:
-    """Bytes of the weights in other files. Raises `ModelError` if one lies outside of the folder of `path`."""
+    """Bytes of the weights in other files. Raises `ModelError` if such a file is outside of the folder of `path`."""
     tensors = [*proto.graph.initializer, *(a.t for node in proto.graph.node for a in node.attribute if a.HasField("t"))]
     total = 0
     folder = path.parent.resolve()

@@ -1,7 +1,8 @@
 """Operators that only move elements: NumPy functions of an array.
 
-The array is a constant, or for a value of the network the places of its elements (`Builder.order`). So one function
-folds shape arithmetic, cuts channels, and cancels the transposes of exporters that write channels last.
+For a constant, the array has its elements. For a value of the network, it has the places of the elements
+(`Builder.order`). So the same function folds shape arithmetic, slices channels, and cancels the transposes of exporters
+that write channels last.
 """
 
 from collections.abc import Callable
@@ -164,7 +165,7 @@ def _resize(call: Call) -> Argument:
 
 
 def _nearest(call: Call, n: int, count: int, scale: float, old: bool) -> Array:
-    """For each of `count` positions, the nearest of `n`, by the rules of Resize."""
+    """For each of `count` positions, the nearest of `n` positions, by the rules of the operator Resize."""
     at = np.arange(count)
     how = "asymmetric" if old else call.text("coordinate_transformation_mode", "half_pixel")
     if how in ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"):
@@ -193,7 +194,7 @@ def _nearest(call: Call, n: int, count: int, scale: float, old: bool) -> Array:
 
 
 def fits(shape: tuple[int, ...]) -> None:
-    """Raise `LimitExceeded` for an array that may not be written out."""
+    """Raise `LimitExceeded` for an array that has more elements than the limit."""
     if prod(shape) > MAX_ONNX_VIEW:
         raise LimitExceeded(f"an array of {prod(shape):,} elements; the limit is {MAX_ONNX_VIEW:,}")
 

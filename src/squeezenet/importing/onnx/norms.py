@@ -2,8 +2,8 @@
 
     y = (x - mean(x)) / sqrt(mean((x - mean(x)) ** 2) + epsilon)
 
-The operator `LayerNormalization` exists from opset 17 on. Before, PyTorch and TensorFlow write this composition, and
-its parts, such as a mean over channels, have no good form of their own.
+The operator `LayerNormalization` exists from opset 17 on. For older opsets, PyTorch and TensorFlow write this
+composition. Its parts, such as a mean over channels, cannot be translated well one by one.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Norm:
 
 
 def written_norm(node: Any) -> Norm | None:
-    """What a division, or a product with a reciprocal, normalises, if it is the last node of the composition."""
+    """The normalisation whose last node is `node` (a division, or a product with a reciprocal), or None."""
     if node.op_type == "Div":
         centred, deviation = node.inputs
     elif node.op_type == "Mul" and (inverse := _made(node.inputs[1], "Reciprocal")):
@@ -63,7 +63,7 @@ def _is_mean(value: Any, x: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """A constant of one element, in the file itself or in a node of its own."""
+    """A constant of one element: an initializer of the file, or the result of a node Constant."""
     held = value.const_value
     if held is None and (node := _made(value, "Constant")) and "value" in node.attributes:
         held = node.attributes["value"].value
@@ -71,7 +71,7 @@ def _number(value: Any) -> float | None:
 
 
 def _options(mean: Any) -> tuple[Any, ...]:
-    """Over which axes a mean is taken, as its node says it."""
+    """The axes over which a node takes the mean."""
     held = [mean.attributes[name].value for name in ("axes", "keepdims") if name in mean.attributes]
     axes = [value.const_value and value.const_value.numpy().tolist() for value in mean.inputs[1:] if value is not None]
     return (*map(str, held), *map(str, axes))

@@ -255,7 +255,7 @@ FLOATS = (1, 10, 11, 16)
 
 
 def _quantise(call: Call) -> Argument:
-    """Without the rounding. A quantiser that begins at zero also cuts off what is negative: exporters drop the ReLU."""
+    """The input without rounding. If the range begins at zero, a ReLU of it: exporters leave the ReLU out there."""
     scale, zero = call.given(1), call.constant(2)
     lowest = np.iinfo(np.uint8 if zero is None else zero.dtype).min
     if scale.size == 1 and lowest == (0 if zero is None else int(zero.ravel()[0])):

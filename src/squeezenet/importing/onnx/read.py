@@ -4,9 +4,9 @@
     >>> found.graph.input_shape, found.ending                          # doctest: +SKIP
     ((3, 224, 224), 'softmax')
 
-The nodes are visited once. A node whose inputs are all constants is computed, one that only moves elements changes the
-order in which a value is read, and the others are put into a draft (`importing.builder`), which the rewrites of
-`importing.rewrites` simplify.
+The nodes are visited once. A node whose inputs are all constants is computed. A node that only moves elements changes
+the order in which a value is read. All other nodes are translated into operations of a draft (`importing.builder`),
+which the rewrites of `importing.rewrites` simplify.
 """
 
 from collections import Counter
@@ -49,9 +49,9 @@ class Seen:
 class OnnxNetwork:
     """A network from an ONNX file.
 
-    `shape` is that of the ONNX input, with the batch; `image` tells which of its elements the graph's input has.
-    `ending` is what was left out behind the logits: "", "softmax" or "sigmoid". `seen` maps values of the graph to
-    tensors. `held` counts the bytes of the file, with its external data and with the constants that nodes fill.
+    `shape` is that of the ONNX input, with the batch; `image` says where its elements are in the graph's input.
+    `ending` is what the graph leaves out after the logits: "", "softmax" or "sigmoid". `seen` maps values of the graph
+    to tensors. `held` counts the bytes of the file, with its external data and with the constants that nodes fill.
     `proto` is the message in the file. `rounded` has the outputs of its quantisers: the operator that took their place,
     or the constant. `pads` has the padding that the file leaves to a rule.
     """
@@ -153,7 +153,7 @@ class _Reader:
         return outputs[0]
 
     def _needed(self) -> list[Any]:
-        """The nodes that the output depends on, in the order of the file. Raises `ModelError` if that is a cycle."""
+        """The nodes on which the output depends, in the order of the file. Raises `ModelError` if they form a cycle."""
         wanted, needed = {self.output}, []
         for node in reversed(list(self.model.graph)):
             if any(output in wanted for output in node.outputs):
@@ -209,7 +209,7 @@ class _Reader:
         return builder, image
 
     def _resolved(self, value: Any) -> Argument | None:
-        """What is known of a value of the ONNX graph."""
+        """The constant, value or expression that a value of the ONNX graph became."""
         if value is None:
             return None
         if value not in self.values:
@@ -218,7 +218,7 @@ class _Reader:
         return self.known.get(found, found) if isinstance(found, Scalar) else found
 
     def _keep(self, output: Any, node: Any, result: Argument) -> None:
-        """Remember what a tensor became, for the comparison with the file."""
+        """Remember which value a tensor became, for the comparison with the file."""
         order = result.order if isinstance(result, Value) else None
         if order is None or order.size <= MOST_KEPT:
             self.made.append((output, label(node), result))

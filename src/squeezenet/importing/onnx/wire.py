@@ -3,9 +3,9 @@
     >>> count_parts(bytes([8, 10]))                      # ModelProto.ir_version = 10
     1
 
-The library makes an object of every message and every string: a file of nothing but empty nodes, two bytes each, would
-take a hundred times its size. So this module walks through the fields of the file in the order of the bytes, and
-enters the messages in it (https://protobuf.dev/programming-guides/encoding/).
+The library makes an object of every message and every string. A file that has only empty nodes, two bytes each, would
+take a hundred times its size in memory. So this module visits the fields of the file in the order of the bytes, and
+enters the messages inside other messages (https://protobuf.dev/programming-guides/encoding/).
 """
 
 from squeezenet.errors import ModelError

@@ -1,4 +1,4 @@
-"""Rewrites of a draft, which both doors (PyTorch and ONNX) use: one file each, a function that says if it did anything.
+"""Rewrites of a draft, for PyTorch and ONNX. Each file has a function that returns whether it changed the draft.
 
     >>> rewrite(draft)                                            # doctest: +SKIP
 
@@ -18,7 +18,7 @@ __all__ = ["rewrite"]
 
 
 def rewrite(draft: Draft) -> Ending:
-    """Apply all rewrites. Returns what the network computes behind its logits."""
+    """Apply all rewrites. Returns what the network computes from its logits (softmax, sigmoid), which is dropped."""
     draft.drop_unused()
     ending = drop_ending(draft)
     while write_activations(draft):

@@ -1,4 +1,4 @@
-"""Recognises functions that are written out in simpler ones.
+"""Recognises functions that are composed of simpler ones.
 
 x * sigmoid(x)                          becomes    silu(x)
 relu6(x + 3) / 6                        becomes    hard_sigmoid(x)
@@ -18,7 +18,7 @@ Linear = tuple[int, float, float]
 
 
 def write_activations(draft: Draft) -> bool:
-    """Replace what is recognised."""
+    """Replace every composition that is recognised."""
     changed = False
     for number, op in list(draft.ops.items()):
         found: Step | None = None
@@ -57,7 +57,7 @@ def _cap(op: Step | None) -> float:
 
 
 def _hard_sigmoid(draft: Draft, op: Affine) -> Step | None:
-    """relu6(x + 3) / 6, with any cap that is divided by."""
+    """relu6(x + 3) / 6, or the same with another cap that is also the divisor."""
     capped, scale, shift = _linear(draft, op.inputs[0])
     outer, inner = draft.weights[op.name]
     inside = draft.ops.get(capped)

@@ -28,7 +28,7 @@ def fold_affine(draft: Draft) -> bool:
 
 
 def _backward(draft: Draft, number: int, op: Affine) -> bool:
-    """Fold into the layer before. Without effect, the affine is left out."""
+    """Fold into the layer before. An affine with scale 1 and shift 0 is removed."""
     scale, shift = draft.weights[op.name]
     (source,) = op.inputs
     if (scale == 1).all() and not shift.any():
@@ -50,7 +50,7 @@ def _backward(draft: Draft, number: int, op: Affine) -> bool:
 
 
 def _sources(draft: Draft, number: int, reader: int) -> list[int] | None:
-    """The values of layers whose outputs value `number` is a sum of, if nothing but `reader` depends on them."""
+    """The layers whose outputs are the summands of value `number`, if nothing but `reader` depends on these."""
     op = draft.ops.get(number)
     if draft.readers()[number] != [reader]:
         return None
@@ -88,5 +88,5 @@ def _forward(draft: Draft, number: int, op: Affine) -> bool:
 
 
 def _rows(scale: Real, weight: Real) -> Real:
-    """`scale`, with axes of one element behind, so that it multiplies `weight` along its first axes."""
+    """`scale` with axes of length 1 at the end, so that it multiplies `weight` along the first axes of `weight`."""
     return scale.reshape(*scale.shape, *[1] * (weight.ndim - scale.ndim))

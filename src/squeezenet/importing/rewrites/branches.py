@@ -3,7 +3,7 @@
     conv3x3(x) + conv1x1(x) + affine(x)    becomes    conv3x3(x)
     linear(x) + linear(x)                  becomes    linear(x)
 
-The centres of the kernels are put above each other (structural re-parameterisation, Ding et al. 2021). A sum with x
+The kernels are added, centre on centre (structural re-parameterisation, Ding et al. 2021). A sum with x
 itself stays, since a kernel with a 1 in its centre is hard to round.
 """
 
@@ -17,7 +17,7 @@ from squeezenet.importing.draft import Affine, Draft, Real
 
 
 def merge_branches(draft: Draft) -> bool:
-    """Merge every sum of two linear branches. A sum of more is a chain of such sums."""
+    """Merge every sum of two linear branches. A sum of more branches is a chain of sums of two."""
     changed = False
     for number, op in list(draft.ops.items()):
         if isinstance(op, Add) and _merge(draft, number, op):
@@ -69,7 +69,7 @@ def _as_conv(draft: Draft, like: Conv, number: int) -> tuple[Conv, Real, Real] |
 
 
 def _aligned(draft: Draft, a: Conv, b: Conv, weight: Real, bias: Real) -> tuple[Conv, Real, Real] | None:
-    """Both as one convolution, whose windows cover the windows of both."""
+    """Two convolutions as one, whose windows cover the windows of both."""
     before = np.maximum(sides(a.padding), sides(b.padding))
     kernels = np.maximum(*(_reach(op) for op in (a, b)))
     if (before[:2] + before[2:] < 0).any():
@@ -93,7 +93,7 @@ def _reach(op: Conv) -> NDArray[np.int64]:
 
 
 def _behind(padding: Sides, kernel: tuple[int, int], like: Conv, size: tuple[int, int], out: tuple[int, int]) -> Sides:
-    """`padding` with as much behind as `out` windows need."""
+    """`padding` with as much at the bottom and on the right as `out` windows need."""
     top, left = padding[:2]
     needed = [
         max(0, (n - 1) * s + k - before - length)

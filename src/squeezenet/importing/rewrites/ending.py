@@ -1,4 +1,4 @@
-"""Drops a softmax or a sigmoid at the end: what is left are logits, and what the outputs mean is told instead.
+"""Drops a softmax or a sigmoid at the end of a network, and returns which one, since it says what the outputs mean.
 
 linear -> softmax    becomes    linear, "softmax"
 """
@@ -8,7 +8,7 @@ from squeezenet.importing.draft import Draft, Ending, Softmax
 
 
 def drop_ending(draft: Draft) -> Ending:
-    """What was dropped."""
+    """The name of what was dropped, or ""."""
     found: Ending = ""
     last, op = draft.output, draft.ops.get(draft.output)
     if isinstance(op, Flatten):  # of a map of one position, which was not flat before

@@ -2,7 +2,7 @@
 
     pad -> conv    becomes    conv with padding on four sides
 
-A border that nothing takes becomes a depthwise convolution that copies its input.
+A border that cannot be merged becomes a depthwise convolution that copies its input.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ def merge_padding(draft: Draft) -> None:
 
 
 def _merged(draft: Draft, pad: Pad, after: Step | None) -> Conv | MaxPool | AvgPool | None:
-    """`after` with the border as its padding, if it computes the same."""
+    """`after` with the border as its padding, or None if it would not compute the same."""
     if isinstance(after, Conv):
         return replace(after, padding=_sum(pad, after)) if pad.value == 0 else None
     if isinstance(after, AvgPool) and pad.value == 0 and (after.counted or not any(after.padding)) and not after.ceil:
