@@ -124,7 +124,7 @@ class Activation:
     |-|-|
     | clamp | min(max(x, a), b) |
     | leaky_relu | x if x > 0, else a * x |
-    | elu | x if x > 0, else a * (exp(b * x) - 1) |
+    | elu | x if x > 0, else a * (exp(min(b * x, 0)) - 1) |
     | hard_sigmoid | h = min(max(a * x + b, 0), 1) |
     | hard_swish | x * h |
     | sigmoid | 1 / (1 + exp(-x)) |
