@@ -373,6 +373,8 @@ def test_networks_of_timm_are_known_by_name(tmp_path, monkeypatch):
 def test_what_cannot_be_written_is_said(tiny_model, tmp_path):
     with pytest.raises(UsageError, match="known are"):
         save_model(tiny_model, tmp_path / "model.h5")
+    with pytest.raises(UsageError, match="squeezenet export MODEL --to onnx --out model"):
+        save_model(tiny_model, tmp_path / "model.onnx")
     with pytest.raises(UsageError, match="no such folder"):
         save_model(tiny_model, tmp_path / "no" / "model.sqz")
     with pytest.raises(ModelError, match="only SqueezeNet"):

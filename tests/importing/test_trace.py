@@ -277,7 +277,10 @@ def attention(s: nn.Module, x: Tensor) -> Tensor:
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "attention": (of(attention, attention=nn.MultiheadAttention(3, 1, batch_first=True)), "attention cannot"),
+    "attention": (
+        of(attention, attention=nn.MultiheadAttention(3, 1, batch_first=True)),
+        "^attention cannot be expressed in",
+    ),
     "transposed": (layers(nn.ConvTranspose2d(3, 4, 3)), "transposed convolution.*ConvTranspose2d"),
     "reflection": (layers(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), "reflection_pad2d.*in 0.*Conv2d"),
     "control flow": (of(lambda s, x: mean(x) if x.sum() > 0 else mean(-x)), "depends on its data.*test_trace.py, line"),

@@ -91,4 +91,6 @@ def _imported(name: str) -> Any:
         return import_module(name)
     except (ImportError, RuntimeError) as error:
         library = name.partition(".")[0]
-        raise MissingDependency(f"{library} cannot be imported ({error}); pip install {library}") from None
+        raise MissingDependency(
+            f"{library} cannot be imported ({error}); pip install {library}, with a torchvision that fits your PyTorch"
+        ) from None

@@ -55,6 +55,8 @@ def save_model(model: Model, path: str | Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder to write into")
     with sqz.named(path):
+        if path.suffix == ".onnx":
+            raise UsageError(f"{path}: ONNX files are written by `squeezenet export MODEL --to onnx --out {path.name}`")
         if (kind := _format(path)) is None:
             raise UsageError(f"{path}: do not know how to write {path.suffix or 'a name without suffix'}; {KNOWN}")
         kind.write(model, path)

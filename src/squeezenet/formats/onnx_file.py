@@ -42,12 +42,12 @@ def from_onnx(path: str | Path, about: About = NOTHING) -> Model:
     preparation = about.preparation or _declared(network.metadata, shape)
     if preparation is None:
         raise ModelError(
-            f"{path}: does not say how images are prepared; say it with --like a model of the same kind, or with "
-            "--resize, --channels, --mean and --std"
+            f"{path}: does not say how images are prepared; say it to `squeezenet convert` or `compress`: "
+            "with --like a model of the same kind, or with --resize, --channels, --mean and --std"
         )
     if preparation.shape != shape:
-        raise ModelError(f"{path}: reads images of {_size(shape)}, and is told {_size(preparation.shape)}; "
-                         "say what it reads: --crop, --resize, --channels")  # fmt: skip
+        raise ModelError(f"{path}: the network reads images of {_size(shape)}, but the preparation makes "
+                         f"{_size(preparation.shape)}; change it with --resize, --crop or --channels")  # fmt: skip
     try:
         costs.check_limits(network.graph, preparation.resize, network.held)
     except ModelError as error:

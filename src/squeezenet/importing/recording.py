@@ -171,7 +171,8 @@ class Recording:
         except Located as error:
             return error.with_traceback(None)  # whose frames would keep all tensors alive
         except UnsupportedOperation as error:
-            inside = "attention cannot be expressed: " if self._in_attention() else ""
+            attention = self._in_attention() and "attention" not in name  # the error names it in the other case
+            inside = "attention cannot be expressed: " if attention else ""
             return Located(f"{inside}{error} ({self.builder.origin})")
 
     def _write(self, tensor: Tensor, value: Value | UnsupportedOperation, in_place: bool) -> None:

@@ -62,7 +62,9 @@ def refuse_impossible(model: Model, recipe: CompressionRecipe) -> None:
 
 
 def _too_small(goal: int, least: int) -> UsageError:
-    return UsageError(f"{goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes")
+    return UsageError(
+        f"the file cannot have {goal:,} bytes: graph, names and labels alone are {least:,}; allow more with --max-bytes"
+    )
 
 
 def squeeze(
