@@ -131,7 +131,9 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
     }
 }
 
-/* The units of work are blocks of outputs in one row: (groups, rows, blocks). Each part of the team takes some. */
+/* The units of work are blocks of outputs in one row: (groups, rows, blocks) or, with `blocks_first`, (groups, blocks,
+ * rows). Each part of the team takes some. The tiles of a block also request the weights of the next one (those of the
+ * next layer after the last block): each tile requests an equal part of them. */
 void sqz_packed_layer(const sqz_task *task, unsigned part)
 {
     const sqz_network *network = task->network;
@@ -139,7 +141,8 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
     const sqz_layout layout = sqz_layout_of(network, op);
-    const size_t positions = (size_t)y->height * y->width, units = (size_t)op->groups * layout.rows * layout.blocks;
+    const size_t positions = (size_t)y->height * y->width, each = (size_t)layout.rows * layout.blocks;
+    const size_t units = op->groups * each;
     const size_t end = sqz_part_start(units, part + 1, task->parts);
     const uint8_t **lines = (const uint8_t **)(void *)sqz_scratch(task, part);
     uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(layout.lines * sizeof *lines);
@@ -155,23 +158,28 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     tile.packs = layout.packs;
     tile.stride = op->stride[1] * (layout.direct ? x->pitch : layout.inputs) * k->bytes;
     for (size_t unit = sqz_part_start(units, part, task->parts); unit < end; unit++) {
-        const uint32_t block = (uint32_t)(unit % layout.blocks), group = (uint32_t)(unit / layout.blocks / layout.rows);
-        const uint32_t row = (uint32_t)(unit / layout.blocks % layout.rows), vector = sqz_first_vector(&layout, block);
+        const size_t in = unit % each, group = unit / each;
+        const uint32_t block = (uint32_t)(layout.blocks_first ? in / layout.rows : in % layout.blocks);
+        const uint32_t row = (uint32_t)(layout.blocks_first ? in % layout.rows : in / layout.blocks);
+        const uint32_t vector = sqz_first_vector(&layout, block);
         const size_t begin = (size_t)row * layout.columns;
         const size_t columns = positions - begin < layout.columns ? positions - begin : layout.columns;
-        if (unit / layout.blocks != fetched) {
+        if (group * layout.rows + row != fetched) {
             if (row == 0) next = 0;
-            fetch(task, &layout, group, row, &next, lines, copies);
-            fetched = unit / layout.blocks;
+            fetch(task, &layout, (uint32_t)group, row, &next, lines, copies);
+            fetched = group * layout.rows + row;
         }
         tile.vectors = sqz_first_vector(&layout, block + 1) - vector;
-        tile.weights = network->weights + op->weights + ((size_t)group * layout.vectors + vector) * layout.vector_bytes;
-        tile.initial = initial + ((size_t)group * layout.vectors + vector) * k->lanes * 4;
+        tile.weights = network->weights + op->weights + (group * layout.vectors + vector) * layout.vector_bytes;
+        tile.initial = initial + (group * layout.vectors + vector) * k->lanes * 4;
         const uint32_t left = layout.outputs - vector * k->lanes, width = tile.vectors * k->lanes;
         const size_t padded = (size_t)layout.vectors * k->lanes, factor = group * padded + vector * k->lanes;
-        const size_t channel = (size_t)group * layout.outputs + vector * k->lanes;
+        const size_t channel = group * layout.outputs + vector * k->lanes;
         target to = {factor, padded, channel, left < width ? left : width, 0, 1};
         const size_t tiles = (columns + k->positions[tile.vectors] - 1) / k->positions[tile.vectors];
+        const size_t weights = tile.vectors * layout.vector_bytes, ahead = weights / (layout.rows * tiles) + 1;
+        tile.ahead = layout.blocks_first ? (const uint8_t *)tile.weights + weights + row * tiles * ahead : tile.weights;
+        tile.ahead_step = layout.blocks_first ? ahead / (layout.lines * layout.packs) + 1 : 0;
         for (size_t i = 0; i < tiles; i++) {
             const size_t from = columns * i / tiles;
             tile.positions = (uint32_t)(columns * (i + 1) / tiles - from);
@@ -179,6 +187,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
             to.position = begin + from;
             k->multiply(&tile, &sums);
             finish(task, &sums, &tile, &to);
+            if (layout.blocks_first) tile.ahead += ahead;
         }
         finish_positions(task, channel, to.outputs, begin, columns);
     }

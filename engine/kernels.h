@@ -17,13 +17,18 @@ enum {
  * The windows are read from `rows` lines of activations, one for each row of the kernel. In every line the window of
  * the first position begins `begin` bytes after the line's start, and the window of the next position `stride` bytes
  * later. A window of a line is `packs` packs long. A pack is `depth` neighbouring activations: one lane multiplies them
- * by `depth` weights and adds up the products. Weights are ordered (rows, packs, vectors, lanes, depth). */
+ * by `depth` weights and adds up the products. Weights are ordered (rows, packs, vectors, lanes, depth).
+ *
+ * With each pack, memory of later weights is requested: at `ahead` with the first one, `ahead_step` bytes further with
+ * each next one. */
 typedef struct {
     const uint8_t *const *lines;
     size_t rows, begin, stride, packs;
     const void *weights;
     const void *initial; /* (vectors, lanes): the values that sums begin with */
     uint32_t vectors, positions;
+    const uint8_t *ahead;
+    size_t ahead_step;
 } sqz_tile;
 
 /* Sums -> stored elements: (sum * multiplier + offset) >> 32 in 64 bits, limited to low..high. The offsets of a vector

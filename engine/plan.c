@@ -7,8 +7,9 @@
 #include "tensors.h"
 
 enum {
-    MOST_REPEATS = 8, /* each repeats the weights of a depthwise convolution */
-    MOST_COLUMNS = 96 /* most positions that are computed in one pass over the weights */
+    MOST_REPEATS = 8,      /* each repeats the weights of a depthwise convolution */
+    MOST_COLUMNS = 96,     /* most positions that are computed in one pass over the weights */
+    MOST_WEIGHTS = 1 << 16 /* most bytes of weights that are read anew for each row: they stay in a near cache */
 };
 /* If the values take more bytes than this, the inputs of a concatenation do not lie inside its result. */
 #define MOST_VALUES ((size_t)1 << 28)
@@ -222,6 +223,7 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
         layout.row_step = layout.columns * x->pitch * x->bytes;
     }
     layout.line_bytes = sqz_aligned(sqz_line_positions(op, y) * layout.inputs * k->bytes + SQZ_SLACK);
+    layout.blocks_first = layout.rows == 1 || layout.vectors * layout.vector_bytes > MOST_WEIGHTS;
     return layout;
 }
 

@@ -16,6 +16,7 @@ typedef struct {
     uint32_t rows, columns; /* of the result. A direct 1x1 convolution with stride 1 may use rows of another length. */
     size_t row_step;        /* direct: bytes from the input of one row of the result to the input of the next */
     size_t line_bytes;      /* bytes of a copied line */
+    int blocks_first;       /* all rows of a block of outputs are computed before the next block */
 } sqz_layout;
 
 /* Fill what depends on the graph and the path alone: offsets of values and weights, methods, bytes of memory. */

@@ -36,12 +36,14 @@ SQZ_TARGET SQZ_INLINE void TILE(const sqz_tile *t, SUM *sums, uint32_t first, co
     const size_t width = VECTOR_LANES * (AT_ONCE < SQZ_VECTORS ? (size_t)REGISTERS * t->vectors : vectors);
     const SUM *initial = (const SUM *)t->initial + VECTOR_LANES * first;
     const WEIGHT *w = (const WEIGHT *)t->weights + PACK * VECTOR_LANES * first;
+    const uint8_t *ahead = t->ahead;
     SQZ_EACH(v, vectors)
         SQZ_EACH(p, positions) sum[p * vectors + v] = LOAD(initial + VECTOR_LANES * v);
     for (size_t row = 0; row < t->rows; row++) {
         const uint8_t *x = t->lines[row] + t->begin;
-        for (size_t i = 0; i < t->packs; i++, x += 4, w += PACK * width) {
+        for (size_t i = 0; i < t->packs; i++, x += 4, w += PACK * width, ahead += t->ahead_step) {
             VECTOR kept[8];
+            __builtin_prefetch(ahead);
             if (vectors <= 2) {
                 SQZ_EACH(v, vectors) kept[v] = LOAD(w + PACK * VECTOR_LANES * v);
                 SQZ_EACH(p, positions) {
