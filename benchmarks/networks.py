@@ -4,16 +4,20 @@
     python benchmarks/networks.py
     python benchmarks/networks.py mobilenet_v3_small ghostnet_100 --integers
     python benchmarks/networks.py mobilenet_v2 resnet18 --integers --side 224 --write WORK     # for runtime.py
+    python benchmarks/networks.py resnet18 resnet50 --squeeze photos.parquet
 
 Statistics and weights of BatchNorm are random, so that a mistake in folding them shows. "error" is the largest
 difference between the logits of the module and those of the graph, divided by the largest logit. "seconds" are those of
 the processor for the import, with its own comparison. With `--integers`, each network is also rounded to 8 bits at
 `--side` pixels, with synthetic images; the table then has the bytes of its file, and the correlation of the logits that
 the engine computes from the file with those of the floats. `--write` keeps the files.
+With `--squeeze`, each network is squeezed to a twelfth of its bytes with 128 images of a data set, at 224 x 224 pixels;
+the table has the bytes, seconds of the processor, seconds, and the peak memory of the process so far in MB.
 """
 
 import argparse
 import contextlib
+import resource
 import time
 import warnings
 from pathlib import Path
@@ -22,9 +26,11 @@ import torch
 from torch import Tensor, nn
 
 from squeezenet import sqz
+from squeezenet.compression import CompressionRecipe, compress
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.synthetic import synthetic_images
+from squeezenet.data import Pixels, load_evaluation, load_pixels
 from squeezenet.errors import ModelError
 from squeezenet.files import write_atomically
 from squeezenet.fixed_point import EIGHTHS, MAX_RESCALING, MIN_RESCALING, Scale
@@ -78,7 +84,7 @@ def build(name: str) -> nn.Module:
 INCEPTIONS = ("googlenet", "inception_v3")  # which warn if they are not told how to start
 
 
-def row(name: str, integers: int, folder: Path | None) -> str:
+def row(name: str, args: argparse.Namespace) -> str:
     """One line of the table."""
     try:
         module = build(name)
@@ -93,10 +99,11 @@ def row(name: str, integers: int, folder: Path | None) -> str:
     seconds = time.process_time() - started
     images = torch.randn(2, 3, side, side)
     with torch.no_grad():
-        error = checking.error(checking.compute(found.graph, found.weights, images), module(images))
-    text = f"{name:<24} {error:8.1e} {seconds:6.1f} {len(found.graph.ops):5} {len(found.graph.layers):5}"
-    side = max(integers, LARGER.get(name, 0))
-    return f"{text}   {as_integers(module, name, side, folder)}" if integers else text
+        worst = checking.error(checking.compute(found.graph, found.weights, images), module(images))
+    text = f"{name:<24} {worst:8.1e} {seconds:6.1f} {len(found.graph.ops):5} {len(found.graph.layers):5}"
+    if args.integers:
+        text += f"   {as_integers(module, name, max(args.side, LARGER.get(name, 0)), args.write)}"
+    return f"{text}   {squeezed(module, args.squeeze, args.threads)}" if args.squeeze else text
 
 
 def as_integers(module: nn.Module, name: str, side: int, folder: Path | None) -> str:
@@ -122,6 +129,20 @@ def as_integers(module: nn.Module, name: str, side: int, folder: Path | None) ->
     got = torch.from_numpy(EngineRunner(data)(images[16:].numpy()))
     together = torch.stack([(logits - logits.mean(0)).flatten() for logits in (expected, got)])
     return f"{len(data):10} {torch.corrcoef(together)[0, 1]:.4f}"
+
+
+def squeezed(module: nn.Module, source: str, threads: int) -> str:
+    """What it takes to squeeze a network whose BatchNorm has the statistics of the images."""
+    preparation = Preparation(224, 224, mean=(128.0,) * 3, std=(64.0,) * 3)
+    pixels = load_pixels(load_evaluation(source), preparation, 128, progress=False)
+    settle(module, (torch.from_numpy(pixels.images[:64]).float() - 128) / 64)
+    model = from_module(module, preparation)
+    recipe = CompressionRecipe(max_bytes=model.float32_bytes // 12, threads=threads)
+    started, used = time.perf_counter(), time.process_time()
+    data = compress(model, Pixels(pixels.images, None, pixels.indices), recipe).data
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return f"{len(data):10} {used:6.0f} {seconds:6.0f} {peak:6.0f}"
 
 
 def settle(module: nn.Module, images: Tensor) -> None:
@@ -158,6 +179,8 @@ def main() -> None:
     parser.add_argument("--integers", action="store_true")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="keep the integer networks")
+    parser.add_argument("--squeeze", metavar="DATA", help="squeeze with images of this data set")
+    parser.add_argument("--threads", type=int, default=2, help="of --squeeze")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     library = torch.library.Library("torchvision", "FRAGMENT")
@@ -165,9 +188,10 @@ def main() -> None:
         with contextlib.suppress(RuntimeError):
             library.define(f"{operation}(Tensor x) -> Tensor")
     columns = f"{'network':<24} {'error':>8} {'seconds':>6} {'ops':>5} {'layers':>5}"
-    print(columns + "        bytes correlation" * args.integers)
+    columns += "        bytes correlation" * args.integers
+    print(columns + "        bytes  CPU s      s     MB" * bool(args.squeeze))
     for name in args.names:
-        print(row(name, args.side * args.integers, args.write), flush=True)
+        print(row(name, args), flush=True)
 
 
 if __name__ == "__main__":
