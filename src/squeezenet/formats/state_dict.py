@@ -21,6 +21,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from squeezenet.errors import ModelError
 from squeezenet.files import atomic_file, open_regular, write_atomically
@@ -28,7 +30,7 @@ from squeezenet.formats import pickles
 from squeezenet.formats.about import NOTHING, About, refuse
 from squeezenet.formats.description import DAMAGE, KEY, describe, float_arrays, line, restore
 from squeezenet.formats.foreign import Keys, build, from_module, from_weights
-from squeezenet.limits import MAX_DESCRIPTION, MAX_MODEL_FILE, MAX_TENSOR_HEADER
+from squeezenet.limits import MAX_DESCRIPTION, MAX_LIVE, MAX_MODEL_FILE, MAX_TENSOR_HEADER
 from squeezenet.model import Model
 from squeezenet.preparation import Preparation
 from squeezenet.printable import printable
@@ -176,11 +178,24 @@ def _description(state: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
+class _Measured(TorchDispatchMode):
+    """Inside, a network runs without numbers. One of too large activations is refused before it takes any memory."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.is_meta and result.numel() > MAX_LIVE:
+            raise ModelError(f"intermediate results of more than {MAX_LIVE:,} elements are needed at once")
+        return result
+
+
 def _trained(state: Keys, described: dict[str, Any]) -> Model:
     """The model in a file of `squeezenet train`, which names its network."""
     architecture = described["architecture"]
     module = build(architecture, state)
     preparation = Preparation.from_dict(described["preparation"])
+    with _Measured():  # type: ignore[no-untyped-call]
+        values = {name: value.to("meta") for name, value in module.state_dict().items()}
+        functional_call(module.eval(), values, (torch.empty(1, *preparation.shape, device="meta"),))
     provenance = {str(key): str(value) for key, value in described.get("provenance", {}).items()}
     labels = tuple(map(str, described["labels"]))
     return from_module(module, preparation, labels, {"name": architecture["name"], **provenance})
