@@ -77,6 +77,14 @@ class NotSqz(FormatError):
     """The file does not begin with the magic bytes."""
 
 
+class NotDelta(FormatError):
+    """The file does not begin with the magic bytes of a delta."""
+
+
+class WrongOldFile(ModelError):
+    """A delta is applied to another file than the one that it was made for."""
+
+
 class UnsupportedVersion(FormatError):
     """The file's version, or a flag in it, is newer than this reader."""
 

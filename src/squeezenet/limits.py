@@ -117,6 +117,12 @@ MAX_LABELS = 1 << 20
 MAX_PAIRS = 256
 """Keys of the provenance."""
 
+# Of a delta (`.sqzd`): docs/FORMAT.md, "Deltas". `engine/delta.c` has the same numbers by the same names.
+
+FREE_DELTA = 1 << 12
+DELTA_GROWTH = 4
+"""A delta of n bytes for a file of m bytes may make a file of FREE_DELTA + DELTA_GROWTH * (m + n) bytes."""
+
 # Of .pth and .safetensors files.
 
 MAX_DESCRIPTION = 1 << 22

@@ -35,7 +35,7 @@ def framed(stream: bytes) -> bytes:
 def in_python(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """`take_levels` where there is no engine."""
     cursor = Cursor(data)
-    return np.array(levels_reference.decode(cursor.take(cursor.varint()), levels._dimensions(shape))).reshape(shape)
+    return np.array(levels_reference.decode(cursor.take(cursor.varint()), levels.dimensions(shape))).reshape(shape)
 
 
 shapes = st.one_of(
@@ -61,7 +61,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
 @settings(max_examples=60)
 def test_levels_come_back_from_the_bytes_that_both_implementations_write(array: np.ndarray) -> None:
     data = coded(array)
-    assert data == framed(levels_reference.encode(array.ravel().tolist(), levels._dimensions(array.shape)))
+    assert data == framed(levels_reference.encode(array.ravel().tolist(), levels.dimensions(array.shape)))
     assert len(data) == levels_size(array)
     cursor = Cursor(data + b"next")
     found = take_levels(cursor, array.shape)

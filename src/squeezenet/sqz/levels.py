@@ -11,6 +11,7 @@ learns the statistics from the levels already coded, so no table is stored, and 
 its levels. The C engine does the coding, or `levels_reference` if there is no engine; both write the same bytes.
 """
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -34,14 +35,14 @@ Levels = NDArray[np.int32]
 
 def put_levels(out: bytearray, levels: NDArray[np.integer]) -> None:
     """Append levels, shaped like a weight, a bias or a list. Raises `ModelError` for magnitudes over 2^21 - 1."""
-    stream = _encode(_checked(levels), _dimensions(levels.shape))
+    stream = _encode(_checked(levels), dimensions(levels.shape))
     put_varint(out, len(stream))
     out += stream
 
 
 def levels_size(levels: NDArray[np.integer]) -> int:
     """Bytes that `put_levels` appends."""
-    checked, shape = _checked(levels), _dimensions(levels.shape)
+    checked, shape = _checked(levels), dimensions(levels.shape)
     size = _engine.levels_size(checked, shape) if HAS_ENGINE else len(_encode(checked, shape))
     prefix = bytearray()
     put_varint(prefix, size)
@@ -50,17 +51,24 @@ def levels_size(levels: NDArray[np.integer]) -> int:
 
 def take_levels(cursor: Cursor, shape: Shape) -> Levels:
     """Read levels of `shape`. Raises `BadStream`; `Truncated` if the buffer ends before the stream."""
-    data = cursor.take(cursor.varint())
+    return levels_in(cursor.take(cursor.varint()), shape, cursor.what)
+
+
+def levels_in(stream: bytes | memoryview, shape: Shape, what: str) -> Levels:
+    """The levels of a whole stream, without its length. Raises `BadStream`, which begins with `what`."""
     if not HAS_ENGINE:
-        found = np.array(levels_reference.decode(data, _dimensions(shape)), np.int32)
+        found = np.array(levels_reference.decode(stream, dimensions(shape)), np.int32)
         return found.reshape(shape)
     levels = np.empty(shape, np.int32)
-    if status := _engine.levels_decode(data, levels, _dimensions(shape)):
+    if status := _engine.levels_decode(stream, levels, dimensions(shape)):
         early = status == _engine.TRUNCATED
-        raise BadStream(
-            f"{cursor.what}: a stream of levels {'ends before' if early else 'goes on after'} its last level"
-        )
+        raise BadStream(f"{what}: a stream of levels {'ends before' if early else 'goes on after'} its last level")
     return levels
+
+
+def stream_of(levels: Sequence[int], shape: Dimensions) -> bytes:
+    """The stream of a list of levels, without its length."""
+    return _encode(np.array(levels, np.int32), shape)
 
 
 def _encode(levels: Levels, shape: Dimensions) -> bytes:
@@ -75,7 +83,7 @@ def _checked(levels: NDArray[np.integer]) -> Levels:
     return np.ascontiguousarray(levels, np.int32)
 
 
-def _dimensions(shape: Shape) -> Dimensions:
+def dimensions(shape: Shape) -> Dimensions:
     """Outputs, inputs and kernel of a shape. The kernel is 1 x 1 if there is none or it is too large for the coder."""
     if len(shape) == 4 and prod(shape[2:]) <= LARGEST_KERNEL:
         return shape[0], shape[1], shape[2], shape[3]

@@ -112,7 +112,7 @@ def _walk(model: _Model, levels: list[int], shape: Dimensions) -> None:
                 left, above = levels[at - 1] if x else 0, levels[at - width] if y else 0
                 density = (2 * (mean + row) + kernel * _ONE) * RATE[k + 2] >> 16
                 beside = 1 + (left != 0) + (above != 0) if k else 0
-                some = model.bit(model.zero[_class(density)][beside], int(levels[at] != 0))
+                some = model.bit(model.zero[density_class(density)][beside], int(levels[at] != 0))
                 cell = i * places + k
                 negative = 0
                 if some:
@@ -128,12 +128,12 @@ def _walk(model: _Model, levels: list[int], shape: Dimensions) -> None:
                     kernel += 1
                     signs += -1 if negative else 1
                     kept += 1
-                row = _towards(row, some * _ONE, RATE[row_seen])
+                row = towards(row, some * _ONE, RATE[row_seen])
                 row_seen = min(row_seen + 1, 128)
-                mean = _towards(mean, some * _ONE, column_rate)
+                mean = towards(mean, some * _ONE, column_rate)
                 lean = (_ONE, 0)[negative] if some else _ONE // 2
-                fast[cell] = _towards(fast[cell], lean, RATE[min(output, 3)])
-                slow[cell] = _towards(slow[cell], lean, RATE[min(output, 64)])
+                fast[cell] = towards(fast[cell], lean, RATE[min(output, 3)])
+                slow[cell] = towards(slow[cell], lean, RATE[min(output, 64)])
                 at += 1
             column[i] = mean
 
@@ -143,14 +143,15 @@ def _bound(i: int) -> int:
     return i if i < 4 else (4 + i % 4) << (i // 4 - 1)
 
 
-def _class(density: int) -> int:
+def density_class(density: int) -> int:
     """The class of a density: the largest i for which `_bound(i)` is at most `density` / 32."""
     value = density >> 5
     bits = value.bit_length()
     return value if bits < 3 else (bits - 2) * 4 + (value >> (bits - 3) & 3)
 
 
-def _towards(value: int, target: int, rate: int) -> int:
+def towards(value: int, target: int, rate: int) -> int:
+    """`value`, moved towards `target` by the share `rate` / 2^16 of their distance."""
     step = abs(target - value) * rate >> 16
     return value + step if target > value else value - step
 

@@ -45,7 +45,7 @@ def squash(x: int) -> int:
     return LOGISTIC[i] * (128 - part) + LOGISTIC[i + 1] * part >> 7
 
 
-def _stretched() -> list[int]:
+def stretched() -> list[int]:
     """For every probability, in units of 2^-12, the largest number from -2047 on that `squash` takes at most there."""
     found, x = [], -2047
     for i in range(4096):
@@ -63,7 +63,7 @@ class _Model:
         self.of_node, self.of_pair, self.of_match = (defaultdict[int, Context](Context) for _ in range(3))
         self.weights = defaultdict[tuple[str, int, int], list[int]](lambda: [_WEIGHT] * _INPUTS)
         self.histories = [bytearray(b"\1") * (1 << bits) for bits in (_BYTE_BITS, _HASH_BITS, _HASH_BITS)]
-        self.stretched = _stretched()
+        self.stretched = stretched()
         self.recent = [0] * (1 << _RECENT_BITS)
         self.text = bytearray()
         self.last = self.word = 0

@@ -1,0 +1,160 @@
+"""Deltas: what turns one `.sqz` file into another one, byte for byte (docs/FORMAT.md, "Deltas").
+
+    >>> delta = make(old, new)                                          # doctest: +SKIP
+    >>> apply(old, delta) == new                                        # doctest: +SKIP
+    True
+
+Two files of integer networks are compared level by level, because one changed weight changes all coded bytes after
+it. Where such a comparison does not pay, or the files are of another kind, the delta holds the whole new file. A delta
+names both files by their SHA-256.
+"""
+
+import struct
+from binascii import crc32
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from hashlib import sha256
+
+from squeezenet.errors import (
+    ChecksumMismatch,
+    LimitExceeded,
+    NotDelta,
+    TrailingBytes,
+    Truncated,
+    UnsupportedVersion,
+    WrongOldFile,
+)
+from squeezenet.graph import Activation, Layer
+from squeezenet.limits import DELTA_GROWTH, FREE_DELTA, MAX_MODEL_FILE
+from squeezenet.model import Model
+from squeezenet.sqz import delta_reference, file
+from squeezenet.sqz.delta_reference import Parts, Plan, Reference
+from squeezenet.sqz.differences import MOST_RESCALING
+from squeezenet.sqz.levels import dimensions
+
+MAGIC = b"\x89SQD"
+VERSION = 1
+WHOLE, LEVELS = 0, 1
+"""Kinds: the body is the new file; or what differs between the levels of both files."""
+_HEADER = struct.Struct("<4sBBHIIII32s32s")
+"""Magic, version, kind, reserved, bytes of the delta, CRC-32, bytes and SHA-256 of old and new file."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a delta says about itself and about both files."""
+
+    kind: int
+    old_bytes: int
+    new_bytes: int
+    old_sha256: str  # 64 hexadecimal digits
+    new_sha256: str
+
+
+def make(old: bytes, new: bytes) -> bytes:
+    """A delta from the file `old` to the file `new`. Raises `ModelError` if one of them is no `.sqz` file."""
+    models = file.decode(old), file.decode(new)
+    whole = _packed(WHOLE, old, new, new)
+    if not all(model.scales for model in models) or file.encode(models[1]) != new or not _may_grow(old, new, whole):
+        return whole
+    parts = Parts.of(old), Parts.of(new)
+    delta = _packed(LEVELS, old, new, delta_reference.encode(*parts, _plan(*models)))
+    if len(delta) >= len(whole) or not _may_grow(old, new, delta):
+        return whole
+    assert apply(old, delta) == new, "a delta does not give the new file"
+    return delta
+
+
+def apply(old: bytes, delta: bytes) -> bytes:
+    """The new file. Raises a subclass of `FormatError` for a damaged delta, `WrongOldFile` for another old file."""
+    header = examine(delta)
+    if len(old) != header.old_bytes or sha256(old).hexdigest() != header.old_sha256:
+        raise WrongOldFile(
+            f"the delta is for a file with the SHA-256 {header.old_sha256[:16]}..., not for this one; "
+            "fetch the whole new file instead"
+        )
+    body = memoryview(delta)[_HEADER.size :]
+    new = bytes(body) if header.kind == WHOLE else delta_reference.decode(Parts.of(old), body, header.new_bytes)
+    if len(new) != header.new_bytes or sha256(new).hexdigest() != header.new_sha256:
+        raise ChecksumMismatch("the delta does not give the file that it promises; fetch it again")
+    return new
+
+
+def examine(delta: bytes) -> Header:
+    """Check all of a delta that can be checked without the old file. Raises a subclass of `FormatError`."""
+    if delta[: len(MAGIC)] != MAGIC[: len(delta)] or not delta:
+        raise NotDelta("not a delta: it does not begin with the magic bytes")
+    if len(delta) < _HEADER.size:
+        raise Truncated("the delta ends inside its header; fetch it again")
+    _, version, kind, reserved, total, checksum, old_bytes, new_bytes, old, new = _HEADER.unpack_from(delta)
+    if version != VERSION or kind not in (WHOLE, LEVELS) or reserved:
+        raise UnsupportedVersion(f"delta of version {version}, kind {kind}; this reader knows version {VERSION}")
+    if len(delta) < total:
+        raise Truncated(f"the delta has {len(delta)} of its {total} bytes; fetch it again")
+    if len(delta) > total:
+        raise TrailingBytes(f"the delta has {len(delta) - total} bytes after its end")
+    if crc32(memoryview(delta)[16:]) != checksum:
+        raise ChecksumMismatch("the delta's bytes are not those that were written; fetch it again")
+    if max(old_bytes, new_bytes) > MAX_MODEL_FILE or new_bytes > DELTA_GROWTH * (old_bytes + total) + FREE_DELTA:
+        raise LimitExceeded(f"a delta of {total} bytes cannot make {new_bytes} bytes from {old_bytes}")
+    return Header(kind, old_bytes, new_bytes, old.hex(), new.hex())
+
+
+def _packed(kind: int, old: bytes, new: bytes, body: bytes) -> bytes:
+    tail = struct.pack("<II", len(old), len(new)) + sha256(old).digest() + sha256(new).digest() + body
+    head = struct.pack("<4sBBHII", MAGIC, VERSION, kind, 0, 16 + len(tail), crc32(tail))
+    return head + tail
+
+
+def _may_grow(old: bytes, new: bytes, delta: bytes) -> bool:
+    return len(new) <= DELTA_GROWTH * (len(old) + len(delta)) + FREE_DELTA
+
+
+def _plan(old: Model, new: Model) -> Plan:
+    """Which layers are compared: those of one name and shape; else, in order, those of one shape; then tables."""
+    olds, news = list(_coded(old)), list(_coded(new))
+    found: list[Reference | None] = []
+    taken: set[int] = set()
+    for name, shape, exponent in news:
+        fitting = [i for i, each in enumerate(olds) if i not in taken and each[1][1:] == shape[1:]]
+        if not fitting:
+            found.append(None)
+            continue
+        named = [i for i in fitting if olds[i][0] == name]
+        part = min(named or fitting)
+        taken.add(part)
+        runs: tuple[tuple[int, int, int], ...] = ()
+        if shape and olds[part][1][0] != shape[0]:
+            runs = _runs(old, new, olds[part][1][0], shape[0])
+        moved = olds[part][2] - exponent
+        found.append(Reference(part, runs, moved if abs(moved) <= MOST_RESCALING else 0))
+    return found
+
+
+def _coded(model: Model) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Of each layer: name, shape, exponent of its result; of each table, a name that no layer has, and no shape."""
+    shapes = model.graph.weight_shapes()
+    for index, op in enumerate(model.graph.ops):
+        if isinstance(op, Layer):
+            yield op.name, dimensions(shapes[op.name]), model.scales[index + 1].exponent
+        elif isinstance(op, Activation):
+            yield "", (), 0
+
+
+def _runs(old: Model, new: Model, before: int, after: int) -> tuple[tuple[int, int, int], ...]:
+    """Which outputs belong together where their numbers differ: those of one label, else the first ones."""
+    if (before, after) != (len(old.labels), len(new.labels)):
+        both = min(before, after)
+        return ((0, both, after - both),)
+    runs: list[tuple[int, int, int]] = []
+    read = made = 0
+    blocks = SequenceMatcher(None, old.labels, new.labels, autojunk=False).get_matching_blocks()
+    for start, begin, size in blocks:
+        if begin > made:  # outputs that only the new file has belong to the run before
+            skip, both, _ = runs.pop() if runs else (0, 0, 0)
+            runs.append((skip, both, begin - made))
+        if size:
+            runs.append((start - read, size, 0))
+        read, made = start + size, begin + size
+    return tuple(runs)
