@@ -32,6 +32,9 @@ Outputs = Literal["classes", "labels"]
 """What the logits mean. "classes": exactly one class is right, with probabilities by softmax. "labels": each output is
 a yes or no that does not depend on the others, with a probability by sigmoid."""
 
+Range = tuple[float, float]
+"""The smallest and the largest number of a value."""
+
 MAX_LEVEL = 127
 """The largest level of an integer network; levels fit a signed byte."""
 
@@ -169,6 +172,9 @@ class Model:
     It is an integer network if it has `scales`, one for each value of the graph (docs/FORMAT.md). It then has a table
     for each `Activation`, in the order of the graph; without `tables`, they are computed from the scales. With one
     output, `outputs` is always "labels": the network says how probable the positive one of two classes is.
+
+    `ranges` has the smallest and the largest number of some values, by number, if another program has measured them on
+    its images. No file stores them; `compress` uses them where it has no images.
     """
 
     graph: Graph
@@ -179,6 +185,7 @@ class Model:
     scales: tuple[Scale, ...] = ()
     tables: tuple[bytes, ...] = ()
     outputs: Outputs = "classes"
+    ranges: Mapping[int, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.graph.classes == 1:

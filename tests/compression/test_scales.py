@@ -89,3 +89,19 @@ def test_what_the_logits_are_means_of_may_go_beyond_synthetic_images(network: Ne
 def test_scales_do_not_depend_on_the_order_of_memory(network: Network) -> None:
     images = synthetic_images(16, COLOUR, seed=2)
     assert calibrate(network, images) == calibrate(network, images.contiguous())
+
+
+def test_ranges_that_another_program_measured_replace_those_on_synthetic_images(network: Network) -> None:
+    made = synthetic_images(8, COLOUR)
+    usual = calibrate(network, made, 8)
+    told = calibrate(network, made, 8, ranges={2: (0.0, 255 * 2**1.5), 4: (0.0, 255 * 2.0**-3)})
+    assert [told[i].exponent for i in (1, 2, 3, 4)] == [12, 12, -24, -24]
+    assert told[5:] == usual[5:]
+    assert calibrate(network, made, 0, ranges={2: (0.0, 255 * 2**1.5)}) == calibrate(network, made)
+
+
+def test_what_photographs_reach_lies_within_the_range(network: Network) -> None:
+    images = synthetic_images(8, COLOUR)
+    told = calibrate(network, images, 4, ranges={2: (0.0, 1e-3)})
+    largest = float(reached(network, images[:4])[1].amax())
+    assert told[2].step * 255 >= 0.95 * largest

@@ -307,6 +307,59 @@ def test_quantised_weights_are_read_as_floats_and_a_quantiser_from_zero_is_a_rel
     np.testing.assert_allclose(model.weights[name].weight.values(), expected, 1e-6)
 
 
+def choices(kind: str, limit: float, otherwise: str) -> tuple[list[object], dict[str, object]]:
+    """x or another function of x, whichever a comparison with a number chooses."""
+    nodes = [
+        helper.make_node(kind, ["x", "limit"], ["c"]),
+        helper.make_node(otherwise, ["x"], ["o"]),
+        helper.make_node("Not", ["c"], ["n"]),
+        helper.make_node("Where", ["n", "o", "x"], ["z"]),
+    ]
+    return nodes, {"limit": np.float32(limit)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "otherwise", "function"),
+    [("Greater", 20, "Softplus", "softplus"), ("GreaterOrEqual", 0, "LeakyRelu", "leaky_relu")],
+)
+def test_a_function_of_two_parts_is_recognised(kind, limit, otherwise, function, tmp_path):
+    nodes, held = choices(kind, limit, otherwise)
+    last, weights = head("z")
+    model = from_onnx(saved(tmp_path / "n.onnx", nodes + last, weights | held), SMALL)
+    assert isinstance(first := model.graph.ops[0], Activation)
+    assert first.function == function
+
+
+def test_a_choice_that_is_no_known_function_is_refused_by_name(tmp_path):
+    nodes, held = choices("Less", 0.5, "Sigmoid")
+    last, weights = head("z")
+    with pytest.raises(UnsupportedOperation, match="the result of Where 'z' cannot be expressed"):
+        from_onnx(saved(tmp_path / "n.onnx", nodes + last, weights | held), SMALL)
+
+
+def test_quantisers_tell_the_ranges_of_values(tmp_path):
+    last, weights = head("z")
+    weights |= {"s": np.float32(0.05), "u": np.uint8(60), "zero": np.uint8(0), "t": np.float32(1 / 255),
+                "w": np.ones((3, 3, 1, 1), np.float32), "b": np.ones(3, np.float32)}  # fmt: skip
+
+    def rounded(name: str, *scale: str) -> list[object]:
+        return [
+            helper.make_node("QuantizeLinear", [name, *scale], [f"{name}q"]),
+            helper.make_node("DequantizeLinear", [f"{name}q", *scale], [f"{name}d"]),
+        ]
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"]), *rounded("c", "s", "u"),
+        helper.make_node("Sigmoid", ["cd"], ["g"]), *rounded("g", "t", "zero"),
+        helper.make_node("Mul", ["cd", "gd"], ["m"]), *rounded("m", "s", "zero"),
+        helper.make_node("Identity", ["md"], ["z"]),
+    ]  # fmt: skip
+    model = from_onnx(saved(tmp_path / "n.onnx", nodes + last, weights), SMALL)
+    conv, silu, relu = model.graph.ops[:3]
+    assert (type(conv), type(silu), type(relu)) == (Conv, Activation, ReLU)
+    assert model.ranges == {1: pytest.approx((-3, 9.75)), 3: pytest.approx((0, 12.75))}
+
+
 def test_a_sigmoid_at_the_end_makes_labels(tmp_path):
     last, weights = head("x")
     last[-1].output[0] = "logits"

@@ -10,12 +10,13 @@ pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
 pytest.importorskip("onnx_ir", reason="the extra [onnx] is not installed")
 
 from squeezenet.errors import ModelError
+from squeezenet.importing.onnx.elementwise import CHOICES
 from squeezenet.importing.onnx.operators import OPERATORS
 from squeezenet.importing.onnx.read import read_onnx
 from support.onnx_cases import answers, classifiers
 
-INTEGERS = {"Cast", "CastLike", "Shape", "Size", "QuantizeLinear", "DequantizeLinear"}
-"""Operators whose cases compute with integers, which are only read as floats, or whose result is a constant."""
+INTEGERS = {"Cast", "CastLike", "Shape", "Size", "QuantizeLinear", "DequantizeLinear", *CHOICES}
+"""Operators whose cases compute with integers or truth values, or whose result is a constant."""
 
 REFUSED = {
     "one or three dimensions": """averagepool_1d_default averagepool_3d_dilations_small maxpool_1d_default

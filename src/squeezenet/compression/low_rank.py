@@ -165,7 +165,7 @@ def factor(model: Model, ranks: Mapping[str, int], spectra: Mapping[str, Spectru
         weights[name + DOWN] = Weights(_plain(down, between + shape[1:]), np.zeros(between, np.float32))
         window = (1,) * (len(shape) - 2)
         weights[name + UP] = Weights(_plain(up, (op.out, rank, *window)), bias.astype(np.float32))
-    return replace(model, graph=split(model.graph, ranks), weights=weights)
+    return replace(model, graph=split(model.graph, ranks), weights=weights, ranges={})
 
 
 def _by_ratio(graph: Graph, held: Mapping[str, Size], spectra: Mapping[str, Spectrum], ratio: float) -> dict[str, int]:

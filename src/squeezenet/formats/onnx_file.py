@@ -59,7 +59,8 @@ def from_onnx(path: str | Path, about: About = NOTHING) -> Model:
     labels = about.labels or _labels(network.metadata, classes)
     weights = {name: Weights(Plain(weight), bias) for name, (weight, bias) in network.weights.items()}
     outputs: Outputs = "labels" if network.ending == "sigmoid" else about.outputs
-    return Model(network.graph, weights, preparation, labels, {"source": path.name}, outputs=outputs)
+    source = {"source": path.name}
+    return Model(network.graph, weights, preparation, labels, source, outputs=outputs, ranges=network.ranges)
 
 
 def _size(shape: Shape) -> str:

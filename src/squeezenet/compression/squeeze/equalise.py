@@ -53,8 +53,12 @@ Numbers = NDArray[np.int64]
 
 
 @torch.no_grad()
-def equalise(network: Network, images: Tensor) -> None:
-    """Rescale channels in place. The logits stay the same; `images` (N, C, H, W) are prepared."""
+def equalise(network: Network, images: Tensor) -> set[int]:
+    """Rescale channels in place, and return the values that have such channels.
+
+    The logits stay the same. `images` (N, C, H, W) are prepared.
+    """
+    changed: set[int] = set()
     channels = _Channels.of(network.graph)
     for _ in range(PASSES):
         seen = _largest(network, channels, images[:: -(-len(images) // IMAGES)])
@@ -62,6 +66,8 @@ def equalise(network: Network, images: Tensor) -> None:
         if not octaves.any() and not never.any():
             break
         _rescale(network, channels, np.exp2(octaves), never)
+        changed |= {i for i in range(len(channels.first)) if octaves[channels.label[channels.of_value(i)]].any()}
+    return changed
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,7 @@ def squeeze(
     if recipe.max_loss is not None:
         assert judge is not None
         # All that a file depends on besides its size, so that no file of a different run is used.
-        known_by = f"{__version__} {replace(recipe, max_loss=None)}".encode() + sqz.encode(model)
+        known_by = f"{__version__} {replace(recipe, max_loss=None)} {model.ranges}".encode() + sqz.encode(model)
         kept = work / f"sizes-{sha256(known_by).hexdigest()[:16]}" if work else None
         sizes = _Sizes(partial(made, share=1 / STAGES), kept, provenance)
         wanted = judge(model, b"") - recipe.max_loss

@@ -13,10 +13,11 @@ For photographs, each group of activations gets the step with the smallest squar
 large values costs less than a coarse step. For synthetic calibration images the largest values are not those of
 photographs, so the squared error says little. For them the range covers a share of the images that rises from
 `FIRST_COVERED` in the first layer to all in the last: first layers respond to edges, which some synthetic images have
-more of than photographs; last layers respond to objects, which no synthetic image shows.
+more of than photographs; last layers respond to objects, which no synthetic image shows. If another program measured
+ranges on its images (a QDQ file of ONNX has them), these take the place of ranges on synthetic images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from math import ceil, gcd, log2
@@ -28,6 +29,7 @@ from torch import Tensor
 from squeezenet.fixed_point import BIAS_BITS, EIGHTHS, FINER, MAX_RESCALING, MIN_RESCALING, Scale, step
 from squeezenet.graph import Activation, Add, Conv, Flatten, GlobalAvgPool, Graph, Layer, Linear, Multiply, ReLU
 from squeezenet.integer_graph import has_own_scale
+from squeezenet.model import Range
 from squeezenet.models.network import Network, activate
 from squeezenet.sqz.levels_reference import LARGEST
 
@@ -52,12 +54,18 @@ class _Seen(NamedTuple):
 
 @torch.no_grad()
 def calibrate(
-    network: Network, images: Tensor, synthetic: int = 0, mean_margin: int = MEAN_MARGIN, grain: int = 1
+    network: Network,
+    images: Tensor,
+    synthetic: int = 0,
+    mean_margin: int = MEAN_MARGIN,
+    grain: int = 1,
+    ranges: Mapping[int, Range] | None = None,
 ) -> tuple[Scale, ...]:
     """The scale of the image and of every operation's output. `images` (N, C, H, W) are prepared.
 
     The last `synthetic` images are synthetic calibration images. `mean_margin` is used if all images are synthetic; if
-    only some are, a part of it is used, in proportion. All exponents are multiples of `grain`.
+    only some are, a part of it is used, in proportion. All exponents are multiples of `grain`. `ranges` are those of
+    some values on images of another program.
     """
     graph = network.graph
     batches = [_observe(network, batch) for batch in images.split(BATCH)]
@@ -74,7 +82,9 @@ def calibrate(
             read = [_magnitudes(seen[i]) for i in group]
         if synthetic and 0 not in group:
             margin = mean_margin * synthetic / len(images) if averaged & set(group) else 0
-            made = _typical_scale(read, function, synthetic, min(group) / len(graph.ops), margin, grain)
+            measured = [ranges[i] for i in _read(graph, group) if ranges and i in ranges]
+            typical = _hull(measured) if measured else _usual(read, synthetic, min(group) / len(graph.ops))
+            made = _typical_scale(read, function, synthetic, typical, 0 if measured else margin, grain)
         else:
             made = _group_scale(read, function, grain)
         for i in group:
@@ -237,22 +247,39 @@ def _group_scale(seen: list[_Seen], function: Activation | None, grain: int) -> 
     return Scale(exponent, zero)
 
 
-def _typical_scale(
-    seen: list[_Seen], function: Activation | None, synthetic: int, position: float, margin: float, grain: int
-) -> Scale:
-    """The scale for observed values; those of the last `synthetic` images are of synthetic images.
+def _usual(seen: list[_Seen], synthetic: int, position: float) -> Range:
+    """The range of the values that were observed on most of the last `synthetic` images.
 
-    It is made coarser by `margin` eighths of an octave. What real images reach is not clipped. `position` in the
-    network is from 0, the first operation, to 1, the last.
+    `position` in the network is from 0, the first operation, to 1, the last.
     """
     share = FIRST_COVERED + (1 - FIRST_COVERED) * position
-    smallest, largest = torch.stack([s.smallest for s in seen]).amin(0), torch.stack([s.largest for s in seen]).amax(0)
-    typical = float(smallest[-synthetic:].quantile(1 - share)), float(largest[-synthetic:].quantile(share))
+    smallest, largest = _ends(seen)
+    return float(smallest[-synthetic:].quantile(1 - share)), float(largest[-synthetic:].quantile(share))
+
+
+def _typical_scale(
+    seen: list[_Seen], function: Activation | None, synthetic: int, typical: Range, margin: float, grain: int
+) -> Scale:
+    """The scale for a `typical` range of the values `seen`. Those of the last `synthetic` images are synthetic.
+
+    It is made coarser by `margin` eighths of an octave. What real images reach is not clipped.
+    """
+    smallest, largest = _ends(seen)
     if synthetic < len(smallest):
         real = slice(len(smallest) - synthetic)
-        typical = min(typical[0], float(smallest[real].min())), max(typical[1], float(largest[real].max()))
+        typical = _hull([typical, (float(smallest[real].min()), float(largest[real].max()))])
     reach, zero = _reach(*_Errors(seen, function).useful(*typical))
     return Scale(grain * round((EIGHTHS * log2(reach) + margin) / grain), zero)
+
+
+def _ends(seen: list[_Seen]) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest element of each image: (N,), (N,)."""
+    return torch.stack([s.smallest for s in seen]).amin(0), torch.stack([s.largest for s in seen]).amax(0)
+
+
+def _hull(ranges: Sequence[Range]) -> Range:
+    """The smallest range that holds all."""
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def _reach(smallest: float, largest: float) -> tuple[float, int]:

@@ -123,7 +123,8 @@ def prepare(
     damping = DAMPING ** (1 - share) * DAMPING_SYNTHETIC**share
     growth = GROWTH ** (1 - share) * GROWTH_SYNTHETIC**share
     fewer = min(max(1, round(COMPENSATING * len(images))), MOST_COMPENSATING)
-    equalise(network, images)
+    rescaled = equalise(network, images)
+    ranges = {i: ends for i, ends in model.ranges.items() if i not in rescaled}
     some = torch.arange(0, len(images), len(images) // fewer)[:fewer]
     first = images[some]
     hessians = hessians_of(network, images, damping, seed, tick, model.outputs)
@@ -133,7 +134,8 @@ def prepare(
         hessians = hessians_of(network, images, damping, seed, quiet, model.outputs, float(logits.std()) + 1e-30)
     if not _matter(hessians, model.graph):
         raise ModelError("the network gives every image the same logits: there is nothing to keep; train it further")
-    eight_bits = calibrate(network, first, int((some >= len(images) - synthetic).sum()), grain=grain)
+    made = int((some >= len(images) - synthetic).sum())
+    eight_bits = calibrate(network, first, made, grain=grain, ranges=ranges)
     scales = with_nine_bits(model.graph, eight_bits, hessians)
     empty = _empty(model, network, scales)
     size = FileSize.like(empty)

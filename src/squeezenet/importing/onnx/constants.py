@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from squeezenet.errors import LimitExceeded, UnsupportedOperation
 from squeezenet.importing.onnx.call import Array, Call
-from squeezenet.importing.onnx.elementwise import BINARY, UNARY
+from squeezenet.importing.onnx.elementwise import BINARY, CHOICES, UNARY
 from squeezenet.importing.onnx.layouts import LAYOUTS
 from squeezenet.limits import MAX_WEIGHTS
 
@@ -104,10 +104,15 @@ def _unary(call: Call) -> Array:
     return np.asarray(UNARY[call.node.op_type](call)(x.astype(np.float64))).astype(x.dtype)
 
 
+def _chosen(call: Call) -> Array:
+    return np.asarray(CHOICES[call.node.op_type](*(call.given(i) for i in range(len(call.arguments)))))
+
+
 FOLDED: dict[str, Callable[[Call], Any]] = {
     **LAYOUTS,
     **dict.fromkeys(BINARY, _arithmetic),
     **dict.fromkeys(UNARY, _unary),
+    **dict.fromkeys(CHOICES, _chosen),
     "Constant": _constant,
     "ConstantOfShape": _filled,
     "Identity": lambda call: call.given(0),
@@ -121,13 +126,6 @@ FOLDED: dict[str, Callable[[Call], Any]] = {
     "Ceil": lambda call: np.ceil(call.given(0)),
     "Round": lambda call: np.rint(call.given(0)),
     "Mod": lambda call: np.mod(call.given(0), call.given(1)),
-    "Equal": lambda call: np.equal(call.given(0), call.given(1)),
-    "Less": lambda call: np.less(call.given(0), call.given(1)),
-    "Greater": lambda call: np.greater(call.given(0), call.given(1)),
-    "Not": lambda call: np.logical_not(call.given(0)),
-    "And": lambda call: np.logical_and(call.given(0), call.given(1)),
-    "Or": lambda call: np.logical_or(call.given(0), call.given(1)),
-    "Where": lambda call: np.where(call.given(0), call.given(1), call.given(2)),
     "ReduceProd": _reduced(np.prod),
     "ReduceSum": _reduced(np.sum),
     "ReduceMean": _reduced(np.mean),
@@ -149,6 +147,6 @@ def elements_of(call: Call) -> int:
         raise UnsupportedOperation("of a constant cannot be expressed")
     if kind in ("Expand", "Constant", "ConstantOfShape", "Reshape", "Transpose", "Slice", "Identity"):
         return 0  # a view
-    if kind in BINARY or kind in ("Mod", "Equal", "Less", "Greater", "And", "Or", "Where"):
+    if kind in BINARY or kind in CHOICES or kind == "Mod":
         return prod(np.broadcast_shapes(*(held.shape for held in arrays)))
     return sum(held.size for held in arrays)

@@ -88,6 +88,20 @@ BINARY: dict[str, Function] = {
     "Max": np.maximum,
     "Min": np.minimum,
 }
+"""Functions of two or more inputs."""
+
+CHOICES: dict[str, Function] = {
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Equal": np.equal,
+    "Not": np.logical_not,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Where": np.where,
+}
+"""Comparisons and what is made of them. Together they may compute a function, as in `where(x > 20, x, softplus(x))`."""
 
 
 def unary(call: Call) -> Argument:
@@ -102,6 +116,24 @@ def binary(call: Call) -> Argument:
     for argument in arguments[1:]:
         result = _two(call, result, argument)
     return result
+
+
+def choice(call: Call) -> Argument:
+    """An operator of `CHOICES`, of inputs that depend on one value of the network and of equal numbers."""
+    parts: list[Scalar | float] = []
+    for argument in call.arguments:
+        if isinstance(argument, np.ndarray):
+            if not argument.size or (argument != argument.flat[0]).any():
+                raise UnsupportedOperation("with a constant of different numbers cannot be expressed")
+            parts.append(argument.flat[0])
+        elif argument is not None:
+            parts.append(argument if isinstance(argument, Scalar) else Scalar(argument))
+    bases = [part.base for part in parts if isinstance(part, Scalar)]
+    shapes = [argument.shape for argument in call.arguments if isinstance(argument, np.ndarray)]
+    one = all(base is bases[0] or _same(base, bases[0]) for base in bases[1:])
+    if not one or np.broadcast_shapes(bases[0].shape, *shapes) != bases[0].shape:
+        raise UnsupportedOperation("of two values of the network cannot be expressed")
+    return grown(call, CHOICES[call.node.op_type], *parts)
 
 
 def grown(call: Call, function: Function, *parts: Scalar | float) -> Scalar:
@@ -203,6 +235,8 @@ def settled(builder: Builder, expression: Scalar, known: dict[Scalar, Value]) ->
                     value = builder.elementwise(value, step)
             known[expression] = value
             return value
+    if expression.function in CHOICES.values():
+        raise UnsupportedOperation(f"the result of {expression.label} cannot be expressed")
     parts = [settled(builder, part, known) for part in expression.parts if isinstance(part, Scalar)]
     if len(parts) == 2:
         left, right = parts

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from squeezenet.errors import LimitExceeded, UnsupportedOperation
-from squeezenet.graph import LRN, AvgPool, Conv, MaxPool, Pair, ReLU, Sides, shortest
+from squeezenet.graph import LRN, AvgPool, Conv, MaxPool, Pair, Sides, shortest
 from squeezenet.importing.builder import Value
 from squeezenet.importing.onnx.call import Argument, Array, Call, axis_of
-from squeezenet.importing.onnx.elementwise import BINARY, UNARY, binary, unary
+from squeezenet.importing.onnx.elementwise import BINARY, CHOICES, UNARY, binary, choice, grown, unary
 from squeezenet.importing.onnx.layouts import LAYOUTS, fits, moved, shape_of
 from squeezenet.limits import MAX_LIVE
+from squeezenet.model import Range
 
 
 def _pair(numbers: tuple[int, ...] | None, default: int = 1) -> Pair:
@@ -256,11 +257,18 @@ FLOATS = (1, 10, 11, 16)
 
 def _quantise(call: Call) -> Argument:
     """The input without rounding. If the range begins at zero, a ReLU of it: exporters leave the ReLU out there."""
+    ends = quantised_range(call)
+    return _same(call) if ends is None or ends[0] else grown(call, UNARY["Relu"](call), call.scalar())
+
+
+def quantised_range(call: Call) -> Range | None:
+    """The range of the results of a quantiser, or None if it has a scale for each channel."""
     scale, zero = call.given(1), call.constant(2)
-    lowest = np.iinfo(np.uint8 if zero is None else zero.dtype).min
-    if scale.size == 1 and lowest == (0 if zero is None else int(zero.ravel()[0])):
-        return call.builder.elementwise(call.value(), ReLU((0,)))
-    return _same(call)
+    if scale.size != 1:
+        return None
+    bounds, origin = (np.iinfo(np.uint8), 0) if zero is None else (np.iinfo(zero.dtype), int(zero.ravel()[0]))
+    unit = float(scale.ravel()[0])
+    return (bounds.min - origin) * unit, (bounds.max - origin) * unit
 
 
 def _shape(call: Call) -> Array:
@@ -273,6 +281,7 @@ OPERATORS: dict[str, Callable[[Call], Any]] = {
     **LAYOUTS,
     **dict.fromkeys(UNARY, unary),
     **dict.fromkeys(BINARY, binary),
+    **dict.fromkeys(CHOICES, choice),
     "Conv": _conv,
     "Gemm": _gemm,
     "MatMul": _product,

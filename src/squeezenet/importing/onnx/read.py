@@ -20,13 +20,14 @@ import numpy as np
 from squeezenet.errors import BadGraph, LimitExceeded, ModelError, UnsupportedOperation
 from squeezenet.graph import Graph, Shape, Sides
 from squeezenet.importing.builder import Builder, Value
-from squeezenet.importing.draft import Arrays
+from squeezenet.importing.draft import Arrays, Draft
 from squeezenet.importing.onnx.call import Argument, Array, Call, label
 from squeezenet.importing.onnx.file import Opened, open_model
 from squeezenet.importing.onnx.norms import Norm, written_norm
 from squeezenet.importing.rewrites import rewrite
 from squeezenet.importing.scalars import Scalar
 from squeezenet.limits import FOLDED_A_BYTE, FREE_FOLDED, MAX_LIVE, MAX_ONNX_RESULTS, MAX_WEIGHTS
+from squeezenet.model import Range
 from squeezenet.printable import printable
 from squeezenet.sqz import costs
 
@@ -53,7 +54,8 @@ class OnnxNetwork:
     `ending` is what the graph leaves out after the logits: "", "softmax" or "sigmoid". `seen` maps values of the graph
     to tensors. `held` counts the bytes of the file, with its external data and with the constants that nodes fill.
     `proto` is the message in the file. `rounded` has the outputs of its quantisers: the operator that took their place,
-    or the constant. `pads` has the padding that the file leaves to a rule.
+    or the constant. `pads` has the padding that the file leaves to a rule. `ranges` has the range in which a quantiser
+    of the file keeps a value, by the number of the value.
     """
 
     graph: Graph
@@ -68,6 +70,7 @@ class OnnxNetwork:
     proto: Any
     rounded: dict[str, str | Array]
     pads: dict[str, Sides]
+    ranges: dict[int, Range]
 
 
 def read_onnx(path: Path, shape: Shape | None = None) -> OnnxNetwork:
@@ -98,6 +101,7 @@ class _Reader:
         self.made: list[tuple[Any, str, Argument]] = []
         self.rounded: dict[str, str | Array] = {}
         self.pads: dict[str, Sides] = {}
+        self.ranges: list[tuple[Argument, Range]] = []
         self.uses = Counter(value for node in self.nodes for value in self._inputs(node))
 
     def network(self) -> OnnxNetwork:
@@ -134,7 +138,7 @@ class _Reader:
         }
         return OnnxNetwork(graph, weights, ending, seen, dict(self.model.metadata_props), self.held, self.image,
                            self.builder.batch, self.input, self.proto, self.rounded,
-                           self.pads)  # fmt: skip
+                           self.pads, self._ranges(draft))  # fmt: skip
 
     def _seen(self) -> list[tuple[Value, Seen]]:
         """The tensors that became values of the draft, the first of each value."""
@@ -144,6 +148,16 @@ class _Reader:
             if isinstance(value, Value) and prod(value.shape) == self.builder.batch * prod(self.builder.base(value)):
                 found.setdefault(value.number, (value, Seen(tensor.name, node, value)))
         return list(found.values())
+
+    def _ranges(self, draft: Draft) -> dict[int, Range]:
+        """The ranges that quantisers give to values of the graph, by the value's number in the graph."""
+        found: dict[int, Range] = {}
+        for argument, ends in self.ranges:
+            value = self.known.get(argument) if isinstance(argument, Scalar) else argument
+            if isinstance(value, Value):
+                found.setdefault(value.number, ends)
+        numbers = ((index, draft.meanings.get(number, number)) for index, number in enumerate((0, *draft.ops)))
+        return {index: found[meant] for index, meant in numbers if meant in found}
 
     def _output(self) -> Any:
         outputs = self.model.graph.outputs
@@ -254,7 +268,7 @@ class _Reader:
 
     def _visit(self, node: Any) -> None:
         from squeezenet.importing.onnx.constants import FOLDED, elements_of
-        from squeezenet.importing.onnx.operators import OPERATORS
+        from squeezenet.importing.onnx.operators import OPERATORS, quantised_range
 
         kind = node.op_type
         if node in self.norms:
@@ -281,6 +295,8 @@ class _Reader:
         if kind in ("QuantizeLinear", "DequantizeLinear"):
             replaced = found if constant else "Identity" if found is arguments[0] else "Relu"
             self.rounded[str(node.outputs[0].name)] = replaced
+            if kind == "QuantizeLinear" and not constant and (ends := quantised_range(call)) is not None:
+                self.ranges.append((found, ends))
         for output, result in zip(node.outputs, results, strict=False):
             self.results -= _elements(result)
             if min(self.filled, self.results) < 0:
