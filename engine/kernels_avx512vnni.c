@@ -6,6 +6,8 @@
 #include <immintrin.h>
 
 #define SQZ_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#define OWN_MAXIMUM
+#define OWN_ADD
 #include "loops.h"
 
 enum { LANES = 16, DEPTH = 4 };
@@ -108,6 +110,52 @@ SQZ_TARGET static void depthwise(const sqz_tile *t, int32_t *sums)
     for (; p < t->positions; p++) depthwise_some(t, t->begin + p * t->stride, sums + p * SQZ_CHUNK, 1);
 }
 
+/* A mask of the bytes of a register that are left. */
+static inline __mmask64 some_of(size_t left)
+{
+    return left < 64 ? UINT64_MAX >> (64 - left) : UINT64_MAX;
+}
+
+SQZ_TARGET static void maximum(uint8_t *out, const uint8_t *x, size_t n, size_t step, size_t count)
+{
+    for (size_t i = 0; i < n; i += 64) {
+        const __mmask64 some = some_of(n - i);
+        const uint8_t *row = x + i;
+        __m512i most = _mm512_setzero_si512();
+        for (size_t r = 0; r < count; r++, row += step)
+            most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(some, row));
+        _mm512_mask_storeu_epi8(out + i, some, most);
+    }
+}
+
+/* The sum of 16 pairs of words (a, b), each times its fraction, in 65,536ths. */
+SQZ_TARGET SQZ_INLINE __m512i sum_of_pairs(__m512i pairs, __m512i lower, __m512i upper, __m512i offset)
+{
+    const __m512i sums = _mm512_dpwssd_epi32(offset, pairs, lower);
+    return _mm512_srai_epi32(_mm512_add_epi32(sums, _mm512_slli_epi32(_mm512_madd_epi16(pairs, upper), 15)), 16);
+}
+
+/* A fraction, below 2^23, becomes two words: its lower 15 bits and the rest. Unpacking and packing work within quarters
+ * of a register, so the bytes keep their order. */
+SQZ_TARGET static void add(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset,
+                           size_t n)
+{
+    const __m512i lower = _mm512_set1_epi32((fraction[1] & 0x7fff) << 16 | (fraction[0] & 0x7fff));
+    const __m512i upper = _mm512_set1_epi32(fraction[1] >> 15 << 16 | fraction[0] >> 15);
+    const __m512i start = _mm512_set1_epi32(offset), zero = _mm512_setzero_si512();
+    for (size_t i = 0; i < n; i += 64) {
+        const __mmask64 some = some_of(n - i);
+        const __m512i x = _mm512_maskz_loadu_epi8(some, a + i), y = _mm512_maskz_loadu_epi8(some, b + i);
+        const __m512i first = _mm512_unpacklo_epi8(x, y), second = _mm512_unpackhi_epi8(x, y);
+        const __m512i words = _mm512_packs_epi32(sum_of_pairs(_mm512_unpacklo_epi8(first, zero), lower, upper, start),
+                                                 sum_of_pairs(_mm512_unpackhi_epi8(first, zero), lower, upper, start));
+        const __m512i others =
+            _mm512_packs_epi32(sum_of_pairs(_mm512_unpacklo_epi8(second, zero), lower, upper, start),
+                               sum_of_pairs(_mm512_unpackhi_epi8(second, zero), lower, upper, start));
+        _mm512_mask_storeu_epi8(out + i, some, _mm512_packus_epi16(words, others));
+    }
+}
+
 /* With VBMI, two lookups of 128 entries each and a choice between them. */
 __attribute__((target("avx512f,avx512bw,avx512vbmi"))) static void look_up_at_once(uint8_t *x, size_t n, size_t step,
                                                                                    size_t count, const uint8_t *table)
@@ -116,7 +164,7 @@ __attribute__((target("avx512f,avx512bw,avx512vbmi"))) static void look_up_at_on
     const __m512i third = _mm512_loadu_si512(table + 128), fourth = _mm512_loadu_si512(table + 192);
     for (; count > 0; count--, x += step)
         for (size_t i = 0; i < n; i += 64) {
-            const __mmask64 some = n - i < 64 ? UINT64_MAX >> (64 - (n - i)) : UINT64_MAX;
+            const __mmask64 some = some_of(n - i);
             const __m512i at = _mm512_maskz_loadu_epi8(some, x + i);
             const __m512i low = _mm512_permutex2var_epi8(first, at, second);
             const __m512i high = _mm512_permutex2var_epi8(third, at, fourth);

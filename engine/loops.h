@@ -57,6 +57,7 @@ static inline void put_strip(uint8_t *out, const uint8_t *strip, size_t left)
         for (size_t i = 0; i < left; i++) out[i] = strip[i];
 }
 
+#ifndef OWN_MAXIMUM
 SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x, size_t n, size_t step, size_t count)
 {
     for (size_t i = 0; i < n; i += STRIP) {
@@ -67,6 +68,7 @@ SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x,
         put_strip(out + i, strip, n - i);
     }
 }
+#endif
 
 SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restrict x, size_t n, size_t step,
                                   size_t count)
@@ -98,6 +100,7 @@ SQZ_TARGET static void depthwise(const sqz_tile *t, int32_t *sums)
 }
 #endif
 
+#ifndef OWN_ADD
 SQZ_TARGET static void add(uint8_t *out, const uint8_t *a, const uint8_t *b, const int32_t fraction[2], int32_t offset,
                            size_t n)
 {
@@ -111,6 +114,7 @@ SQZ_TARGET static void add(uint8_t *out, const uint8_t *a, const uint8_t *b, con
         put_strip(out + i, strip, n - i);
     }
 }
+#endif
 
 SQZ_TARGET static void multiply_values(uint8_t *out, const uint8_t *a, const uint8_t *b, const sqz_product *p, size_t n)
 {

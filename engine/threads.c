@@ -1,31 +1,46 @@
 /* A team whose threads wait by polling: an operation takes some microseconds, and to sleep and wake up takes longer. A
  * thread that has polled POLLS times yields the processor before each further poll. A thread that is free takes the
- * next part of a round: so no part waits for a thread that the system does not run. */
+ * next part of a round: so no part waits for a thread that the system does not run.
+ *
+ * After a call the team stays for the next one, because to start and end a thread takes longer than many an operation.
+ * When its threads have polled LINGER times without a call (about a millisecond), they end. */
 #define _POSIX_C_SOURCE 200112L
 #include "threads.h"
 
 #if defined(__GNUC__) && (defined(__unix__) || defined(__APPLE__))
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
 
-enum { MOST_PARTS = 64, POLLS = 1000 };
+enum { MOST_PARTS = 64, POLLS = 1000, LINGER = 4000 };
+enum { BUSY, IDLE, OVER }; /* in a call; between two calls; the threads end */
 
 typedef struct {
     void (*work)(const void *task, unsigned part);
     const void *task;
     unsigned parts, next, left; /* parts of a round; the next one to take; how many are not done */
-    unsigned round, stop;       /* number of the round; whether the threads shall end */
+    unsigned round, state;      /* number of the round; BUSY, IDLE or OVER */
+    unsigned others;            /* threads, besides that of the caller */
+    pid_t process;              /* after a fork, the new process has none of the threads */
+    pthread_t threads[MOST_PARTS];
 } team_state;
 
-/* Wait until `*watched` is `value` (wanted = 1), or until it is not (wanted = 0). */
-static void wait_for(const unsigned *watched, unsigned value, int wanted)
+static team_state *spare; /* an idle team, or NULL */
+
+static void pause_between(unsigned polls)
 {
-    for (unsigned polls = 0; (__atomic_load_n(watched, __ATOMIC_ACQUIRE) == value) != wanted; polls++) {
-        if (polls >= POLLS) sched_yield();
+    if (polls >= POLLS) sched_yield();
 #if defined(__x86_64__)
-        __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #endif
-    }
+}
+
+/* Change the state from IDLE to `state`. Returns whether it was IDLE. */
+static int leave_idle(team_state *team, unsigned state)
+{
+    unsigned idle = IDLE;
+    return __atomic_compare_exchange_n(&team->state, &idle, state, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 /* Do the parts of a round that nobody has taken. `work` and `task` are valid until all parts are done. */
@@ -43,8 +58,11 @@ static void *serve(void *context)
 {
     team_state *team = context;
     for (unsigned round = 0;; round++) {
-        wait_for(&team->round, round, 0);
-        if (__atomic_load_n(&team->stop, __ATOMIC_ACQUIRE)) return NULL;
+        for (unsigned polls = 0; __atomic_load_n(&team->round, __ATOMIC_ACQUIRE) == round; polls++) {
+            if (polls >= LINGER) leave_idle(team, OVER);
+            if (__atomic_load_n(&team->state, __ATOMIC_ACQUIRE) == OVER) return NULL;
+            pause_between(polls);
+        }
         help(team);
     }
 }
@@ -58,21 +76,48 @@ static void each(void *context, void (*work)(const void *task, unsigned part), c
     __atomic_store_n(&team->next, 0, __ATOMIC_RELEASE);
     __atomic_fetch_add(&team->round, 1, __ATOMIC_RELEASE);
     help(team);
-    wait_for(&team->left, 0, 1);
+    for (unsigned polls = 0; __atomic_load_n(&team->left, __ATOMIC_ACQUIRE) > 0; polls++) pause_between(polls);
+}
+
+static void dismiss(team_state *team)
+{
+    if (team != NULL && team->process == getpid()) {
+        __atomic_store_n(&team->state, OVER, __ATOMIC_RELEASE);
+        for (unsigned i = 0; i < team->others; i++) pthread_join(team->threads[i], NULL);
+    }
+    free(team);
+}
+
+/* The spare team, if it has so many parts and its threads have not ended; otherwise a new one. NULL: no memory. */
+static team_state *hire(unsigned parts)
+{
+    team_state *team = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQ_REL);
+    if (team != NULL && team->parts == parts && team->process == getpid() && leave_idle(team, BUSY)) return team;
+    dismiss(team);
+    team = calloc(1, sizeof *team);
+    if (team == NULL) return NULL;
+    team->parts = team->next = parts;
+    team->process = getpid();
+    while (team->others + 1 < parts && pthread_create(team->threads + team->others, NULL, serve, team) == 0)
+        team->others++;
+    return team;
 }
 
 void sqz_with_team(unsigned parts, void (*body)(void *context, const sqz_team *team), void *context)
 {
-    pthread_t threads[MOST_PARTS];
-    team_state self = {NULL, NULL, parts < MOST_PARTS ? parts : MOST_PARTS, 0, 0, 0, 0};
-    unsigned others = 0;
-    self.next = self.parts;
-    while (others + 1 < self.parts && pthread_create(threads + others, NULL, serve, &self) == 0) others++;
-    const sqz_team team = {self.parts, each, &self};
+    team_state alone = {.parts = 1};
+    team_state *hired = parts > 1 ? hire(parts < MOST_PARTS ? parts : MOST_PARTS) : NULL;
+    const sqz_team team = {hired != NULL ? hired->parts : 1, each, hired != NULL ? hired : &alone};
     body(context, &team);
-    __atomic_store_n(&self.stop, 1, __ATOMIC_RELEASE);
-    __atomic_fetch_add(&self.round, 1, __ATOMIC_RELEASE);
-    for (unsigned i = 0; i < others; i++) pthread_join(threads[i], NULL);
+    if (hired == NULL) return;
+    __atomic_store_n(&hired->state, IDLE, __ATOMIC_RELEASE);
+    dismiss(__atomic_exchange_n(&spare, hired, __ATOMIC_ACQ_REL));
+}
+
+/* When the process ends, or the module is unloaded. */
+__attribute__((destructor)) static void dismiss_spare(void)
+{
+    dismiss(__atomic_exchange_n(&spare, NULL, __ATOMIC_ACQ_REL));
 }
 
 #else

@@ -4,7 +4,8 @@
 
 #include "sqz.h"
 
-/* Call body(context, team) with a team of at most `parts` parts. Its threads end with the call. */
+/* Call body(context, team) with a team of at most `parts` parts. Its threads stay for about a millisecond, for a call
+ * that follows. */
 void sqz_with_team(unsigned parts, void (*body)(void *context, const sqz_team *team), void *context);
 
 #endif

@@ -1,7 +1,11 @@
 """The C engine: the same logits as NumPy, every bit of them, on every path; and that no file can hurt it."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,6 +236,42 @@ def test_many_threads_may_use_one_network() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: run(images[i % 8 : i % 8 + 1])[0], range(64)))
     assert all(np.array_equal(row, expected[i % 8]) for i, row in enumerate(found))
+
+
+STAYING = """
+import os, sys, time
+from pathlib import Path
+from squeezenet.runtime.engine import EngineRunner
+
+def ended():
+    end = time.monotonic() + 30
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
+
+data, images = Path(sys.argv[1]).read_bytes(), memoryview(Path(sys.argv[2]).read_bytes()).cast("f")
+run = EngineRunner(data, 3)
+alone, expected = EngineRunner(data).logits(images), run.logits(images)
+child = os.fork()  # while the threads are there
+same = all(run.logits(images) == expected == alone for _ in range(5))
+if child == 0:
+    os._exit(0 if same and ended() else 1)
+_, status = os.waitpid(child, 0)
+sys.exit(0 if same and ended() and status == 0 and run.logits(images) == expected else 1)
+"""
+
+
+@needs_engine
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="Linux counts the threads")
+def test_threads_end_by_themselves_and_a_forked_process_gets_new_ones(tmp_path: Path) -> None:
+    model = fire()
+    (tmp_path / "model.sqz").write_bytes(sqz.encode(model))
+    Builder(0, model.preparation.crop).images(2).tofile(tmp_path / "images")
+    command = [sys.executable, "-W", "ignore", "-c", STAYING, str(tmp_path / "model.sqz"), str(tmp_path / "images")]
+    done = subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0
 
 
 @needs_engine
