@@ -36,8 +36,8 @@ static int has_dot_product(void)
 
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "avx2",   "avx512vnni",
-                                                 "neon",      "neondot", "simd128"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "avx2",    "avx512vnni",
+                                                 "neon",      "neondot", "simd128", "dsp"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -59,6 +59,9 @@ int sqz_has_path(sqz_path path)
 #endif
 #ifdef __wasm_simd128__
     case SQZ_SIMD128: return 1;
+#endif
+#ifdef SQZ_CORTEX_DSP
+    case SQZ_DSP: return 1;
 #endif
     default: return 0;
     }
@@ -87,6 +90,9 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #endif
 #ifdef __wasm_simd128__
     if (path == SQZ_SIMD128) return floats ? &sqz_simd128_floats : &sqz_simd128;
+#endif
+#ifdef SQZ_CORTEX_DSP
+    if (path == SQZ_DSP && !floats) return &sqz_dsp;
 #endif
     return floats ? &sqz_scalar_floats : &sqz_scalar;
 }

@@ -114,6 +114,11 @@ extern const sqz_kernels sqz_neondot;
 extern const sqz_kernels sqz_simd128, sqz_simd128_floats;
 #endif
 
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#define SQZ_CORTEX_DSP 1
+extern const sqz_kernels sqz_dsp;
+#endif
+
 /* NULL for the reference, and for a path that this machine does not have. */
 const sqz_kernels *sqz_kernels_of(sqz_path path, int floats);
 

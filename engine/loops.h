@@ -16,10 +16,10 @@
 #define GLUED(a, b) GLUED_NAMES(a, b)
 #define GLUED_NAMES(a, b) a##b
 
-enum {
-    STRIP = 32,     /* elements of a strip */
-    MOST_ROWS = 257 /* the sum of so many bytes fits 16 bits */
-};
+#ifndef STRIP
+#define STRIP 32 /* elements of a strip */
+#endif
+enum { MOST_ROWS = 257 }; /* the sum of so many bytes fits 16 bits */
 
 /* The 4 bytes at x, as an integer or a float. */
 static inline int32_t four_bytes(const uint8_t *x)
@@ -43,6 +43,7 @@ static inline void widen_to_bytes(void *line, const uint8_t *x, size_t n)
 }
 
 /* Store a strip at `out`, or only its first `left` bytes: in two pieces of a constant size, which may overlap. */
+#if STRIP > 1
 static inline void put_strip(uint8_t *out, const uint8_t *strip, size_t left)
 {
     if (left >= STRIP)
@@ -56,6 +57,9 @@ static inline void put_strip(uint8_t *out, const uint8_t *strip, size_t left)
     } else
         for (size_t i = 0; i < left; i++) out[i] = strip[i];
 }
+#else
+#define put_strip(out, strip, left) (*(out) = *(strip))
+#endif
 
 #ifndef OWN_MAXIMUM
 SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x, size_t n, size_t step, size_t count)
@@ -70,6 +74,7 @@ SQZ_TARGET static void maximum(uint8_t *restrict out, const uint8_t *restrict x,
 }
 #endif
 
+#ifndef OWN_ACCUMULATE
 SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restrict x, size_t n, size_t step,
                                   size_t count)
 {
@@ -83,6 +88,7 @@ SQZ_TARGET static void accumulate(int32_t *restrict sums, const uint8_t *restric
             for (size_t j = 0; j < STRIP; j++) sums[i + j] += part[j];
         }
 }
+#endif
 
 #ifdef LINE /* LINE, LINE_WEIGHT: types of activations and weights, in a file without its own `depthwise` */
 SQZ_TARGET static void depthwise(const sqz_tile *t, int32_t *sums)

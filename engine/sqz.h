@@ -40,6 +40,7 @@ typedef enum {
     SQZ_NEON,
     SQZ_NEONDOT,
     SQZ_SIMD128, /* WebAssembly */
+    SQZ_DSP,     /* Cortex-M with the DSP extension */
     SQZ_PATHS    /* number of paths */
 } sqz_path;
 

@@ -5,7 +5,8 @@ So are those of 1, 2 and 3 threads, which `engine_driver.c` compares (in WebAsse
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,11 +23,11 @@ from support.engine_networks import NETWORKS, Builder, network, normalised
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
 
 
-def build(compiler: list[str], program: Path, threads: tuple[str, ...] = ()) -> Path:
+def build(compiler: list[str], program: Path, *more: str | Path) -> Path:
     """`engine_driver.c` and the core."""
     core = [path for path in (ROOT / "engine").glob("*.c") if not path.name.startswith("python")]
     sources = [*core, ROOT / "tests" / "engine" / "engine_driver.c"]
-    command = [*compiler, *STRICT, "-O2", "-I", ROOT / "engine", *sources, "-lm", *threads, "-o", program]
+    command = [*compiler, *STRICT, "-O2", "-I", ROOT / "engine", *sources, "-lm", *more, "-o", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program
@@ -41,13 +42,14 @@ def models() -> Iterator[Model]:
     yield normalised()
 
 
-def check(emulator: list[str], program: Path, folder: Path, paths: list[str]) -> None:
+def check(emulator: list[str], folder: Path, paths: list[str], spell: Callable[[list[str]], list[str]] = list) -> None:
+    """Run all models. `emulator`: a command; `spell` says how it is told the arguments of the driver."""
     for model in models():
         images = Builder(9, model.preparation.crop, model.preparation.channels).images(2) / (1 if model.scales else 10)
         expected = IntegerRunner(model)(images) if model.scales else Runner(model)(images)
         (folder / "model.sqz").write_bytes(sqz.encode(model))
         images.tofile(folder / "images.f32")
-        command = [*emulator, program, "model.sqz", "images.f32", "logits.f32"]
+        command = [*emulator, *spell(["model.sqz", "images.f32", "logits.f32"])]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == paths
@@ -65,12 +67,50 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("aarch64-linux-gnu-gcc")
     if compiler is None or shutil.which("qemu-aarch64") is None:
         pytest.skip("needs aarch64-linux-gnu-gcc and qemu-aarch64")
-    return build([compiler, "-static"], tmp_path_factory.mktemp("arm") / "engine_driver", ("-lpthread",))
+    return build([compiler, "-static"], tmp_path_factory.mktemp("arm") / "engine_driver", "-lpthread")
 
 
 @pytest.mark.parametrize(("processor", "paths"), [("cortex-a72", ["neon"]), ("max", ["neon", "neondot"])])
 def test_arm(arm: Path, processor: str, paths: list[str], tmp_path: Path) -> None:
-    check(["qemu-aarch64", "-cpu", processor], arm, tmp_path, ["reference", "scalar", *paths])
+    check(["qemu-aarch64", "-cpu", processor, str(arm)], tmp_path, ["reference", "scalar", *paths])
+
+
+@dataclass(frozen=True)
+class Board:
+    """A microcontroller that qemu emulates, and where its memory lies: vectors, program, and `size` bytes of data."""
+
+    name: str
+    processor: str
+    vectors: int
+    code: int
+    data: int
+    paths: tuple[str, ...]
+    size: int = 1 << 24
+
+
+BOARDS = [
+    Board("mps2-an386", "cortex-m4", 0, 0x400, 0x21000000, ("dsp",)),
+]
+
+
+def semihosting(arguments: list[str]) -> list[str]:
+    return [",".join(["enable=on,target=native", *(f"arg={argument}" for argument in ["driver", *arguments])])]
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.processor)
+def test_cortex_m(board: Board, tmp_path: Path) -> None:
+    compiler = shutil.which("arm-none-eabi-gcc")
+    if compiler is None or shutil.which("qemu-system-arm") is None:
+        pytest.skip("needs arm-none-eabi-gcc with newlib, and qemu-system-arm")
+    folder = ROOT / "tests" / "engine" / "cortex_m"
+    places = ("vectors", "code", "data", "size")
+    linked = [f"-Wl,--defsym={place.upper()}={getattr(board, place)}" for place in places]
+    linked += ["-T", str(folder / "board.ld"), "--specs=rdimon.specs", "-Wl,--no-warn-rwx-segments"]
+    machine = [f"-mcpu={board.processor}", "-mthumb", *(["-mfloat-abi=hard"] if "mve" in board.paths else [])]
+    program = build([compiler, *machine], tmp_path / "driver.elf", folder / "start.c", *linked)
+    emulator = ["qemu-system-arm", "-M", board.name, "-nographic", "-monitor", "none", "-serial", "none"]
+    emulator += ["-kernel", str(program), "-semihosting-config"]
+    check(emulator, tmp_path, ["reference", "scalar", *board.paths], semihosting)
 
 
 @pytest.fixture(scope="module")
@@ -84,4 +124,4 @@ def webassembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow  # a minute for the compiler's own library, the first time
 def test_webassembly(webassembly: Path, tmp_path: Path) -> None:
     node = ["node", "--no-warnings", str(ROOT / "tests" / "engine" / "wasi.mjs")]
-    check(node, webassembly, tmp_path, ["reference", "scalar", "simd128"])
+    check([*node, str(webassembly)], tmp_path, ["reference", "scalar", "simd128"])
