@@ -8,7 +8,8 @@
 
 enum {
     MOST_REPEATS = 8,      /* each repeats the weights of a depthwise convolution */
-    MOST_COLUMNS = 96,     /* most positions that are computed in one pass over the weights */
+    MOST_COLUMNS = 96,     /* most positions that are computed in one pass over the weights, */
+    FEW_COLUMNS = 32,      /* or where all would fit in one pass: several can be shared out evenly */
     MOST_WEIGHTS = 1 << 16 /* most bytes of weights that are read anew for each row: they stay in a near cache */
 };
 /* If the values take more bytes than this, the inputs of a concatenation do not lie inside its result. */
@@ -217,8 +218,8 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     layout.columns = y->width;
     layout.row_step = op->stride[0] * x->width * x->pitch * x->bytes;
     if (pointwise && layout.direct && !depthwise) {
-        const uint32_t positions = y->height * y->width;
-        layout.rows = (positions + MOST_COLUMNS - 1) / MOST_COLUMNS;
+        const uint32_t positions = y->height * y->width, most = positions > MOST_COLUMNS ? MOST_COLUMNS : FEW_COLUMNS;
+        layout.rows = (positions + most - 1) / most;
         layout.columns = (positions + layout.rows - 1) / layout.rows;
         layout.row_step = layout.columns * x->pitch * x->bytes;
     }
