@@ -53,6 +53,26 @@ class DownloadError(SqueezeNetError):
     """A published file cannot be fetched, or what came is not that file."""
 
 
+class FleetError(SqueezeNetError):
+    """An update cannot be published or installed. The model that runs on a device stays."""
+
+
+class NotEnrolled(FleetError, UsageError):
+    """An argument that should name the folder of a device names another one, or none."""
+
+
+class UpdateRefused(FleetError):
+    """What a server offers as an update does not have the signatures, the age or the bytes that it must have."""
+
+
+class WrongClock(FleetError):
+    """The clock of this device contradicts a signature, so nothing can be said about the age of an update."""
+
+
+class HeldBack(FleetError):
+    """A rule of the publisher holds a release back."""
+
+
 class EmptyModel(ModelError):
     """A network has so few weights left that the format refuses its file."""
 

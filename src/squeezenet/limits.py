@@ -157,3 +157,23 @@ MAX_ONNX_RESULTS = 1 << 28
 FREE_FOLDED = 1 << 22
 FOLDED_A_BYTE = 4
 """An ONNX file of n bytes may compute FREE_FOLDED + n * FOLDED_A_BYTE elements of constants."""
+
+# Updates over the air -------------------------------------------------------------------------------------------------
+
+FLEET_MODEL = 64 * 2**20
+"""Bytes of a model, or of a delta, that the update client downloads."""
+
+FLEET_ROOT = 2**16
+"""Bytes of one version of the root metadata."""
+
+FLEET_ROOTS = 64
+"""Versions of the root metadata that one update follows; the next update goes on."""
+
+FLEET_TIMESTAMP = 2**12
+"""Bytes of the timestamp metadata."""
+
+FLEET_METADATA = 2**18
+"""Bytes of the snapshot metadata, and of the targets metadata."""
+
+FLEET_STATE = 2**22
+"""Bytes of the state of the update client: more than twice the largest metadata that it can trust, as JSON."""

@@ -18,7 +18,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from squeezenet.cli.parser import Parser
+from squeezenet.cli.parser import Parser, add_common
 from squeezenet.errors import MissingDependency, SqueezeNetError, UsageError
 from squeezenet.printable import harmless, printable
 from squeezenet.version import __version__
@@ -37,6 +37,7 @@ VERBS = {
     "data": "pack images into shards, for faster training",
     "models": "list the included models, those to download, and the networks",
     "pull": "download published weights",
+    "fleet": "publish signed updates of a model, and update devices",
     "doctor": "check this installation",
 }
 
@@ -79,10 +80,7 @@ def _parser(name: str, verb: ModuleType) -> Parser:
     examples = "\n".join(["examples:", *(f"  {line}" for line in verb.EXAMPLES.strip().splitlines())])
     parser = Parser(f"squeezenet {name}", description=f"{summary[0].upper()}{summary[1:]}.", epilog=examples)
     verb.configure(parser)
-    common = parser.add_argument_group("options of every verb")
-    common.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument("-h", "--help", action="help", help="show this help")
+    add_common(parser)
     return parser
 
 

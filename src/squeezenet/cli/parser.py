@@ -59,6 +59,14 @@ class Formatter(HelpFormatter):
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
+def add_common(parser: ArgumentParser) -> None:
+    """Add the options that every verb takes."""
+    common = parser.add_argument_group("options of every verb")
+    common.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("-h", "--help", action="help", help="show this help")
+
+
 def _formatter(prog: str) -> HelpFormatter:
     """A formatter with the width of the terminal. argparse would import `shutil`, which loads three decompressors."""
     columns = os.get_terminal_size().columns if sys.__stdout__ and sys.__stdout__.isatty() else 80

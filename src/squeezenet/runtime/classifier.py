@@ -94,12 +94,16 @@ class Classifier:
         return self._one(image, top)
 
     def _one(self, image: "ImageSource", top: int) -> Predictions:
-        logits = self._network.see(open_image(image))
+        logits = self.see(image)
         if not all(map(isfinite, logits)):
             raise ModelError("the network gives values that are not numbers; its weights are of no use")
         probability = softmax(logits) if self.outputs == "classes" else [sigmoid(logit) for logit in logits]
         best = sorted(range(len(logits)), key=lambda index: -logits[index])[:top]
         return Predictions(Prediction(self.labels[i], i, probability[i]) for i in best)
+
+    def see(self, image: "ImageSource") -> list[float]:
+        """The logits of one image, in the order of `labels`: the values before they become probabilities."""
+        return self._network.see(open_image(image))
 
     @overload
     def logits(self, images: "FloatArray") -> "FloatArray": ...

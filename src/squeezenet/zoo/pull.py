@@ -137,7 +137,7 @@ def _connect(entry: Published, url: str, file: IO[bytes], timeout: float, limit:
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        with _open(urllib.request.Request(url, headers=headers), timeout) as response:
+        with open_in_time(urllib.request.Request(url, headers=headers), timeout) as response:
             _copy(entry, url, response, file, timeout, limit)
     except urllib.error.HTTPError as error:
         with error:
@@ -154,17 +154,20 @@ def _connect(entry: Published, url: str, file: IO[bytes], timeout: float, limit:
         raise DownloadError(f"{url}: no answer that can be understood ({type(error).__name__}); check it") from None
 
 
-def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+def open_in_time(
+    request: urllib.request.Request, timeout: float, opener: urllib.request.OpenerDirector | None = None
+) -> http.client.HTTPResponse:
     """The response after its head. Name lookup, connection and head together may take `timeout` seconds.
 
     `urlopen` restarts its timeout with every byte, and has none for the lookup. Raises the exceptions of `urlopen`.
     """
+    urlopen = urllib.request.urlopen if opener is None else opener.open
     answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
     late = threading.Event()
 
     def ask() -> None:
         try:
-            got = urllib.request.urlopen(request, timeout=timeout)
+            got = urlopen(request, timeout=timeout)
         except BaseException as error:
             got = error
         if late.is_set():

@@ -1,0 +1,323 @@
+"""The publisher's folder: keys, the metadata of The Update Framework (TUF), and the static files that devices fetch.
+
+    DIR/public/metadata/   N.root.json, N.targets.json, N.snapshot.json, timestamp.json
+    DIR/public/targets/    models and deltas, each with its SHA-256 in the name
+    DIR/keys/              private keys: root-1, root-2, ... (away from this machine, if possible), targets-1, online-1
+    DIR/staged/            a new root that does not have enough signatures yet
+    DIR/fleet.json         settings, names of keys, and a record of every release (`publisher.py`)
+
+Only `DIR/public` is served. The root keys sign which keys are valid; a threshold of them must sign together. The
+targets key signs the list of releases. The online key signs the snapshot and the timestamp, which say that the list is
+the newest one: it is on the machine that renews the timestamp, so it is the easiest to steal and can do the least.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, Targets, Timestamp
+
+from squeezenet.errors import FleetError, UsageError
+from squeezenet.files import read_regular, write_atomically
+from squeezenet.limits import FLEET_METADATA, FLEET_ROOT, FLEET_TIMESTAMP
+
+ONLINE = ("timestamp", "snapshot")
+"""The roles of the online key."""
+MOST_LEDGER = 2**26
+"""Bytes of fleet.json, and of a private key."""
+
+
+@dataclass(frozen=True)
+class Days:
+    """For how many days metadata are valid after they were signed."""
+
+    root: int = 730
+    targets: int = 180
+    snapshot: int = 30
+    timestamp: int = 7
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the publisher remembers of a release."""
+
+    number: int
+    name: str
+    sha256: str
+    length: int  # bytes
+    published: str
+    top1: float | None = None  # percent, on the validation set
+    images: int = 0  # in the validation set
+    data: str = ""  # the validation set
+    override: str = ""  # why it was published although a rule held it back
+    withdrawn: str = ""  # why it was withdrawn
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """fleet.json."""
+
+    days: Days = field(default_factory=Days)
+    keys: Mapping[str, str] = field(default_factory=dict)  # name -> key id, of the keys that are valid
+    named: int = 0  # the highest number in a name of a key
+    releases: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The publisher's folder at one moment."""
+
+    folder: Path
+    ledger: Ledger
+    root: Metadata[Root]
+    targets: Metadata[Targets]
+    snapshot: Metadata[Snapshot]
+    timestamp: Metadata[Timestamp]
+
+    @property
+    def public(self) -> Path:
+        """The folder to serve."""
+        return self.folder / "public"
+
+
+def create(folder: Path, root_keys: int, threshold: int, days: Days, now: datetime) -> Repository:
+    """A new folder with keys, a root that all root keys have signed, and an empty list of releases."""
+    if not 1 <= threshold <= root_keys:
+        raise UsageError(f"--threshold {threshold}: must be from 1 to the number of root keys, which is {root_keys}")
+    if (folder / "fleet.json").exists():
+        raise UsageError(f"{folder}: is a publisher's folder already; name another one")
+    for part in ("public/metadata", "public/targets", "keys", "staged"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "keys").chmod(0o700)
+    roots = [f"root-{number}" for number in range(1, root_keys + 1)]
+    signers = {name: new_key(folder, name) for name in (*roots, "targets-1", "online-1")}
+    root = Root(version=1, expires=_after(now, days.root))
+    root.roles["root"] = Role([], threshold)
+    for name, signer in signers.items():
+        for role in _roles_of(name):
+            root.add_key(signer.public_key, role)
+    metadata = Metadata(root)
+    for name in roots:
+        metadata.sign(signers[name], append=True)
+    _write(folder / "public/metadata/1.root.json", metadata, FLEET_ROOT)
+    ledger = Ledger(days, {name: signer.public_key.keyid for name, signer in signers.items()}, root_keys)
+    start = Repository(folder, ledger, metadata, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
+    return signed(start, now, first=True)
+
+
+def load(folder: Path) -> Repository:
+    """The publisher's folder. Raises `UsageError` if it is none."""
+    try:
+        values = json.loads(read_regular(folder / "fleet.json", MOST_LEDGER))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder}: is not a publisher's folder; make one with: squeezenet fleet init {folder}"
+        ) from None
+    records = tuple(Record(**record) for record in values["releases"])
+    ledger = Ledger(Days(**values["days"]), values["keys"], values["named"], records)
+    public = folder / "public/metadata"
+    version = max(int(path.name.partition(".")[0]) for path in public.glob("*.root.json"))
+    timestamp = Metadata[Timestamp].from_bytes((public / "timestamp.json").read_bytes())
+    number = timestamp.signed.snapshot_meta.version
+    snapshot = Metadata[Snapshot].from_bytes((public / f"{number}.snapshot.json").read_bytes())
+    number = snapshot.signed.meta["targets.json"].version
+    targets = Metadata[Targets].from_bytes((public / f"{number}.targets.json").read_bytes())
+    root = Metadata[Root].from_bytes((public / f"{version}.root.json").read_bytes())
+    return Repository(folder, ledger, root, targets, snapshot, timestamp)
+
+
+def signed(repository: Repository, now: datetime, targets: bool = True, first: bool = False) -> Repository:
+    """Sign a new version of the timestamp and the snapshot, and with `targets` of the list of releases; write all.
+
+    The timestamp is written last: until then devices see the state before. Raises `FleetError` without the keys.
+    """
+    days, step = repository.ledger.days, 0 if first else 1
+    public = repository.public / "metadata"
+    writes: list[tuple[Path, Metadata[Any], int]] = []
+    if targets:
+        listing = repository.targets.signed
+        listing.version, listing.expires = listing.version + step, _after(now, days.targets)
+        _sign(repository, "targets", repository.targets)
+        writes.append((public / f"{listing.version}.targets.json", repository.targets, FLEET_METADATA))
+    snapshot, timestamp = repository.snapshot.signed, repository.timestamp.signed
+    snapshot.version, snapshot.expires = snapshot.version + step, _after(now, days.snapshot)
+    if targets:
+        snapshot.meta["targets.json"] = _meta(repository.targets)
+    _sign(repository, "snapshot", repository.snapshot)
+    writes.append((public / f"{snapshot.version}.snapshot.json", repository.snapshot, FLEET_METADATA))
+    timestamp.version, timestamp.expires = timestamp.version + step, _after(now, days.timestamp)
+    timestamp.snapshot_meta = _meta(repository.snapshot)
+    timestamp.unrecognized_fields["issued"] = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    _sign(repository, "timestamp", repository.timestamp)
+    writes.append((public / "timestamp.json", repository.timestamp, FLEET_TIMESTAMP))
+    for path, metadata, limit in writes:
+        _write(path, metadata, limit)
+    save_ledger(repository)
+    return repository
+
+
+def save_ledger(repository: Repository) -> None:
+    """Write fleet.json."""
+    text = json.dumps(asdict(repository.ledger), indent=1)
+    write_atomically(repository.folder / "fleet.json", text.encode() + b"\n")
+
+
+# Keys ----------------------------------------------------------------------------------------------------------------
+
+
+def new_key(folder: Path, name: str) -> CryptoSigner:
+    """Make a private key (ed25519) in a file that only its owner may read."""
+    signer = CryptoSigner.generate_ed25519()
+    handle = os.open(folder / "keys" / f"{name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(signer.private_bytes)
+        file.flush()
+        os.fsync(file.fileno())
+    return signer
+
+
+def revoke(repository: Repository, name: str, now: datetime) -> Path | None:
+    """Replace a key. None if the new root is published; else the staged root, which needs more signatures.
+
+    A new targets key brings a new online key with it: devices forget the version numbers that a thief could have
+    raised only if the keys of the snapshot and the timestamp change.
+    """
+    folder, ledger = repository.folder, repository.ledger
+    if name not in ledger.keys:
+        raise UsageError(f"{name}: no such key; the keys are {', '.join(ledger.keys)}")
+    if any((folder / "staged").iterdir()):
+        raise FleetError(f"{folder / 'staged'}: has a root that waits for signatures; squeezenet fleet sign {folder}")
+    kind = name.partition("-")[0]
+    leaving = [name, *(other for other in ledger.keys if kind == "targets" and other.startswith("online-"))]
+    root, keys, number = repository.root.signed, dict(ledger.keys), ledger.named
+    for old in leaving:
+        number += 1
+        new = f"{old.partition('-')[0]}-{number}"
+        key = new_key(folder, new).public_key
+        for role in _roles_of(old):
+            root.revoke_key(keys[old], role)
+            root.add_key(key, role)
+        keys = {new if each == old else each: key.keyid if each == old else keyid for each, keyid in keys.items()}
+    return _new_root(replace(repository, ledger=replace(ledger, keys=keys, named=number)), now)
+
+
+def renew(repository: Repository, now: datetime, root: bool = False) -> Path | None:
+    """Sign the timestamp and the snapshot anew, the list of releases in the second half of its time, `root` if asked.
+
+    The result is as for `revoke`.
+    """
+    if root:
+        return _new_root(repository, now)
+    half = timedelta(days=repository.ledger.days.targets / 2)
+    signed(repository, now, targets=repository.targets.signed.expires - now < half)
+    return None
+
+
+def sign(folder: Path, now: datetime) -> Path | None:
+    """Add the signatures of the root keys that are here to the staged root. The result is as for `revoke`."""
+    staged = sorted((folder / "staged").glob("*.root.json"))
+    if not staged:
+        raise UsageError(f"{folder / 'staged'}: no root waits for signatures")
+    repository, metadata = load(folder), Metadata[Root].from_bytes(staged[0].read_bytes())
+    return _finish(repository, metadata, now)
+
+
+def _new_root(repository: Repository, now: datetime) -> Path | None:
+    root = repository.root.signed
+    root.version, root.expires = root.version + 1, _after(now, repository.ledger.days.root)
+    repository.root.signatures.clear()
+    save_ledger(repository)
+    return _finish(load(repository.folder), repository.root, now)
+
+
+def _finish(repository: Repository, new: Metadata[Root], now: datetime) -> Path | None:
+    """Sign a new root with all root keys that are here, old and new; publish it if this is enough."""
+    folder, old = repository.folder, repository.root.signed
+    for keyid, signer in _private(folder).items():
+        if keyid in old.roles["root"].keyids or keyid in new.signed.roles["root"].keyids:
+            new.sign(signer, append=True)
+    staged = folder / "staged" / f"{new.signed.version}.root.json"
+    _write(staged, new, FLEET_ROOT)
+    result = new.signed.get_root_verification_result(old, new.signed_bytes, new.signatures)
+    if not result.verified:
+        return staged
+    _write(repository.public / "metadata" / staged.name, new, FLEET_ROOT)
+    staged.unlink()
+    signed(replace(repository, root=new), now)
+    for name, keyid in _names(folder).items():
+        if keyid not in new.signed.keys:
+            with contextlib.suppress(FileNotFoundError):
+                (folder / "keys" / name).unlink()
+    return None
+
+
+def missing(repository: Repository, staged: Path) -> str:
+    """Which keys could still sign a staged root, in words."""
+    new, old = Metadata[Root].from_bytes(staged.read_bytes()), repository.root.signed
+    result = new.signed.get_root_verification_result(old, new.signed_bytes, new.signatures)
+    lacking = max(result.first.missing, result.second.missing)
+    names = [name for name, keyid in repository.ledger.keys.items() if keyid in result.unsigned]
+    return f"{lacking} more of {', '.join(names)}"
+
+
+def _sign(repository: Repository, role: str, metadata: Metadata[Any]) -> None:
+    """Sign with the keys of a role that are here. Raises `FleetError` if they are fewer than the threshold."""
+    wanted = repository.root.signed.roles[role]
+    here = {keyid: signer for keyid, signer in _private(repository.folder).items() if keyid in wanted.keyids}
+    if len(here) < wanted.threshold:
+        names = [name for name, keyid in repository.ledger.keys.items() if keyid in wanted.keyids]
+        raise FleetError(
+            f"{repository.folder / 'keys'}: signing as {role} needs {wanted.threshold} of the keys {', '.join(names)}; "
+            f"{len(here)} of them are here"
+        )
+    metadata.signatures.clear()
+    for signer in here.values():
+        metadata.sign(signer, append=True)
+
+
+def _private(folder: Path) -> dict[str, CryptoSigner]:
+    """The private keys that are here, by key id."""
+    signers: Iterable[CryptoSigner] = (_signer(path) for path in sorted((folder / "keys").glob("*.pem")))
+    return {signer.public_key.keyid: signer for signer in signers}
+
+
+def _names(folder: Path) -> dict[str, str]:
+    return {path.name: _signer(path).public_key.keyid for path in (folder / "keys").glob("*.pem")}
+
+
+def _signer(path: Path) -> CryptoSigner:
+    try:
+        return CryptoSigner(load_pem_private_key(read_regular(path, MOST_LEDGER), None))
+    except (ValueError, TypeError):
+        raise FleetError(f"{path}: is not a private key without a password in PEM form") from None
+
+
+def _roles_of(name: str) -> tuple[str, ...]:
+    kind = name.partition("-")[0]
+    return ONLINE if kind == "online" else (kind,)
+
+
+# Metadata ------------------------------------------------------------------------------------------------------------
+
+
+def _after(now: datetime, days: int) -> datetime:
+    return now.astimezone(UTC).replace(microsecond=0) + timedelta(days=days)
+
+
+def _meta(metadata: Metadata[Any]) -> MetaFile:
+    data = metadata.to_bytes()
+    return MetaFile.from_data(metadata.signed.version, data, ["sha256"])
+
+
+def _write(path: Path, metadata: Metadata[Any], limit: int) -> None:
+    data = metadata.to_bytes()  # JSON without spaces
+    if len(data) > limit:
+        raise FleetError(f"{path}: would have {len(data):,} bytes, more than the {limit:,} that devices read")
+    write_atomically(path, data)
