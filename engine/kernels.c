@@ -36,8 +36,8 @@ static int has_dot_product(void)
 
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "avx2",    "avx512vnni",
-                                                 "neon",      "neondot", "simd128", "dsp"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "avx2", "avx512vnni", "neon",
+                                                 "neondot",   "simd128", "dsp",  "mve"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -62,6 +62,9 @@ int sqz_has_path(sqz_path path)
 #endif
 #ifdef SQZ_CORTEX_DSP
     case SQZ_DSP: return 1;
+#endif
+#ifdef SQZ_CORTEX_MVE
+    case SQZ_MVE: return 1;
 #endif
     default: return 0;
     }
@@ -93,6 +96,9 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #endif
 #ifdef SQZ_CORTEX_DSP
     if (path == SQZ_DSP && !floats) return &sqz_dsp;
+#endif
+#ifdef SQZ_CORTEX_MVE
+    if (path == SQZ_MVE && !floats) return &sqz_mve;
 #endif
     return floats ? &sqz_scalar_floats : &sqz_scalar;
 }

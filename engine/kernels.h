@@ -118,6 +118,10 @@ extern const sqz_kernels sqz_simd128, sqz_simd128_floats;
 #define SQZ_CORTEX_DSP 1
 extern const sqz_kernels sqz_dsp;
 #endif
+#if defined(__ARM_FEATURE_MVE)
+#define SQZ_CORTEX_MVE 1
+extern const sqz_kernels sqz_mve;
+#endif
 
 /* NULL for the reference, and for a path that this machine does not have. */
 const sqz_kernels *sqz_kernels_of(sqz_path path, int floats);

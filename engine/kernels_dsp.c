@@ -16,20 +16,13 @@
 enum {
     LANES = 8,
     DEPTH = 4,
-    POSITIONS = 16, /* most positions of a tile */
-    PIECE = 18,     /* most packs that are widened at once; they and the positions take 2.6 kB of the stack */
-    UNROLLED = 8,   /* packs of one turn of the inner loops */
-    PAIRS = 5,      /* pairs of taps of one turn in a depthwise convolution, and the most that are widened at once */
+    POSITIONS = 14, /* most positions of a tile */
+    PIECE = 24,     /* most packs that are widened at once; they take 3 kB of the stack */
+    PAIRS = 5,      /* most pairs of taps that are widened at once in a depthwise convolution */
     PACK_OF_TWO = 38,
     PACK_OF_ONE = 22,
-    PAIR_OF_TAPS = 46 /* bytes of code: the loops are entered in their middle */
+    PAIR_OF_TAPS = 46 /* bytes of code: loops are unrolled for the largest number of steps, and entered in the middle */
 };
-
-/* How many bytes of code a loop skips at first, so that its turns of `unrolled` steps are n steps together. */
-static inline uint32_t skipped(uint32_t n, uint32_t unrolled, uint32_t bytes)
-{
-    return (unrolled - 1 - (n - 1) % unrolled) * bytes;
-}
 
 /* Functions in assembly. Argument i lies at [sp, #36 + 4 * i]: ENTER puts the first four there. */
 #define ENTER(name) \
@@ -39,23 +32,23 @@ static inline uint32_t skipped(uint32_t n, uint32_t unrolled, uint32_t bytes)
 
 /* Add the products of a piece to the sums of two outputs at pairs of positions.
  *
- * x: the activations, (pairs, packs, 2 positions, 4) halves; w: the weights, (packs, 2 outputs, 4) halves, up to `end`.
- * Sums are read from `from` on and written from `to` on; both move by a step from each position to the next. */
+ * x: the activations, (pairs, packs, 2 positions, 4) halves; w: the weights, (packs, 2 outputs, 4) halves. Sums are read
+ * from `from` on and written from `to` on; both move by a step from each position to the next. `skip`: PACK_OF_TWO for
+ * each pack less than PIECE. `end`: of x. */
 void sqz_dsp_pairs(const uint32_t *x, const uint32_t *w, const int32_t *from, size_t from_step, int32_t *to,
-                   size_t to_step, const uint32_t *end, uint32_t skip, uint32_t pairs);
+                   size_t to_step, uint32_t skip, const uint32_t *end);
 __asm__(ENTER("sqz_dsp_pairs") //
-        "1: ldr r1, [sp, #36 + 4 * 1]\n"
-        "ldrd r2, r3, [sp, #36 + 4 * 2]\n"
+        "1: ldrd r2, r3, [sp, #36 + 4 * 2]\n"
+        "ldr r1, [sp, #36 + 4 * 1]\n"
+        "ldr r6, [sp, #36 + 4 * 6]\n"
         "ldrd r10, r11, [r2]\n"
         "add r2, r3\n"
         "ldrd r12, lr, [r2]\n"
         "add r2, r3\n"
         "str r2, [sp, #36 + 4 * 2]\n"
-        "ldr r6, [sp, #36 + 4 * 7]\n"
         "add pc, r6\n"
         "nop\n"
-        "2:\n"
-        ".rept 8\n"
+        ".rept 24\n"
         "ldm r0!, {r2-r5}\n"
         "ldm r1!, {r6-r9}\n"
         "smlad r10, r2, r6, r10\n"
@@ -67,41 +60,32 @@ __asm__(ENTER("sqz_dsp_pairs") //
         "smlad r12, r5, r7, r12\n"
         "smlad lr, r5, r9, lr\n"
         ".endr\n"
-        "ldr r2, [sp, #36 + 4 * 6]\n"
-        "cmp r1, r2\n"
-        "bne 2b\n"
         "ldrd r2, r3, [sp, #36 + 4 * 4]\n"
+        "ldr r1, [sp, #36 + 4 * 7]\n"
         "strd r10, r11, [r2]\n"
         "add r2, r3\n"
         "strd r12, lr, [r2]\n"
         "add r2, r3\n"
         "str r2, [sp, #36 + 4 * 4]\n"
-        "ldr r2, [sp, #36 + 4 * 8]\n"
-        "subs r2, #1\n"
-        "str r2, [sp, #36 + 4 * 8]\n"
+        "cmp r0, r1\n"
         "bne 1b\n" //
         LEAVE);
 
-/* The same for two outputs at one position. x: (packs, 4) halves. */
-void sqz_dsp_one(const uint32_t *x, const uint32_t *w, const int32_t *from, int32_t *to, const uint32_t *end,
-                 uint32_t skip);
+/* The same for two outputs at one position. x: (packs, 4) halves; `skip`: PACK_OF_ONE for each pack. */
+void sqz_dsp_one(const uint32_t *x, const uint32_t *w, const int32_t *from, int32_t *to, uint32_t skip);
 __asm__(ENTER("sqz_dsp_one") //
+        "ldr r12, [sp, #36 + 4 * 4]\n"
         "ldrd r10, r11, [r2]\n"
-        "ldrd r12, lr, [sp, #36 + 4 * 4]\n"
-        "add pc, lr\n"
+        "add pc, r12\n"
         "nop\n"
-        "2:\n"
-        ".rept 8\n"
-        "ldm r0!, {r2-r3}\n"
+        ".rept 24\n"
+        "ldm r0!, {r4-r5}\n"
         "ldm r1!, {r6-r9}\n"
-        "smlad r10, r2, r6, r10\n"
-        "smlad r11, r2, r8, r11\n"
-        "smlad r10, r3, r7, r10\n"
-        "smlad r11, r3, r9, r11\n"
+        "smlad r10, r4, r6, r10\n"
+        "smlad r11, r4, r8, r11\n"
+        "smlad r10, r5, r7, r10\n"
+        "smlad r11, r5, r9, r11\n"
         ".endr\n"
-        "cmp r1, r12\n"
-        "bne 2b\n"
-        "ldr r3, [sp, #36 + 4 * 3]\n"
         "strd r10, r11, [r3]\n" //
         LEAVE);
 
@@ -140,19 +124,26 @@ static inline uint32_t *widen_one(uint32_t *to, const uint8_t *a, uint32_t n)
     return to;
 }
 
-/* n packs of the weights of two outputs, which lie `step` bytes apart -> (packs, 2 outputs, 4) halves. */
+/* n packs of the weights of four outputs, which lie `step` bytes apart -> (2, packs, 2 outputs, 4) halves. */
 static inline void widen_weights(uint32_t *to, const uint8_t *w, size_t step, uint32_t n)
 {
+    uint32_t *second = to + 4 * n;
     __asm__ volatile("1: ldrd r3, r5, [%[w]]\n"
-                     "add %[w], %[step]\n"
                      "subs %[n], #1\n"
                      "sxtb16 r2, r3\n"
                      "sxtb16 r3, r3, ror #8\n"
                      "sxtb16 r4, r5\n"
                      "sxtb16 r5, r5, ror #8\n"
                      "stm %[to]!, {r2-r5}\n"
+                     "ldrd r3, r5, [%[w], #8]\n"
+                     "add %[w], %[step]\n"
+                     "sxtb16 r2, r3\n"
+                     "sxtb16 r3, r3, ror #8\n"
+                     "sxtb16 r4, r5\n"
+                     "sxtb16 r5, r5, ror #8\n"
+                     "stm %[second]!, {r2-r5}\n"
                      "bne 1b\n"
-                     : [to] "+r"(to), [w] "+r"(w), [n] "+r"(n)
+                     : [to] "+r"(to), [second] "+r"(second), [w] "+r"(w), [n] "+r"(n)
                      : [step] "r"(step)
                      : "r2", "r3", "r4", "r5", "cc", "memory");
 }
@@ -173,23 +164,24 @@ static void widen_windows(uint32_t *to, const sqz_tile *t, uint32_t first, uint3
 
 static void multiply(const sqz_tile *t, void *out)
 {
-    const uint32_t width = t->vectors * LANES, packs = t->rows * t->packs, pairs = t->positions / 2;
+    const uint32_t width = t->vectors * LANES, packs = t->rows * t->packs, even = t->positions & ~1u;
     const uint32_t pieces = (packs + PIECE - 1) / PIECE, most = (packs + pieces - 1) / pieces;
-    uint32_t x[2 * POSITIONS * PIECE], w[4 * PIECE];
+    uint32_t x[2 * POSITIONS * PIECE], w[8 * PIECE];
     for (uint32_t first = 0; first < packs; first += most) {
-        const uint32_t n = packs - first < most ? packs - first : most;
-        const size_t step = width * sizeof(int32_t), from_step = first > 0 ? step : 0;
+        const uint32_t n = packs - first < most ? packs - first : most, skipped = PIECE - n;
+        const uint32_t step = width * sizeof(int32_t), from_step = first > 0 ? step : 0;
+        const uint32_t *const end = x + 2 * n * even;
         widen_windows(x, t, first, n);
         for (uint32_t o = 0; o < width; o += 2) {
             const int32_t *from = (first > 0 ? (const int32_t *)out : (const int32_t *)t->initial) + o;
+            const uint32_t *weights = w + o % 4 / 2 * 4 * n;
             int32_t *to = (int32_t *)out + o;
-            widen_weights(w, (const uint8_t *)t->weights + DEPTH * (first * width + o), DEPTH * width, n);
-            if (pairs > 0)
-                sqz_dsp_pairs(x, w, from, from_step, to, step, w + 4 * n, skipped(n, UNROLLED, PACK_OF_TWO), pairs);
-            if (t->positions % 2 > 0) {
-                if (first > 0) from += 2 * pairs * width;
-                sqz_dsp_one(x + 4 * n * pairs, w, from, to + 2 * pairs * width, w + 4 * n,
-                            skipped(n, UNROLLED, PACK_OF_ONE));
+            if (o % 4 == 0)
+                widen_weights(w, (const uint8_t *)t->weights + DEPTH * (first * width + o), DEPTH * width, n);
+            if (even > 0) sqz_dsp_pairs(x, weights, from, from_step, to, step, skipped * PACK_OF_TWO, end);
+            if (even < t->positions) {
+                if (first > 0) from += even * width;
+                sqz_dsp_one(end, weights, from, to + even * width, skipped * PACK_OF_ONE);
             }
         }
     }
@@ -294,14 +286,13 @@ typedef struct {
     uint32_t weights[4];
 } tap_pair;
 
-/* Add the products of pairs of taps, up to `end`, to four sums. `at`: bytes from the first position to this one. */
-void sqz_dsp_taps(const tap_pair *taps, size_t at, const int32_t *from, uint32_t skip, int32_t *to,
-                  const tap_pair *end);
+/* Add the products of pairs of taps to four sums. `at`: bytes from the first position to this one; `skip`: PAIR_OF_TAPS
+ * for each pair less than PAIRS. */
+void sqz_dsp_taps(const tap_pair *taps, size_t at, const int32_t *from, uint32_t skip, int32_t *to);
 __asm__(ENTER("sqz_dsp_taps") //
         "ldm r2, {r10, r11, r12, lr}\n"
         "add pc, r3\n"
         "nop\n"
-        "2:\n"
         ".rept 5\n"
         "ldm r0!, {r2-r7}\n"
         "ldr r2, [r2, r1]\n"
@@ -317,9 +308,7 @@ __asm__(ENTER("sqz_dsp_taps") //
         "smlad r12, r3, r6, r12\n"
         "smlad lr, r9, r7, lr\n"
         ".endr\n"
-        "ldrd r2, r3, [sp, #36 + 4 * 4]\n"
-        "cmp r0, r3\n"
-        "bne 2b\n"
+        "ldr r2, [sp, #36 + 4 * 4]\n"
         "stm r2, {r10, r11, r12, lr}\n" //
         LEAVE);
 
@@ -339,11 +328,10 @@ static void depthwise(const sqz_tile *t, int32_t *sums)
                     (tap_pair){{t->lines[i] + t->begin + c, t->lines[second] + t->begin + c},
                                {signed_even(lower), signed_odd(lower), signed_even(upper), signed_odd(upper)}};
             }
-            const uint32_t skip = skipped(pairs, PAIRS, PAIR_OF_TAPS);
+            const uint32_t skip = (PAIRS - pairs) * PAIR_OF_TAPS;
             for (uint32_t p = 0; p < t->positions; p++) {
                 int32_t *to = sums + p * width + c;
-                sqz_dsp_taps(taps, p * t->stride, row > 0 ? to : (const int32_t *)t->initial + c, skip, to,
-                             taps + pairs);
+                sqz_dsp_taps(taps, p * t->stride, row > 0 ? to : (const int32_t *)t->initial + c, skip, to);
             }
         }
 }

@@ -41,6 +41,7 @@ typedef enum {
     SQZ_NEONDOT,
     SQZ_SIMD128, /* WebAssembly */
     SQZ_DSP,     /* Cortex-M with the DSP extension */
+    SQZ_MVE,     /* Cortex-M with the vector extension */
     SQZ_PATHS    /* number of paths */
 } sqz_path;
 

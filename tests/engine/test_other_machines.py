@@ -90,6 +90,7 @@ class Board:
 
 BOARDS = [
     Board("mps2-an386", "cortex-m4", 0, 0x400, 0x21000000, ("dsp",)),
+    Board("mps3-an547", "cortex-m55", 0, 0x60000000, 0x60800000, ("dsp", "mve")),
 ]
 
 
