@@ -6,51 +6,89 @@
  * with the padding filled in; a copy is kept while later rows need it. */
 #include <string.h>
 
-#include "floats.h"
 #include "reference.h"
 #include "run.h"
 
-/* Where the results of a tile go. */
-typedef struct {
-    size_t factor;    /* of its first output, among those in the vector form */
-    size_t padded;    /* factors of a group in the vector form */
-    size_t channel;   /* its first output */
-    uint32_t outputs; /* how many */
-    size_t position;  /* its first position */
-    uint32_t step;    /* positions of the result to the next position of the tile */
-} target;
+enum {
+    MOST_COLUMNS = 96,     /* most positions that are computed in one pass over the weights, */
+    FEW_COLUMNS = 32,      /* or where all would fit in one pass: several can be shared out evenly */
+    MOST_WEIGHTS = 1 << 16 /* most bytes of weights that are read anew for each row: they stay in a near cache */
+};
 
-/* Sums of a tile -> stored elements of the result. */
-static void finish(const sqz_task *task, const void *sums, const sqz_tile *tile, const target *to)
+sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
+{
+    const sqz_kernels *k = network->kernels;
+    const sqz_value *x = sqz_source(network, op), *y = sqz_made(network, op);
+    const int pointwise = op->kernel[0] == 1 && op->kernel[1] == 1 && op->stride[0] == 1 && op->stride[1] == 1;
+    const int depthwise = op->method == SQZ_DEPTHWISE;
+    const uint32_t groups = depthwise ? 1 : op->groups;
+    sqz_layout layout;
+    layout.inputs = x->channels / groups;
+    layout.outputs = op->out / groups * op->repeat;
+    layout.vectors = (depthwise ? (uint32_t)sqz_aligned(layout.outputs) : layout.outputs + k->lanes - 1) / k->lanes;
+    layout.blocks = (layout.vectors + op->vectors - 1) / op->vectors;
+    layout.across = op->dilation[1] == 1 && !depthwise ? op->kernel[1] : 1;
+    layout.lines = op->kernel[0] * (op->kernel[1] / layout.across);
+    layout.reach = (op->kernel[0] - 1) * op->dilation[0] + 1;
+    layout.packs = ((size_t)layout.across * layout.inputs + k->depth - 1) / k->depth;
+    layout.vector_bytes = layout.lines * layout.packs * k->lanes * k->depth * k->bytes;
+    layout.direct = k->bytes == x->bytes && groups == 1 && !sqz_is_padded(op) &&
+                    ((layout.across == 1 && op->repeat == 1) || x->pitch == x->channels);
+    if (depthwise) {
+        layout.lines = (layout.lines + k->taps - 1) / k->taps * k->taps;
+        layout.vector_bytes = (size_t)layout.lines * k->lanes * k->bytes;
+    }
+    layout.rows = y->height;
+    layout.columns = y->width;
+    layout.flat = pointwise && layout.direct && !depthwise && x->ring == x->height && y->ring == y->height;
+    if (layout.flat) {
+        const uint32_t positions = y->height * y->width, most = positions > MOST_COLUMNS ? MOST_COLUMNS : FEW_COLUMNS;
+        layout.rows = (positions + most - 1) / most;
+        layout.columns = (positions + layout.rows - 1) / layout.rows;
+    }
+    layout.line_bytes = sqz_aligned(sqz_line_positions(op, y) * layout.inputs * k->bytes + SQZ_SLACK);
+    layout.blocks_first = layout.rows == 1 || op->stream > 0 || layout.vectors * layout.vector_bytes > MOST_WEIGHTS;
+    return layout;
+}
+
+void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                      sqz_block *block)
+{
+    const sqz_op *op = task->op;
+    const uint8_t *memory = task->network->weights;
+    const size_t lanes = task->network->kernels->lanes, vector = (size_t)group * layout->vectors + first;
+    const sqz_block found = {memory + op->weights + vector * layout->vector_bytes,
+                             memory + op->initial + vector * lanes * sizeof(int32_t),
+                             (const int32_t *)(const void *)(memory + op->multipliers) + vector * lanes,
+                             (const int64_t *)(const void *)(memory + op->offsets) + vector * lanes,
+                             layout->vectors * lanes,
+                             (const sqz_factor *)(const void *)(memory + op->factors),
+                             group * layout->outputs + first * lanes};
+    (void)vectors;
+    *block = found;
+}
+
+/* Sums of a tile -> stored elements; the elements of two neighbouring positions are `step` elements apart. */
+static void store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
+                  const sqz_place *to, uint8_t *out, size_t step)
 {
     const sqz_op *op = task->op;
     const sqz_kernels *k = task->network->kernels;
     const sqz_value *y = sqz_result(task);
     const uint32_t width = tile->vectors * k->lanes;
     const int interleaved = op->method == SQZ_DEPTHWISE && k->interleaved;
-    const size_t step = to->step * y->pitch;
-    uint8_t *out = task->values + y->offset + (to->position * y->pitch + to->channel) * y->bytes;
-    if (task->network->floats) {
-        for (uint32_t p = 0; p < tile->positions; p++)
-            sqz_put_floats(op, (float *)(void *)out + p * step, (const float *)sums + p * width, to->outputs);
-        return;
-    }
     if (op->vector) {
-        const int32_t *multipliers = (const int32_t *)(const void *)(task->network->weights + op->multipliers);
-        const int64_t *offsets = (const int64_t *)(const void *)(task->network->weights + op->offsets);
-        sqz_rescale r = {
-            multipliers + to->factor, offsets + to->factor, tile->vectors, to->outputs, op->low, op->high, interleaved};
+        sqz_rescale r = {block->multipliers, block->offsets, tile->vectors, to->outputs, op->low,
+                         op->high,           interleaved};
         if (y->scale.nine_bit) r.high = SQZ_HIGHEST;
-        for (int half = 0; half <= y->scale.nine_bit; half++, r.offsets += to->padded, out += op->out)
+        for (int half = 0; half <= y->scale.nine_bit; half++, r.offsets += block->halves, out += op->out)
             k->rescale(&r, sums, tile->positions, out, step);
         return;
     }
-    const sqz_factor *factors = (const sqz_factor *)(const void *)(task->network->weights + op->factors);
-    const int32_t *whole = sums;
     for (uint32_t p = 0; p < tile->positions; p++)
         for (uint32_t o = 0; o < to->outputs; o++) {
-            const int32_t sum = whole[p * width + (interleaved ? sqz_slot(k, o) : o)];
-            const int32_t level = (int32_t)sqz_requantise(op, factors + (to->channel + o) % op->out, sum);
+            const int32_t sum = sums[p * width + (interleaved ? sqz_slot(k, o) : o)];
+            const int32_t level = (int32_t)sqz_requantise(op, block->factors + (block->first + o) % op->out, sum);
             uint8_t *at = out + (p * step + o) * y->bytes;
             if (y->scale.wide)
                 memcpy(at, &level, sizeof level);
@@ -61,13 +99,19 @@ static void finish(const sqz_task *task, const void *sums, const sqz_tile *tile,
         }
 }
 
+void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                const sqz_place *to)
+{
+    const sqz_value *y = sqz_result(task);
+    store(task, sums, tile, block, to, sqz_at(task, y, to->position) + to->channel * y->bytes, to->step * y->pitch);
+}
+
 /* Apply the table of the activation that a layer computes, if any, to `outputs` channels of some positions. */
 static void finish_positions(const sqz_task *task, size_t channel, size_t outputs, size_t from, size_t count)
 {
-    const sqz_network *network = task->network;
     if (task->op->table > 0)
         sqz_look_up_positions(task, sqz_result(task), channel, outputs, from, count,
-                              network->weights + network->ops[task->op->table].weights);
+                              task->network->weights + task->op->look_up);
 }
 
 /* Copy n elements to a line from its element `at` on; if `from` is NULL, write n zero points. */
@@ -97,9 +141,8 @@ static void copy_line(const sqz_task *task, const sqz_layout *layout, uint32_t g
     const size_t before = op->padding[1] < across ? op->padding[1] : across;
     const size_t most = row >= 0 && row < (int64_t)x->height ? x->width : 0;
     const size_t inside = across - before < most ? across - before : most;
-    const uint8_t *from = task->values + x->offset + group * n * x->bytes;
+    const uint8_t *from = sqz_at(task, x, inside > 0 ? (size_t)row * x->width : 0) + group * n * x->bytes;
     put_line(task, line, 0, NULL, before * n);
-    if (inside > 0) from += (size_t)row * x->width * x->pitch * x->bytes;
     if (x->pitch == n)
         put_line(task, line, before * n, from, inside * n);
     else
@@ -125,7 +168,7 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
         const size_t down = (size_t)(tap / parts) * op->dilation[0], right = tap % parts * apart;
         if (layout->direct)
             lines[i] =
-                task->values + x->offset + row * layout->row_step + down * x->width * x->pitch * x->bytes + right;
+                sqz_at(task, x, layout->flat ? (size_t)row * layout->columns : (first + down) * x->width) + right;
         else
             lines[i] = copies + (first + down) % layout->reach * layout->line_bytes + right;
     }
@@ -141,13 +184,14 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
     const sqz_layout layout = sqz_layout_of(network, op);
-    const size_t positions = (size_t)y->height * y->width, each = (size_t)layout.rows * layout.blocks;
+    const uint32_t begin_row = layout.flat ? 0 : task->from, rows = layout.flat ? layout.rows : task->to - task->from;
+    const size_t positions = (size_t)y->height * y->width, each = (size_t)rows * layout.blocks;
     const size_t units = op->groups * each;
     const size_t end = sqz_part_start(units, part + 1, task->parts);
     const uint8_t **lines = (const uint8_t **)(void *)sqz_scratch(task, part);
-    uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(layout.lines * sizeof *lines);
-    const uint8_t *initial = network->weights + op->initial;
-    size_t next = 0, fetched = SIZE_MAX;
+    uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(layout.lines * sizeof(uint64_t));
+    size_t next = 0, fetched = SIZE_MAX, prepared = SIZE_MAX;
+    sqz_block weights;
     union {
         int32_t whole[SQZ_MOST_SUMS];
         float real[SQZ_MOST_SUMS];
@@ -159,26 +203,27 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     tile.stride = op->stride[1] * (layout.direct ? x->pitch : layout.inputs) * k->bytes;
     for (size_t unit = sqz_part_start(units, part, task->parts); unit < end; unit++) {
         const size_t in = unit % each, group = unit / each;
-        const uint32_t block = (uint32_t)(layout.blocks_first ? in / layout.rows : in % layout.blocks);
-        const uint32_t row = (uint32_t)(layout.blocks_first ? in % layout.rows : in / layout.blocks);
+        const uint32_t block = (uint32_t)(layout.blocks_first ? in / rows : in % layout.blocks);
+        const uint32_t row = begin_row + (uint32_t)(layout.blocks_first ? in % rows : in / layout.blocks);
         const uint32_t vector = sqz_first_vector(&layout, block);
         const size_t begin = (size_t)row * layout.columns;
         const size_t columns = positions - begin < layout.columns ? positions - begin : layout.columns;
         if (group * layout.rows + row != fetched) {
-            if (row == 0) next = 0;
+            if (row == begin_row) next = 0;
             fetch(task, &layout, (uint32_t)group, row, &next, lines, copies);
             fetched = group * layout.rows + row;
         }
         tile.vectors = sqz_first_vector(&layout, block + 1) - vector;
-        tile.weights = network->weights + op->weights + (group * layout.vectors + vector) * layout.vector_bytes;
-        tile.initial = initial + (group * layout.vectors + vector) * k->lanes * 4;
+        if (group * layout.blocks + block != prepared)
+            op->block(task, &layout, (uint32_t)group, vector, tile.vectors, &weights);
+        prepared = group * layout.blocks + block;
+        tile.weights = weights.weights;
+        tile.initial = weights.initial;
         const uint32_t left = layout.outputs - vector * k->lanes, width = tile.vectors * k->lanes;
-        const size_t padded = (size_t)layout.vectors * k->lanes, factor = group * padded + vector * k->lanes;
-        const size_t channel = group * layout.outputs + vector * k->lanes;
-        target to = {factor, padded, channel, left < width ? left : width, 0, 1};
+        sqz_place to = {group * layout.outputs + vector * k->lanes, left < width ? left : width, 0, 1};
         const size_t tiles = (columns + k->positions[tile.vectors] - 1) / k->positions[tile.vectors];
-        const size_t weights = tile.vectors * layout.vector_bytes, ahead = weights / (layout.rows * tiles) + 1;
-        tile.ahead = layout.blocks_first ? (const uint8_t *)tile.weights + weights + row * tiles * ahead : tile.weights;
+        const size_t bytes = tile.vectors * layout.vector_bytes, ahead = bytes / (rows * tiles) + 1;
+        tile.ahead = layout.blocks_first ? weights.weights + bytes + (row - begin_row) * tiles * ahead : tile.weights;
         tile.ahead_step = layout.blocks_first ? ahead / (layout.lines * layout.packs) + 1 : 0;
         for (size_t i = 0; i < tiles; i++) {
             const size_t from = columns * i / tiles;
@@ -186,16 +231,17 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
             tile.begin = from * tile.stride;
             to.position = begin + from;
             k->multiply(&tile, &sums);
-            finish(task, &sums, &tile, &to);
+            op->finish(task, &sums, &tile, &weights, &to);
             if (layout.blocks_first) tile.ahead += ahead;
         }
-        finish_positions(task, channel, to.outputs, begin, columns);
+        if (op->mean == 0) finish_positions(task, to.channel, to.outputs, begin, columns);
     }
 }
 
 /* Some positions of a chunk of channels of a depthwise convolution, from `first` on; each is `repeat` positions of the
  * result. The first position of the row is `begin`. */
-static void depthwise_chunk(const sqz_task *task, sqz_tile *tile, target *to, size_t begin, size_t first, size_t count)
+static void depthwise_chunk(const sqz_task *task, sqz_tile *tile, const sqz_block *weights, sqz_place *to, size_t begin,
+                            size_t first, size_t count)
 {
     const sqz_kernels *k = task->network->kernels;
     const uint32_t block = k->lanes * k->taps;
@@ -206,7 +252,7 @@ static void depthwise_chunk(const sqz_task *task, sqz_tile *tile, target *to, si
         tile->begin = (first + i) * tile->stride + to->channel * k->bytes;
         to->position = begin + (first + i) * to->step;
         k->depthwise(tile, sums);
-        finish(task, sums, tile, to);
+        sqz_finish(task, sums, tile, weights, to);
     }
 }
 
@@ -218,28 +264,29 @@ void sqz_depthwise(const sqz_task *task, unsigned part)
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
     const sqz_layout layout = sqz_layout_of(network, op);
-    const size_t pixel = layout.direct ? x->pitch : layout.inputs,
-                 end = sqz_part_start(y->height, part + 1, task->parts);
+    const size_t pixel = layout.direct ? x->pitch : layout.inputs, end = sqz_first_row(task, part + 1);
     const size_t whole = y->width / op->repeat, rest = y->width % op->repeat * y->channels;
     const uint8_t **lines = (const uint8_t **)(void *)sqz_scratch(task, part);
-    uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(layout.lines * sizeof *lines);
+    uint8_t *copies = sqz_scratch(task, part) + sqz_aligned(layout.lines * sizeof(uint64_t));
     size_t next = 0;
+    sqz_block weights;
     sqz_tile tile;
     tile.lines = lines;
     tile.rows = layout.lines;
     tile.stride = (op->repeat > 1 ? op->repeat : op->stride[1]) * pixel * k->bytes;
-    for (size_t row = sqz_part_start(y->height, part, task->parts); row < end; row++) {
+    for (size_t row = sqz_first_row(task, part); row < end; row++) {
         const size_t begin = row * y->width;
         fetch(task, &layout, 0, (uint32_t)row, &next, lines, copies);
         for (uint32_t c = 0; c < layout.outputs; c += SQZ_CHUNK) {
             const uint32_t left = layout.outputs - c;
-            target to = {c, 0, c, left < SQZ_CHUNK ? left : SQZ_CHUNK, 0, op->repeat};
-            tile.weights = network->weights + op->weights + (size_t)c * layout.lines * k->bytes;
-            tile.initial = network->weights + op->initial + c * sizeof(int32_t);
-            depthwise_chunk(task, &tile, &to, begin, 0, whole);
+            sqz_place to = {c, left < SQZ_CHUNK ? left : SQZ_CHUNK, 0, op->repeat};
+            op->block(task, &layout, 0, c / k->lanes, SQZ_CHUNK / k->lanes, &weights);
+            tile.weights = weights.weights;
+            tile.initial = weights.initial;
+            depthwise_chunk(task, &tile, &weights, &to, begin, 0, whole);
             if (rest <= c) continue;
             to.outputs = (uint32_t)(rest - c < SQZ_CHUNK ? rest - c : SQZ_CHUNK);
-            depthwise_chunk(task, &tile, &to, begin, whole, 1);
+            depthwise_chunk(task, &tile, &weights, &to, begin, whole, 1);
         }
         finish_positions(task, 0, y->channels, begin, y->width);
     }

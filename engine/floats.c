@@ -1,6 +1,8 @@
 /* Float networks: every operation as docs/FORMAT.md defines it. Inner loops go over channels, neighbours in memory. */
-#include "floats.h"
+#include <math.h>
+#include <string.h>
 
+#include "run.h"
 #include "window.h"
 
 typedef struct {
@@ -41,6 +43,19 @@ static void relu(const sqz_op *op, const float *x, float *out, size_t n)
 static void add_products(float *restrict sums, const float *restrict x, const float *restrict weights, size_t n)
 {
     for (size_t c = 0; c < n; c++) sums[c] += x[c] * weights[c];
+}
+
+/* Apply the ReLU that follows the layer, if `op->relu`; then store n results of the layer. */
+static void put_floats(const sqz_op *op, float *restrict out, const float *restrict x, size_t n)
+{
+    const float most = op->cap > 0 ? op->cap : INFINITY;
+    if (op->relu)
+        for (size_t i = 0; i < n; i++) {
+            const float y = x[i] > 0 ? x[i] : 0;
+            out[i] = y < most ? y : most;
+        }
+    else
+        memcpy(out, x, n * sizeof *out);
 }
 
 /* Weights (out, inputs, kernel), as in the file, or (kernel, channels) of a depthwise convolution. A kernel position is looked up once for all outputs. */
@@ -164,11 +179,11 @@ static void flatten(view in, float *out)
             for (size_t x = 0; x < in.value->width; x++) *out++ = pixel(in, y, x)[c];
 }
 
-void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
+static void compute(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
 {
     const uint32_t *inputs = network->inputs + op->first_input;
     const view in = view_of(network->values + inputs[0], values);
-    const view out = view_of(network->values + (op - network->ops) + 1, values);
+    const view out = view_of(sqz_made(network, op), values);
     const size_t n = out.value->channels;
     for (size_t y = from; y < to; y++)
         for (size_t x = 0; x < out.value->width; x++) {
@@ -209,4 +224,20 @@ void sqz_floats(const sqz_network *network, const sqz_op *op, uint8_t *values, s
             default: flatten(in, at);
             }
         }
+}
+
+void sqz_plain_floats(const sqz_task *task, unsigned part)
+{
+    compute(task->network, task->op, task->values, sqz_first_row(task, part), sqz_first_row(task, part + 1));
+}
+
+void sqz_finish_floats(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                       const sqz_place *to)
+{
+    const sqz_value *y = sqz_result(task);
+    const size_t width = (size_t)tile->vectors * task->network->kernels->lanes;
+    float *out = (float *)(void *)sqz_at(task, y, to->position) + to->channel;
+    (void)block;
+    for (uint32_t p = 0; p < tile->positions; p++)
+        put_floats(task->op, out + p * y->pitch, (const float *)sums + p * width, to->outputs);
 }

@@ -308,7 +308,7 @@ typedef struct {
 static void count_operation(costs *k, const sqz_network *network, const sqz_op *op)
 {
     enum { ELEMENT = 256, SLOW = 128, FEW_OUTPUTS = 8, LANES = 16, DEPTH = 4 };
-    const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
+    const sqz_value *x = sqz_source(network, op), *y = sqz_made(network, op);
     const uint64_t area = times(op->kernel[0], op->kernel[1]), window = times(elements(y), area);
     uint64_t read = 0;
     for (uint32_t i = 0; i < op->inputs; i++) read += elements(network->values + network->inputs[op->first_input + i]);
@@ -374,6 +374,7 @@ int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network)
     for (uint32_t i = 0; i < network->op_count; i++) {
         sqz_op *op = network->ops + i;
         *op = take_op(&c, i + 1, network->inputs + from);
+        op->result = i + 1;
         op->first_input = from;
         from += op->inputs;
         if (c.status == SQZ_OK) c.status = shape(network, op, network->values + i + 1);

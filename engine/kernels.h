@@ -21,7 +21,7 @@ enum {
  *
  * With each pack, memory of later weights is requested: at `ahead` with the first one, `ahead_step` bytes further with
  * each next one. */
-typedef struct {
+struct sqz_tile {
     const uint8_t *const *lines;
     size_t rows, begin, stride, packs;
     const void *weights;
@@ -29,7 +29,7 @@ typedef struct {
     uint32_t vectors, positions;
     const uint8_t *ahead;
     size_t ahead_step;
-} sqz_tile;
+};
 
 /* Sums -> stored elements: (sum * multiplier + offset) >> 32 in 64 bits, limited to low..high. The offsets of a vector
  * lie in the order: those of the even lanes, then those of the odd lanes. */

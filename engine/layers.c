@@ -107,7 +107,7 @@ static void lay_out_factors(const sqz_network *network, const sqz_op *op, const 
             multipliers[first + slot] = used ? f->multiplier * (1 << (MOST_SHIFT - f->shift)) : 0;
             offsets[first + offset_at(slot, k->lanes)] = used ? f->offset * ((int64_t)1 << (MOST_SHIFT - f->shift)) : 0;
         }
-    if (network->values[op - network->ops + 1].scale.nine_bit) /* then the offsets of the upper halves */
+    if (sqz_made(network, op)->scale.nine_bit) /* then the offsets of the upper halves */
         for (size_t i = 0; i < padded; i++) offsets[padded + i] = offsets[i] - ((int64_t)SQZ_HIGHEST << 32);
 }
 
@@ -217,14 +217,14 @@ int sqz_table(sqz_network *network, const sqz_op *op, sqz_cursor *c, uint8_t *me
     for (uint32_t i = 0; i < SQZ_TABLE && c->status == SQZ_OK; i++) {
         entry += steps[i];
         if (entry < 0 || entry > SQZ_HIGHEST) return c->status = SQZ_BAD_STREAM;
-        network->weights[op->weights + i] = (uint8_t)entry;
+        network->weights[op->look_up + i] = (uint8_t)entry;
     }
     return c->status;
 }
 
 int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *memory)
 {
-    const sqz_scale *from = &sqz_source(network, op)->scale, *to = &network->values[op - network->ops + 1].scale;
+    const sqz_scale *from = &sqz_source(network, op)->scale, *to = &sqz_made(network, op)->scale;
     const layer l = take_layer(c, network, op, memory);
     sqz_factor *factors = (sqz_factor *)(void *)(network->weights + op->factors);
     uint8_t *weights = network->weights + op->weights;

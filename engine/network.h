@@ -16,6 +16,11 @@
 #include "sqz.h"
 
 struct sqz_kernels;
+typedef struct sqz_task sqz_task;     /* run.h */
+typedef struct sqz_layout sqz_layout; /* plan.h */
+typedef struct sqz_block sqz_block;
+typedef struct sqz_place sqz_place;
+typedef struct sqz_tile sqz_tile; /* kernels.h */
 
 /* Kinds of operations: their numbers in the file. */
 enum {
@@ -77,6 +82,7 @@ typedef struct {
 
 typedef struct {
     uint32_t channels, height, width; /* as stored; a flat value has (its length, 1, 1) */
+    uint32_t ring; /* rows in memory: row r lies where row r - ring lay before. The whole height, except in rows.c. */
     int flat;
     sqz_scale scale;
     uint32_t host;         /* number of the value in whose memory this one lies; its own number if it has no host */
@@ -89,6 +95,12 @@ typedef struct {
     size_t pitch;          /* elements from one position to the next: the number of channels of its host */
 } sqz_value;
 
+/* The sum of an output -> its stored element: (sum * multiplier + offset) >> shift */
+typedef struct {
+    int64_t offset;
+    int32_t multiplier, shift;
+} sqz_factor;
+
 /* How a layer is computed: in plain loops, each channel by itself, or by tiles with packed weights (kernels.h). Plain
  * loops compute all layers of the reference path, and depthwise convolutions of floats. */
 typedef enum { SQZ_PLAIN, SQZ_DEPTHWISE, SQZ_PACKED } sqz_method;
@@ -96,6 +108,9 @@ typedef enum { SQZ_PLAIN, SQZ_DEPTHWISE, SQZ_PACKED } sqz_method;
 typedef struct {
     uint8_t kind;
     uint32_t inputs, first_input; /* how many inputs; index of the first one in `network->inputs` */
+    uint32_t result;              /* number of the value that it makes */
+    uint32_t rows;                /* it computes so many rows: of its result, or of the input of a global average */
+    void (*work)(const sqz_task *task, unsigned part);       /* computes it */
     uint32_t out, kernel[2], stride[2], dilation[2], groups; /* as in docs/FORMAT.md; pairs are (height, width) */
     uint32_t padding[4];                                     /* top, left, bottom, right */
     int ceil, counted, maximum;                              /* of pools: whether the last window may hang over, whether
@@ -109,11 +124,17 @@ typedef struct {
     float cap;         /* of a ReLU; 0: none */
     int relu;          /* float layer: also computes the ReLU that follows it, with `cap` */
     uint32_t table;    /* layer: also computes the activation that is operation `table`; 0: none */
+    size_t look_up;    /* of that activation, or of this one: its table, in bytes from the start of the weights */
     int skip;          /* nothing to compute: another operation does it, or input and result share their memory */
     int32_t low, high; /* bounds of the stored elements of the result */
 
     /* Layers only. The sums of each output are rescaled by an `sqz_factor`, or by its vector form (sqz_rescale). */
     sqz_method method;
+    uint32_t vectors; /* most vectors of a block of outputs */
+    void (*block)(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                  sqz_block *block); /* prepares the weights of a block */
+    void (*finish)(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                   const sqz_place *to); /* takes the sums of a tile */
     uint32_t repeat; /* depthwise: so many positions are computed as one with `repeat` times the channels */
     int vector;      /* every factor can be written in the vector form */
     size_t weights, factors, initial, multipliers, offsets; /* bytes from the start of the memory of weights */
@@ -121,13 +142,15 @@ typedef struct {
     uint64_t cost;                                          /* of decoding it: roughly proportional to time */
     unsigned part;                                          /* the part of the team that decodes it */
     int status;                                             /* SQZ_OK, or the damage that was found */
-} sqz_op;
 
-/* Sum of an output -> stored element: (sum * multiplier + offset) >> shift */
-typedef struct {
-    int64_t offset;
-    int32_t multiplier, shift;
-} sqz_factor;
+    /* In rows.c only. */
+    uint32_t least;       /* rows that are computed at once; fewer at the end */
+    uint32_t waits;       /* index of the first number in `rows->waits`, */
+    uint32_t wait_count;  /* and how many */
+    uint32_t mean;        /* layer or global average: the value of the mean that it computes; 0: none */
+    uint32_t stream;      /* bytes of the level stream at `weights`, if the weights are decoded */
+    size_t scratch, sums; /* bytes from the start of the memory: scratch memory; sums of a mean so far */
+} sqz_op;
 
 struct sqz_network {
     const struct sqz_kernels *kernels; /* NULL: plain loops compute all operations */
@@ -143,6 +166,12 @@ struct sqz_network {
     size_t weights_bytes, decoding_bytes, values_bytes, scratch_bytes; /* of memory; decoding and scratch: per part */
     uint8_t *weights;                                                  /* laid out for the path */
 };
+
+/* The value that an operation makes. */
+static inline const sqz_value *sqz_made(const sqz_network *network, const sqz_op *op)
+{
+    return network->values + op->result;
+}
 
 /* The first input of an operation. */
 static inline const sqz_value *sqz_source(const sqz_network *network, const sqz_op *op)

@@ -4,13 +4,11 @@
 #include <string.h>
 
 #include "fixed_point.h"
+#include "run.h"
 #include "tensors.h"
 
 enum {
-    MOST_REPEATS = 8,      /* each repeats the weights of a depthwise convolution */
-    MOST_COLUMNS = 96,     /* most positions that are computed in one pass over the weights, */
-    FEW_COLUMNS = 32,      /* or where all would fit in one pass: several can be shared out evenly */
-    MOST_WEIGHTS = 1 << 16 /* most bytes of weights that are read anew for each row: they stay in a near cache */
+    MOST_REPEATS = 8 /* each repeats the weights of a depthwise convolution */
 };
 /* If the values take more bytes than this, the inputs of a concatenation do not lie inside its result. */
 #define MOST_VALUES ((size_t)1 << 28)
@@ -191,43 +189,6 @@ static size_t assign_offsets(sqz_network *network)
     return used;
 }
 
-sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
-{
-    const sqz_kernels *k = network->kernels;
-    const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
-    const int pointwise = op->kernel[0] == 1 && op->kernel[1] == 1 && op->stride[0] == 1 && op->stride[1] == 1;
-    const int depthwise = op->method == SQZ_DEPTHWISE;
-    const uint32_t groups = depthwise ? 1 : op->groups;
-    sqz_layout layout;
-    layout.inputs = x->channels / groups;
-    layout.outputs = op->out / groups * op->repeat;
-    layout.vectors = (depthwise ? (uint32_t)sqz_aligned(layout.outputs) : layout.outputs + k->lanes - 1) / k->lanes;
-    layout.blocks = (layout.vectors + SQZ_VECTORS - 1) / SQZ_VECTORS;
-    layout.across = op->dilation[1] == 1 && !depthwise ? op->kernel[1] : 1;
-    layout.lines = op->kernel[0] * (op->kernel[1] / layout.across);
-    layout.reach = (op->kernel[0] - 1) * op->dilation[0] + 1;
-    layout.packs = ((size_t)layout.across * layout.inputs + k->depth - 1) / k->depth;
-    layout.vector_bytes = layout.lines * layout.packs * k->lanes * k->depth * k->bytes;
-    layout.direct = k->bytes == x->bytes && groups == 1 && !sqz_is_padded(op) &&
-                    ((layout.across == 1 && op->repeat == 1) || x->pitch == x->channels);
-    if (depthwise) {
-        layout.lines = (layout.lines + k->taps - 1) / k->taps * k->taps;
-        layout.vector_bytes = (size_t)layout.lines * k->lanes * k->bytes;
-    }
-    layout.rows = y->height;
-    layout.columns = y->width;
-    layout.row_step = op->stride[0] * x->width * x->pitch * x->bytes;
-    if (pointwise && layout.direct && !depthwise) {
-        const uint32_t positions = y->height * y->width, most = positions > MOST_COLUMNS ? MOST_COLUMNS : FEW_COLUMNS;
-        layout.rows = (positions + most - 1) / most;
-        layout.columns = (positions + layout.rows - 1) / layout.rows;
-        layout.row_step = layout.columns * x->pitch * x->bytes;
-    }
-    layout.line_bytes = sqz_aligned(sqz_line_positions(op, y) * layout.inputs * k->bytes + SQZ_SLACK);
-    layout.blocks_first = layout.rows == 1 || layout.vectors * layout.vector_bytes > MOST_WEIGHTS;
-    return layout;
-}
-
 /* Bytes of scratch memory that one part of the team needs for an operation. */
 static size_t scratch(const sqz_network *network, const sqz_op *op)
 {
@@ -236,7 +197,7 @@ static size_t scratch(const sqz_network *network, const sqz_op *op)
     if (!network->floats && op->maximum) return sqz_aligned(x->width * x->pitch + SQZ_SLACK);
     if (!sqz_is_layer(op) || op->method == SQZ_PLAIN) return 0;
     const sqz_layout layout = sqz_layout_of(network, op);
-    return sqz_aligned(layout.lines * sizeof(uint8_t *)) + (layout.direct ? 0 : layout.reach * layout.line_bytes);
+    return sqz_lines_bytes(&layout);
 }
 
 /* Reserve `bytes` at the end of the memory; returns their offset. */
@@ -268,12 +229,15 @@ static uint32_t choose_repeat(const sqz_op *op, const sqz_value *y)
 /* Reserve memory for the weights of a layer, and count the bytes that decoding it takes. */
 static void plan_weights(sqz_network *network, sqz_op *op)
 {
-    const sqz_value *x = sqz_source(network, op), *y = network->values + (op - network->ops) + 1;
+    const sqz_value *x = sqz_source(network, op), *y = sqz_made(network, op);
     const size_t inputs = x->channels / op->groups, area = (size_t)op->kernel[0] * op->kernel[1];
     const size_t count = op->out * inputs * area;
     size_t *used = &network->weights_bytes, padded = op->out, bytes = network->floats ? count * sizeof(float) : count;
     op->method = choose_method(network, op);
     op->repeat = op->method == SQZ_DEPTHWISE ? choose_repeat(op, y) : 1;
+    op->vectors = SQZ_VECTORS;
+    op->block = sqz_block_loaded;
+    op->finish = network->floats ? sqz_finish_floats : sqz_finish;
     if (op->method != SQZ_PLAIN) {
         const sqz_layout layout = sqz_layout_of(network, op);
         const uint32_t vectors = (op->method == SQZ_DEPTHWISE ? 1 : op->groups) * layout.vectors;
@@ -298,14 +262,62 @@ static void plan_table(sqz_network *network, sqz_op *op)
 {
     const sqz_shape list = {SQZ_TABLE, 1, 1, 1};
     const size_t most = sqz_aligned(SQZ_TABLE * sizeof(int32_t)) + sqz_aligned(sqz_levels_memory(list));
-    op->weights = reserve(&network->weights_bytes, SQZ_TABLE);
+    op->look_up = reserve(&network->weights_bytes, SQZ_TABLE);
     if (most > network->decoding_bytes) network->decoding_bytes = most;
+}
+
+#define MOST_SUM ((uint64_t)INT32_MAX / 255) /* most bytes whose sum always fits 32 bits */
+
+/* Whether the fast form of an addition is exact: its sums fit 32 bits. */
+static int sums_fit(const sqz_network *network, const sqz_op *op)
+{
+    const int32_t exponent = sqz_made(network, op)->scale.exponent;
+    int64_t most = 256 * 65536;
+    for (uint32_t i = 0; i < op->inputs; i++)
+        most += 255 * sqz_fraction(exponent - network->values[network->inputs[op->first_input + i]].scale.exponent);
+    return most < INT32_MAX / 2;
+}
+
+/* Whether the fast form of a product is exact. */
+static int product_fits(const sqz_network *network, const sqz_op *op)
+{
+    int32_t d = sqz_made(network, op)->scale.exponent;
+    for (uint32_t i = 0; i < op->inputs; i++) d -= network->values[network->inputs[op->first_input + i]].scale.exponent;
+    return sqz_shift(d) >= 8 && sqz_shift(d) < 32;
+}
+
+/* The function that computes an operation: the plain loops where there is no fast form. */
+static void (*choose_work(const sqz_network *network, const sqz_op *op))(const sqz_task *, unsigned)
+{
+    const sqz_value *x = sqz_source(network, op);
+    if (network->floats) return sqz_is_layer(op) && op->method == SQZ_PACKED ? sqz_packed_layer : sqz_plain_floats;
+    if (network->kernels == NULL) return sqz_plain;
+    switch (op->kind) {
+    case SQZ_CONVOLUTION:
+    case SQZ_LINEAR: return op->method == SQZ_PACKED ? sqz_packed_layer : sqz_depthwise;
+    case SQZ_MAX_POOL:
+    case SQZ_AVERAGE_POOL:
+    case SQZ_ADAPTIVE_POOL:
+        if (op->maximum) return sqz_max_pool;
+        return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_average_pool : sqz_plain;
+    case SQZ_GLOBAL_AVERAGE: return (uint64_t)x->height * x->width <= MOST_SUM ? sqz_global_average : sqz_plain;
+    case SQZ_ADD: return sums_fit(network, op) ? sqz_add : sqz_plain;
+    case SQZ_MULTIPLY: return product_fits(network, op) ? sqz_multiply : sqz_plain;
+    case SQZ_RELU:
+    case SQZ_CAPPED: return x->scale.nine_bit ? sqz_plain : sqz_look_up;
+    case SQZ_ACTIVATION: return sqz_look_up;
+    case SQZ_CONCAT: return sqz_concatenate;
+    case SQZ_SELECT: return sqz_select;
+    default: return sqz_plain;
+    }
 }
 
 void sqz_plan(sqz_network *network)
 {
-    for (uint32_t v = 0; v <= network->op_count; v++)
+    for (uint32_t v = 0; v <= network->op_count; v++) {
         network->values[v].bytes = network->floats || network->values[v].scale.wide ? 4 : 1;
+        network->values[v].ring = network->values[v].height;
+    }
     merge_values(network, 1);
     network->values_bytes = assign_offsets(network);
     if (network->values_bytes > MOST_VALUES) {
@@ -314,11 +326,16 @@ void sqz_plan(sqz_network *network)
     }
     network->weights_bytes = network->decoding_bytes = network->scratch_bytes = 0;
     for (uint32_t i = 0; i < network->op_count; i++) {
-        if (sqz_is_layer(network->ops + i))
-            plan_weights(network, network->ops + i);
-        else if (sqz_is_coded(network, network->ops + i))
-            plan_table(network, network->ops + i);
-        const size_t bytes = scratch(network, network->ops + i);
+        sqz_op *op = network->ops + i;
+        if (sqz_is_layer(op))
+            plan_weights(network, op);
+        else if (sqz_is_coded(network, op))
+            plan_table(network, op);
+        op->work = choose_work(network, op);
+        op->rows = op->work == sqz_global_average ? sqz_source(network, op)->height : sqz_made(network, op)->height;
+        const size_t bytes = scratch(network, op);
         if (bytes > network->scratch_bytes) network->scratch_bytes = bytes;
     }
+    for (uint32_t i = 0; i < network->op_count; i++)
+        if (network->ops[i].table > 0) network->ops[i].look_up = network->ops[network->ops[i].table].look_up;
 }

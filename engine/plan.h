@@ -5,7 +5,7 @@
 #include "kernels.h"
 
 /* How a packed or depthwise layer walks through its input. */
-typedef struct {
+struct sqz_layout {
     uint32_t inputs, outputs; /* channels of one group; a depthwise convolution is one group of all channels */
     uint32_t vectors, blocks; /* vectors (kernels.h) of outputs of one group; blocks of at most SQZ_VECTORS vectors */
     uint32_t lines, across;   /* of a window: lines, and columns of the kernel that lie side by side in a line */
@@ -13,11 +13,11 @@ typedef struct {
     size_t packs;             /* packs (kernels.h) of a window in one line */
     size_t vector_bytes;      /* bytes of the weights of one vector */
     int direct;               /* windows are read where the input lies, without a copy of its lines */
-    uint32_t rows, columns; /* of the result. A direct 1x1 convolution with stride 1 may use rows of another length. */
-    size_t row_step;        /* direct: bytes from the input of one row of the result to the input of the next */
-    size_t line_bytes;      /* bytes of a copied line */
-    int blocks_first;       /* all rows of a block of outputs are computed before the next block */
-} sqz_layout;
+    uint32_t rows, columns;   /* of the result */
+    int flat;                 /* a direct 1x1 convolution with stride 1 of whole values: rows have another length */
+    size_t line_bytes;        /* bytes of a copied line */
+    int blocks_first;         /* all rows of a block of outputs are computed before the next block */
+};
 
 /* Fill what depends on the graph and the path alone: offsets of values and weights, methods, bytes of memory. */
 void sqz_plan(sqz_network *network);
@@ -26,6 +26,13 @@ void sqz_plan(sqz_network *network);
 sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op);
 
 sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op);
+
+/* Bytes of scratch memory of a layer: the addresses of lines (8 bytes each, also where pointers are smaller), then
+ * the copied lines. */
+static inline size_t sqz_lines_bytes(const sqz_layout *layout)
+{
+    return sqz_aligned(layout->lines * sizeof(uint64_t)) + (layout->direct ? 0 : layout->reach * layout->line_bytes);
+}
 
 /* Whether windows reach over an edge of the input. */
 static inline int sqz_is_padded(const sqz_op *op)

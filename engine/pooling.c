@@ -13,9 +13,9 @@ void sqz_max_pool(const sqz_task *task, unsigned part)
     const sqz_kernels *k = task->network->kernels;
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
-    const size_t end = sqz_part_start(y->height, part + 1, task->parts), row = x->width * x->pitch;
+    const size_t end = sqz_first_row(task, part + 1), row = x->width * x->pitch;
     uint8_t *line = sqz_scratch(task, part); /* (width, channels): the largest element of each column of the windows */
-    for (size_t v = sqz_part_start(y->height, part, task->parts); v < end; v++) {
+    for (size_t v = sqz_first_row(task, part); v < end; v++) {
         const sqz_span rows = sqz_span_of(op, x, 0, v);
         const uint8_t *from = task->values + x->offset + rows.from * row;
         uint8_t *out = task->values + y->offset + v * y->width * y->pitch;
@@ -27,15 +27,45 @@ void sqz_max_pool(const sqz_task *task, unsigned part)
     }
 }
 
+/* The same for a ring of rows, where the rows of a window may lie in two places. It needs no line of scratch memory.
+ *
+ * `most` has three rows of a chunk of channels: the middle one is the largest elements of a row of the window. One of
+ * its neighbours is the largest elements of the rows before, and the other one becomes the largest of both. */
+void sqz_max_pool_rows(const sqz_task *task, unsigned part)
+{
+    const sqz_kernels *k = task->network->kernels;
+    const sqz_op *op = task->op;
+    const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
+    const size_t end = sqz_first_position(task, part + 1);
+    uint8_t most[3 * SQZ_CHUNK + SQZ_SLACK];
+    for (size_t position = sqz_first_position(task, part); position < end; position++) {
+        const sqz_span rows = sqz_span_of(op, x, 0, position / y->width);
+        const sqz_span columns = sqz_span_of(op, x, 1, position % y->width);
+        for (size_t c = 0; c < y->channels; c += SQZ_CHUNK) {
+            const size_t n = y->channels - c < SQZ_CHUNK ? y->channels - c : SQZ_CHUNK;
+            uint8_t *out = most;
+            for (size_t a = 0; a < rows.count; a++) {
+                const uint8_t *from = sqz_at(task, x, (rows.from + a * rows.step) * x->width + columns.from) + c;
+                k->maximum(a == 0 ? out : most + SQZ_CHUNK, from, n, columns.step * x->pitch, columns.count);
+                if (a == 0) continue;
+                uint8_t *const before = out;
+                out = out == most ? most + 2 * SQZ_CHUNK : most;
+                k->maximum(out, before == most ? before : most + SQZ_CHUNK, n, SQZ_CHUNK, 2);
+            }
+            memcpy(sqz_at(task, y, position) + c, out, n);
+        }
+    }
+}
+
 /* Sum over the window, times the reciprocal of how many elements count: padding is x = 0. */
 void sqz_average_pool(const sqz_task *task, unsigned part)
 {
     const sqz_kernels *k = task->network->kernels;
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
+    const size_t end = sqz_first_position(task, part + 1);
     const int32_t zero = x->scale.zero;
-    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++) {
+    for (size_t position = sqz_first_position(task, part); position < end; position++) {
         const sqz_span rows = sqz_span_of(op, x, 0, position / y->width);
         const sqz_span columns = sqz_span_of(op, x, 1, position % y->width);
         const int64_t zeros = (int64_t)(rows.count * columns.count) * zero;
@@ -43,11 +73,10 @@ void sqz_average_pool(const sqz_task *task, unsigned part)
         for (size_t c = 0; c < y->channels; c += SQZ_CHUNK) {
             const size_t n = y->channels - c < SQZ_CHUNK ? y->channels - c : SQZ_CHUNK;
             int32_t sums[SQZ_CHUNK] = {0};
-            const uint8_t *from = task->values + x->offset + c;
-            uint8_t *out = task->values + y->offset + position * y->pitch + c;
+            uint8_t *out = sqz_at(task, y, position) + c;
             for (size_t a = 0; a < rows.count; a++) {
-                const size_t first = (rows.from + a * rows.step) * x->width + columns.from;
-                k->accumulate(sums, from + first * x->pitch, n, columns.step * x->pitch, columns.count);
+                const uint8_t *from = sqz_at(task, x, (rows.from + a * rows.step) * x->width + columns.from) + c;
+                k->accumulate(sums, from, n, columns.step * x->pitch, columns.count);
             }
             for (size_t i = 0; i < n; i++)
                 out[i] = (uint8_t)sqz_clip(sqz_round((sums[i] - zeros) * reciprocal) + zero, 0, 255);
@@ -55,27 +84,49 @@ void sqz_average_pool(const sqz_task *task, unsigned part)
     }
 }
 
-/* (height, width, channels) -> (1, 1, channels). The step of a wide result is 1/256 of the input's. */
+/* Sums over all positions -> n channels of the mean, value y, from channel c on. */
+static void put_means(const sqz_task *task, const sqz_value *x, const sqz_value *y, size_t c, size_t n,
+                      const int32_t *sums)
+{
+    const size_t positions = (size_t)x->height * x->width;
+    const int64_t reciprocal = sqz_reciprocal(positions), zeros = (int64_t)positions * x->scale.zero;
+    uint8_t *out = task->values + y->offset;
+    for (size_t i = 0; i < n; i++) {
+        const int64_t mean = (sums[i] - zeros) * reciprocal;
+        const int32_t wide = (int32_t)((mean + 128) >> 8);
+        if (y->scale.wide)
+            memcpy(out + 4 * (c + i), &wide, sizeof wide);
+        else
+            out[c + i] = (uint8_t)sqz_clip(sqz_round(mean) + y->scale.zero, 0, 255);
+    }
+}
+
+/* The sums of a mean, between rows. */
+static int32_t *sums_of(const sqz_task *task)
+{
+    return (int32_t *)(void *)(task->values + task->op->sums);
+}
+
+/* (height, width, channels) -> (1, 1, channels). The step of a wide result is 1/256 of the input's. If not all rows are
+ * there at once, the sums of those before are in memory. */
 void sqz_global_average(const sqz_task *task, unsigned part)
 {
     const sqz_kernels *k = task->network->kernels;
     const sqz_value *x = sqz_source(task->network, task->op), *y = sqz_result(task);
     const size_t chunks = (x->channels + SQZ_CHUNK - 1) / SQZ_CHUNK;
-    const size_t end = sqz_part_start(chunks, part + 1, task->parts);
-    const size_t positions = (size_t)x->height * x->width;
-    const int64_t reciprocal = sqz_reciprocal(positions), zeros = (int64_t)positions * x->scale.zero;
-    for (size_t chunk = sqz_part_start(chunks, part, task->parts); chunk < end; chunk++) {
+    const size_t last = sqz_part_start(chunks, part + 1, task->parts), end = (size_t)task->to * x->width;
+    for (size_t chunk = sqz_part_start(chunks, part, task->parts); chunk < last; chunk++) {
         const size_t c = chunk * SQZ_CHUNK, n = x->channels - c < SQZ_CHUNK ? x->channels - c : SQZ_CHUNK;
         int32_t sums[SQZ_CHUNK] = {0};
-        k->accumulate(sums, task->values + x->offset + c, n, x->pitch, positions);
-        for (size_t i = 0; i < n; i++) {
-            const int64_t mean = (sums[i] - zeros) * reciprocal;
-            const int32_t wide = (int32_t)((mean + 128) >> 8);
-            if (y->scale.wide)
-                memcpy(task->values + y->offset + 4 * (c + i), &wide, sizeof wide);
-            else
-                task->values[y->offset + c + i] = (uint8_t)sqz_clip(sqz_round(mean) + y->scale.zero, 0, 255);
+        if (task->from > 0) memcpy(sums, sums_of(task) + c, n * sizeof *sums);
+        for (size_t position = (size_t)task->from * x->width, count; position < end; position += count) {
+            count = sqz_contiguous(x, position, end - position);
+            k->accumulate(sums, sqz_at(task, x, position) + c, n, x->pitch, count);
         }
+        if (task->to < x->height)
+            memcpy(sums_of(task) + c, sums, n * sizeof *sums);
+        else
+            put_means(task, x, y, c, n, sums);
     }
 }
 
@@ -93,25 +144,27 @@ static void join(const sqz_task *task, unsigned part, const constants *c)
     const uint32_t *inputs = task->network->inputs + task->op->first_input;
     const sqz_value *a = task->network->values + inputs[0], *b = task->network->values + inputs[1];
     const sqz_value *y = sqz_result(task);
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    const size_t n = y->channels, step = (size_t)b->height * b->width > 1 ? b->pitch : 0;
-    size_t position = sqz_part_start(positions, part, task->parts), most = 1;
-    const uint8_t *left = task->values + a->offset, *right = task->values + b->offset;
-    uint8_t *out = task->values + y->offset, copies[COPIES + SQZ_SLACK];
-    if (y->pitch == n && a->pitch == n && step == n) most = end - position;
-    if (y->pitch == n && a->pitch == n && step == 0 && 2 * n <= COPIES) {
+    const size_t end = sqz_first_position(task, part + 1), n = y->channels;
+    const int same = (size_t)b->height * b->width == 1; /* at all positions */
+    size_t position = sqz_first_position(task, part), most = 1, count;
+    const uint8_t *right = sqz_at(task, b, 0);
+    uint8_t copies[COPIES + SQZ_SLACK];
+    if (y->pitch == n && a->pitch == n && !same && b->pitch == n) most = SIZE_MAX;
+    if (y->pitch == n && a->pitch == n && same && 2 * n <= COPIES) {
         most = COPIES / n;
         for (size_t i = 0; i < most; i++) memcpy(copies + i * n, right, n);
         right = copies;
     }
-    while (position < end) {
-        const size_t count = end - position < most ? end - position : most;
-        const uint8_t *first = left + position * a->pitch, *second = right + position * step;
+    for (; position < end; position += count) {
+        count = sqz_contiguous(y, position, end - position < most ? end - position : most);
+        count = sqz_contiguous(a, position, count);
+        if (!same) count = sqz_contiguous(b, position, count);
+        const uint8_t *first = sqz_at(task, a, position), *second = same ? right : sqz_at(task, b, position);
+        uint8_t *out = sqz_at(task, y, position);
         if (task->op->kind == SQZ_ADD)
-            k->add(out + position * y->pitch, first, second, c->fractions, c->offset, count * n);
+            k->add(out, first, second, c->fractions, c->offset, count * n);
         else
-            k->multiply_values(out + position * y->pitch, first, second, &c->product, count * n);
-        position += count;
+            k->multiply_values(out, first, second, &c->product, count * n);
     }
 }
 
@@ -142,18 +195,20 @@ void sqz_look_up(const sqz_task *task, unsigned part)
 {
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    const size_t first = sqz_part_start(positions, part, task->parts);
-    uint8_t limits[SQZ_TABLE], *const out = task->values + y->offset;
-    const uint8_t *from = task->values + x->offset, *table = limits;
+    const size_t end = sqz_first_position(task, part + 1);
+    uint8_t limits[SQZ_TABLE];
+    const uint8_t *table = limits;
     if (op->kind == SQZ_ACTIVATION)
-        table = task->network->weights + op->weights;
+        table = task->network->weights + op->look_up;
     else
         for (int32_t q = 0; q < SQZ_TABLE; q++) limits[q] = (uint8_t)sqz_clip(q, op->low, op->high);
-    if (out != from)
-        for (size_t position = first; position < end; position++)
-            memcpy(out + position * y->pitch, from + position * x->pitch, y->channels);
-    sqz_look_up_positions(task, y, 0, y->channels, first, end - first, table);
+    for (size_t first = sqz_first_position(task, part), count; first < end; first += count) {
+        count = sqz_contiguous(y, first, end - first);
+        if (y->offset != x->offset)
+            for (size_t position = first; position < first + count; position++)
+                memcpy(sqz_at(task, y, position), sqz_at(task, x, position), y->channels);
+        sqz_look_up_positions(task, y, 0, y->channels, first, count, table);
+    }
 }
 
 void sqz_concatenate(const sqz_task *task, unsigned part)
@@ -161,12 +216,12 @@ void sqz_concatenate(const sqz_task *task, unsigned part)
     const sqz_network *network = task->network;
     const uint32_t *inputs = network->inputs + task->op->first_input;
     const sqz_value *y = sqz_result(task);
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++) {
-        uint8_t *out = task->values + y->offset + position * y->pitch;
+    const size_t end = sqz_first_position(task, part + 1);
+    for (size_t position = sqz_first_position(task, part); position < end; position++) {
+        uint8_t *out = sqz_at(task, y, position);
         for (uint32_t i = 0; i < task->op->inputs; i++) {
             const sqz_value *x = network->values + inputs[i];
-            const uint8_t *from = task->values + x->offset + position * x->pitch;
+            const uint8_t *from = sqz_at(task, x, position);
             if (from != out) memcpy(out, from, x->channels); /* it may lie inside the result already */
             out += x->channels;
         }
@@ -177,11 +232,11 @@ void sqz_select(const sqz_task *task, unsigned part)
 {
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op), *y = sqz_result(task);
-    const size_t positions = (size_t)y->height * y->width, end = sqz_part_start(positions, part + 1, task->parts);
-    for (size_t position = sqz_part_start(positions, part, task->parts); position < end; position++)
+    const size_t end = sqz_first_position(task, part + 1);
+    for (size_t position = sqz_first_position(task, part); position < end; position++)
         for (size_t half = 0; half <= (size_t)y->scale.nine_bit; half++) {
-            const uint8_t *from = task->values + x->offset + position * x->pitch + half * (x->channels / 2) + op->start;
-            uint8_t *out = task->values + y->offset + position * y->pitch + half * (y->channels / 2);
+            const uint8_t *from = sqz_at(task, x, position) + half * (x->channels / 2) + op->start;
+            uint8_t *out = sqz_at(task, y, position) + half * (y->channels / 2);
             if (op->counts[1] == 2 && op->steps[0] == 1)
                 task->network->kernels->interleave(out, from, op->steps[1], 2, op->counts[0]);
             else

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fixed_point.h"
+#include "run.h"
 #include "window.h"
 
 /* A value and its first element. `get` and `put` work on x = q - zero, where q is the stored element. */
@@ -20,7 +21,7 @@ static view view_of(const sqz_value *value, uint8_t *values)
 
 static size_t index_of(view g, size_t y, size_t x, size_t channel)
 {
-    return (y * g.value->width + x) * g.value->pitch + channel;
+    return ((y < g.value->ring ? y : y % g.value->ring) * g.value->width + x) * g.value->pitch + channel;
 }
 
 static int inside(view g, int64_t y, int64_t x)
@@ -139,11 +140,11 @@ static int64_t flatten(view in, size_t i)
     return get(in, i % area / width, i % width, i / area);
 }
 
-void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
+static void compute(const sqz_network *network, const sqz_op *op, uint8_t *values, size_t from, size_t to)
 {
     const uint32_t *inputs = network->inputs + op->first_input;
     const view in = view_of(network->values + inputs[0], values);
-    const view out = view_of(network->values + (op - network->ops) + 1, values);
+    const view out = view_of(sqz_made(network, op), values);
     const int32_t zero = out.value->scale.zero;
     for (size_t y = from; y < to; y++)
         for (size_t x = 0; x < out.value->width; x++)
@@ -156,7 +157,7 @@ void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values
                     break;
                 case SQZ_RELU:
                 case SQZ_CAPPED: n = sqz_clip(get(in, y, x, c), op->low - zero, op->high - zero); break;
-                case SQZ_ACTIVATION: n = network->weights[op->weights + in.at[index_of(in, y, x, c)]] - zero; break;
+                case SQZ_ACTIVATION: n = network->weights[op->look_up + in.at[index_of(in, y, x, c)]] - zero; break;
                 case SQZ_MAX_POOL:
                 case SQZ_AVERAGE_POOL:
                 case SQZ_ADAPTIVE_POOL: n = pool(op, in, y, x, c); break;
@@ -174,4 +175,9 @@ void sqz_reference(const sqz_network *network, const sqz_op *op, uint8_t *values
                 }
                 put(out, y, x, c, n);
             }
+}
+
+void sqz_plain(const sqz_task *task, unsigned part)
+{
+    compute(task->network, task->op, task->values, sqz_first_row(task, part), sqz_first_row(task, part + 1));
 }

@@ -4,18 +4,41 @@
 
 #include "plan.h"
 
-typedef struct {
+struct sqz_task {
     const sqz_network *network;
     const sqz_op *op;   /* NULL: the image is read into value 0 */
     const float *image; /* (channels, height, width) */
     uint8_t *values;    /* running memory: the values, */
     uint8_t *scratch;   /* then scratch memory of each part */
+    uint32_t from, to;  /* rows `from` to `to` - 1 (op->rows) are computed */
     unsigned parts;     /* of the team */
-} sqz_task;
+};
 
+/* The weights of a block of outputs: weights and initial sums as in `sqz_tile`; then multipliers and offsets as in
+ * `sqz_rescale`, or one factor for each output. */
+struct sqz_block {
+    const uint8_t *weights;
+    const void *initial;
+    const int32_t *multipliers;
+    const int64_t *offsets;
+    size_t halves;             /* from an offset of the lower halves of 9-bit elements to that of the upper halves */
+    const sqz_factor *factors; /* that of output o of the block is factors[(first + o) % op->out] */
+    size_t first;
+};
+
+/* Where the results of a tile go. */
+struct sqz_place {
+    size_t channel;   /* its first output */
+    uint32_t outputs; /* how many */
+    size_t position;  /* its first position */
+    uint32_t step;    /* positions of the result to the next position of the tile */
+};
+
+/* Kinds of work (sqz_op). */
 void sqz_packed_layer(const sqz_task *task, unsigned part);
 void sqz_depthwise(const sqz_task *task, unsigned part);
 void sqz_max_pool(const sqz_task *task, unsigned part);
+void sqz_max_pool_rows(const sqz_task *task, unsigned part);
 void sqz_average_pool(const sqz_task *task, unsigned part);
 void sqz_global_average(const sqz_task *task, unsigned part);
 void sqz_add(const sqz_task *task, unsigned part);
@@ -23,14 +46,41 @@ void sqz_multiply(const sqz_task *task, unsigned part);
 void sqz_look_up(const sqz_task *task, unsigned part);
 void sqz_concatenate(const sqz_task *task, unsigned part);
 void sqz_select(const sqz_task *task, unsigned part);
+void sqz_plain(const sqz_task *task, unsigned part);        /* any operation of an integer network, in plain loops */
+void sqz_plain_floats(const sqz_task *task, unsigned part); /* of a float network */
 
-/* Apply a table to n channels, from `channel` on, of `count` positions of a value. */
+/* A block of outputs whose weights were loaded by sqz_load_weights. */
+void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                      sqz_block *block);
+
+/* Sums of a tile -> elements of the result. */
+void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                const sqz_place *to);
+void sqz_finish_floats(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                       const sqz_place *to);
+
+/* The first channel of a value at a position. */
+static inline uint8_t *sqz_at(const sqz_task *task, const sqz_value *v, size_t position)
+{
+    const size_t positions = (size_t)v->ring * v->width;
+    return task->values + v->offset + (position < positions ? position : position % positions) * v->pitch * v->bytes;
+}
+
+/* How many positions, at most `most`, lie one after the other in memory from `position` on. */
+static inline size_t sqz_contiguous(const sqz_value *v, size_t position, size_t most)
+{
+    const size_t positions = (size_t)v->ring * v->width;
+    const size_t left = positions - (position < positions ? position : position % positions);
+    return left < most ? left : most;
+}
+
+/* Apply a table to n channels, from `channel` on, of `count` contiguous positions of a value. */
 static inline void sqz_look_up_positions(const sqz_task *task, const sqz_value *y, size_t channel, size_t n,
                                          size_t position, size_t count, const uint8_t *table)
 {
-    uint8_t *first = task->values + y->offset + position * y->pitch + channel;
     const int one_row = n == y->pitch;
-    task->network->kernels->look_up(first, one_row ? n * count : n, y->pitch, one_row ? 1 : count, table);
+    task->network->kernels->look_up(sqz_at(task, y, position) + channel, one_row ? n * count : n, y->pitch,
+                                    one_row ? 1 : count, table);
 }
 
 /* The scratch memory of a part. */
@@ -42,7 +92,20 @@ static inline uint8_t *sqz_scratch(const sqz_task *task, unsigned part)
 /* The value that the operation makes. */
 static inline const sqz_value *sqz_result(const sqz_task *task)
 {
-    return task->network->values + (task->op - task->network->ops) + 1;
+    return sqz_made(task->network, task->op);
+}
+
+/* Of the positions of the result that are computed, the first one of a part; that of part = parts is the end. */
+static inline size_t sqz_first_position(const sqz_task *task, unsigned part)
+{
+    const size_t width = sqz_result(task)->width;
+    return task->from * width + sqz_part_start((task->to - task->from) * width, part, task->parts);
+}
+
+/* The same with rows. */
+static inline size_t sqz_first_row(const sqz_task *task, unsigned part)
+{
+    return task->from + sqz_part_start(task->to - task->from, part, task->parts);
 }
 
 #endif
