@@ -17,22 +17,49 @@ enum {
     DIGITS = 16,     /* nodes of the binary tree of the four bits after the leading 1 of a magnitude */
     ZERO_AT = 0,
     SIGN_AT = ZERO_AT + 4 * DENSITIES,
-    LENGTH_AT = SIGN_AT + SIGNS,
-    DIGIT_AT = LENGTH_AT + NEIGHBOURS * LENGTHS,
-    CONTEXTS = DIGIT_AT + (LENGTHS + 1) * DIGITS,
-    FEATURES = 7,   /* of the prediction of a sign */
-    POSITIONS = 64, /* kernel positions with factors of their own */
-    STRIP = 8       /* cells (weights of one output) that are updated at once */
+    SIZE_AT = SIGN_AT + SIGNS,       /* for each number of bits n after the leading 1: */
+    OF_A_SIZE = NEIGHBOURS + DIGITS, /* whether there are more than n; the tree of the first four of n bits */
+    WEIGHT_LENGTHS = 7,              /* weights of integer networks are below 2^7 */
+    FEATURES = 7,                    /* of the prediction of a sign */
+    POSITIONS = 64,                  /* kernel positions with factors of their own */
+    STRIP = 8                        /* cells (weights of one output) that are updated at once */
 };
 #define SURE 12u /* observations that an initial guess counts as */
 #define LARGEST_FACTOR (1 << 19)
 
+/* The state between two outputs. What the pointers point to lies after it. */
 typedef struct {
-    uint32_t context[CONTEXTS]; /* probability of a 1 in the upper 22 bits, observations in the lower 10 */
-    int32_t factor[POSITIONS][FEATURES];
-    uint16_t rate[SQZ_LARGEST_KERNEL + 2]; /* 2^16 / (n + 2) */
-    uint8_t class[(ONE >> 5) + 1];         /* class of each density, in steps of 32 */
+    coder c;
+    sqz_shape shape;
+    uint32_t output;  /* the next one */
+    unsigned lengths; /* most bits of a magnitude after its leading 1: LENGTHS, or WEIGHT_LENGTHS to save memory */
+    uint64_t kept;
+    uint32_t *context;     /* probability of a 1 in the upper 22 bits, observations in the lower 10 */
+    int32_t *factor;       /* (positions, FEATURES), for at most POSITIONS positions */
+    uint16_t *fast, *slow; /* mean signs of each input and position */
+    uint16_t *column;      /* densities of inputs */
 } model;
+
+/* 2^16 / (n + 2) */
+
+#define R1(n) 65536 / ((n) + 2),
+#define R4(n) R1(n) R1(n + 1) R1(n + 2) R1(n + 3)
+#define R16(n) R4(n) R4(n + 4) R4(n + 8) R4(n + 12)
+#define R64(n) R16(n) R16(n + 16) R16(n + 32) R16(n + 48)
+#define R256(n) R64(n) R64(n + 64) R64(n + 128) R64(n + 192)
+static const uint16_t rate[SQZ_LARGEST_KERNEL + 2] = {R256(0) R256(256) R256(512) R256(768) R1(1024) R1(1025)};
+
+/* The class of each density, in steps of 32: 0 to 3, then four in each octave. Class i begins at bound(i). */
+#define T1(i) i,
+#define T2(i) T1(i) T1(i)
+#define T4(i) T2(i) T2(i)
+#define T8(i) T4(i) T4(i)
+#define T16(i) T8(i) T8(i)
+#define T32(i) T16(i) T16(i)
+#define T64(i) T32(i) T32(i)
+#define OCTAVE(T, i) T(i) T(i + 1) T(i + 2) T(i + 3)
+static const uint8_t class_of[(ONE >> 5) + 1] = {OCTAVE(T1, 0) OCTAVE(T1, 4) OCTAVE(T2, 8) OCTAVE(T4, 12) OCTAVE(T8, 16)
+                                                     OCTAVE(T16, 20) OCTAVE(T32, 24) OCTAVE(T64, 28) T1(32)};
 
 #if defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 7")
@@ -67,14 +94,43 @@ static inline int32_t sign(int32_t level)
     return (level > 0) - (level < 0);
 }
 
-static void start(model *m)
+static size_t context_count(unsigned lengths)
 {
-    for (uint32_t i = 0; i < SQZ_LARGEST_KERNEL + 2; i++) m->rate[i] = (uint16_t)(65536 / (i + 2));
-    for (size_t i = 0; i < CONTEXTS; i++) m->context[i] = CERTAIN / 2 << 10;
-    for (uint32_t i = 0, found = 0; i <= ONE >> 5; i++) {
-        if (i >= bound(found + 1)) found++;
-        m->class[i] = (uint8_t)found;
-    }
+    return SIZE_AT + ((size_t)lengths + 1) * OF_A_SIZE;
+}
+
+static size_t kernel_positions(sqz_shape shape)
+{
+    return (size_t)shape.height * shape.width;
+}
+
+static size_t factor_count(sqz_shape shape)
+{
+    return FEATURES * (kernel_positions(shape) < POSITIONS ? kernel_positions(shape) : POSITIONS);
+}
+
+static size_t memory_of(sqz_shape shape, unsigned lengths)
+{
+    return sizeof(model) + (context_count(lengths) + factor_count(shape)) * sizeof(uint32_t) +
+           shape.inputs * (2 * kernel_positions(shape) + 1) * sizeof(uint16_t);
+}
+
+/* The state before the first output. */
+static model *start(void *memory, coder c, sqz_shape shape, unsigned lengths)
+{
+    model *m = memory;
+    const size_t cells = shape.inputs * kernel_positions(shape), factors = factor_count(shape);
+    m->c = c;
+    m->shape = shape;
+    m->output = 0;
+    m->lengths = lengths;
+    m->kept = 0;
+    m->context = (uint32_t *)(void *)(m + 1);
+    m->factor = (int32_t *)(void *)(m->context + context_count(lengths));
+    m->fast = (uint16_t *)(void *)(m->factor + factors);
+    m->slow = m->fast + cells;
+    m->column = m->slow + cells;
+    for (size_t i = 0; i < context_count(lengths); i++) m->context[i] = CERTAIN / 2 << 10;
     for (uint32_t i = 0; i < DENSITIES; i++) {
         uint32_t guess = (bound(i) + bound(i + 1)) << 12;
         if (guess > CERTAIN - CERTAIN / 64) guess = CERTAIN - CERTAIN / 64;
@@ -82,14 +138,16 @@ static void start(model *m)
     }
     for (uint32_t i = 0; i < SIGNS; i++)
         m->context[SIGN_AT + i] = (CERTAIN / 32 + i * (CERTAIN * 15 / 16 / SIGNS)) << 10 | SURE;
-    for (uint32_t i = 0; i < (LENGTHS + 1) * DIGITS; i++)
-        if (i % DIGITS > 1) m->context[DIGIT_AT + i] |= 16 * (length(i % DIGITS) - 1);
-    for (size_t i = 0; i < POSITIONS; i++)
-        for (size_t j = 0; j < FEATURES; j++) m->factor[i][j] = j > 0 ? -10000 : 0;
+    for (uint32_t n = 0; n <= lengths; n++)
+        for (uint32_t i = 2; i < DIGITS; i++)
+            m->context[SIZE_AT + n * OF_A_SIZE + NEIGHBOURS + i] |= 16 * (length(i) - 1);
+    for (size_t i = 0; i < factors; i++) m->factor[i] = i % FEATURES > 0 ? -10000 : 0;
+    for (size_t i = 0; i < 2 * cells; i++) m->fast[i] = ONE / 2;
+    return m;
 }
 
 /* The same with branches, which cost nothing where the processor predicts the bit. */
-INLINE int code_likely(coder *c, const uint16_t *rate, uint32_t *context, int bit, direction way)
+INLINE int code_likely(coder *c, uint32_t *context, int bit, direction way)
 {
     const uint32_t state = *context, ones = state >> 10, seen = state & 1023;
     const uint32_t step = (c->range >> 16) * chance(state), next = state + (seen < 1023);
@@ -118,7 +176,7 @@ INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t fea
     for (size_t i = 0; i < features; i++) sum += factor[i] * feature[i];
     const uint32_t forecast = sum < -(1 << 27) ? 0 : sum >= 1 << 27 ? SIGNS - 1 : (uint32_t)(sum + (1 << 27)) >> 22;
     const int32_t expected = (int32_t)chance(m->context[SIGN_AT + forecast]);
-    bit = code(c, m->rate, m->context + SIGN_AT + forecast, bit, way);
+    bit = code(c, rate, m->context + SIGN_AT + forecast, bit, way);
     const int32_t error = (int32_t)(bit << 16) - expected;
     UNROLL
     for (size_t i = 0; i < features; i++) { /* 2^26 is added so that >> 13 rounds down below 0, too */
@@ -132,12 +190,12 @@ INLINE uint32_t code_sign(coder *c, model *m, const int32_t *feature, size_t fea
 INLINE uint32_t code_magnitude(coder *c, model *m, unsigned neighbours, uint32_t value, direction way)
 {
     unsigned digits = 0, last = way == READ ? LENGTHS : length(value) - 1;
-    uint32_t *lengths = m->context + LENGTH_AT + neighbours * LENGTHS, prefix = 1;
-    while (digits < LENGTHS && code_likely(c, m->rate, lengths + digits, digits < last, way)) digits++;
-    uint32_t *tree = m->context + DIGIT_AT + digits * DIGITS;
+    uint32_t *size = m->context + SIZE_AT, prefix = 1;
+    for (; digits < m->lengths && code_likely(c, size + neighbours, digits < last, way); digits++) size += OF_A_SIZE;
+    uint32_t *tree = size + NEIGHBOURS;
     unsigned left = digits;
     for (; left > 0 && prefix < DIGITS; left--)
-        prefix = prefix << 1 | code(c, m->rate, tree + prefix, value >> (left - 1) & 1, way);
+        prefix = prefix << 1 | code(c, rate, tree + prefix, value >> (left - 1) & 1, way);
     for (; left > 0; left--) prefix = prefix << 1 | split(c, 32768, value >> (left - 1) & 1, way);
     return prefix;
 }
@@ -185,19 +243,18 @@ static void learn_densities(uint16_t *column, const int32_t *levels, size_t inpu
     learn_some_densities(column + i, levels + i, inputs - i, rate);
 }
 
-/* Decode or encode all levels. Returns SQZ_OK or SQZ_TRUNCATED. `positions`: height * width, a constant if 1. */
-INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *found, sqz_shape shape, size_t positions,
-                direction way)
+/* Decode or encode the levels of the next outputs. Returns SQZ_OK or SQZ_TRUNCATED. `positions`: height * width, a
+ * constant if 1. */
+INLINE int walk(model *m, const int32_t *given, int32_t *found, uint32_t outputs, size_t positions, direction way)
 {
-    const size_t inputs = shape.inputs, width = shape.width;
-    uint16_t *fast = (uint16_t *)(m + 1), *slow = fast + inputs * positions, *column = slow + inputs * positions;
+    const size_t inputs = m->shape.inputs, width = m->shape.width;
+    uint16_t *fast = m->fast, *slow = m->slow, *column = m->column;
     const int32_t *levels = way == READ ? found : given;
-    const uint16_t *rate = m->rate;
-    uint64_t kept = 0, seen = 0;
-    coder c = *given_coder; /* a copy can stay in registers */
-    start(m);
-    for (size_t i = 0; i < 2 * inputs * positions; i++) fast[i] = ONE / 2;
-    for (size_t output = 0, at = 0; output < shape.outputs; output++) {
+    uint64_t kept = m->kept;
+    coder c = m->c; /* a copy can stay in registers */
+    const uint32_t first = m->output;
+    for (size_t output = first, at = 0; output < first + outputs; output++) {
+        const uint64_t seen = (uint64_t)output * inputs * positions;
         uint32_t row = (uint32_t)((kept + 1) * ONE / (seen + 2)), row_seen = 7;
         const size_t column_seen = output < 64 ? output * positions + 3 : 64;
         const uint16_t column_rate = rate[column_seen < 64 ? column_seen : 64];
@@ -208,9 +265,9 @@ INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *fou
                 const int32_t left = x > 0 ? levels[at - 1] : 0, above = y > 0 ? levels[at - width] : 0;
                 /* At most (4 + k) ONE x 65536 / (k + 4): fits 32 bits. */
                 const uint32_t density = (2 * (mean + row) + kernel * ONE) * rate[k + 2] >> 16;
-                const size_t class = 4u * m->class[density >> 5] + (k > 0 ? 1u + (left != 0) + (above != 0) : 0u);
+                const size_t class = 4u * class_of[density >> 5] + (k > 0 ? 1u + (left != 0) + (above != 0) : 0u);
                 int32_t level = way == WRITE ? given[at] : 0;
-                if (code_likely(&c, rate, m->context + ZERO_AT + class, level != 0, way)) {
+                if (code_likely(&c, m->context + ZERO_AT + class, level != 0, way)) {
                     int32_t feature[FEATURES];
                     const int32_t before = x > 0 && y > 0 ? levels[at - width - 1] : 0;
                     const int32_t after = y > 0 && x + 1 < width ? levels[at - width + 1] : 0;
@@ -221,7 +278,7 @@ INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *fou
                     feature[4] = 256 * sign(above);
                     feature[5] = 128 * (sign(before) + sign(after));
                     feature[6] = 256 * sign(signs);
-                    int32_t *factor = m->factor[k < POSITIONS ? k : POSITIONS - 1];
+                    int32_t *factor = m->factor + FEATURES * (k < POSITIONS ? k : POSITIONS - 1);
                     const uint32_t negative = code_sign(&c, m, feature, positions > 1 ? 7 : 3, factor, level < 0, way);
                     const unsigned neighbours = length((magnitude(left) + magnitude(above)) >> 1);
                     const int32_t size = (int32_t)code_magnitude(&c, m, neighbours, magnitude(level), way);
@@ -242,19 +299,25 @@ INLINE int walk(coder *given_coder, model *m, const int32_t *given, int32_t *fou
             if (positions > 1 || output == 0) column[input] = (uint16_t)mean;
             kept += kernel;
         }
-        seen += (uint64_t)inputs * positions;
-        const int32_t *coded = levels + output * inputs * positions;
+        const int32_t *coded = levels + (output - first) * inputs * positions;
         learn_signs(fast, slow, coded, inputs * positions, rate[output < 3 ? output : 3],
                     rate[output < 64 ? output : 64]);
         if (positions == 1) learn_densities(column, coded, inputs, column_rate);
     }
-    *given_coder = c;
+    m->c = c;
+    m->kept = kept;
+    m->output += outputs;
     return SQZ_OK;
 }
 
 size_t sqz_levels_memory(sqz_shape shape)
 {
-    return sizeof(model) + (size_t)shape.inputs * (4 * (size_t)shape.height * shape.width + 2);
+    return memory_of(shape, LENGTHS);
+}
+
+size_t sqz_levels_small_memory(sqz_shape shape)
+{
+    return memory_of(shape, WEIGHT_LENGTHS);
 }
 
 static int fits(sqz_shape shape)
@@ -262,20 +325,31 @@ static int fits(sqz_shape shape)
     return (uint64_t)shape.height * shape.width <= SQZ_LARGEST_KERNEL;
 }
 
-int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_shape shape, void *memory)
+void sqz_levels_open(const uint8_t *bytes, size_t size, sqz_shape shape, void *memory)
 {
-    const size_t total = (size_t)shape.outputs * shape.inputs * shape.height * shape.width;
-    if (!fits(shape)) return SQZ_TOO_LARGE;
-    if (size == 0) {
-        memset(levels, 0, total * sizeof *levels);
+    start(memory, reader(bytes, size), shape, WEIGHT_LENGTHS);
+}
+
+int sqz_levels_next(int32_t *levels, uint32_t outputs, void *memory)
+{
+    model *m = memory;
+    const size_t positions = kernel_positions(m->shape);
+    if (m->c.end == 0) {
+        memset(levels, 0, outputs * m->shape.inputs * positions * sizeof *levels);
         return SQZ_OK;
     }
-    coder c = reader(bytes, size);
-    const size_t positions = (size_t)shape.height * shape.width;
-    const int status = positions == 1 ? walk(&c, memory, NULL, levels, shape, 1, READ)
-                                      : walk(&c, memory, NULL, levels, shape, positions, READ);
-    if (status != SQZ_OK) return status;
-    return end_of_reading(&c);
+#ifndef __OPTIMIZE_SIZE__ /* a second copy of the loop, in which the number of positions is a constant */
+    if (positions == 1) return walk(m, NULL, levels, outputs, 1, READ);
+#endif
+    return walk(m, NULL, levels, outputs, positions, READ);
+}
+
+int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_shape shape, void *memory)
+{
+    if (!fits(shape)) return SQZ_TOO_LARGE;
+    const model *m = start(memory, reader(bytes, size), shape, LENGTHS);
+    const int status = sqz_levels_next(levels, shape.outputs, memory);
+    return status != SQZ_OK || size == 0 ? status : end_of_reading(&m->c);
 }
 
 SMALL int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory)
@@ -288,7 +362,9 @@ SMALL int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *byt
         if (magnitude(levels[i]) > largest) largest = magnitude(levels[i]);
     if (largest > SQZ_LARGEST_LEVEL) return SQZ_TOO_LARGE;
     if (largest > 0) {
-        walk(&c, memory, levels, NULL, shape, (size_t)shape.height * shape.width, WRITE);
+        model *m = start(memory, c, shape, LENGTHS);
+        walk(m, levels, NULL, shape.outputs, kernel_positions(shape), WRITE);
+        c = m->c;
         end_of_writing(&c);
     }
     if (bytes != NULL && c.at > *size) return SQZ_NO_ROOM;

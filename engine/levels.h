@@ -28,11 +28,17 @@ typedef struct {
     uint32_t outputs, inputs, height, width;
 } sqz_shape;
 
-/* Bytes of working memory: about 9 kB, 4 bytes for each weight of one output, and 2 bytes for each input. */
+/* Bytes of working memory: about 6 kB, 4 bytes for each weight of one output, and 2 bytes for each input. */
 size_t sqz_levels_memory(sqz_shape shape);
 
 /* Decode `size` bytes, which must be one whole stream. */
 int sqz_levels_decode(const uint8_t *bytes, size_t size, int32_t *levels, sqz_shape shape, void *memory);
+
+/* The same output by output, with less memory: for streams that are known to be whole, of levels below 2^7. Open the
+ * stream, then decode the levels of the next outputs, any number of times. */
+size_t sqz_levels_small_memory(sqz_shape shape);
+void sqz_levels_open(const uint8_t *bytes, size_t size, sqz_shape shape, void *memory);
+int sqz_levels_next(int32_t *levels, uint32_t outputs, void *memory);
 
 /* Encode to `bytes`; if `bytes` is NULL, only count. `*size`: bytes of room before the call, of the stream after it. */
 int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory);
