@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 
 UNIX = sys.platform != "win32"
 FAST = ["engine/levels.c", "engine/mixed_text.c"]
-VECTORS = sorted(f"engine/{name}.c" for name in ("convolution", "floats", "layers"))
+VECTORS = sorted(f"engine/{name}.c" for name in ("blocks", "convolution", "floats", "layers"))
 VECTORS += sorted(glob("engine/kernels_*.c"))
 COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 COMMON = [*COMMON, "-fno-align-functions", "-fno-align-jumps"] if UNIX else []

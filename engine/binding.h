@@ -19,6 +19,10 @@ PyObject *python_text(PyObject *self, PyObject *args);
 PyObject *python_text_decode(PyObject *self, PyObject *args);
 PyObject *python_text_encode(PyObject *self, PyObject *args);
 
+/* python_rows.c: the same. */
+PyObject *python_plan_rows(PyObject *self, PyObject *args);
+PyObject *python_run_rows(PyObject *self, PyObject *args);
+
 /* python_network.c: the type `Network`. */
 extern PyType_Spec python_network_spec;
 

@@ -15,6 +15,15 @@ enum {
     MOST_WEIGHTS = 1 << 16 /* most bytes of weights that are read anew for each row: they stay in a near cache */
 };
 
+sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
+{
+    const sqz_value *x = sqz_source(network, op);
+    const uint32_t inputs = (x->channels >> x->scale.nine_bit) / op->groups;
+    const sqz_shape whole = {op->out, inputs, op->kernel[0], op->kernel[1]};
+    const sqz_shape flat = {op->out, inputs * op->kernel[0] * op->kernel[1], 1, 1};
+    return (uint64_t)op->kernel[0] * op->kernel[1] <= SQZ_LARGEST_KERNEL ? whole : flat;
+}
+
 sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
 {
     const sqz_kernels *k = network->kernels;
@@ -40,7 +49,8 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     }
     layout.rows = y->height;
     layout.columns = y->width;
-    layout.flat = pointwise && layout.direct && !depthwise && x->ring == x->height && y->ring == y->height;
+    layout.flat = pointwise && layout.direct && !depthwise && op->least >= y->height && x->ring == x->height &&
+                  y->ring == y->height;
     if (layout.flat) {
         const uint32_t positions = y->height * y->width, most = positions > MOST_COLUMNS ? MOST_COLUMNS : FEW_COLUMNS;
         layout.rows = (positions + most - 1) / most;
@@ -68,9 +78,8 @@ void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t g
     *block = found;
 }
 
-/* Sums of a tile -> stored elements; the elements of two neighbouring positions are `step` elements apart. */
-static void store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
-                  const sqz_place *to, uint8_t *out, size_t step)
+void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
+               const sqz_place *to, uint8_t *out, size_t step)
 {
     const sqz_op *op = task->op;
     const sqz_kernels *k = task->network->kernels;
@@ -103,7 +112,7 @@ void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, co
                 const sqz_place *to)
 {
     const sqz_value *y = sqz_result(task);
-    store(task, sums, tile, block, to, sqz_at(task, y, to->position) + to->channel * y->bytes, to->step * y->pitch);
+    sqz_store(task, sums, tile, block, to, sqz_at(task, y, to->position) + to->channel * y->bytes, to->step * y->pitch);
 }
 
 /* Apply the table of the activation that a layer computes, if any, to `outputs` channels of some positions. */

@@ -3,6 +3,7 @@
 #include "kernels.h"
 #include "budget.h"
 #include "plan.h"
+#include "row_plan.h"
 #include "text.h"
 
 enum {
@@ -118,7 +119,8 @@ int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory)
     return SQZ_OK;
 }
 
-int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network)
+/* Read everything but the weights, and the plan. */
+static int read_file(const uint8_t *file, size_t bytes, void *memory, sqz_network **network)
 {
     sections found;
     uint32_t ops, reads;
@@ -135,7 +137,24 @@ int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz
     (*network)->coded_end = found.weights.end;
     (*network)->floats = !found.integer;
     (*network)->outputs = found.labels || sqz_classes(*network) == 1 ? SQZ_LABELS : SQZ_CLASSES;
-    (*network)->kernels = sqz_kernels_of(path, !found.integer);
+    return SQZ_OK;
+}
+
+int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network)
+{
+    const int status = read_file(file, bytes, memory, network);
+    if (status != SQZ_OK) return status;
+    (*network)->kernels = sqz_kernels_of(path, (*network)->floats);
+    sqz_plan(*network);
+    return SQZ_OK;
+}
+
+int sqz_open_rows(const uint8_t *file, size_t bytes, const sqz_kernels *kernels, void *memory, sqz_network **network)
+{
+    const int status = read_file(file, bytes, memory, network);
+    if (status != SQZ_OK) return status;
+    (*network)->kernels = kernels;
+    (*network)->by_rows = 1;
     sqz_plan(*network);
     return SQZ_OK;
 }

@@ -2,15 +2,14 @@
 #include "cursor.h"
 #include "fixed_point.h"
 #include "layers.h"
-#include "plan.h"
+#include "packing.h"
 #include "tensors.h"
 
 enum {
     MOST_LEVEL = 127,            /* largest magnitude of a level */
     MOST_BIAS = 1 << 22,         /* largest magnitude of a bias, plus 1 */
     MOST_WEIGHT_EXPONENT = 4096, /* largest magnitude of the scale exponent of weights */
-    LEAST_SHIFT = 17,            /* the vector form of a factor has shifts from 17 to 32 */
-    MOST_SHIFT = 32
+    LEAST_SHIFT = 17             /* the vector form of a factor has shifts from 17 to 32 */
 };
 
 /* A layer as the file has it. */
@@ -72,21 +71,10 @@ static int take_factors(const layer *l, sqz_op *op, const sqz_scale *from, const
             bias >= MOST_BIAS || bias <= -MOST_BIAS || rescaling < SQZ_LEAST_RESCALING ||
             rescaling > SQZ_MOST_RESCALING || 255 * sum > INT32_MAX)
             return SQZ_BAD_STREAM;
-        const int32_t shift = sqz_shift((int32_t)rescaling);
-        factors[o].multiplier = sqz_multiplier((int32_t)rescaling);
-        factors[o].shift = shift;
-        factors[o].offset = bias * ((int64_t)1 << (shift - 4)) + ((int64_t)1 << (shift - 1));
-        factors[o].offset += to->zero * ((int64_t)1 << shift); /* a stored element is q = x + zero */
-        if (shift < LEAST_SHIFT || shift > MOST_SHIFT) op->vector = 0;
+        factors[o] = sqz_factor_of((int32_t)rescaling, (int32_t)bias, to->zero);
+        if (factors[o].shift < LEAST_SHIFT || factors[o].shift > SQZ_VECTOR_SHIFT) op->vector = 0;
     }
     return SQZ_OK;
-}
-
-/* Index of the offset of output `o` of a group (sqz_rescale): even lanes of a vector first, then odd lanes. */
-static size_t offset_at(uint32_t o, uint32_t lanes)
-{
-    const uint32_t lane = o % lanes;
-    return o - lane + lane / 2 + (lane % 2) * (lanes / 2);
 }
 
 /* Factors in the vector form. Each group fills whole vectors. */
@@ -104,37 +92,12 @@ static void lay_out_factors(const sqz_network *network, const sqz_op *op, const 
             const int used = op->vector && o < layout.outputs;
             const size_t first = (size_t)group * padded;
             const uint32_t slot = depthwise && k->interleaved ? sqz_slot(k, o) : o;
-            multipliers[first + slot] = used ? f->multiplier * (1 << (MOST_SHIFT - f->shift)) : 0;
-            offsets[first + offset_at(slot, k->lanes)] = used ? f->offset * ((int64_t)1 << (MOST_SHIFT - f->shift)) : 0;
+            const int64_t unit = used ? (int64_t)1 << (SQZ_VECTOR_SHIFT - f->shift) : 0;
+            multipliers[first + slot] = (int32_t)(f->multiplier * unit);
+            offsets[first + sqz_offset_at(slot, k->lanes)] = f->offset * unit;
         }
     if (sqz_made(network, op)->scale.nine_bit) /* then the offsets of the upper halves */
         for (size_t i = 0; i < padded; i++) offsets[padded + i] = offsets[i] - ((int64_t)SQZ_HIGHEST << 32);
-}
-
-/* Store weight i, a level or the bits of a float, in `bytes` bytes. */
-static void store(uint8_t *at, size_t i, uint32_t bytes, const void *weight)
-{
-    int32_t level;
-    memcpy(&level, weight, sizeof level);
-    if (bytes == 4) /* a float */
-        memcpy(at + 4 * i, weight, 4);
-    else if (bytes == 2)
-        ((int16_t *)(void *)at)[i] = (int16_t)level;
-    else
-        ((int8_t *)at)[i] = (int8_t)level;
-}
-
-/* The weights of one output in one line: (inputs, area) -> (packs, depth). Packs lie `step` bytes apart: between them
- * are the packs of the other outputs of the block. */
-static inline void pack_line(uint8_t *to, const uint32_t *weights, const sqz_layout *layout, size_t area, size_t depth,
-                             size_t step, uint32_t bytes)
-{
-    size_t part = 0;
-    for (size_t x = 0; x < layout->across; x++)
-        for (size_t input = 0; input < layout->inputs; input++) {
-            store(to, part, bytes, weights + input * area + x);
-            if (++part == depth) part = 0, to += step;
-        }
 }
 
 /* Weights (out, inputs, kernel), levels or floats -> the order of `sqz_tile`: (lines, packs, vectors, lanes, depth). */
@@ -152,16 +115,8 @@ static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *w
             const size_t vector = (size_t)group * layout.vectors + first / k->lanes, step = width * pack_bytes;
             uint8_t *to = network->weights + op->weights + vector * layout.vector_bytes;
             for (uint32_t o = first; o < first + width && o < layout.outputs; o++)
-                for (size_t line = 0; line < layout.lines; line++) {
-                    const uint32_t *from = weights + ((size_t)group * layout.outputs + o) * each + line * layout.across;
-                    uint8_t *at = to + line * layout.packs * step + (o - first) * pack_bytes;
-                    if (k->bytes == 1)
-                        pack_line(at, from, &layout, area, k->depth, step, 1);
-                    else if (k->bytes == 2)
-                        pack_line(at, from, &layout, area, k->depth, step, 2);
-                    else
-                        pack_line(at, from, &layout, area, k->depth, step, 4);
-                }
+                sqz_pack_output(to, weights + ((size_t)group * layout.outputs + o) * each, k, &layout, area, o - first,
+                                step);
         }
 }
 
@@ -182,7 +137,7 @@ static void lay_out_depthwise(const sqz_network *network, const sqz_op *op, cons
         int32_t sum = 0;
         for (size_t tap = 0; tap < l->each; tap++) {
             const size_t row = (chunk * layout.lines + tap / k->taps * k->taps) * SQZ_CHUNK;
-            store(weights, row + lane * k->taps + tap % k->taps, k->bytes, levels + tap);
+            sqz_store_weight(weights, row + lane * k->taps + tap % k->taps, k->bytes, levels + tap);
             sum += levels[tap];
         }
         initial[k->interleaved ? slot : o] = -zero * sum;
@@ -238,7 +193,7 @@ int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *
         lay_out_depthwise(network, op, &l, from->zero);
         lay_out_factors(network, op, factors);
     } else
-        for (size_t i = 0; i < op->out * l.each; i++) store(weights, i, 1, l.levels + i);
+        for (size_t i = 0; i < op->out * l.each; i++) sqz_store_weight(weights, i, 1, l.levels + i);
     return SQZ_OK;
 }
 

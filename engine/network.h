@@ -155,6 +155,7 @@ typedef struct {
 struct sqz_network {
     const struct sqz_kernels *kernels; /* NULL: plain loops compute all operations */
     int floats;                        /* whether this is a float network */
+    int by_rows;                       /* whether it is read for the planner of rows.c */
     sqz_outputs outputs;               /* what the logits mean */
     sqz_preparation preparation;       /* of an image */
     uint32_t op_count, input_count;    /* operations; inputs of all of them together */

@@ -90,7 +90,8 @@ static void merge_values(sqz_network *network, int join)
         sqz_value *value = network->values + v;
         value->host = v;
         value->host_channel = 0;
-        value->busy_until = value->last_read;
+        /* By rows, readers do not run one after the other: an operation may only overwrite what it reads alone. */
+        value->busy_until = network->by_rows && value->reader_count > 1 ? UINT32_MAX : value->last_read;
     }
     for (uint32_t i = 0; i < network->op_count; i++) {
         sqz_op *op = network->ops + i;
@@ -208,15 +209,6 @@ static size_t reserve(size_t *used, size_t bytes)
     return at;
 }
 
-sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
-{
-    const sqz_value *x = sqz_source(network, op);
-    const uint32_t inputs = (x->channels >> x->scale.nine_bit) / op->groups;
-    const sqz_shape whole = {op->out, inputs, op->kernel[0], op->kernel[1]};
-    const sqz_shape flat = {op->out, inputs * op->kernel[0] * op->kernel[1], 1, 1};
-    return (uint64_t)op->kernel[0] * op->kernel[1] <= SQZ_LARGEST_KERNEL ? whole : flat;
-}
-
 /* Neighbouring positions with few channels are computed as one position with more, so that they fill whole chunks. */
 static uint32_t choose_repeat(const sqz_op *op, const sqz_value *y)
 {
@@ -236,6 +228,7 @@ static void plan_weights(sqz_network *network, sqz_op *op)
     op->method = choose_method(network, op);
     op->repeat = op->method == SQZ_DEPTHWISE ? choose_repeat(op, y) : 1;
     op->vectors = SQZ_VECTORS;
+    op->least = y->height;
     op->block = sqz_block_loaded;
     op->finish = network->floats ? sqz_finish_floats : sqz_finish;
     if (op->method != SQZ_PLAIN) {
@@ -320,7 +313,7 @@ void sqz_plan(sqz_network *network)
     }
     merge_values(network, 1);
     network->values_bytes = assign_offsets(network);
-    if (network->values_bytes > MOST_VALUES) {
+    if (network->values_bytes > MOST_VALUES && !network->by_rows) {
         merge_values(network, 0);
         network->values_bytes = assign_offsets(network);
     }
@@ -333,6 +326,7 @@ void sqz_plan(sqz_network *network)
             plan_table(network, op);
         op->work = choose_work(network, op);
         op->rows = op->work == sqz_global_average ? sqz_source(network, op)->height : sqz_made(network, op)->height;
+        op->least = op->rows;
         const size_t bytes = scratch(network, op);
         if (bytes > network->scratch_bytes) network->scratch_bytes = bytes;
     }

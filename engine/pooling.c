@@ -130,6 +130,29 @@ void sqz_global_average(const sqz_task *task, unsigned part)
     }
 }
 
+/* The result of the layer exists only for the positions of one tile. */
+void sqz_finish_mean(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                     const sqz_place *to)
+{
+    const sqz_kernels *k = task->network->kernels;
+    uint8_t stored[SQZ_MOST_SUMS + SQZ_SLACK];
+    int32_t totals[SQZ_CHUNK] = {0}, *all = sums_of(task) + to->channel;
+    sqz_store(task, sums, tile, block, to, stored, to->outputs);
+    if (task->op->table > 0)
+        k->look_up(stored, (size_t)tile->positions * to->outputs, 0, 1, task->network->weights + task->op->look_up);
+    k->accumulate(totals, stored, to->outputs, to->outputs, tile->positions);
+    for (uint32_t o = 0; o < to->outputs; o++) all[o] += totals[o];
+}
+
+void sqz_mean_layer(const sqz_task *task, unsigned part)
+{
+    const sqz_value *y = sqz_result(task);
+    if (task->from == 0) memset(sums_of(task), 0, y->channels * sizeof(int32_t));
+    sqz_packed_layer(task, part);
+    if (task->to == y->height)
+        put_means(task, y, task->network->values + task->op->mean, 0, y->channels, sums_of(task));
+}
+
 /* The constants of a sum or of a product, as the kernels take them. */
 typedef struct {
     int32_t fractions[2], offset;

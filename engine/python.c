@@ -51,6 +51,9 @@ static PyMethodDef methods[] = {
      "levels_decode(bytes, levels, shape): fill levels; 0 or an error"},
     {"levels_encode", python_levels_encode, METH_VARARGS, "levels_encode(levels, shape): the bytes of a stream"},
     {"levels_size", python_levels_size, METH_VARARGS, "levels_size(levels, shape): the number of its bytes"},
+    {"plan_rows", python_plan_rows, METH_VARARGS, "plan_rows(file, geometry, ram, flash): tables of a network by rows"},
+    {"run_rows", python_run_rows, METH_VARARGS,
+     "run_rows(file, path, images, logits, ram, flash): fill int32 logits; the bytes of memory"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -22,6 +22,7 @@ typedef struct {
     const uint32_t *waits; /* for all operations: numbers, plus 1, of the operations whose rows they need; 0: image */
     size_t table;          /* bytes from `network->weights`: (channels, 256) byte of the image -> stored element */
     int reversed;          /* whether the first channel of the network is the last one of a pixel (BGR) */
+    uint32_t logits;       /* number of the last value */
     size_t done;           /* bytes from the start of the memory to the counters of rows: op_count + 1 of uint32_t */
     size_t bytes;          /* of memory, counters and scratch memory included */
 } sqz_rows;

@@ -36,6 +36,7 @@ struct sqz_place {
 
 /* Kinds of work (sqz_op). */
 void sqz_packed_layer(const sqz_task *task, unsigned part);
+void sqz_mean_layer(const sqz_task *task, unsigned part); /* a packed layer, and the mean over its result */
 void sqz_depthwise(const sqz_task *task, unsigned part);
 void sqz_max_pool(const sqz_task *task, unsigned part);
 void sqz_max_pool_rows(const sqz_task *task, unsigned part);
@@ -53,9 +54,23 @@ void sqz_plain_floats(const sqz_task *task, unsigned part); /* of a float networ
 void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
                       sqz_block *block);
 
-/* Sums of a tile -> elements of the result. */
+/* A block of outputs in rows.c: the weights lie in the weights of the network, or are decoded to scratch memory. The
+ * factors of outputs, 4 bytes each, are always written out in scratch memory. */
+void sqz_block_stored(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                      sqz_block *block);
+void sqz_block_decoded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                       sqz_block *block);
+size_t sqz_block_memory(const sqz_network *network, const sqz_op *op, const sqz_layout *layout); /* scratch memory */
+
+/* Sums of a tile -> stored elements at `out`; the elements of two neighbouring positions are `step` elements apart. */
+void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
+               const sqz_place *to, uint8_t *out, size_t step);
+
+/* Sums of a tile -> elements of the result, or of a mean over all positions of the result. */
 void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
                 const sqz_place *to);
+void sqz_finish_mean(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                     const sqz_place *to);
 void sqz_finish_floats(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
                        const sqz_place *to);
 

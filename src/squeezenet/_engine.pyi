@@ -52,10 +52,17 @@ def plan_rows(file: Buffer, geometry: tuple[int, ...], ram: int, flash: int, /) 
     "rows": `sqz_rows` without `network` and `waits`;
     "weights": bytes, to which `weights` points, aligned to 16 bytes;
     "layers": one dict for each operation of "ops": "op" is the number of the operation in the graph of the file,
-    "place" is "stored", "decoded" or "" (no weights), "flash" the bytes of its weights and factors, "least" the rows
-    that it computes at once, "decodes" how often its stream is decoded for an image, "scratch" the bytes of scratch
-    memory;
+    "place" is "stored", "decoded" or "" (no weights), "weights" how many it has in the file, "flash" the bytes of its
+    weights and factors, "least" the rows that it computes at once, "decodes" how often its stream is decoded for an
+    image, "scratch" the bytes of scratch memory;
     "memory": bytes of RAM by use ("values", "all" with scratch memory and counters) and of flash ("stored", "streams",
     "factors");
     "decoded": how many weights are decoded for each image; "steps": how many times an operation is started.
+    """
+
+def run_rows(file: Buffer, path: str, images: Buffer, logits: Buffer, ram: int, flash: int, /) -> int:
+    """Run images by rows with the plan of these limits, for tests. Returns the bytes of memory.
+
+    `images`: prepared, (N, channels, height, width) of float32, or pixels, (N, height, width, channels) of bytes.
+    `logits`: (N, classes) of int32, to be filled. Raises `RuntimeError` if memory outside of the plan was changed.
     """

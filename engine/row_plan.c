@@ -1,0 +1,662 @@
+/* Plans how a network runs by rows: which operations are left, where weights lie, how many rows of each value are in
+ * memory, and where. */
+#include "row_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cursor.h"
+#include "fixed_point.h"
+#include "progress.h"
+#include "reference.h"
+#include "run.h"
+#include "subnormal.h"
+
+enum {
+    ALIGNMENT = 8,         /* of everything in memory, in bytes */
+    VECTOR_ALIGNMENT = 16, /* of stored weights */
+    MOST_DECODES = 16,     /* of a layer for an image */
+    MOST_BLOCK = 4096,     /* bytes of decoded weights that a block of several vectors may take */
+    TRIES = 400            /* orders of blocks that are tried for the final plan */
+};
+#define NEVER UINT32_MAX
+
+/* A piece of memory: all values that lie in each other, the sums of a mean, or the scratch memory of an operation. */
+typedef struct {
+    size_t bytes, offset;
+    uint32_t first, last; /* steps in which it is in use; of scratch memory: only the steps of the operation `op` */
+    uint32_t op;          /* NEVER, if it is not scratch memory */
+} piece;
+
+typedef struct {
+    const sqz_network *from;
+    sqz_row_plan *plan;
+    sqz_op *ops;
+    sqz_value *values;
+    uint32_t *inputs, *waits;
+    uint32_t op_count, value_count, group_count;
+    uint32_t *group; /* of each value: the number of its group of values that lie in each other */
+    uint32_t *readers,
+        *reader_begin; /* of each group: operation * 2 + (whether it reads the same rows again and again) */
+    uint32_t *height;  /* of each group, */
+    size_t *row_bytes; /* bytes of its rows, */
+    uint32_t *ring, *first, *last, *top; /* rows in memory, steps of its life, end of its rows so far */
+    uint32_t *begin, *end, *steps; /* of each operation: its first and its last step; the operation of each step */
+    uint32_t *done;
+    uint32_t step_count, most_steps;
+    piece *pieces;
+    uint32_t piece_count;
+    uint8_t *conflicts; /* (pieces, pieces) */
+    uint32_t *order, *best_order, *placed;
+    const uint8_t **streams; /* of each operation: its level stream in the file, */
+    uint32_t *stream_bytes;
+    size_t *stored_bytes; /* and the bytes of its stored weights and initial sums */
+} planner;
+
+static size_t aligned(size_t bytes, size_t alignment)
+{
+    return (bytes + alignment - 1) / alignment * alignment;
+}
+
+/* Memory for `count` items of `each` bytes; counted in `used` alone if `memory` is NULL. */
+static void *take(uint8_t *memory, size_t *used, size_t count, size_t each)
+{
+    void *piece = memory != NULL ? memory + *used : NULL;
+    *used += aligned(count * each, 16);
+    return piece;
+}
+
+/* What is left of the graph */
+
+/* The operation of the device that computes the rows of value v, plus 1 (0: the image); NEVER for a value that several
+ * operations compute. `number`: of each operation of the file, that of the device, plus 1. */
+static void add_waits(const sqz_network *from, const uint32_t *number, uint32_t v, uint32_t *waits, uint32_t *count)
+{
+    const sqz_op *op = v > 0 ? from->ops + v - 1 : NULL;
+    const uint32_t found = v > 0 ? number[v - 1] : 0;
+    if (op != NULL && op->skip) {
+        for (uint32_t i = 0; i < op->inputs; i++)
+            add_waits(from, number, from->inputs[op->first_input + i], waits, count);
+        return;
+    }
+    for (uint32_t i = 0; i < *count; i++)
+        if (waits[i] == found) return;
+    waits[(*count)++] = found;
+}
+
+/* The layer that can compute the mean of its result, which the global average `op` reads alone; NULL if there is
+ * none. */
+static const sqz_op *layer_of_mean(const sqz_network *from, const sqz_op *op)
+{
+    if (op->work != sqz_global_average) return NULL;
+    for (uint32_t v = from->inputs[op->first_input];;) {
+        const sqz_op *maker = v > 0 ? from->ops + v - 1 : NULL;
+        if (maker == NULL || from->values[v].reader_count != 1) return NULL;
+        if (maker->work == sqz_packed_layer) return maker;
+        if (!maker->skip || maker->inputs != 1 || maker->kind == SQZ_SELECT) return NULL;
+        v = from->inputs[maker->first_input];
+    }
+}
+
+/* The operations that the last value depends on, without those that need no work. */
+static void choose_operations(planner *p, uint32_t *number, uint8_t *needed)
+{
+    const sqz_network *from = p->from;
+    memset(needed, 0, from->op_count + 1);
+    needed[from->op_count] = 1;
+    for (uint32_t v = from->op_count; v > 0; v--)
+        for (uint32_t i = 0; needed[v] && i < from->ops[v - 1].inputs; i++)
+            needed[from->inputs[from->ops[v - 1].first_input + i]] = 1;
+    p->op_count = 0;
+    for (uint32_t i = 0; i < from->op_count; i++) {
+        const sqz_op *op = from->ops + i, *maker = layer_of_mean(from, op);
+        number[i] = 0;
+        if (op->skip || !needed[i + 1]) continue;
+        if (maker != NULL) {
+            number[i] = number[maker - from->ops];
+            sqz_op *layer = p->ops + number[i] - 1;
+            layer->mean = i + 1;
+            layer->result = from->inputs[op->first_input];
+            layer->work = sqz_mean_layer;
+            layer->finish = sqz_finish_mean;
+            continue;
+        }
+        sqz_op *copy = p->ops + p->op_count;
+        *copy = *op;
+        copy->least = 1;
+        if (op->work == sqz_global_average) copy->mean = i + 1;
+        if (op->work == sqz_max_pool) copy->work = sqz_max_pool_rows;
+        if (sqz_is_layer(op)) copy->block = sqz_block_stored;
+        p->plan->infos[p->op_count].op = i;
+        number[i] = ++p->op_count;
+    }
+}
+
+/* Keep the values that the operations read and make, with new numbers. */
+static void choose_values(planner *p, const uint32_t *number, uint32_t *renamed)
+{
+    const sqz_network *from = p->from;
+    uint32_t inputs = 0, waits = 0, groups = 0;
+    memset(renamed, 0, (from->op_count + 1) * sizeof *renamed);
+    renamed[0] = renamed[from->op_count] = 1;
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        const sqz_op *op = p->ops + i;
+        for (uint32_t j = 0; j < op->inputs; j++) renamed[from->inputs[op->first_input + j]] = 1;
+        renamed[op->result] = 1;
+        renamed[op->mean > 0 ? op->mean : op->result] = 1;
+    }
+    p->value_count = 0;
+    for (uint32_t v = 0; v <= from->op_count; v++) {
+        if (!renamed[v]) continue;
+        p->values[p->value_count] = from->values[v];
+        p->group[p->value_count] = from->values[v].host;
+        renamed[v] = p->value_count++;
+    }
+    for (uint32_t v = 0; v < p->value_count; v++) { /* groups, numbered in the order of their first values */
+        const uint32_t host = p->group[v];
+        uint32_t w = 0;
+        while (p->values[w].host != host) w++;
+        p->group[v] = w < v ? p->group[w] : groups;
+        if (w < v) continue;
+        p->height[groups] = p->values[v].height;
+        p->row_bytes[groups++] = (size_t)p->values[v].width * p->values[v].pitch * p->values[v].bytes;
+    }
+    p->group_count = groups;
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        sqz_op *op = p->ops + i;
+        const uint32_t first = op->first_input;
+        op->waits = waits;
+        op->first_input = inputs;
+        for (uint32_t j = 0; j < op->inputs; j++) {
+            const uint32_t v = from->inputs[first + j];
+            add_waits(from, number, v, p->waits + op->waits, &op->wait_count);
+            p->inputs[inputs++] = renamed[v];
+        }
+        waits += op->wait_count;
+        op->result = renamed[op->result];
+        if (op->mean > 0) op->mean = renamed[op->mean];
+    }
+    p->plan->rows.logits = renamed[from->op_count];
+    p->plan->wait_count = waits;
+    p->plan->network.input_count = inputs;
+}
+
+/* Whether an operation reads input j again and again: one position for all positions of the result. */
+static int reads_again(const planner *p, const sqz_op *op, uint32_t j)
+{
+    const uint32_t *inputs = p->inputs + op->first_input;
+    return p->values[inputs[j]].height < p->values[inputs[0]].height;
+}
+
+/* The groups that each operation reads. */
+static void list_readers(planner *p)
+{
+    uint32_t count = 0;
+    for (uint32_t g = 0; g < p->group_count; g++) {
+        p->reader_begin[g] = count;
+        for (uint32_t i = 0; i < p->op_count; i++)
+            for (uint32_t j = 0; j < p->ops[i].inputs; j++)
+                if (p->group[p->inputs[p->ops[i].first_input + j]] == g)
+                    p->readers[count++] = 2 * i + (uint32_t)reads_again(p, p->ops + i, j);
+    }
+    p->reader_begin[p->group_count] = count;
+}
+
+/* Where weights lie */
+
+/* Find the level streams in the file, and count the bytes of both places. */
+static void measure_weights(planner *p)
+{
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        sqz_row_op *info = p->plan->infos + i;
+        const sqz_op *op = p->from->ops + info->op;
+        p->streams[i] = NULL;
+        p->stream_bytes[i] = 0;
+        if (!sqz_is_layer(op)) continue;
+        const sqz_layout layout = sqz_layout_of(p->from, op);
+        const uint32_t groups = op->method == SQZ_DEPTHWISE ? 1 : op->groups;
+        const sqz_shape shape = sqz_weight_shape(p->from, op);
+        sqz_cursor c = {op->coded, p->from->coded_end, SQZ_OK};
+        sqz_take(&c, sqz_take_varint(&c, INT32_MAX));
+        p->stream_bytes[i] = sqz_take_varint(&c, INT32_MAX);
+        p->streams[i] = sqz_take(&c, p->stream_bytes[i]);
+        p->stored_bytes[i] = groups * layout.vectors * layout.vector_bytes;
+        info->place = SQZ_STORED;
+        info->weights = shape.outputs * shape.inputs * shape.height * shape.width;
+        if (op->method == SQZ_DEPTHWISE || p->stream_bytes[i] >= p->stored_bytes[i]) p->stream_bytes[i] = 0;
+    }
+}
+
+/* Let a layer decode its weights `decodes` times, or read stored ones (0). Returns whether the number of rows that it
+ * computes at once belongs to this number of decodes, and not to a smaller one. */
+static int place(planner *p, uint32_t i, uint32_t decodes)
+{
+    sqz_op *op = p->ops + i;
+    const sqz_layout layout = sqz_layout_of(p->from, p->from->ops + p->plan->infos[i].op);
+    sqz_row_op *info = p->plan->infos + i;
+    info->place = decodes > 0 ? SQZ_DECODED : SQZ_STORED;
+    info->decodes = decodes;
+    op->stream = decodes > 0 ? p->stream_bytes[i] : 0;
+    op->block = decodes > 0 ? sqz_block_decoded : sqz_block_stored;
+    op->least = decodes > 0 ? (op->rows + decodes - 1) / decodes : 1;
+    op->vectors = SQZ_VECTORS;
+    while (decodes > 0 && op->vectors > 1 && op->vectors * layout.vector_bytes > MOST_BLOCK) op->vectors--;
+    return decodes == 0 || (op->rows + op->least - 1) / op->least == decodes;
+}
+
+/* Bytes of `initial`, if a layer with stored weights needs it: 0 if all sums begin with 0. */
+static size_t initial_bytes(const planner *p, uint32_t i)
+{
+    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
+    const sqz_layout layout = sqz_layout_of(p->from, op);
+    const uint32_t groups = op->method == SQZ_DEPTHWISE ? 1 : op->groups;
+    const size_t bytes = (size_t)groups * layout.vectors * p->from->kernels->lanes * sizeof(int32_t);
+    for (size_t at = 0; at < bytes; at++)
+        if (p->from->weights[op->initial + at] != 0) return bytes;
+    return 0;
+}
+
+/* Append bytes to the weights; only counted if `weights` is NULL. */
+static size_t append(uint8_t *weights, size_t *used, const void *from, size_t bytes, size_t alignment)
+{
+    const size_t at = aligned(*used, alignment);
+    if (weights != NULL) memset(weights + *used, 0, at - *used);
+    if (weights != NULL) memcpy(weights + at, from, bytes);
+    *used = at + bytes;
+    return at;
+}
+
+/* The factor of an output in 32 bits (blocks.c). */
+static uint32_t packed_factor(const sqz_factor *f, int32_t zero)
+{
+    int32_t d = SQZ_LEAST_RESCALING;
+    while (sqz_shift(d) != f->shift || sqz_multiplier(d) != f->multiplier) d++;
+    const int64_t rest = f->offset - zero * ((int64_t)1 << f->shift) - ((int64_t)1 << (f->shift - 1));
+    return (uint32_t)(rest / ((int64_t)1 << (f->shift - 4)) * 512) + (uint32_t)(d - SQZ_LEAST_RESCALING);
+}
+
+/* Byte of the image -> stored element, for each channel; as sqz_normalise and sqz_run compute it. */
+static void make_table(const sqz_network *from, uint8_t *table)
+{
+    const sqz_preparation *prepared = &from->preparation;
+    const float factor = sqz_step(-from->values[0].scale.exponent);
+    const uint64_t before = sqz_flush_subnormal();
+    for (uint32_t i = 0; i < sqz_channel_count(prepared) * SQZ_TABLE; i++) {
+        const float pixel = ((float)(i % SQZ_TABLE) - prepared->mean[i / SQZ_TABLE]) / prepared->std[i / SQZ_TABLE];
+        table[i] = sqz_quantise(pixel * factor, from->values[0].scale.zero);
+    }
+    sqz_restore_subnormal(before);
+}
+
+/* Lay out `weights` (NULL: only count). Returns its bytes. */
+static size_t lay_out_weights(planner *p, uint8_t *weights)
+{
+    sqz_row_plan *plan = p->plan;
+    uint8_t table[3 * SQZ_TABLE];
+    size_t used = 0;
+    plan->stored = plan->streams = plan->factors = 0;
+    make_table(p->from, table);
+    plan->rows.table = append(weights, &used, table, sqz_channel_count(&p->from->preparation) * SQZ_TABLE, 1);
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        sqz_op *op = p->ops + i;
+        const size_t before = used;
+        const sqz_op *given = p->from->ops + plan->infos[i].op;
+        if (op->table > 0 || op->kind == SQZ_ACTIVATION)
+            op->look_up = append(weights, &used, p->from->weights + given->look_up, SQZ_TABLE, 1);
+        if (sqz_is_layer(op)) {
+            const sqz_factor *factors = (const sqz_factor *)(const void *)(p->from->weights + given->factors);
+            const size_t initial = op->stream > 0 ? 0 : initial_bytes(p, i);
+            for (uint32_t o = 0; o < op->out; o++) {
+                const uint32_t word = packed_factor(factors + o, sqz_made(p->from, given)->scale.zero);
+                const size_t at = append(weights, &used, &word, sizeof word, sizeof word);
+                if (o == 0) op->factors = at;
+            }
+            op->initial = initial > 0 ? append(weights, &used, p->from->weights + given->initial, initial, 4) : 0;
+            plan->factors += op->out * sizeof(uint32_t) + initial;
+            if (op->stream > 0)
+                op->weights = append(weights, &used, p->streams[i], op->stream, 1);
+            else
+                op->weights =
+                    append(weights, &used, p->from->weights + given->weights, p->stored_bytes[i], VECTOR_ALIGNMENT);
+            if (op->stream > 0)
+                plan->streams += op->stream;
+            else
+                plan->stored += p->stored_bytes[i];
+        }
+        plan->infos[i].flash = used - before;
+    }
+    if (weights != NULL) memset(weights + used, 0, SQZ_SLACK);
+    return used + SQZ_SLACK;
+}
+
+/* How many rows are in memory, and when */
+
+/* The first row of a group that an operation will read again. */
+static uint32_t lowest_row(const planner *p, uint32_t g)
+{
+    uint32_t lowest = p->reader_begin[g] < p->reader_begin[g + 1] ? p->height[g] : 0;
+    for (uint32_t r = p->reader_begin[g]; r < p->reader_begin[g + 1]; r++) {
+        const uint32_t i = p->readers[r] / 2, done = p->done[i + 1];
+        uint32_t kept = sqz_rows_kept(&p->plan->network, p->ops + i, done);
+        if (p->readers[r] % 2 > 0) kept = done < p->ops[i].rows ? 0 : p->height[g];
+        if (kept < lowest) lowest = kept;
+    }
+    return lowest;
+}
+
+static void use(planner *p, uint32_t g)
+{
+    if (p->first[g] == NEVER) p->first[g] = p->step_count;
+    p->last[g] = p->step_count;
+}
+
+/* The rows of a group up to `end` are written. */
+static void write_rows(planner *p, uint32_t v, uint32_t end)
+{
+    const uint32_t g = p->group[v], lowest = lowest_row(p, g);
+    use(p, g);
+    if (end > p->top[g]) p->top[g] = end;
+    if (p->top[g] > lowest && p->top[g] - lowest > p->ring[g]) p->ring[g] = p->top[g] - lowest;
+    if (p->ring[g] == 0) p->ring[g] = 1;
+}
+
+/* Run the executor on counters alone. */
+static void simulate(planner *p)
+{
+    const uint32_t height = p->values[0].height;
+    memset(p->done, 0, (p->op_count + 1) * sizeof *p->done);
+    memset(p->ring, 0, p->group_count * sizeof *p->ring);
+    memset(p->top, 0, p->group_count * sizeof *p->top);
+    memset(p->first, 0xFF, p->group_count * sizeof *p->first);
+    memset(p->begin, 0xFF, p->op_count * sizeof *p->begin);
+    p->step_count = 0;
+    while (p->done[0] < height) {
+        const sqz_op *op;
+        write_rows(p, 0, p->done[0] + 1);
+        p->done[0]++;
+        p->steps[p->step_count++] = NEVER;
+        while ((op = sqz_rows_next(&p->plan->rows, p->done)) != NULL) {
+            const uint32_t i = (uint32_t)(op - p->ops), end = sqz_next_end(op, p->done[i + 1]);
+            for (uint32_t j = 0; j < op->inputs; j++) use(p, p->group[p->inputs[op->first_input + j]]);
+            if (op->mean == 0)
+                write_rows(p, op->result, end);
+            else if (end == op->rows)
+                write_rows(p, op->mean, 1);
+            if (p->begin[i] == NEVER) p->begin[i] = p->step_count;
+            p->end[i] = p->step_count;
+            p->done[i + 1] = end;
+            p->steps[p->step_count++] = i;
+        }
+    }
+    p->last[p->group[p->plan->rows.logits]] = p->step_count;
+}
+
+/* Where everything lies in memory */
+
+static void add_piece(planner *p, size_t bytes, uint32_t first, uint32_t last, uint32_t op)
+{
+    const piece added = {aligned(bytes, ALIGNMENT), 0, first, last, op};
+    p->pieces[p->piece_count++] = added;
+}
+
+/* The pieces of memory: groups, then the scratch memory and the sums of operations. */
+static void list_pieces(planner *p)
+{
+    p->piece_count = 0;
+    for (uint32_t v = 0; v < p->value_count; v++) p->values[v].ring = p->ring[p->group[v]];
+    for (uint32_t i = 0; i < p->op_count; i++) /* the result of a layer that computes a mean has no memory */
+        if (p->ops[i].work == sqz_mean_layer) p->values[p->ops[i].result].ring = p->values[p->ops[i].result].height;
+    for (uint32_t g = 0; g < p->group_count; g++)
+        add_piece(p, p->first[g] == NEVER ? 0 : p->ring[g] * p->row_bytes[g], p->first[g], p->last[g], NEVER);
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        const sqz_op *op = p->ops + i;
+        size_t scratch = 0;
+        if (sqz_is_layer(op)) {
+            const sqz_layout layout = sqz_layout_of(&p->plan->network, op);
+            scratch = sqz_block_memory(&p->plan->network, op, &layout);
+        }
+        p->plan->infos[i].scratch = scratch;
+        add_piece(p, scratch, p->begin[i], p->end[i], i);
+        add_piece(p, op->mean > 0 ? p->values[op->result].channels * sizeof(int32_t) : 0, p->begin[i], p->end[i],
+                  NEVER);
+        if (op->mean > 0 && op->work != sqz_mean_layer)
+            p->pieces[p->piece_count - 1].bytes =
+                aligned(sqz_source(&p->plan->network, op)->channels * sizeof(int32_t), ALIGNMENT);
+    }
+}
+
+static void set_conflict(planner *p, uint32_t a, uint32_t b)
+{
+    p->conflicts[(size_t)a * p->piece_count + b] = p->conflicts[(size_t)b * p->piece_count + a] = 1;
+}
+
+/* Which pieces are in use at the same time. */
+static void find_conflicts(planner *p)
+{
+    const uint32_t n = p->piece_count;
+    memset(p->conflicts, 0, (size_t)n * n);
+    for (uint32_t a = 0; a < n; a++)
+        for (uint32_t b = 0; b < a; b++) {
+            const piece *x = p->pieces + a, *y = p->pieces + b;
+            if (x->op == NEVER && y->op == NEVER && x->first <= y->last && y->first <= x->last) set_conflict(p, a, b);
+        }
+    for (uint32_t t = 0; t < p->step_count; t++) {
+        if (p->steps[t] == NEVER) continue;
+        const uint32_t scratch = p->group_count + 2 * p->steps[t];
+        for (uint32_t a = 0; a < n && p->pieces[scratch].bytes > 0; a++)
+            if (p->pieces[a].op == NEVER && p->pieces[a].first <= t && t <= p->pieces[a].last)
+                set_conflict(p, a, scratch);
+    }
+}
+
+/* Give all pieces an offset, in the order of `order`: that of the first gap between the pieces that conflict with it.
+ * Returns the bytes of all. */
+static size_t first_fit(planner *p, const uint32_t *order)
+{
+    size_t used = 0;
+    uint32_t count = 0; /* placed, in the order of their offsets */
+    for (uint32_t i = 0; i < p->piece_count; i++) {
+        const uint32_t n = order[i];
+        piece *x = p->pieces + n;
+        size_t at = 0;
+        if (x->bytes == 0) continue;
+        for (uint32_t j = 0; j < count; j++) {
+            const piece *y = p->pieces + p->placed[j];
+            if (!p->conflicts[(size_t)n * p->piece_count + p->placed[j]] || y->offset + y->bytes <= at) continue;
+            if (y->offset >= at + x->bytes) break;
+            at = y->offset + y->bytes;
+        }
+        x->offset = at;
+        if (at + x->bytes > used) used = at + x->bytes;
+        uint32_t where = count++;
+        for (; where > 0 && p->pieces[p->placed[where - 1]].offset > at; where--)
+            p->placed[where] = p->placed[where - 1];
+        p->placed[where] = n;
+    }
+    return used;
+}
+
+/* Sort the pieces: the largest (kind 0) or the earliest (1) first, or those of the longest life (2). */
+static void sort_pieces(planner *p, int kind)
+{
+    for (uint32_t i = 0; i < p->piece_count; i++) {
+        const piece *x = p->pieces + i;
+        uint32_t where = i;
+        for (; where > 0; where--) {
+            const piece *y = p->pieces + p->order[where - 1];
+            const uint32_t x_life = x->last - x->first, y_life = y->last - y->first;
+            const int earlier = kind == 0   ? x->bytes > y->bytes
+                                : kind == 1 ? x->first < y->first || (x->first == y->first && x->bytes > y->bytes)
+                                            : x_life > y_life || (x_life == y_life && x->bytes > y->bytes);
+            if (!earlier) break;
+            p->order[where] = p->order[where - 1];
+        }
+        p->order[where] = i;
+    }
+}
+
+/* Place all pieces; `tries`: how many changed orders are tried after the sorted ones. Returns the bytes of all. */
+static size_t place_pieces(planner *p, uint32_t tries)
+{
+    const uint32_t n = p->piece_count;
+    size_t best = SIZE_MAX;
+    uint32_t random = 1;
+    for (int kind = 0; kind < 3; kind++) {
+        sort_pieces(p, kind);
+        const size_t bytes = first_fit(p, p->order);
+        if (bytes >= best) continue;
+        best = bytes;
+        memcpy(p->best_order, p->order, n * sizeof *p->order);
+    }
+    for (uint32_t i = 0; i < tries; i++) { /* move a piece to another place in the best order */
+        memcpy(p->order, p->best_order, n * sizeof *p->order);
+        random = random * 1664525 + 1013904223;
+        const uint32_t a = (random >> 8) % n;
+        random = random * 1664525 + 1013904223;
+        const uint32_t b = (random >> 8) % n, moved = p->order[a];
+        if (a < b)
+            memmove(p->order + a, p->order + a + 1, (b - a) * sizeof *p->order);
+        else
+            memmove(p->order + b + 1, p->order + b, (a - b) * sizeof *p->order);
+        p->order[b] = moved;
+        const size_t bytes = first_fit(p, p->order);
+        if (bytes > best) continue;
+        best = bytes;
+        memcpy(p->best_order, p->order, n * sizeof *p->order);
+    }
+    return first_fit(p, p->best_order);
+}
+
+static size_t counter_bytes(const planner *p)
+{
+    return aligned((p->op_count + 1) * sizeof(uint32_t), ALIGNMENT);
+}
+
+/* Bytes of memory of the plan as it is now. */
+static size_t memory(planner *p, uint32_t tries)
+{
+    simulate(p);
+    list_pieces(p);
+    find_conflicts(p);
+    return counter_bytes(p) + place_pieces(p, tries) + SQZ_SLACK;
+}
+
+/* Write the offsets into the tables. */
+static void finish(planner *p, size_t bytes)
+{
+    sqz_row_plan *plan = p->plan;
+    const size_t start = counter_bytes(p);
+    plan->rows.done = 0;
+    plan->rows.bytes = bytes;
+    plan->rows.reversed = p->from->preparation.channels == SQZ_BGR;
+    for (uint32_t v = 0; v < p->value_count; v++)
+        p->values[v].offset =
+            start + p->pieces[p->group[v]].offset + (size_t)p->values[v].host_channel * p->values[v].bytes;
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        p->ops[i].scratch = start + p->pieces[p->group_count + 2 * i].offset;
+        p->ops[i].sums = start + p->pieces[p->group_count + 2 * i + 1].offset;
+        plan->decoded += (uint64_t)plan->infos[i].decodes * plan->infos[i].weights;
+    }
+    plan->steps = p->step_count;
+    plan->values_bytes = 0;
+    for (uint32_t t = 0; t < p->step_count; t++) {
+        size_t live = 0;
+        for (uint32_t g = 0; g < p->group_count; g++)
+            if (p->first[g] <= t && t <= p->last[g]) live += p->pieces[g].bytes;
+        if (live > plan->values_bytes) plan->values_bytes = live;
+    }
+}
+
+/* Choose the places of weights. Returns SQZ_OK or SQZ_NO_PLAN. */
+static int search(planner *p, size_t ram, size_t flash)
+{
+    const size_t least = memory(p, 0);
+    if (ram == 0) ram = least;
+    if (least > ram && memory(p, TRIES) > ram) return SQZ_NO_PLAN;
+    for (uint32_t i = p->op_count; i-- > 0 && (flash == 0 || lay_out_weights(p, NULL) > flash);) {
+        uint32_t decodes = 1;
+        if (p->stream_bytes[i] == 0) continue;
+        for (; decodes <= MOST_DECODES && decodes <= p->ops[i].rows; decodes++)
+            if (place(p, i, decodes) && memory(p, 0) <= ram) break;
+        if (decodes > MOST_DECODES || decodes > p->ops[i].rows) place(p, i, 0);
+    }
+    return flash > 0 && lay_out_weights(p, NULL) > flash ? SQZ_NO_PLAN : SQZ_OK;
+}
+
+/* Reserve all arrays; returns the bytes. */
+static size_t reserve(planner *p, uint8_t *memory, size_t wait_count)
+{
+    const sqz_network *from = p->from;
+    const size_t n = from->op_count, most = 3 * n + 1;
+    size_t used = 0;
+    p->ops = take(memory, &used, n, sizeof *p->ops);
+    p->values = take(memory, &used, n + 1, sizeof *p->values);
+    p->inputs = take(memory, &used, from->input_count, sizeof *p->inputs);
+    p->waits = take(memory, &used, wait_count, sizeof *p->waits);
+    p->plan->infos = take(memory, &used, n, sizeof *p->plan->infos);
+    p->group = take(memory, &used, n + 1, sizeof *p->group);
+    p->readers = take(memory, &used, from->input_count, sizeof *p->readers);
+    p->reader_begin = take(memory, &used, n + 2, sizeof *p->reader_begin);
+    p->height = take(memory, &used, n + 1, sizeof *p->height);
+    p->row_bytes = take(memory, &used, n + 1, sizeof *p->row_bytes);
+    p->ring = take(memory, &used, n + 1, sizeof *p->ring);
+    p->first = take(memory, &used, n + 1, sizeof *p->first);
+    p->last = take(memory, &used, n + 1, sizeof *p->last);
+    p->top = take(memory, &used, n + 1, sizeof *p->top);
+    p->begin = take(memory, &used, n, sizeof *p->begin);
+    p->end = take(memory, &used, n, sizeof *p->end);
+    p->done = take(memory, &used, n + 1, sizeof *p->done);
+    p->steps = take(memory, &used, p->most_steps, sizeof *p->steps);
+    p->pieces = take(memory, &used, most, sizeof *p->pieces);
+    p->conflicts = take(memory, &used, most * most, 1);
+    p->order = take(memory, &used, most, sizeof *p->order);
+    p->best_order = take(memory, &used, most, sizeof *p->best_order);
+    p->placed = take(memory, &used, most, sizeof *p->placed);
+    p->streams = take(memory, &used, n, sizeof *p->streams);
+    p->stream_bytes = take(memory, &used, n, sizeof *p->stream_bytes);
+    p->stored_bytes = take(memory, &used, n, sizeof *p->stored_bytes);
+    return used;
+}
+
+int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_plan *plan)
+{
+    planner p;
+    const uint32_t n = network->op_count;
+    memset(&p, 0, sizeof p);
+    memset(plan, 0, sizeof *plan);
+    p.from = network;
+    p.plan = plan;
+    p.most_steps = network->values[0].height;
+    for (uint32_t i = 0; i < n; i++) p.most_steps += network->ops[i].rows;
+    const size_t wait_count = (size_t)network->input_count * (n + 1), bytes = reserve(&p, NULL, wait_count);
+    plan->memory = calloc(1, bytes + 2 * (size_t)(n + 1) * sizeof(uint32_t) + n + 1);
+    if (plan->memory == NULL) return SQZ_NO_MEMORY;
+    reserve(&p, plan->memory, wait_count);
+    uint32_t *number = (uint32_t *)(void *)((uint8_t *)plan->memory + bytes), *renamed = number + n + 1;
+    choose_operations(&p, number, (uint8_t *)(renamed + n + 1));
+    choose_values(&p, number, renamed);
+    plan->network.kernels = network->kernels;
+    plan->network.op_count = p.op_count;
+    plan->network.ops = p.ops;
+    plan->network.values = p.values;
+    plan->network.inputs = p.inputs;
+    plan->rows.network = &plan->network;
+    plan->rows.waits = p.waits;
+    plan->value_count = p.value_count;
+    list_readers(&p);
+    measure_weights(&p);
+    const int status = search(&p, ram, flash);
+    if (status != SQZ_OK) return status;
+    finish(&p, memory(&p, TRIES));
+    plan->weights_bytes = lay_out_weights(&p, NULL);
+    plan->network.weights = malloc(plan->weights_bytes);
+    if (plan->network.weights == NULL) return SQZ_NO_MEMORY;
+    lay_out_weights(&p, plan->network.weights);
+    return SQZ_OK;
+}
+
+void sqz_free_rows(sqz_row_plan *plan)
+{
+    free(plan->network.weights);
+    free(plan->memory);
+}

@@ -1,0 +1,53 @@
+/* The planner of networks that run by rows (rows.h). It runs where the tables are made, not on the device, and it is
+ * outside the core: it allocates memory. */
+#ifndef SQZ_ROW_PLAN_H
+#define SQZ_ROW_PLAN_H
+
+#include "kernels.h"
+#include "rows.h"
+
+enum {
+    SQZ_NO_MEMORY = 1, /* of this machine, to plan */
+    SQZ_NO_PLAN        /* within the limits */
+};
+
+typedef enum { SQZ_NOWHERE, SQZ_STORED, SQZ_DECODED } sqz_weights_place;
+
+/* What the plan says about an operation, beside its table. */
+typedef struct {
+    uint32_t op;             /* its number in the graph of the file */
+    sqz_weights_place place; /* of its weights */
+    size_t flash;            /* bytes of its weights, factors and tables */
+    size_t scratch;          /* bytes of scratch memory */
+    uint32_t decodes;        /* how often its level stream is decoded for an image */
+    uint32_t weights;        /* in the file */
+} sqz_row_op;
+
+typedef struct {
+    sqz_rows rows;
+    sqz_network network;
+    uint32_t value_count, wait_count;
+    sqz_row_op *infos;               /* of each operation */
+    size_t weights_bytes;            /* at `network.weights` */
+    size_t values_bytes;             /* of all values at the time at which they take the most */
+    size_t stored, streams, factors; /* bytes of flash */
+    uint64_t decoded;                /* weights that are decoded for an image */
+    uint32_t steps;                  /* how many times an operation is started */
+    void *memory;                    /* that everything above lies in */
+} sqz_row_plan;
+
+/* Open a file (sqz_open) for a planner: with the kernels of the device, of which only the numbers are used. Then the
+ * weights must be loaded. */
+int sqz_open_rows(const uint8_t *file, size_t bytes, const sqz_kernels *kernels, void *memory, sqz_network **network);
+
+/* Plan an integer network that was opened by sqz_open_rows, and whose file is still in memory. `ram`: most bytes of
+ * memory, `flash`: most bytes of `weights`; 0: no limit.
+ *
+ * All layers begin with stored weights, which take the least memory. Then, from the last layer to the first, each layer
+ * whose level stream is smaller becomes a decoded one, with the fewest decodes for which the memory stays within `ram`,
+ * until `flash` is reached. Without `ram` the memory stays within what stored weights need. Returns SQZ_OK,
+ * SQZ_NO_MEMORY or SQZ_NO_PLAN. */
+int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_plan *plan);
+void sqz_free_rows(sqz_row_plan *plan);
+
+#endif
