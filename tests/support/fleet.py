@@ -14,7 +14,7 @@ from squeezenet import sqz, zoo
 from squeezenet.errors import UpdateRefused
 from squeezenet.fleet import client, publisher, repository
 from squeezenet.fleet.publisher import Plan
-from squeezenet.fleet.repository import Days
+from squeezenet.fleet.repository import Days, Keys
 
 EVERYONE = Plan()
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -38,7 +38,7 @@ def publish(folder: Path, data: bytes, plan: Plan = EVERYONE, now: datetime = NO
 
 def new_publisher(folder: Path, *models: bytes) -> Path:
     """A publisher's folder with these releases."""
-    repository.create(folder, 3, 2, Days(), NOW)
+    repository.create(folder, Keys(3, 2), Keys(1, 1), Days(), NOW)
     for data in models:
         publish(folder, data)
     return folder

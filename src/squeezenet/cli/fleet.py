@@ -77,9 +77,11 @@ def percentage(text: str) -> float:
 
 def _configure_publisher(actions: dict[str, ArgumentParser]) -> None:
     init = actions["init"]
-    init.add_argument("--root-keys", type=count, default=3, metavar="N", help="number of root keys (default: 3)")
-    needed = "how many of them must sign a new root (default: 2)"
-    init.add_argument("--threshold", type=count, default=2, metavar="N", help=needed)
+    for role, number, needed, what in (("root", 3, 2, "a new root"), ("targets", 1, 1, "a list of releases")):
+        keys = f"number of {role} keys (default: {number})"
+        init.add_argument(f"--{role}-keys", type=count, default=number, metavar="N", help=keys)
+        signers = f"how many of them must sign {what} (default: {needed})"
+        init.add_argument(f"--{role}-threshold", type=count, default=needed, metavar="N", help=signers)
     for role, days in (("root", 730), ("targets", 180), ("snapshot", 30), ("timestamp", 7)):
         valid = f"days for which {role} metadata are valid (default: {days})"
         init.add_argument(f"--{role}-days", type=count, default=days, metavar="N", help=valid)

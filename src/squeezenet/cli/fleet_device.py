@@ -58,7 +58,7 @@ def status(args: Namespace) -> Result:
         lines.append(f"metadata: signed at {got.signed}; the list of releases is valid until {got.expires}")
     if got.clock:
         lines.append(f"the clock is wrong: {got.clock}")
-    return {**asdict(got), "text": "\n".join(lines)}
+    return {**asdict(got), "text": "\n".join(lines), "failed": got.release is not None and not got.intact}
 
 
 def confirm(args: Namespace) -> Result:

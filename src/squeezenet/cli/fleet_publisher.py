@@ -9,7 +9,7 @@ from squeezenet.errors import UsageError
 from squeezenet.files import read_regular
 from squeezenet.fleet import publisher, repository
 from squeezenet.fleet.publisher import Accuracy, Measure, Plan
-from squeezenet.fleet.repository import Days
+from squeezenet.fleet.repository import Days, Keys
 from squeezenet.limits import FLEET_MODEL
 
 Result = dict[str, Any]
@@ -17,12 +17,18 @@ Result = dict[str, Any]
 
 def init(args: Namespace) -> Result:
     days = Days(args.root_days, args.targets_days, args.snapshot_days, args.timestamp_days)
-    made = repository.create(args.folder, args.root_keys, args.threshold, days, _now())
+    made = repository.create(
+        args.folder,
+        Keys(args.root_keys, args.root_threshold),
+        Keys(args.targets_keys, args.targets_threshold),
+        days,
+        _now(),
+    )
     roots = [name for name in made.ledger.keys if name.startswith("root-")]
     text = (
         f"serve {made.public}; give {made.public / 'metadata/1.root.json'} to every device\n"
         f"keys: {', '.join(made.ledger.keys)}. Move {', '.join(roots)} from {args.folder / 'keys'} to separate media "
-        f"that are not connected to a computer; {args.threshold} of them are needed to replace a key"
+        f"that are not connected to a computer; {args.root_threshold} of them are needed to replace a key"
     )
     return {"public": str(made.public), "keys": list(made.ledger.keys), "text": text}
 

@@ -21,7 +21,7 @@ from squeezenet.errors import FleetError, SqueezeNetError, UpdateRefused, UsageE
 from squeezenet.fleet import golden
 from squeezenet.fleet.disk import Disk
 from squeezenet.fleet.fetch import Broken, Http
-from squeezenet.fleet.local import Outcome, alone, enrolled
+from squeezenet.fleet.local import Outcome, alone, enrolled, reverted, with_refused
 from squeezenet.fleet.releases import File, Release, listed, wanted
 from squeezenet.fleet.state import DOWNLOAD, SLOTS, Slot, State, contents, load, model, save
 from squeezenet.fleet.trust import check_root, refresh
@@ -106,6 +106,9 @@ def update(
             state = _tested_again(disk, state, trial, on_event)
         state = _refreshed(disk, state, source, now or datetime.now(UTC))
         on_event(Event("checked", f"{state.url}: {source.metadata:,} bytes of metadata"))
+        if state.trial and state.running and state.running.release not in listed(state.trusted.targets):
+            on_event(Event("refused", f"release {state.running.release}, on trial, was withdrawn by the publisher"))
+            state = save(disk, reverted(disk, state))
         release = _due(disk, state)
         if release is not None and state.trial:
             on_event(Event("waiting", f"release {release.number} waits until the model on trial is confirmed"))
@@ -282,7 +285,7 @@ def _test(disk: Disk, state: State, slot: Slot, trial: bool, on_event: Listener)
 def _failed(disk: Disk, state: State, slot: Slot, fault: str) -> FleetError:
     """Store that this device refuses the candidate."""
     assert state.candidate is not None
-    refused = (*state.refused, slot.release)
+    refused = with_refused(state, slot.release)
     save(disk, replace(state.with_slot(state.candidate, None), candidate=None, refused=refused))
     _clean(disk)
     kept = "there is no other model" if state.running is None else f"release {state.running.release} stays"

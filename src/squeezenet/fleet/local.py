@@ -27,6 +27,8 @@ if sys.platform != "win32":
 
 STARTS = 3
 """Starts of a program with a model on trial that is not confirmed before the device returns to the model before."""
+MOST_REFUSED = 64
+"""Releases that a device remembers to refuse; the publisher lists far fewer."""
 PATIENCE = 10.0
 """Seconds to wait for another process that is changing the folder."""
 
@@ -60,7 +62,8 @@ def started(disk: Disk | Path) -> None:
     with alone(disk):
         state = load(disk)
         if state.trial and state.starts >= STARTS:
-            save(disk, _reverted(disk, state))
+            with contextlib.suppress(FleetError):  # the model before is damaged: the one on trial is all there is
+                save(disk, reverted(disk, state))
         elif state.trial:
             save(disk, replace(state, starts=state.starts + 1))
 
@@ -79,7 +82,7 @@ def rollback(disk: Disk | Path, now: datetime | None = None) -> Outcome:
             raise FleetError(f"{disk.folder}: has no model yet; squeezenet fleet update {disk.folder}")
         if not state.trial:
             _check_listed(disk, state, now or datetime.now(UTC))
-        state = save(disk, _reverted(disk, state))
+        state = save(disk, reverted(disk, state))
         assert state.running is not None
         return Outcome(state.running.release, left.release, True, False, 0, 0)
 
@@ -141,15 +144,19 @@ def status(disk: Disk | Path, now: datetime | None = None) -> Status:
     )
 
 
-def _reverted(disk: Disk, state: State) -> State:
+def reverted(disk: Disk, state: State) -> State:
     """The state after the return to the other slot. Raises `FleetError` if there is no intact model."""
     assert state.active is not None
     left, back = state.running, 1 - state.active
     slot = state.slots[back]
     if left is None or slot is None or back == state.candidate or contents(disk, slot, back) is None:
         raise FleetError(f"{disk.folder}: holds no model before this one; it can only be updated")
-    refused = (*(number for number in state.refused if number != left.release), left.release)
-    return replace(state, active=back, trial=False, starts=0, refused=refused)
+    return replace(state, active=back, trial=False, starts=0, refused=with_refused(state, left.release))
+
+
+def with_refused(state: State, release: int) -> tuple[int, ...]:
+    """The releases that a device refuses, with one more."""
+    return (*(number for number in state.refused if number != release), release)[-MOST_REFUSED:]
 
 
 def _check_listed(disk: Disk, state: State, now: datetime) -> None:

@@ -87,27 +87,39 @@ class Repository:
         return self.folder / "public"
 
 
-def create(folder: Path, root_keys: int, threshold: int, days: Days, now: datetime) -> Repository:
+@dataclass(frozen=True)
+class Keys:
+    """How many keys a role has, and how many of them must sign."""
+
+    number: int
+    threshold: int
+
+
+def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime) -> Repository:
     """A new folder with keys, a root that all root keys have signed, and an empty list of releases."""
-    if not 1 <= threshold <= root_keys:
-        raise UsageError(f"--threshold {threshold}: must be from 1 to the number of root keys, which is {root_keys}")
+    for role, keys in (("root", root), ("targets", targets)):
+        if not 1 <= keys.threshold <= keys.number:
+            raise UsageError(
+                f"--{role}-threshold {keys.threshold}: must be from 1 to {keys.number}, the number of {role} keys"
+            )
     if (folder / "fleet.json").exists():
         raise UsageError(f"{folder}: is a publisher's folder already; name another one")
     for part in ("public/metadata", "public/targets", "keys", "staged"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "keys").chmod(0o700)
-    roots = [f"root-{number}" for number in range(1, root_keys + 1)]
-    signers = {name: new_key(folder, name) for name in (*roots, "targets-1", "online-1")}
-    root = Root(version=1, expires=_after(now, days.root))
-    root.roles["root"] = Role([], threshold)
+    roots = [f"root-{number}" for number in range(1, root.number + 1)]
+    names = [*roots, *(f"targets-{number}" for number in range(1, targets.number + 1)), "online-1"]
+    signers = {name: new_key(folder, name) for name in names}
+    first = Root(version=1, expires=_after(now, days.root))
+    first.roles["root"], first.roles["targets"] = Role([], root.threshold), Role([], targets.threshold)
     for name, signer in signers.items():
         for role in _roles_of(name):
-            root.add_key(signer.public_key, role)
-    metadata = Metadata(root)
+            first.add_key(signer.public_key, role)
+    metadata = Metadata(first)
     for name in roots:
         metadata.sign(signers[name], append=True)
     _write(folder / "public/metadata/1.root.json", metadata, FLEET_ROOT)
-    ledger = Ledger(days, {name: signer.public_key.keyid for name, signer in signers.items()}, root_keys)
+    ledger = Ledger(days, {name: signer.public_key.keyid for name, signer in signers.items()}, len(names))
     start = Repository(folder, ledger, metadata, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
     return signed(start, now, first=True)
 
