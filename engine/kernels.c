@@ -36,8 +36,8 @@ static int has_dot_product(void)
 
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "avx2", "avx512vnni", "neon",
-                                                 "neondot",   "simd128", "dsp",  "mve"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "small",   "avx2", "avx512vnni",
+                                                 "neon",      "neondot", "simd128", "dsp",  "mve"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -46,6 +46,9 @@ int sqz_has_path(sqz_path path)
     switch (path) {
     case SQZ_REFERENCE:
     case SQZ_SCALAR: return 1;
+#ifdef SQZ_WITHOUT_VECTORS
+    case SQZ_SMALL: return 1;
+#endif
 #ifdef SQZ_X86
     case SQZ_AVX2: return x86_has(bit_AVX2, 0, 0x06);
     case SQZ_AVX512VNNI:
@@ -93,6 +96,9 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #endif
 #ifdef __wasm_simd128__
     if (path == SQZ_SIMD128) return floats ? &sqz_simd128_floats : &sqz_simd128;
+#endif
+#ifdef SQZ_WITHOUT_VECTORS
+    if (path == SQZ_SMALL && !floats) return &sqz_small;
 #endif
 #ifdef SQZ_CORTEX_DSP
     if (path == SQZ_DSP && !floats) return &sqz_dsp;

@@ -97,6 +97,10 @@ static inline uint32_t sqz_slot(const sqz_kernels *k, uint32_t c)
 }
 
 extern const sqz_kernels sqz_scalar, sqz_scalar_floats;
+#if UINTPTR_MAX == UINT32_MAX && !defined(__wasm__) && !defined(__ARM_NEON) && !defined(__SSE2__)
+#define SQZ_WITHOUT_VECTORS 1
+extern const sqz_kernels sqz_small;
+#endif
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SQZ_X86 1
 extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512vbmi, sqz_avx512_floats;

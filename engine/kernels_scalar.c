@@ -48,6 +48,7 @@ const sqz_kernels sqz_scalar = {
     SQZ_PLAIN_LOOPS,
 };
 
+#ifndef SQZ_NO_FLOATS
 static void multiply_floats(const sqz_tile *t, void *out)
 {
     const uint32_t width = t->vectors * LANES;
@@ -65,3 +66,4 @@ static void multiply_floats(const sqz_tile *t, void *out)
 
 const sqz_kernels sqz_scalar_floats = {
     .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 8, 8, 8, 8}, .multiply = multiply_floats};
+#endif

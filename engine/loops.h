@@ -171,6 +171,11 @@ SQZ_TARGET static void look_up(uint8_t *x, size_t n, size_t step, size_t count, 
 }
 #endif
 
+/* SQZ_NO_FLOATS: for programs without floating-point arithmetic, which get images as bytes. */
+#ifdef SQZ_NO_FLOATS
+#define SQZ_QUANTISE
+#else
+#define SQZ_QUANTISE , .quantise = quantise
 /* After adding 1.5 x 2^23 a float has no bits left for a fraction: so it is rounded to nearest, halves to even. */
 SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pixels, float factor, int32_t zero,
                                 size_t n)
@@ -191,8 +196,9 @@ SQZ_TARGET static void quantise(uint8_t *restrict out, const float *restrict pix
         put_strip(out + i, strip, n - i);
     }
 }
+#endif
 
 /* The members of `sqz_kernels` that are made here. */
 #define SQZ_PLAIN_LOOPS \
     .maximum = maximum, .accumulate = accumulate, .add = add, .multiply_values = multiply_values, \
-    .interleave = interleave, .quantise = quantise
+    .interleave = interleave SQZ_QUANTISE

@@ -35,6 +35,7 @@ enum {
 typedef enum {
     SQZ_REFERENCE, /* every operation in plain loops */
     SQZ_SCALAR,    /* any machine */
+    SQZ_SMALL,     /* machines with 32-bit registers and without vectors */
     SQZ_AVX2,
     SQZ_AVX512VNNI,
     SQZ_NEON,

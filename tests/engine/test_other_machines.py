@@ -89,6 +89,7 @@ class Board:
 
 
 BOARDS = [
+    Board("mps2-an385", "cortex-m3", 0, 0x400, 0x21000000, ()),
     Board("mps2-an386", "cortex-m4", 0, 0x400, 0x21000000, ("dsp",)),
     Board("mps3-an547", "cortex-m55", 0, 0x60000000, 0x60800000, ("dsp", "mve")),
 ]
@@ -111,7 +112,7 @@ def test_cortex_m(board: Board, tmp_path: Path) -> None:
     program = build([compiler, *machine], tmp_path / "driver.elf", folder / "start.c", *linked)
     emulator = ["qemu-system-arm", "-M", board.name, "-nographic", "-monitor", "none", "-serial", "none"]
     emulator += ["-kernel", str(program), "-semihosting-config"]
-    check(emulator, tmp_path, ["reference", "scalar", *board.paths], semihosting)
+    check(emulator, tmp_path, ["reference", "scalar", "small", *board.paths], semihosting)
 
 
 @pytest.fixture(scope="module")
