@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 UNIX = sys.platform != "win32"
-FAST = ["engine/levels.c", "engine/mixed_text.c"]
+FAST = ["engine/differences.c", "engine/levels.c", "engine/mixed_text.c"]
 VECTORS = sorted(f"engine/{name}.c" for name in ("blocks", "convolution", "floats", "layers"))
 VECTORS += sorted(glob("engine/kernels_*.c"))
 COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]

@@ -23,6 +23,10 @@ PyObject *python_text_encode(PyObject *self, PyObject *args);
 PyObject *python_plan_rows(PyObject *self, PyObject *args);
 PyObject *python_run_rows(PyObject *self, PyObject *args);
 
+/* python_delta.c */
+PyObject *python_delta_apply(PyObject *self, PyObject *args);
+PyObject *python_delta_encode(PyObject *self, PyObject *args);
+
 /* python_network.c: the type `Network`. */
 extern PyType_Spec python_network_spec;
 

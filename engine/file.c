@@ -22,7 +22,7 @@ typedef struct {
 
 /* CRC-32 of four bytes at a time; `crc` is that of the bytes before. Table i is for the byte that has i more bytes after
  * it in its group of four. */
-static uint32_t crc32(uint32_t crc, const uint8_t *bytes, size_t size)
+uint32_t sqz_crc32(uint32_t crc, const uint8_t *bytes, size_t size)
 {
     uint32_t table[4][256];
     crc = ~crc;
@@ -58,8 +58,8 @@ static int check_header(const uint8_t *file, size_t bytes)
 
 static int check_sum(const uint8_t *file, size_t bytes)
 {
-    const uint32_t before = file[5] & LABELS ? crc32(0, file + 5, 1) : 0;
-    return crc32(before, file + CHECKED, bytes - CHECKED) == sqz_little(file + 12) ? SQZ_OK : SQZ_CHECKSUM;
+    const uint32_t before = file[5] & LABELS ? sqz_crc32(0, file + 5, 1) : 0;
+    return sqz_crc32(before, file + CHECKED, bytes - CHECKED) == sqz_little(file + 12) ? SQZ_OK : SQZ_CHECKSUM;
 }
 
 /* The sections of a file whose header was checked. */
@@ -88,7 +88,7 @@ static void *cut(uint8_t *memory, size_t *used, size_t count, size_t each)
 }
 
 /* Lay out a network in memory, or count its bytes if `memory` is NULL. */
-static size_t lay_out(uint8_t *memory, uint32_t ops, uint32_t reads, sqz_network **network)
+size_t sqz_lay_out(uint8_t *memory, uint32_t ops, uint32_t reads, sqz_network **network)
 {
     size_t used = 0;
     sqz_network n;
@@ -115,7 +115,7 @@ int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory)
     if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
     /* sqz_open checks the checksum of every file. Here it only decides which error to report. */
     if (status != SQZ_OK) return check_sum(file, bytes) == SQZ_OK ? status : SQZ_CHECKSUM;
-    *memory = lay_out(NULL, ops, reads, &network) + SQZ_ALIGNMENT;
+    *memory = sqz_lay_out(NULL, ops, reads, &network) + SQZ_ALIGNMENT;
     return SQZ_OK;
 }
 
@@ -129,7 +129,7 @@ static int read_file(const uint8_t *file, size_t bytes, void *memory, sqz_networ
     if (status == SQZ_OK) status = find_sections(file, bytes, &found);
     if (status == SQZ_OK) status = sqz_graph_count(found.graph, &ops, &reads);
     if (status != SQZ_OK) return status;
-    lay_out(sqz_align(memory), ops, reads, network);
+    sqz_lay_out(sqz_align(memory), ops, reads, network);
     status = sqz_graph_read(found.graph, bytes, *network);
     if (status == SQZ_OK && found.integer) status = sqz_graph_scales(&found.weights, *network);
     if (status != SQZ_OK) return status;

@@ -14,4 +14,10 @@ int sqz_graph_read(sqz_cursor c, size_t file_bytes, sqz_network *network);
 /* Fill the scales of all values, and check them against each other. */
 int sqz_graph_scales(sqz_cursor *c, sqz_network *network);
 
+/* Lay out a network in memory, or count its bytes if `memory` is NULL (file.c). */
+size_t sqz_lay_out(uint8_t *memory, uint32_t ops, uint32_t reads, sqz_network **network);
+
+/* The CRC-32 of bytes; `crc` is that of the bytes before them (file.c). */
+uint32_t sqz_crc32(uint32_t crc, const uint8_t *bytes, size_t size);
+
 #endif

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "mixing.h"
 #include "range_coder.h"
 
 #if defined(__GNUC__)
@@ -42,11 +43,6 @@ static const char primer[] =
 
 #define BEFORE (sizeof primer - 1)
 
-/* 2^16 / (1 + e^-x) for x = -8, -7.5, ... 8, rounded. */
-static const uint16_t logistic[33] = {22,    36,    60,    98,    162,   267,   439,   720,   1179,  1921,  3108,
-                                      4972,  7812,  11953, 17625, 24743, 32768, 40793, 47911, 53583, 57724, 60564,
-                                      62428, 63615, 64357, 64816, 65097, 65269, 65374, 65438, 65476, 65500, 65514};
-
 typedef struct {
     uint32_t context[CONTEXTS]; /* probability of a 1 in the upper 22 bits, observations in the lower 10 */
     int32_t weight[WEIGHTS][INPUTS];
@@ -62,13 +58,6 @@ typedef struct {
     uint32_t last, word;      /* the last four bytes; a hash of the letters of the word so far */
 } place;
 
-/* 2^16 times the probability whose log-odds are x / 256. */
-static uint32_t squash(int32_t x)
-{
-    const uint32_t at = (uint32_t)(x + 2048), i = at >> 7, part = at & 127;
-    return (logistic[i] * (128 - part) + logistic[i + 1] * part) >> 7;
-}
-
 static void start(model *m)
 {
     memset(m, 0, sizeof *m);
@@ -78,11 +67,7 @@ static void start(model *m)
     for (size_t i = 0; i < CONTEXTS; i++) m->context[i] = CERTAIN / 2 << 10;
     for (size_t i = 0; i < WEIGHTS; i++)
         for (size_t j = 0; j < INPUTS; j++) m->weight[i][j] = WEIGHT;
-    int32_t x = -2047;
-    for (uint32_t i = 0; i < 4096; i++) {
-        while (x < 2047 && squash(x + 1) <= 16 * i + 8) x++;
-        m->stretched[i] = (int16_t)x;
-    }
+    sqz_fill_stretched(m->stretched);
 }
 
 static uint32_t byte_at(const place *p, size_t at)
@@ -127,7 +112,7 @@ INLINE uint32_t code_byte(coder *c, model *m, const place *p, uint32_t byte, dir
         UNROLL
         for (size_t i = 0; i < INPUTS; i++) sum += (int64_t)(first[i] + second[i]) * input[i];
         sum >>= 16;
-        const uint32_t ones = squash(sum < -2047 ? -2047 : sum > 2047 ? 2047 : (int32_t)sum);
+        const uint32_t ones = sqz_squash(sum);
         uint32_t bit = byte >> left & 1;
         if (c != NULL) bit = split(c, ones < 32 ? 32 : ones > 65504 ? 65504 : ones, bit, way);
 

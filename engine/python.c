@@ -1,7 +1,7 @@
 /* `squeezenet._engine`: the engine as a Python module, in the stable ABI of Python 3.11. */
 #include "binding.h"
 
-#include "sqz.h"
+#include "delta.h"
 
 void python_raise_damage(int status)
 {
@@ -14,6 +14,8 @@ void python_raise_damage(int status)
         {SQZ_CHECKSUM, "ChecksumMismatch", "not the bytes that were written; fetch the file again"},
         {SQZ_BAD_GRAPH, "BadGraph", "a graph that no writer could have written"},
         {SQZ_LIMIT, "LimitExceeded", "more memory or time than a file of its size may ask for"},
+        {SQZ_NOT_DELTA, "NotDelta", "not a delta: it does not begin with the magic bytes"},
+        {SQZ_WRONG_OLD, "WrongOldFile", "the delta is for another file; fetch the whole new file instead"},
         {SQZ_TRUNCATED, "Truncated", "the file, or a stream in it, ends too early; fetch it again"},
         {SQZ_TRAILING, "TrailingBytes", "the file, or a stream in it, goes on after its end"},
         {SQZ_BAD_STREAM, "BadStream", "a stream contradicts itself or the graph"},
@@ -54,6 +56,8 @@ static PyMethodDef methods[] = {
     {"plan_rows", python_plan_rows, METH_VARARGS, "plan_rows(file, geometry, ram, flash): tables of a network by rows"},
     {"run_rows", python_run_rows, METH_VARARGS,
      "run_rows(file, path, images, logits, ram, flash): fill int32 logits; the bytes of memory"},
+    {"delta_apply", python_delta_apply, METH_VARARGS, "delta_apply(old, delta, bytes): the new file; memory needed"},
+    {"delta_encode", python_delta_encode, METH_VARARGS, "delta_encode(old, new, plan): the levels in a delta, or None"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -66,3 +66,6 @@ def run_rows(file: Buffer, path: str, images: Buffer, logits: Buffer, ram: int, 
     `images`: prepared, (N, channels, height, width) of float32, or pixels, (N, height, width, channels) of bytes.
     `logits`: (N, classes) of int32, to be filled. Raises `RuntimeError` if memory outside of the plan was changed.
     """
+
+def delta_apply(old: Buffer, delta: Buffer, size: int, /) -> tuple[bytes, int]: ...
+def delta_encode(old: Buffer, new: Buffer, plan: Buffer, /) -> bytes | None: ...

@@ -1,6 +1,7 @@
 """Deltas give the new file byte for byte, and refuse whatever they were not made for."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def moved(model: Model, share: float, seed: int = 0) -> Model:
     return dataclasses.replace(model, weights=weights, provenance={**model.provenance, "note": f"seed {seed}"})
 
 
-def with_more_outputs(model: Model, labels: tuple[str, ...]) -> Model:
+def relabelled(model: Model, labels: tuple[str, ...]) -> Model:
     """A network with other labels; new ones have weights of their own."""
     last = model.graph.layers[-1]
     held = model.weights[last.name]
@@ -70,7 +71,7 @@ def test_labels_are_matched_by_name() -> None:
     old = zoo.find("digits").read_bytes()
     model = sqz.decode(old)
     assert isinstance(model.graph.layers[-1], Linear) or model.graph.layers[-1].out == 10
-    new = sqz.encode(with_more_outputs(model, ("zero?", *model.labels[:4], "new", *model.labels[5:])))
+    new = sqz.encode(relabelled(model, ("zero?", *model.labels[:4], "new", *model.labels[5:])))
     made = delta.make(old, new)
     assert delta.apply(old, made) == new
     assert len(made) < 1000
@@ -88,3 +89,52 @@ def test_another_old_file_is_refused() -> None:
     made = delta.make(OLD, new)
     with pytest.raises(WrongOldFile, match="SHA-256"):
         delta.apply(new, made)
+
+
+def pairs() -> Iterator[tuple[str, Model, Model]]:
+    """Old and new networks that differ in every way that a delta knows."""
+    old = sqz.decode(OLD)
+    table = bytes(reversed(old.tables[0])) if old.tables else b""
+    yield "levels", old, moved(old, 0.1)
+    yield "everything", old, moved(old, 1.0)
+    yield "coarser", old, rescaled(old, 3)
+    yield "much finer", old, rescaled(old, -66)
+    yield "a table", old, dataclasses.replace(old, tables=(table, *old.tables[1:]))
+    integers = sqz.decode((GOLDEN / "integers_v2.sqz").read_bytes())
+    yield "9-bit values", integers, moved(integers, 0.1)
+    yield "another network", integers, old
+    yield "more labels", old, relabelled(old, (*labels(old), "one more", "and another"))
+    yield "fewer labels", old, relabelled(old, labels(old)[1:])
+    yield "labels in between", old, relabelled(old, (labels(old)[0], "between", *labels(old)[2:], "last"))
+
+
+def labels(model: Model) -> tuple[str, ...]:
+    return model.labels or tuple(str(i) for i in range(model.graph.classes))
+
+
+def rescaled(model: Model, eighths: int) -> Model:
+    """Coarser steps, and levels to match."""
+    weights = {}
+    for name, held in model.weights.items():
+        assert isinstance(held, IntegerWeights)
+        levels = np.rint(np.clip(held.weight.levels / 2 ** (eighths / 8), -90, 90)).astype(np.int16)
+        weights[name] = IntegerWeights(Grid(levels, held.weight.exponents + np.int16(eighths)), held.bias)
+    return dataclasses.replace(model, weights=weights)
+
+
+def body_of(made: bytes) -> memoryview:
+    return memoryview(made)[88:]
+
+
+@pytest.mark.skipif(not delta.HAS_ENGINE, reason="the C engine was not built here")
+@pytest.mark.parametrize(("name", "old", "new"), list(pairs()), ids=[each[0] for each in pairs()])
+def test_both_implementations_write_and_read_the_same(
+    name: str, old: Model, new: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = sqz.encode(old), sqz.encode(new)
+    plan = delta.plan_of(old, new)
+    made = delta.packed(delta.LEVELS, before, after, delta.body_of(before, after, plan))
+    assert delta.apply(before, made) == after
+    monkeypatch.setattr(delta, "HAS_ENGINE", False)
+    assert delta.body_of(before, after, plan) == bytes(body_of(made))
+    assert delta.apply(before, made) == after

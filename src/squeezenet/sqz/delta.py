@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from hashlib import sha256
+from itertools import chain
+
+import numpy as np
 
 from squeezenet.errors import (
     ChecksumMismatch,
+    FormatError,
     LimitExceeded,
     NotDelta,
     TrailingBytes,
@@ -31,7 +35,10 @@ from squeezenet.model import Model
 from squeezenet.sqz import delta_reference, file
 from squeezenet.sqz.delta_reference import Parts, Plan, Reference
 from squeezenet.sqz.differences import MOST_RESCALING
-from squeezenet.sqz.levels import dimensions
+from squeezenet.sqz.levels import HAS_ENGINE, dimensions
+
+if HAS_ENGINE:
+    from squeezenet import _engine
 
 MAGIC = b"\x89SQD"
 VERSION = 1
@@ -55,15 +62,17 @@ class Header:
 def make(old: bytes, new: bytes) -> bytes:
     """A delta from the file `old` to the file `new`. Raises `ModelError` if one of them is no `.sqz` file."""
     models = file.decode(old), file.decode(new)
-    whole = _packed(WHOLE, old, new, new)
-    if not all(model.scales for model in models) or file.encode(models[1]) != new or not _may_grow(old, new, whole):
+    whole = packed(WHOLE, old, new, new)
+    if not all(model.scales for model in models):
         return whole
-    parts = Parts.of(old), Parts.of(new)
-    delta = _packed(LEVELS, old, new, delta_reference.encode(*parts, _plan(*models)))
+    body = body_of(old, new, plan_of(*models))
+    delta = whole if body is None else packed(LEVELS, old, new, body)
     if len(delta) >= len(whole) or not _may_grow(old, new, delta):
         return whole
-    assert apply(old, delta) == new, "a delta does not give the new file"
-    return delta
+    try:
+        return delta if apply(old, delta) == new else whole
+    except FormatError:  # another writer coded the levels of `new` in another way
+        return whole
 
 
 def apply(old: bytes, delta: bytes) -> bytes:
@@ -74,6 +83,8 @@ def apply(old: bytes, delta: bytes) -> bytes:
             f"the delta is for a file with the SHA-256 {header.old_sha256[:16]}..., not for this one; "
             "fetch the whole new file instead"
         )
+    if HAS_ENGINE:
+        return _engine.delta_apply(old, delta, header.new_bytes)[0]
     body = memoryview(delta)[_HEADER.size :]
     new = bytes(body) if header.kind == WHOLE else delta_reference.decode(Parts.of(old), body, header.new_bytes)
     if len(new) != header.new_bytes or sha256(new).hexdigest() != header.new_sha256:
@@ -101,17 +112,33 @@ def examine(delta: bytes) -> Header:
     return Header(kind, old_bytes, new_bytes, old.hex(), new.hex())
 
 
-def _packed(kind: int, old: bytes, new: bytes, body: bytes) -> bytes:
+def packed(kind: int, old: bytes, new: bytes, body: bytes) -> bytes:
     tail = struct.pack("<II", len(old), len(new)) + sha256(old).digest() + sha256(new).digest() + body
     head = struct.pack("<4sBBHII", MAGIC, VERSION, kind, 0, 16 + len(tail), crc32(tail))
     return head + tail
+
+
+def body_of(old: bytes, new: bytes, plan: Plan) -> bytes | None:
+    """The body of a delta of the kind `LEVELS`, or None if it is clearly longer than `new`."""
+    if not HAS_ENGINE:
+        return delta_reference.encode(Parts.of(old), Parts.of(new), plan)
+    numbers: list[int] = []
+    for reference in plan:
+        if reference is None:
+            numbers += [0, 0, 0]
+        else:
+            numbers += [reference.part + 1, reference.rescaling, len(reference.runs), *chain(*reference.runs)]
+    out = bytearray()
+    delta_reference.put_front(out, old, new[: delta_reference.after_front(new, len(new))[0].at])
+    levels = _engine.delta_encode(old, new, np.array(numbers, np.int32))
+    return None if levels is None else bytes(out) + levels
 
 
 def _may_grow(old: bytes, new: bytes, delta: bytes) -> bool:
     return len(new) <= DELTA_GROWTH * (len(old) + len(delta)) + FREE_DELTA
 
 
-def _plan(old: Model, new: Model) -> Plan:
+def plan_of(old: Model, new: Model) -> Plan:
     """Which layers are compared: those of one name and shape; else, in order, those of one shape; then tables."""
     olds, news = list(_coded(old)), list(_coded(new))
     found: list[Reference | None] = []

@@ -109,11 +109,16 @@ def encode(old: Parts, new: Parts, plan: Plan) -> bytes:
     """The body of a delta."""
     out = bytearray()
     put_front(out, old.data, new.data[: new.front])
+    return bytes(out) + encode_parts(old, new, plan)
+
+
+def encode_parts(old: Parts, new: Parts, plan: Plan) -> bytes:
+    """The levels of all layers, as one stream of the range coder."""
     writer = Writer()
     walk = _Walk(old, writer)
     for part, reference in zip(new.parts, plan, strict=True):
         walk.part(part.shape, part, reference)
-    return bytes(out) + writer.finish()
+    return writer.finish()
 
 
 def decode(old: Parts, body: memoryview, size: int) -> bytes:
