@@ -170,7 +170,7 @@ static int code_raw(walk *w, stream s)
         for (unsigned left = 8; left-- > 0;)
             byte = byte << 1 | (w->way == READ ? split(&w->c, 32768, 0, READ)
                                                : split(&w->c, 32768, s.bytes[i] >> left & 1u, WRITE));
-        if (ended(w)) return SQZ_TRUNCATED;
+        if (ended(w)) return SQZ_BAD_STREAM;
         if (w->way == WRITE) continue;
         piece[held++] = (uint8_t)byte;
         if (held == sizeof piece || i + 1 == size) {
@@ -220,12 +220,12 @@ static int code_pairing(walk *w, uint32_t old_outputs, uint32_t outputs, int32_t
     if (flag(w, &w->aligned, planned_runs > 0) == 0) return old_outputs == outputs ? SQZ_OK : SQZ_BAD_STREAM;
     const uint32_t count = natural(w, SQZ_RUNS, (uint32_t)planned_runs - 1) + 1;
     uint64_t read = 0, made = 0;
-    if (count == 0 || count > outputs) return ended(w) ? SQZ_TRUNCATED : SQZ_BAD_STREAM;
+    if (count == 0 || count > outputs) return SQZ_BAD_STREAM;
     uint32_t (*runs)[3] = take(w->a, count * sizeof *runs);
     if (runs == NULL) return SQZ_NO_ROOM;
     for (uint32_t i = 0; i < count; i++) {
         for (int j = 0; j < 3; j++) runs[i][j] = natural(w, SQZ_RUN, w->way == WRITE ? (uint32_t)planned(w) : 0);
-        if (ended(w)) return SQZ_TRUNCATED;
+        if (ended(w)) return SQZ_BAD_STREAM;
         read += (uint64_t)runs[i][0] + runs[i][1];
         made += (uint64_t)runs[i][1] + runs[i][2];
         if (read > old_outputs || made > outputs || (runs[i][1] == 0 && runs[i][2] == 0)) return SQZ_BAD_STREAM;
@@ -288,7 +288,7 @@ static int code_exponents(walk *w, pairing p, uint32_t count, const int32_t *old
             if (flag(w, &w->m->same_step, moved != 0)) shift += sqz_code_whole(w->m, &w->c, SQZ_STEP, moved, w->way);
             found = old[source] + shift;
         }
-        if (ended(w)) return SQZ_TRUNCATED;
+        if (ended(w)) return SQZ_BAD_STREAM;
         if (found > MOST_EXPONENT || found < -MOST_EXPONENT) return SQZ_BAD_STREAM;
         new_ones[i] = (int32_t)found;
     }
@@ -309,7 +309,7 @@ static int code_biases(walk *w, pairing p, uint32_t count, const int32_t *old, i
         if (source != NONE) kind = SQZ_BIAS + (bits < 15 ? bits : 15);
         const int64_t forecast = source == NONE ? 0 : sqz_rescaled(old[source], (int32_t)moved, &part);
         const int64_t difference = sqz_code_whole(w->m, &w->c, kind, new_ones[i] - forecast, w->way);
-        if (ended(w)) return SQZ_TRUNCATED;
+        if (ended(w)) return SQZ_BAD_STREAM;
         if (forecast + difference > MOST_BIAS || forecast + difference < -MOST_BIAS) return SQZ_BAD_STREAM;
         new_ones[i] = (int32_t)(forecast + difference);
         if (source != NONE) recent += (((difference < 0 ? -difference : difference) << 4) - recent) >> 2;
@@ -346,8 +346,8 @@ static int code_levels(walk *w, const layer *l)
         const int32_t *row = source == NONE ? NULL : before + cells * (size_t)source;
         const int32_t rescaling = source == NONE ? 0 : l->old_exponents[source] - l->exponents[i];
         if (!sqz_code_output(w->m, &w->c, shape, memory, i, row, rescaling, now + cells * i, w->way))
-            status = ended(w) ? SQZ_TRUNCATED : SQZ_BAD_STREAM;
-        if (ended(w)) status = SQZ_TRUNCATED;
+            status = SQZ_BAD_STREAM;
+        if (ended(w)) status = SQZ_BAD_STREAM;
     }
     if (status != SQZ_OK || w->way == WRITE) return status;
     size_t found = room;
@@ -365,7 +365,7 @@ static int code_same(walk *w, int which, pairing p, stream old, stream given, si
     const int64_t grown = (int64_t)given.size - (int64_t)old.size;
     const int64_t found = (int64_t)old.size + sqz_code_whole(w->m, &w->c, SQZ_STREAM_SIZE, grown, w->way);
     *size = (size_t)found;
-    return found < 0 ? SQZ_BAD_STREAM : ended(w) ? SQZ_TRUNCATED : SQZ_OK;
+    return found < 0 || ended(w) ? SQZ_BAD_STREAM : SQZ_OK;
 }
 
 /* The numbers of the list that the new file has: those of its stream for a writer, zeros for a reader. */
@@ -465,7 +465,7 @@ static int code_part(walk *w, const part *given)
         number = natural(w, SQZ_OLD_PART, number);
     else
         number = w->next + 1;
-    if (ended(w)) return SQZ_TRUNCATED;
+    if (ended(w)) return SQZ_BAD_STREAM;
     if (number == 0) {
         sqz_cursor to = {given->at, w->new_end, SQZ_OK};
         int status = SQZ_OK;
@@ -613,7 +613,7 @@ static int apply_levels(const uint8_t *old, size_t old_bytes, sqz_cursor body, a
     w.old_end = old + old_bytes;
     w.o = o;
     status = code_parts(&w, parts, count);
-    return status == SQZ_OK ? end_of_reading(&w.c) : status;
+    return status == SQZ_OK && end_of_reading(&w.c) != SQZ_OK ? SQZ_BAD_STREAM : status;
 }
 
 static int check_digest(const uint8_t *bytes, size_t count, const uint8_t *expected)

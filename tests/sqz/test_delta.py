@@ -1,19 +1,35 @@
 """Deltas give the new file byte for byte, and refuse whatever they were not made for."""
 
 import dataclasses
+import random
+import struct
+from binascii import crc32
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from squeezenet import sqz, zoo
-from squeezenet.errors import WrongOldFile
+from squeezenet.errors import (
+    BadGraph,
+    BadStream,
+    ChecksumMismatch,
+    FormatError,
+    LimitExceeded,
+    NotDelta,
+    TrailingBytes,
+    Truncated,
+    UnsupportedVersion,
+    WrongOldFile,
+)
 from squeezenet.graph import Linear
 from squeezenet.model import Grid, IntegerWeights, Model
-from squeezenet.sqz import delta
+from squeezenet.sqz import delta, delta_reference
 from support import ROOT
+from support.hostile import varint
 
 GOLDEN = ROOT / "tests" / "golden"
+needs_engine = pytest.mark.skipif(not delta.HAS_ENGINE, reason="the C engine was not built here")
 OLD = (GOLDEN / "operations_integers_v2.sqz").read_bytes()
 
 
@@ -126,7 +142,7 @@ def body_of(made: bytes) -> memoryview:
     return memoryview(made)[88:]
 
 
-@pytest.mark.skipif(not delta.HAS_ENGINE, reason="the C engine was not built here")
+@needs_engine
 @pytest.mark.parametrize(("name", "old", "new"), list(pairs()), ids=[each[0] for each in pairs()])
 def test_both_implementations_write_and_read_the_same(
     name: str, old: Model, new: Model, monkeypatch: pytest.MonkeyPatch
@@ -138,3 +154,87 @@ def test_both_implementations_write_and_read_the_same(
     monkeypatch.setattr(delta, "HAS_ENGINE", False)
     assert delta.body_of(before, after, plan) == bytes(body_of(made))
     assert delta.apply(before, made) == after
+
+
+def repaired(data: bytes) -> bytes:
+    """`data` with the length and the checksum that its bytes should have."""
+    return data[:8] + struct.pack("<II", len(data), crc32(data[16:])) + data[16:]
+
+
+def with_body(body: bytes, new_bytes: int | None = None) -> bytes:
+    """A delta from `OLD` to `NEW` whose body is given."""
+    size = MADE[20:24] if new_bytes is None else struct.pack("<I", new_bytes)
+    return repaired(MADE[:20] + size + MADE[24:88] + body)
+
+
+NEW = sqz.encode(moved(sqz.decode(OLD), 0.1))
+MADE = delta.make(OLD, NEW)
+BODY = MADE[88:]
+FRONT = delta_reference.after_front(NEW)[0].at
+GRAPH_END = 24 + struct.unpack_from("<I", OLD, 16)[0]
+SAME = b"\1\0" + varint(FRONT) + b"\0"  # the front of the old file, whose sections are as long as those of the new one
+
+DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
+    "nothing": (b"", NotDelta),
+    "a model": (OLD, NotDelta),
+    "version 2": (MADE[:4] + b"\2" + MADE[5:], UnsupportedVersion),
+    "another kind": (MADE[:5] + b"\2" + MADE[6:], UnsupportedVersion),
+    "a reserved bit": (MADE[:7] + b"\1" + MADE[8:], UnsupportedVersion),
+    "half a header": (MADE[:60], Truncated),
+    "cut short": (MADE[:-1], Truncated),
+    "longer": (MADE + b"\0", TrailingBytes),
+    "another byte": (MADE[:-1] + bytes([MADE[-1] ^ 1]), ChecksumMismatch),
+    "an old file over its limit": (repaired(MADE[:16] + struct.pack("<I", 2**30 + 1) + MADE[20:]), LimitExceeded),
+    "a new file over its limit": (with_body(BODY, 4 * (len(OLD) + len(MADE)) + 4097), LimitExceeded),
+    "another new file": (repaired(MADE[:56] + bytes(32) + MADE[88:]), ChecksumMismatch),
+    "no body": (with_body(b""), Truncated),
+    "no pieces": (with_body(b"\0" + bytes(4)), Truncated),
+    "a piece before the old file": (with_body(b"\1\1\4\0" + bytes(4)), BadStream),
+    "a piece after the old file": (with_body(b"\1\0" + varint(len(OLD) + 1) + b"\0"), BadStream),
+    "pieces longer than the new file": (with_body(b"\2\0" + varint(len(NEW)) + b"\0\0\1\0"), BadStream),
+    "an insertion without bytes": (with_body(b"\1\0\0" + varint(100) + bytes(99)), Truncated),
+    "no levels": (with_body(SAME), BadStream),
+    "levels cut short": (with_body(BODY[:-3]), BadStream),
+    "levels go on": (with_body(BODY + b"\0"), BadStream),
+    "a graph cut short": (with_body(b"\1\0\x20\0" + bytes(4)), Truncated),
+    "a graph longer than the file": (
+        with_body(b"\1\0\x10\x08" + struct.pack("<II", 2**31, 0) + bytes(4)), Truncated,
+    ),
+    "an unknown operation": (with_body(b"\1\0" + varint(GRAPH_END - 3) + b"\3\x63\1\5" + bytes(4)), BadGraph),
+}  # fmt: skip
+
+
+@pytest.fixture(params=[pytest.param(True, marks=needs_engine), False], ids=["engine", "Python"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both implementations, one after the other."""
+    monkeypatch.setattr(delta, "HAS_ENGINE", request.param)
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("name", DAMAGE)
+def test_each_kind_of_damage_has_its_error(name: str) -> None:
+    data, error = DAMAGE[name]
+    with pytest.raises(FormatError) as raised:
+        delta.apply(OLD, data)
+    assert raised.type is error
+
+
+@needs_engine
+def test_no_damaged_delta_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both implementations refuse it by the same name."""
+    chance = random.Random(0)
+    for _ in range(300):
+        data = bytearray(MADE)
+        for _ in range(chance.choice([1, 1, 2, 8])):
+            data[chance.randrange(88, len(data))] = chance.randrange(256)
+        if chance.random() < 0.2:
+            del data[chance.randrange(88, len(data)) :]
+        hostile, found = repaired(bytes(data)), []
+        if hostile == MADE:
+            continue
+        for engine in (True, False):
+            monkeypatch.setattr(delta, "HAS_ENGINE", engine)
+            with pytest.raises(FormatError) as raised:
+                delta.apply(OLD, hostile)
+            found.append(raised.type.__name__)
+        assert found[0] == found[1]

@@ -113,6 +113,7 @@ def examine(delta: bytes) -> Header:
 
 
 def packed(kind: int, old: bytes, new: bytes, body: bytes) -> bytes:
+    """The delta of this kind with this body."""
     tail = struct.pack("<II", len(old), len(new)) + sha256(old).digest() + sha256(new).digest() + body
     head = struct.pack("<4sBBHII", MAGIC, VERSION, kind, 0, 16 + len(tail), crc32(tail))
     return head + tail
@@ -129,7 +130,7 @@ def body_of(old: bytes, new: bytes, plan: Plan) -> bytes | None:
         else:
             numbers += [reference.part + 1, reference.rescaling, len(reference.runs), *chain(*reference.runs)]
     out = bytearray()
-    delta_reference.put_front(out, old, new[: delta_reference.after_front(new, len(new))[0].at])
+    delta_reference.put_front(out, old, new[: delta_reference.after_front(new)[0].at])
     levels = _engine.delta_encode(old, new, np.array(numbers, np.int32))
     return None if levels is None else bytes(out) + levels
 

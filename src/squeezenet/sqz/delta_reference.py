@@ -59,7 +59,7 @@ class Parts:
     @staticmethod
     def of(data: bytes) -> "Parts":
         """The parts of a file that a reader accepts."""
-        cursor, shapes = after_front(data, len(data))
+        cursor, shapes = after_front(data)
         front, parts = cursor.at, []
         for shape in shapes:
             streams = tuple(bytes(cursor.take(cursor.varint())) for _ in range(3 if shape else 1))
@@ -84,16 +84,24 @@ Plan = Sequence[Reference | None]
 """For each part of the new file."""
 
 
-def after_front(front: bytes, size: int) -> tuple[Cursor, list[Dimensions | None]]:
-    """A cursor behind the front of an integer network's file of `size` bytes, and the shape of each of its parts."""
-    cursor = Cursor(front, "delta")
-    cursor.take(16)
-    graph_bytes, text_bytes = struct.unpack("<II", cursor.take(8))
-    graph, preparation = graphs.unpack(Cursor(cursor.take(graph_bytes), "graph"))
-    costs.check_limits(graph, preparation.resize, size)
+def after_front(data: bytes) -> tuple[Cursor, list[Dimensions | None]]:
+    """A cursor behind the front of an integer network's file, and the shape of each of its parts."""
+    cursor = Cursor(data, "delta")
+    graph, text_bytes = _graph(cursor, len(data))
     cursor.take(text_bytes)
     integers.take_scales(cursor, graph)
     return cursor, list(_shapes(graph))
+
+
+def _graph(front: Cursor, size: int) -> tuple[Graph, int]:
+    """The graph in the front of a file of `size` bytes, within the limits, and the bytes of the text after it."""
+    front.take(16)
+    graph_bytes, text_bytes = struct.unpack("<II", front.take(8))
+    section = Cursor(front.take(graph_bytes), "graph")
+    graph, preparation = graphs.unpack(section)
+    section.finish()
+    costs.check_limits(graph, preparation.resize, size)
+    return graph, text_bytes
 
 
 def _shapes(graph: Graph) -> Iterator[Dimensions | None]:
@@ -125,11 +133,10 @@ def decode(old: Parts, body: memoryview, size: int) -> bytes:
     """The new file of `size` bytes, not yet verified. Raises a subclass of `FormatError`."""
     cursor = Cursor(body, "delta")
     out = bytearray(take_front(cursor, old.data, size))
-    cursor_of_front, shapes = after_front(bytes(out), size)
-    cursor_of_front.finish()
+    graph, _ = _graph(Cursor(bytes(out), "delta"), size)
     reader = Reader(cursor.take(cursor.left))
     walk = _Walk(old, reader)
-    for shape in shapes:
+    for shape in _shapes(graph):
         for stream in walk.part(shape, None, None):
             put_varint(out, len(stream))
             out += stream
