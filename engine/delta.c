@@ -636,7 +636,7 @@ static int check_delta(const uint8_t *delta, size_t bytes)
     if (sqz_crc32(0, delta + CHECKED, bytes - CHECKED) != sqz_little(delta + 12)) return SQZ_CHECKSUM;
     const uint64_t old = sqz_little(delta + 16), made = sqz_little(delta + 20);
     return old > SQZ_MAX_MODEL_FILE || made > SQZ_MAX_MODEL_FILE ||
-                   made > SQZ_DELTA_GROWTH * (old + bytes) + SQZ_FREE_DELTA
+                   made > SQZ_DELTA_BYTES_A_BYTE * (old + bytes) + SQZ_FREE_DELTA
                ? SQZ_LIMIT
                : SQZ_OK;
 }

@@ -120,8 +120,8 @@ MAX_PAIRS = 256
 # Of a delta (`.sqzd`): docs/FORMAT.md, "Deltas". `engine/delta.c` has the same numbers by the same names.
 
 FREE_DELTA = 1 << 12
-DELTA_GROWTH = 4
-"""A delta of n bytes for a file of m bytes may make a file of FREE_DELTA + DELTA_GROWTH * (m + n) bytes."""
+DELTA_BYTES_A_BYTE = 4
+"""A delta of n bytes for a file of m bytes may make a file of FREE_DELTA + DELTA_BYTES_A_BYTE * (m + n) bytes."""
 
 # Of .pth and .safetensors files.
 

@@ -30,7 +30,7 @@ from squeezenet.errors import (
     WrongOldFile,
 )
 from squeezenet.graph import Activation, Layer
-from squeezenet.limits import DELTA_GROWTH, FREE_DELTA, MAX_MODEL_FILE
+from squeezenet.limits import DELTA_BYTES_A_BYTE, FREE_DELTA, MAX_MODEL_FILE
 from squeezenet.model import Model
 from squeezenet.sqz import delta_reference, file
 from squeezenet.sqz.delta_reference import Parts, Plan, Reference
@@ -107,7 +107,7 @@ def examine(delta: bytes) -> Header:
         raise TrailingBytes(f"the delta has {len(delta) - total} bytes after its end")
     if crc32(memoryview(delta)[16:]) != checksum:
         raise ChecksumMismatch("the delta's bytes are not those that were written; fetch it again")
-    if max(old_bytes, new_bytes) > MAX_MODEL_FILE or new_bytes > DELTA_GROWTH * (old_bytes + total) + FREE_DELTA:
+    if max(old_bytes, new_bytes) > MAX_MODEL_FILE or new_bytes > DELTA_BYTES_A_BYTE * (old_bytes + total) + FREE_DELTA:
         raise LimitExceeded(f"a delta of {total} bytes cannot make {new_bytes} bytes from {old_bytes}")
     return Header(kind, old_bytes, new_bytes, old.hex(), new.hex())
 
@@ -136,7 +136,7 @@ def body_of(old: bytes, new: bytes, plan: Plan) -> bytes | None:
 
 
 def _may_grow(old: bytes, new: bytes, delta: bytes) -> bool:
-    return len(new) <= DELTA_GROWTH * (len(old) + len(delta)) + FREE_DELTA
+    return len(new) <= DELTA_BYTES_A_BYTE * (len(old) + len(delta)) + FREE_DELTA
 
 
 def plan_of(old: Model, new: Model) -> Plan:
