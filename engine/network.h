@@ -145,6 +145,7 @@ typedef struct {
 
     /* In rows.c only. */
     uint32_t least;       /* rows that are computed at once; fewer at the end */
+    uint32_t lag;         /* further rows of its input that it waits for */
     uint32_t waits;       /* index of the first number in `rows->waits`, */
     uint32_t wait_count;  /* and how many */
     uint32_t mean;        /* layer or global average: the value of the mean that it computes; 0: none */

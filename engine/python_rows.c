@@ -142,6 +142,7 @@ static PyObject *op_dict(const sqz_op *op)
     put_number(dict, "low", op->low);
     put_number(dict, "high", op->high);
     put_number(dict, "least", op->least);
+    put_number(dict, "lag", op->lag);
     put_number(dict, "waits", op->waits);
     put_number(dict, "wait_count", op->wait_count);
     put_number(dict, "mean", op->mean);

@@ -21,11 +21,11 @@ enum {
 };
 #define NEVER UINT32_MAX
 
-/* A piece of memory: all values that lie in each other, the sums of a mean, or the scratch memory of an operation. */
+/* A piece of memory: all values that lie in each other, the scratch memory of an operation, or the sums of a mean. */
 typedef struct {
     size_t bytes, offset;
-    uint32_t first, last; /* steps in which it is in use; of scratch memory: only the steps of the operation `op` */
-    uint32_t op;          /* NEVER, if it is not scratch memory */
+    uint32_t first, life; /* the first step in which it is in use, and how many there are */
+    uint64_t *used;       /* one bit for each step */
 } piece;
 
 typedef struct {
@@ -37,13 +37,14 @@ typedef struct {
     uint32_t op_count, value_count, group_count;
     uint32_t *group; /* of each value: the number of its group of values that lie in each other */
     uint32_t *readers,
-        *reader_begin; /* of each group: operation * 2 + (whether it reads the same rows again and again) */
-    uint32_t *height;  /* of each group, */
-    size_t *row_bytes; /* bytes of its rows, */
-    uint32_t *ring, *first, *last, *top; /* rows in memory, steps of its life, end of its rows so far */
+        *reader_begin;             /* of each group: operation * 2 + (whether it reads the same rows again and again) */
+    uint32_t *height;              /* of each group, */
+    size_t *row_bytes;             /* bytes of its rows, */
+    uint32_t *ring, *low, *top;    /* rows in memory; the rows from `low` to `top` - 1 exist and will be read */
     uint32_t *begin, *end, *steps; /* of each operation: its first and its last step; the operation of each step */
     uint32_t *done;
-    uint32_t step_count, most_steps;
+    uint32_t step_count;
+    size_t words; /* of the bits of a piece */
     piece *pieces;
     uint32_t piece_count;
     uint8_t *conflicts; /* (pieces, pieces) */
@@ -133,10 +134,10 @@ static void choose_operations(planner *p, uint32_t *number, uint8_t *needed)
 }
 
 /* Keep the values that the operations read and make, with new numbers. */
-static void choose_values(planner *p, const uint32_t *number, uint32_t *renamed)
+static void choose_values(planner *p, uint32_t *renamed)
 {
     const sqz_network *from = p->from;
-    uint32_t inputs = 0, waits = 0, groups = 0;
+    uint32_t inputs = 0, groups = 0;
     memset(renamed, 0, (from->op_count + 1) * sizeof *renamed);
     renamed[0] = renamed[from->op_count] = 1;
     for (uint32_t i = 0; i < p->op_count; i++) {
@@ -165,19 +166,12 @@ static void choose_values(planner *p, const uint32_t *number, uint32_t *renamed)
     for (uint32_t i = 0; i < p->op_count; i++) {
         sqz_op *op = p->ops + i;
         const uint32_t first = op->first_input;
-        op->waits = waits;
         op->first_input = inputs;
-        for (uint32_t j = 0; j < op->inputs; j++) {
-            const uint32_t v = from->inputs[first + j];
-            add_waits(from, number, v, p->waits + op->waits, &op->wait_count);
-            p->inputs[inputs++] = renamed[v];
-        }
-        waits += op->wait_count;
+        for (uint32_t j = 0; j < op->inputs; j++) p->inputs[inputs++] = renamed[from->inputs[first + j]];
         op->result = renamed[op->result];
         if (op->mean > 0) op->mean = renamed[op->mean];
     }
     p->plan->rows.logits = renamed[from->op_count];
-    p->plan->wait_count = waits;
     p->plan->network.input_count = inputs;
 }
 
@@ -186,6 +180,41 @@ static int reads_again(const planner *p, const sqz_op *op, uint32_t j)
 {
     const uint32_t *inputs = p->inputs + op->first_input;
     return p->values[inputs[j]].height < p->values[inputs[0]].height;
+}
+
+/* How many rows further down than the same row of the result a window reaches. */
+static int64_t reach_down(const sqz_op *op)
+{
+    return (int64_t)(op->kernel[0] - 1) * op->dilation[0] - op->padding[0];
+}
+
+/* Whether two layers make rows of the same group from the same input, like the expand layers of a Fire module. */
+static int are_peers(const planner *p, const sqz_op *op, const sqz_op *other)
+{
+    return op != other && sqz_is_layer(op) && sqz_is_layer(other) && p->group[op->result] == p->group[other->result] &&
+           p->inputs[op->first_input] == p->inputs[other->first_input] && op->stride[0] == other->stride[0];
+}
+
+/* What operations wait for. Peers compute the same rows one after the other: otherwise parts of rows would be in memory
+ * for a long time. So each waits until the others can be computed (`lag`), and does not get ahead of them. */
+static void choose_waits(planner *p, const uint32_t *number)
+{
+    uint32_t *waits = p->waits, used = 0;
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        sqz_op *op = p->ops + i;
+        const sqz_op *given = p->from->ops + p->plan->infos[i].op;
+        op->waits = used;
+        for (uint32_t j = 0; j < given->inputs; j++)
+            add_waits(p->from, number, p->from->inputs[given->first_input + j], waits + used, &op->wait_count);
+        for (uint32_t j = 0; j < p->op_count; j++) {
+            const int64_t further = reach_down(p->ops + j) - reach_down(op);
+            if (!are_peers(p, op, p->ops + j)) continue;
+            waits[used + op->wait_count++] = SQZ_PEER + j + 1;
+            if (further > (int64_t)op->lag) op->lag = (uint32_t)further;
+        }
+        used += op->wait_count;
+    }
+    p->plan->wait_count = used;
 }
 
 /* The groups that each operation reads. */
@@ -344,20 +373,32 @@ static uint32_t lowest_row(const planner *p, uint32_t g)
     return lowest;
 }
 
-static void use(planner *p, uint32_t g)
+/* Note that a piece is in use in step `step`. */
+static void use(planner *p, uint32_t n, uint32_t step)
 {
-    if (p->first[g] == NEVER) p->first[g] = p->step_count;
-    p->last[g] = p->step_count;
+    piece *x = p->pieces + n;
+    const uint64_t bit = (uint64_t)1 << step % 64;
+    if (x->life == 0) x->first = step;
+    x->life += (x->used[step / 64] & bit) == 0;
+    x->used[step / 64] |= bit;
 }
 
-/* The rows of a group up to `end` are written. */
+/* The rows of the group of value v up to `end` are written. */
 static void write_rows(planner *p, uint32_t v, uint32_t end)
 {
-    const uint32_t g = p->group[v], lowest = lowest_row(p, g);
-    use(p, g);
+    const uint32_t g = p->group[v];
+    use(p, g, p->step_count);
     if (end > p->top[g]) p->top[g] = end;
-    if (p->top[g] > lowest && p->top[g] - lowest > p->ring[g]) p->ring[g] = p->top[g] - lowest;
+    if (p->top[g] > p->low[g] && p->top[g] - p->low[g] > p->ring[g]) p->ring[g] = p->top[g] - p->low[g];
     if (p->ring[g] == 0) p->ring[g] = 1;
+}
+
+/* One step is over: the groups that have rows are in use in the next one, too. */
+static void end_step(planner *p)
+{
+    p->step_count++;
+    for (uint32_t g = 0; g < p->group_count; g++)
+        if (p->top[g] > p->low[g]) use(p, g, p->step_count);
 }
 
 /* Run the executor on counters alone. */
@@ -367,86 +408,75 @@ static void simulate(planner *p)
     memset(p->done, 0, (p->op_count + 1) * sizeof *p->done);
     memset(p->ring, 0, p->group_count * sizeof *p->ring);
     memset(p->top, 0, p->group_count * sizeof *p->top);
-    memset(p->first, 0xFF, p->group_count * sizeof *p->first);
+    memset(p->low, 0, p->group_count * sizeof *p->low);
     memset(p->begin, 0xFF, p->op_count * sizeof *p->begin);
+    p->piece_count = p->group_count + 2 * p->op_count;
+    for (uint32_t n = 0; n < p->piece_count; n++) {
+        p->pieces[n].first = p->pieces[n].life = 0;
+        memset(p->pieces[n].used, 0, p->words * sizeof(uint64_t));
+    }
     p->step_count = 0;
     while (p->done[0] < height) {
         const sqz_op *op;
         write_rows(p, 0, p->done[0] + 1);
         p->done[0]++;
-        p->steps[p->step_count++] = NEVER;
+        end_step(p);
         while ((op = sqz_rows_next(&p->plan->rows, p->done)) != NULL) {
             const uint32_t i = (uint32_t)(op - p->ops), end = sqz_next_end(op, p->done[i + 1]);
-            for (uint32_t j = 0; j < op->inputs; j++) use(p, p->group[p->inputs[op->first_input + j]]);
+            use(p, p->group_count + 2 * i, p->step_count);
             if (op->mean == 0)
                 write_rows(p, op->result, end);
             else if (end == op->rows)
                 write_rows(p, op->mean, 1);
+            p->done[i + 1] = end;
+            for (uint32_t j = 0; j < op->inputs; j++) {
+                const uint32_t g = p->group[p->inputs[op->first_input + j]];
+                use(p, g, p->step_count);
+                p->low[g] = lowest_row(p, g);
+            }
             if (p->begin[i] == NEVER) p->begin[i] = p->step_count;
             p->end[i] = p->step_count;
-            p->done[i + 1] = end;
-            p->steps[p->step_count++] = i;
+            end_step(p);
         }
     }
-    p->last[p->group[p->plan->rows.logits]] = p->step_count;
+    for (uint32_t i = 0; i < p->op_count; i++)
+        for (uint32_t step = p->begin[i]; p->ops[i].mean > 0 && step <= p->end[i]; step++)
+            use(p, p->group_count + 2 * i + 1, step);
 }
 
 /* Where everything lies in memory */
 
-static void add_piece(planner *p, size_t bytes, uint32_t first, uint32_t last, uint32_t op)
+/* The bytes of all pieces: groups, then the scratch memory and the sums of each operation. */
+static void measure_pieces(planner *p)
 {
-    const piece added = {aligned(bytes, ALIGNMENT), 0, first, last, op};
-    p->pieces[p->piece_count++] = added;
-}
-
-/* The pieces of memory: groups, then the scratch memory and the sums of operations. */
-static void list_pieces(planner *p)
-{
-    p->piece_count = 0;
     for (uint32_t v = 0; v < p->value_count; v++) p->values[v].ring = p->ring[p->group[v]];
     for (uint32_t i = 0; i < p->op_count; i++) /* the result of a layer that computes a mean has no memory */
         if (p->ops[i].work == sqz_mean_layer) p->values[p->ops[i].result].ring = p->values[p->ops[i].result].height;
-    for (uint32_t g = 0; g < p->group_count; g++)
-        add_piece(p, p->first[g] == NEVER ? 0 : p->ring[g] * p->row_bytes[g], p->first[g], p->last[g], NEVER);
+    for (uint32_t g = 0; g < p->group_count; g++) p->pieces[g].bytes = aligned(p->ring[g] * p->row_bytes[g], ALIGNMENT);
     for (uint32_t i = 0; i < p->op_count; i++) {
         const sqz_op *op = p->ops + i;
-        size_t scratch = 0;
+        size_t scratch = 0, sums = 0;
         if (sqz_is_layer(op)) {
             const sqz_layout layout = sqz_layout_of(&p->plan->network, op);
             scratch = sqz_block_memory(&p->plan->network, op, &layout);
         }
+        if (op->mean > 0) sums = p->values[op->mean].channels * sizeof(int32_t);
         p->plan->infos[i].scratch = scratch;
-        add_piece(p, scratch, p->begin[i], p->end[i], i);
-        add_piece(p, op->mean > 0 ? p->values[op->result].channels * sizeof(int32_t) : 0, p->begin[i], p->end[i],
-                  NEVER);
-        if (op->mean > 0 && op->work != sqz_mean_layer)
-            p->pieces[p->piece_count - 1].bytes =
-                aligned(sqz_source(&p->plan->network, op)->channels * sizeof(int32_t), ALIGNMENT);
+        p->pieces[p->group_count + 2 * i].bytes = aligned(scratch, ALIGNMENT);
+        p->pieces[p->group_count + 2 * i + 1].bytes = aligned(sums, ALIGNMENT);
     }
-}
-
-static void set_conflict(planner *p, uint32_t a, uint32_t b)
-{
-    p->conflicts[(size_t)a * p->piece_count + b] = p->conflicts[(size_t)b * p->piece_count + a] = 1;
 }
 
 /* Which pieces are in use at the same time. */
 static void find_conflicts(planner *p)
 {
-    const uint32_t n = p->piece_count;
-    memset(p->conflicts, 0, (size_t)n * n);
+    const uint32_t n = p->piece_count, words = p->step_count / 64 + 1;
     for (uint32_t a = 0; a < n; a++)
         for (uint32_t b = 0; b < a; b++) {
-            const piece *x = p->pieces + a, *y = p->pieces + b;
-            if (x->op == NEVER && y->op == NEVER && x->first <= y->last && y->first <= x->last) set_conflict(p, a, b);
+            uint32_t w = 0;
+            while (w < words && (p->pieces[a].used[w] & p->pieces[b].used[w]) == 0) w++;
+            p->conflicts[(size_t)a * n + b] = p->conflicts[(size_t)b * n + a] = w < words;
         }
-    for (uint32_t t = 0; t < p->step_count; t++) {
-        if (p->steps[t] == NEVER) continue;
-        const uint32_t scratch = p->group_count + 2 * p->steps[t];
-        for (uint32_t a = 0; a < n && p->pieces[scratch].bytes > 0; a++)
-            if (p->pieces[a].op == NEVER && p->pieces[a].first <= t && t <= p->pieces[a].last)
-                set_conflict(p, a, scratch);
-    }
 }
 
 /* Give all pieces an offset, in the order of `order`: that of the first gap between the pieces that conflict with it.
@@ -484,10 +514,9 @@ static void sort_pieces(planner *p, int kind)
         uint32_t where = i;
         for (; where > 0; where--) {
             const piece *y = p->pieces + p->order[where - 1];
-            const uint32_t x_life = x->last - x->first, y_life = y->last - y->first;
             const int earlier = kind == 0   ? x->bytes > y->bytes
                                 : kind == 1 ? x->first < y->first || (x->first == y->first && x->bytes > y->bytes)
-                                            : x_life > y_life || (x_life == y_life && x->bytes > y->bytes);
+                                            : x->life > y->life || (x->life == y->life && x->bytes > y->bytes);
             if (!earlier) break;
             p->order[where] = p->order[where - 1];
         }
@@ -536,7 +565,7 @@ static size_t counter_bytes(const planner *p)
 static size_t memory(planner *p, uint32_t tries)
 {
     simulate(p);
-    list_pieces(p);
+    measure_pieces(p);
     find_conflicts(p);
     return counter_bytes(p) + place_pieces(p, tries) + SQZ_SLACK;
 }
@@ -562,7 +591,7 @@ static void finish(planner *p, size_t bytes)
     for (uint32_t t = 0; t < p->step_count; t++) {
         size_t live = 0;
         for (uint32_t g = 0; g < p->group_count; g++)
-            if (p->first[g] <= t && t <= p->last[g]) live += p->pieces[g].bytes;
+            if (p->pieces[g].used[t / 64] >> t % 64 & 1) live += p->pieces[g].bytes;
         if (live > plan->values_bytes) plan->values_bytes = live;
     }
 }
@@ -600,14 +629,14 @@ static size_t reserve(planner *p, uint8_t *memory, size_t wait_count)
     p->height = take(memory, &used, n + 1, sizeof *p->height);
     p->row_bytes = take(memory, &used, n + 1, sizeof *p->row_bytes);
     p->ring = take(memory, &used, n + 1, sizeof *p->ring);
-    p->first = take(memory, &used, n + 1, sizeof *p->first);
-    p->last = take(memory, &used, n + 1, sizeof *p->last);
+    p->low = take(memory, &used, n + 1, sizeof *p->low);
     p->top = take(memory, &used, n + 1, sizeof *p->top);
     p->begin = take(memory, &used, n, sizeof *p->begin);
     p->end = take(memory, &used, n, sizeof *p->end);
     p->done = take(memory, &used, n + 1, sizeof *p->done);
-    p->steps = take(memory, &used, p->most_steps, sizeof *p->steps);
     p->pieces = take(memory, &used, most, sizeof *p->pieces);
+    uint64_t *bits = take(memory, &used, most * p->words, sizeof *bits);
+    for (size_t i = 0; i < most && memory != NULL; i++) p->pieces[i].used = bits + i * p->words;
     p->conflicts = take(memory, &used, most * most, 1);
     p->order = take(memory, &used, most, sizeof *p->order);
     p->best_order = take(memory, &used, most, sizeof *p->best_order);
@@ -626,15 +655,17 @@ int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_
     memset(plan, 0, sizeof *plan);
     p.from = network;
     p.plan = plan;
-    p.most_steps = network->values[0].height;
-    for (uint32_t i = 0; i < n; i++) p.most_steps += network->ops[i].rows;
-    const size_t wait_count = (size_t)network->input_count * (n + 1), bytes = reserve(&p, NULL, wait_count);
+    size_t steps = network->values[0].height;
+    for (uint32_t i = 0; i < n; i++) steps += network->ops[i].rows;
+    p.words = steps / 64 + 1;
+    const size_t wait_count = ((size_t)network->input_count + n) * (n + 1), bytes = reserve(&p, NULL, wait_count);
     plan->memory = calloc(1, bytes + 2 * (size_t)(n + 1) * sizeof(uint32_t) + n + 1);
     if (plan->memory == NULL) return SQZ_NO_MEMORY;
     reserve(&p, plan->memory, wait_count);
     uint32_t *number = (uint32_t *)(void *)((uint8_t *)plan->memory + bytes), *renamed = number + n + 1;
     choose_operations(&p, number, (uint8_t *)(renamed + n + 1));
-    choose_values(&p, number, renamed);
+    choose_values(&p, renamed);
+    choose_waits(&p, number);
     plan->network.kernels = network->kernels;
     plan->network.op_count = p.op_count;
     plan->network.ops = p.ops;

@@ -21,11 +21,11 @@ const sqz_op *sqz_rows_next(const sqz_rows *rows, const uint32_t *done)
     for (uint32_t i = network->op_count; i-- > 0;) {
         const sqz_op *op = network->ops + i;
         if (done[i + 1] == op->rows) continue;
-        const uint32_t need = sqz_rows_needed(network, op, sqz_next_end(op, done[i + 1]));
+        const uint32_t need = sqz_rows_needed(network, op, sqz_next_end(op, done[i + 1])) + op->lag;
         uint32_t there = 0;
         while (there < op->wait_count) {
-            const uint32_t w = rows->waits[op->waits + there];
-            if (!is_there(network, w, done[w], need)) break;
+            const uint32_t w = rows->waits[op->waits + there], peer = w & SQZ_PEER;
+            if (!is_there(network, w - peer, done[w - peer], peer > 0 ? done[i + 1] : need)) break;
             there++;
         }
         if (there == op->wait_count) return op;

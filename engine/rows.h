@@ -17,9 +17,12 @@
 
 #include "network.h"
 
+#define SQZ_PEER (UINT32_C(1) << 31)
+
 typedef struct {
     const sqz_network *network;
-    const uint32_t *waits; /* for all operations: numbers, plus 1, of the operations whose rows they need; 0: image */
+    const uint32_t *waits; /* for all operations: numbers, plus 1, of the operations whose rows they need; 0: image.
+                              SQZ_PEER is added to that of an operation that they must not be ahead of. */
     size_t table;          /* bytes from `network->weights`: (channels, 256) byte of the image -> stored element */
     int reversed;          /* whether the first channel of the network is the last one of a pixel (BGR) */
     uint32_t logits;       /* number of the last value */
