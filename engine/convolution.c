@@ -79,7 +79,7 @@ void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t g
 }
 
 void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
-               const sqz_place *to, uint8_t *out, size_t step)
+               const sqz_place *to, uint8_t *out, size_t step, size_t upper)
 {
     const sqz_op *op = task->op;
     const sqz_kernels *k = task->network->kernels;
@@ -90,7 +90,7 @@ void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, 
         sqz_rescale r = {block->multipliers, block->offsets, tile->vectors, to->outputs, op->low,
                          op->high,           interleaved};
         if (y->scale.nine_bit) r.high = SQZ_HIGHEST;
-        for (int half = 0; half <= y->scale.nine_bit; half++, r.offsets += block->halves, out += op->out)
+        for (int half = 0; half <= y->scale.nine_bit; half++, r.offsets += block->halves, out += upper)
             k->rescale(&r, sums, tile->positions, out, step);
         return;
     }
@@ -103,7 +103,7 @@ void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, 
                 memcpy(at, &level, sizeof level);
             else {
                 *at = (uint8_t)(level < SQZ_HIGHEST ? level : SQZ_HIGHEST);
-                if (y->scale.nine_bit) at[op->out] = (uint8_t)(level - *at);
+                if (y->scale.nine_bit) at[upper] = (uint8_t)(level - *at);
             }
         }
 }
@@ -112,7 +112,8 @@ void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, co
                 const sqz_place *to)
 {
     const sqz_value *y = sqz_result(task);
-    sqz_store(task, sums, tile, block, to, sqz_at(task, y, to->position) + to->channel * y->bytes, to->step * y->pitch);
+    sqz_store(task, sums, tile, block, to, sqz_at(task, y, to->position) + to->channel * y->bytes, to->step * y->pitch,
+              task->op->out);
 }
 
 /* Apply the table of the activation that a layer computes, if any, to `outputs` channels of some positions. */
@@ -243,7 +244,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
             op->finish(task, &sums, &tile, &weights, &to);
             if (layout.blocks_first) tile.ahead += ahead;
         }
-        if (op->mean == 0) finish_positions(task, to.channel, to.outputs, begin, columns);
+        if (op->mean == 0 && op->pool == 0) finish_positions(task, to.channel, to.outputs, begin, columns);
     }
 }
 

@@ -149,6 +149,8 @@ typedef struct {
     uint32_t waits;       /* index of the first number in `rows->waits`, */
     uint32_t wait_count;  /* and how many */
     uint32_t mean;        /* layer or global average: the value of the mean that it computes; 0: none */
+    uint32_t pool;        /* layer: also computes its part of a maximum pool, which is operation `pool` - 1; 0: none */
+    uint32_t channel;     /* first channel of this part */
     uint32_t stream;      /* bytes of the level stream at `weights`, if the weights are decoded */
     size_t scratch, sums; /* bytes from the start of the memory: scratch memory; sums of a mean so far */
 } sqz_op;

@@ -57,6 +57,44 @@ void sqz_max_pool_rows(const sqz_task *task, unsigned part)
     }
 }
 
+/* As sqz_mean_layer for a mean: the elements of a layer go from each tile to the windows of the pool. */
+void sqz_finish_pool(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                     const sqz_place *to)
+{
+    const sqz_network *network = task->network;
+    const sqz_op *op = task->op, *pool = network->ops + op->pool - 1;
+    const sqz_value *x = sqz_result(task), *y = sqz_made(network, pool);
+    const size_t n = (size_t)tile->positions * to->outputs;
+    uint8_t stored[2 * SQZ_MOST_SUMS + SQZ_SLACK];
+    sqz_store(task, sums, tile, block, to, stored, to->outputs, SQZ_MOST_SUMS);
+    if (op->table > 0) network->kernels->look_up(stored, n, 0, 1, network->weights + op->look_up);
+    for (uint32_t p = 0; p < tile->positions; p++) {
+        const uint32_t row = (uint32_t)(to->position + p) / x->width, column = (uint32_t)(to->position + p) % x->width;
+        const sqz_windows down = sqz_windows_at(pool, y, 0, row), across = sqz_windows_at(pool, y, 1, column);
+        for (uint32_t v = down.from; v < down.end; v++)
+            for (uint32_t h = across.from; h < across.end; h++)
+                for (size_t half = 0; half <= (size_t)x->scale.nine_bit; half++) {
+                    const uint8_t *from = stored + half * SQZ_MOST_SUMS + p * to->outputs;
+                    uint8_t *out =
+                        sqz_at(task, y, (size_t)v * y->width + h) + half * op->out + op->channel + to->channel;
+                    for (uint32_t o = 0; o < to->outputs; o++) out[o] = from[o] > out[o] ? from[o] : out[o];
+                }
+    }
+}
+
+/* The windows that begin in these rows are cleared first: stored elements are at least 0. */
+void sqz_pool_layer(const sqz_task *task, unsigned part)
+{
+    const sqz_op *op = task->op, *pool = task->network->ops + op->pool - 1;
+    const sqz_value *y = sqz_made(task->network, pool);
+    const uint32_t end = sqz_windows_at(pool, y, 0, task->to - 1).end;
+    for (uint32_t v = task->from > 0 ? sqz_windows_at(pool, y, 0, task->from - 1).end : 0; v < end; v++)
+        for (uint32_t h = 0; h < y->width; h++)
+            for (size_t half = 0; half <= (size_t)y->scale.nine_bit; half++)
+                memset(sqz_at(task, y, (size_t)v * y->width + h) + half * op->out + op->channel, 0, op->out);
+    sqz_packed_layer(task, part);
+}
+
 /* Sum over the window, times the reciprocal of how many elements count: padding is x = 0. */
 void sqz_average_pool(const sqz_task *task, unsigned part)
 {
@@ -137,7 +175,7 @@ void sqz_finish_mean(const sqz_task *task, const void *sums, const sqz_tile *til
     const sqz_kernels *k = task->network->kernels;
     uint8_t stored[SQZ_MOST_SUMS + SQZ_SLACK];
     int32_t totals[SQZ_CHUNK] = {0}, *all = sums_of(task) + to->channel;
-    sqz_store(task, sums, tile, block, to, stored, to->outputs);
+    sqz_store(task, sums, tile, block, to, stored, to->outputs, 0);
     if (task->op->table > 0)
         k->look_up(stored, (size_t)tile->positions * to->outputs, 0, 1, task->network->weights + task->op->look_up);
     k->accumulate(totals, stored, to->outputs, to->outputs, tile->positions);

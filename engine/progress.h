@@ -9,6 +9,13 @@ static inline uint32_t sqz_limited(int64_t row, uint32_t most)
     return row < 0 ? 0 : row < (int64_t)most ? (uint32_t)row : most;
 }
 
+/* How many rows of a maximum pool without dilation are complete after `done` rows of its input, before the last one. */
+static inline uint32_t sqz_pooled(const sqz_op *pool, uint32_t done)
+{
+    const uint32_t padded = done + pool->padding[0];
+    return padded < pool->kernel[0] ? 0 : (padded - pool->kernel[0]) / pool->stride[0] + 1;
+}
+
 /* The end of the rows that an operation computes next, if it has computed the rows before `done`. */
 static inline uint32_t sqz_next_end(const sqz_op *op, uint32_t done)
 {

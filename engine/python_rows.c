@@ -87,10 +87,11 @@ static void put_function(PyObject *dict, const char *name, void (*function)(void
         const char *name;
     } names[] = {
 #define NAMED(function) {(void (*)(void))function, #function}
-        NAMED(sqz_packed_layer), NAMED(sqz_mean_layer),     NAMED(sqz_depthwise), NAMED(sqz_max_pool_rows),
-        NAMED(sqz_average_pool), NAMED(sqz_global_average), NAMED(sqz_add),       NAMED(sqz_multiply),
-        NAMED(sqz_look_up),      NAMED(sqz_concatenate),    NAMED(sqz_select),    NAMED(sqz_plain),
-        NAMED(sqz_block_stored), NAMED(sqz_block_decoded),  NAMED(sqz_finish),    NAMED(sqz_finish_mean),
+        NAMED(sqz_packed_layer), NAMED(sqz_mean_layer),     NAMED(sqz_depthwise),    NAMED(sqz_max_pool_rows),
+        NAMED(sqz_average_pool), NAMED(sqz_global_average), NAMED(sqz_add),          NAMED(sqz_multiply),
+        NAMED(sqz_look_up),      NAMED(sqz_concatenate),    NAMED(sqz_select),       NAMED(sqz_plain),
+        NAMED(sqz_pool_layer),   NAMED(sqz_finish_pool),    NAMED(sqz_block_stored), NAMED(sqz_block_decoded),
+        NAMED(sqz_finish),       NAMED(sqz_finish_mean),
 #undef NAMED
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -147,6 +148,8 @@ static PyObject *op_dict(const sqz_op *op)
     put_number(dict, "wait_count", op->wait_count);
     put_number(dict, "mean", op->mean);
     put_number(dict, "sums", (long long)op->sums);
+    put_number(dict, "pool", op->pool);
+    put_number(dict, "channel", op->channel);
     if (!sqz_is_layer(op)) return dict;
     static const char *const methods[] = {"SQZ_PLAIN", "SQZ_DEPTHWISE", "SQZ_PACKED"};
     put(dict, "method", PyUnicode_FromString(methods[op->method]));

@@ -11,6 +11,7 @@
 #include "reference.h"
 #include "run.h"
 #include "subnormal.h"
+#include "window.h"
 
 enum {
     ALIGNMENT = 8,         /* of everything in memory, in bytes */
@@ -71,13 +72,13 @@ static void *take(uint8_t *memory, size_t *used, size_t count, size_t each)
 
 /* The operation of the device that computes the rows of value v, plus 1 (0: the image); NEVER for a value that several
  * operations compute. `number`: of each operation of the file, that of the device, plus 1. */
-static void add_waits(const sqz_network *from, const uint32_t *number, uint32_t v, uint32_t *waits, uint32_t *count)
+static void add_waits(const planner *p, const uint32_t *number, uint32_t v, uint32_t *waits, uint32_t *count)
 {
+    const sqz_network *from = p->from;
     const sqz_op *op = v > 0 ? from->ops + v - 1 : NULL;
     const uint32_t found = v > 0 ? number[v - 1] : 0;
-    if (op != NULL && op->skip) {
-        for (uint32_t i = 0; i < op->inputs; i++)
-            add_waits(from, number, from->inputs[op->first_input + i], waits, count);
+    if (op != NULL && (op->skip || p->ops[found - 1].rows == 0)) {
+        for (uint32_t i = 0; i < op->inputs; i++) add_waits(p, number, from->inputs[op->first_input + i], waits, count);
         return;
     }
     for (uint32_t i = 0; i < *count; i++)
@@ -99,8 +100,47 @@ static const sqz_op *layer_of_mean(const sqz_network *from, const sqz_op *op)
     }
 }
 
+/* Find the layers that make value v, if all of them are packed layers and nothing else reads what they make. `layers`
+ * gets their numbers in the file. Returns whether it is so. */
+static int only_layers(const sqz_network *from, uint32_t v, uint32_t *layers, uint32_t *count)
+{
+    const sqz_op *op = v > 0 ? from->ops + v - 1 : NULL;
+    if (op == NULL || from->values[v].reader_count != 1) return 0;
+    if (op->work == sqz_packed_layer) {
+        layers[(*count)++] = v - 1;
+        return 1;
+    }
+    if (!op->skip ||
+        (op->kind != SQZ_RELU && op->kind != SQZ_CAPPED && op->kind != SQZ_ACTIVATION && op->kind != SQZ_CONCAT))
+        return 0;
+    for (uint32_t i = 0; i < op->inputs; i++)
+        if (!only_layers(from, from->inputs[op->first_input + i], layers, count)) return 0;
+    return 1;
+}
+
+/* Let layers compute the maximum pool that reads them. The operation stays in the list, with no rows to compute, for
+ * its fields are needed. */
+static void join_pool(planner *p, const uint32_t *number, uint32_t *layers)
+{
+    const sqz_network *from = p->from;
+    sqz_op *pool = p->ops + p->op_count - 1;
+    uint32_t count = 0;
+    if (pool->kind != SQZ_MAX_POOL || pool->dilation[0] != 1 || pool->dilation[1] != 1 ||
+        !only_layers(from, from->inputs[pool->first_input], layers, &count))
+        return;
+    pool->rows = 0;
+    pool->work = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        sqz_op *layer = p->ops + number[layers[i]] - 1;
+        layer->work = sqz_pool_layer;
+        layer->finish = sqz_finish_pool;
+        layer->pool = p->op_count;
+        layer->channel = from->values[layer->result].host_channel;
+    }
+}
+
 /* The operations that the last value depends on, without those that need no work. */
-static void choose_operations(planner *p, uint32_t *number, uint8_t *needed)
+static void choose_operations(planner *p, uint32_t *number, uint32_t *layers, uint8_t *needed)
 {
     const sqz_network *from = p->from;
     memset(needed, 0, from->op_count + 1);
@@ -130,6 +170,7 @@ static void choose_operations(planner *p, uint32_t *number, uint8_t *needed)
         if (sqz_is_layer(op)) copy->block = sqz_block_stored;
         p->plan->infos[p->op_count].op = i;
         number[i] = ++p->op_count;
+        join_pool(p, number, layers);
     }
 }
 
@@ -204,8 +245,8 @@ static void choose_waits(planner *p, const uint32_t *number)
         sqz_op *op = p->ops + i;
         const sqz_op *given = p->from->ops + p->plan->infos[i].op;
         op->waits = used;
-        for (uint32_t j = 0; j < given->inputs; j++)
-            add_waits(p->from, number, p->from->inputs[given->first_input + j], waits + used, &op->wait_count);
+        for (uint32_t j = 0; j < given->inputs && op->rows > 0; j++)
+            add_waits(p, number, p->from->inputs[given->first_input + j], waits + used, &op->wait_count);
         for (uint32_t j = 0; j < p->op_count; j++) {
             const int64_t further = reach_down(p->ops + j) - reach_down(op);
             if (!are_peers(p, op, p->ops + j)) continue;
@@ -401,6 +442,12 @@ static void end_step(planner *p)
         if (p->top[g] > p->low[g]) use(p, g, p->step_count);
 }
 
+/* The rows of a maximum pool that have begun after `end` rows of its input. */
+static uint32_t touched(const planner *p, const sqz_op *pool, uint32_t end)
+{
+    return sqz_windows_at(pool, p->values + pool->result, 0, end - 1).end;
+}
+
 /* Run the executor on counters alone. */
 static void simulate(planner *p)
 {
@@ -424,7 +471,9 @@ static void simulate(planner *p)
         while ((op = sqz_rows_next(&p->plan->rows, p->done)) != NULL) {
             const uint32_t i = (uint32_t)(op - p->ops), end = sqz_next_end(op, p->done[i + 1]);
             use(p, p->group_count + 2 * i, p->step_count);
-            if (op->mean == 0)
+            if (op->pool > 0)
+                write_rows(p, p->ops[op->pool - 1].result, touched(p, p->ops + op->pool - 1, end));
+            else if (op->mean == 0)
                 write_rows(p, op->result, end);
             else if (end == op->rows)
                 write_rows(p, op->mean, 1);
@@ -449,9 +498,10 @@ static void simulate(planner *p)
 /* The bytes of all pieces: groups, then the scratch memory and the sums of each operation. */
 static void measure_pieces(planner *p)
 {
-    for (uint32_t v = 0; v < p->value_count; v++) p->values[v].ring = p->ring[p->group[v]];
-    for (uint32_t i = 0; i < p->op_count; i++) /* the result of a layer that computes a mean has no memory */
-        if (p->ops[i].work == sqz_mean_layer) p->values[p->ops[i].result].ring = p->values[p->ops[i].result].height;
+    for (uint32_t v = 0; v < p->value_count; v++) { /* what a layer passes to a mean or to a pool has no memory */
+        p->values[v].ring = p->ring[p->group[v]];
+        if (p->values[v].ring == 0) p->values[v].ring = p->values[v].height;
+    }
     for (uint32_t g = 0; g < p->group_count; g++) p->pieces[g].bytes = aligned(p->ring[g] * p->row_bytes[g], ALIGNMENT);
     for (uint32_t i = 0; i < p->op_count; i++) {
         const sqz_op *op = p->ops + i;
@@ -659,11 +709,11 @@ int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_
     for (uint32_t i = 0; i < n; i++) steps += network->ops[i].rows;
     p.words = steps / 64 + 1;
     const size_t wait_count = ((size_t)network->input_count + n) * (n + 1), bytes = reserve(&p, NULL, wait_count);
-    plan->memory = calloc(1, bytes + 2 * (size_t)(n + 1) * sizeof(uint32_t) + n + 1);
+    plan->memory = calloc(1, bytes + 3 * (size_t)(n + 1) * sizeof(uint32_t) + n + 1);
     if (plan->memory == NULL) return SQZ_NO_MEMORY;
     reserve(&p, plan->memory, wait_count);
     uint32_t *number = (uint32_t *)(void *)((uint8_t *)plan->memory + bytes), *renamed = number + n + 1;
-    choose_operations(&p, number, (uint8_t *)(renamed + n + 1));
+    choose_operations(&p, number, renamed, (uint8_t *)(renamed + 2 * (n + 1)));
     choose_values(&p, renamed);
     choose_waits(&p, number);
     plan->network.kernels = network->kernels;

@@ -12,7 +12,9 @@ static int is_there(const sqz_network *network, uint32_t w, uint32_t done, uint3
 {
     const sqz_op *maker = network->ops + w - 1;
     if (w == 0) return done >= need || done == network->values[0].height;
-    return done == maker->rows || (maker->mean == 0 && done >= need);
+    if (done == maker->rows) return 1;
+    if (maker->pool > 0) return sqz_pooled(network->ops + maker->pool - 1, done) >= need;
+    return maker->mean == 0 && done >= need;
 }
 
 const sqz_op *sqz_rows_next(const sqz_rows *rows, const uint32_t *done)
@@ -25,7 +27,7 @@ const sqz_op *sqz_rows_next(const sqz_rows *rows, const uint32_t *done)
         uint32_t there = 0;
         while (there < op->wait_count) {
             const uint32_t w = rows->waits[op->waits + there], peer = w & SQZ_PEER;
-            if (!is_there(network, w - peer, done[w - peer], peer > 0 ? done[i + 1] : need)) break;
+            if (peer > 0 ? done[w - peer] < done[i + 1] : !is_there(network, w, done[w], need)) break;
             there++;
         }
         if (there == op->wait_count) return op;

@@ -37,6 +37,7 @@ struct sqz_place {
 /* Kinds of work (sqz_op). */
 void sqz_packed_layer(const sqz_task *task, unsigned part);
 void sqz_mean_layer(const sqz_task *task, unsigned part); /* a packed layer, and the mean over its result */
+void sqz_pool_layer(const sqz_task *task, unsigned part); /* a packed layer, and the maximum pool that reads it */
 void sqz_depthwise(const sqz_task *task, unsigned part);
 void sqz_max_pool(const sqz_task *task, unsigned part);
 void sqz_max_pool_rows(const sqz_task *task, unsigned part);
@@ -62,14 +63,17 @@ void sqz_block_decoded(const sqz_task *task, const sqz_layout *layout, uint32_t 
                        sqz_block *block);
 size_t sqz_block_memory(const sqz_network *network, const sqz_op *op, const sqz_layout *layout); /* scratch memory */
 
-/* Sums of a tile -> stored elements at `out`; the elements of two neighbouring positions are `step` elements apart. */
+/* Sums of a tile -> stored elements at `out`; the elements of two neighbouring positions are `step` elements apart, and
+ * the upper halves of 9-bit elements lie `upper` bytes after the lower ones. */
 void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
-               const sqz_place *to, uint8_t *out, size_t step);
+               const sqz_place *to, uint8_t *out, size_t step, size_t upper);
 
-/* Sums of a tile -> elements of the result, or of a mean over all positions of the result. */
+/* Sums of a tile -> elements of the result; of a mean over all positions of the result; of a maximum pool. */
 void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
                 const sqz_place *to);
 void sqz_finish_mean(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
+                     const sqz_place *to);
+void sqz_finish_pool(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
                      const sqz_place *to);
 void sqz_finish_floats(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
                        const sqz_place *to);

@@ -37,4 +37,18 @@ static inline sqz_span sqz_span_of(const sqz_op *op, const sqz_value *x, int sid
     return s;
 }
 
+/* The windows, from `from` to `end` - 1, of a pool without dilation that cover a row (or column) of its input. */
+typedef struct {
+    uint32_t from, end;
+} sqz_windows;
+
+static inline sqz_windows sqz_windows_at(const sqz_op *op, const sqz_value *y, int side, uint32_t position)
+{
+    const uint32_t padded = position + op->padding[side], size = side == 0 ? y->height : y->width;
+    const uint32_t end = padded / op->stride[side] + 1;
+    const sqz_windows w = {padded < op->kernel[side] ? 0 : (padded - op->kernel[side]) / op->stride[side] + 1,
+                           end < size ? end : size};
+    return w;
+}
+
 #endif
