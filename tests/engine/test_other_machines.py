@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,16 +17,19 @@ from squeezenet.model import Model
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
 from support import ROOT
+from support.boards import BOARDS, Board, missing
 from support.engine_networks import NETWORKS, Builder, network, normalised
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
 
 
-def build(compiler: list[str], program: Path, *more: str | Path) -> Path:
+SOURCES = [path for path in (ROOT / "engine").glob("*.c") if not path.name.startswith("python")]
+SOURCES.append(ROOT / "tests" / "engine" / "engine_driver.c")
+
+
+def build(compiler: list[str], program: Path, *more: str) -> Path:
     """`engine_driver.c` and the core."""
-    core = [path for path in (ROOT / "engine").glob("*.c") if not path.name.startswith("python")]
-    sources = [*core, ROOT / "tests" / "engine" / "engine_driver.c"]
-    command = [*compiler, *STRICT, "-O2", "-I", ROOT / "engine", *sources, "-lm", *more, "-o", program]
+    command = [*compiler, *STRICT, "-O2", "-I", ROOT / "engine", *SOURCES, "-lm", *more, "-o", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program
@@ -42,14 +44,14 @@ def models() -> Iterator[Model]:
     yield normalised()
 
 
-def check(emulator: list[str], folder: Path, paths: list[str], spell: Callable[[list[str]], list[str]] = list) -> None:
-    """Run all models. `emulator`: a command; `spell` says how it is told the arguments of the driver."""
+def check(run: Callable[[list[str]], list[str]], folder: Path, paths: list[str]) -> None:
+    """Compare the logits of all models. `run`: names of files -> the command that calls the driver with them."""
     for model in models():
         images = Builder(9, model.preparation.crop, model.preparation.channels).images(2) / (1 if model.scales else 10)
         expected = IntegerRunner(model)(images) if model.scales else Runner(model)(images)
         (folder / "model.sqz").write_bytes(sqz.encode(model))
         images.tofile(folder / "images.f32")
-        command = [*emulator, *spell(["model.sqz", "images.f32", "logits.f32"])]
+        command = run(["model.sqz", "images.f32", "logits.f32"])
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == paths
@@ -72,47 +74,17 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("processor", "paths"), [("cortex-a72", ["neon"]), ("max", ["neon", "neondot"])])
 def test_arm(arm: Path, processor: str, paths: list[str], tmp_path: Path) -> None:
-    check(["qemu-aarch64", "-cpu", processor, str(arm)], tmp_path, ["reference", "scalar", *paths])
-
-
-@dataclass(frozen=True)
-class Board:
-    """A microcontroller that qemu emulates, and where its memory lies: vectors, program, and `size` bytes of data."""
-
-    name: str
-    processor: str
-    vectors: int
-    code: int
-    data: int
-    paths: tuple[str, ...]
-    size: int = 1 << 24
-
-
-BOARDS = [
-    Board("mps2-an385", "cortex-m3", 0, 0x400, 0x21000000, ()),
-    Board("mps2-an386", "cortex-m4", 0, 0x400, 0x21000000, ("dsp",)),
-    Board("mps3-an547", "cortex-m55", 0, 0x60000000, 0x60800000, ("dsp", "mve")),
-]
-
-
-def semihosting(arguments: list[str]) -> list[str]:
-    return [",".join(["enable=on,target=native", *(f"arg={argument}" for argument in ["driver", *arguments])])]
+    emulator = ["qemu-aarch64", "-cpu", processor, str(arm)]
+    check(lambda files: [*emulator, *files], tmp_path, ["reference", "scalar", *paths])
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.processor)
 def test_cortex_m(board: Board, tmp_path: Path) -> None:
-    compiler = shutil.which("arm-none-eabi-gcc")
-    if compiler is None or shutil.which("qemu-system-arm") is None:
-        pytest.skip("needs arm-none-eabi-gcc with newlib, and qemu-system-arm")
-    folder = ROOT / "tests" / "engine" / "cortex_m"
-    places = ("vectors", "code", "data", "size")
-    linked = [f"-Wl,--defsym={place.upper()}={getattr(board, place)}" for place in places]
-    linked += ["-T", str(folder / "board.ld"), "--specs=rdimon.specs", "-Wl,--no-warn-rwx-segments"]
-    machine = [f"-mcpu={board.processor}", "-mthumb", *(["-mfloat-abi=hard"] if "mve" in board.paths else [])]
-    program = build([compiler, *machine], tmp_path / "driver.elf", folder / "start.c", *linked)
-    emulator = ["qemu-system-arm", "-M", board.name, "-nographic", "-monitor", "none", "-serial", "none"]
-    emulator += ["-kernel", str(program), "-semihosting-config"]
-    check(emulator, tmp_path, ["reference", "scalar", "small", *board.paths], semihosting)
+    if missing():
+        pytest.skip(missing())
+    program = tmp_path / "driver.elf"
+    board.build(program, *STRICT, "-O2", "-I", ROOT / "engine", *SOURCES)
+    check(lambda files: board.command(program, files), tmp_path, ["reference", "scalar", *board.paths])
 
 
 @pytest.fixture(scope="module")
@@ -126,4 +98,4 @@ def webassembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow  # a minute for the compiler's own library, the first time
 def test_webassembly(webassembly: Path, tmp_path: Path) -> None:
     node = ["node", "--no-warnings", str(ROOT / "tests" / "engine" / "wasi.mjs")]
-    check([*node, str(webassembly)], tmp_path, ["reference", "scalar", "simd128"])
+    check(lambda files: [*node, str(webassembly), *files], tmp_path, ["reference", "scalar", "simd128"])

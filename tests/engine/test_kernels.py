@@ -1,0 +1,34 @@
+"""The inner loops of every path of this machine and of emulated microcontrollers give the sums of plain loops."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support import ROOT
+from support.boards import BOARDS, Board, missing
+
+OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror", "-I", ROOT / "engine"]
+SOURCES = [ROOT / "tests" / "engine" / "kernels_driver.c", *(ROOT / "engine").glob("kernels*.c")]
+
+
+def test_this_machine(tmp_path: Path) -> None:
+    if (compiler := shutil.which("cc")) is None:
+        pytest.skip("needs a C compiler")
+    program = tmp_path / "kernels_driver"
+    subprocess.run([compiler, *OPTIONS, *SOURCES, "-o", program], check=True)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.split()[0] == "scalar"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.processor)
+def test_microcontrollers(board: Board, tmp_path: Path) -> None:
+    if missing():
+        pytest.skip(missing())
+    program = tmp_path / "kernels_driver.elf"
+    board.build(program, *OPTIONS, *SOURCES)
+    done = subprocess.run(board.command(program, []), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.split() == ["scalar", *board.paths]
