@@ -34,6 +34,17 @@ def calibration(photo: Image.Image, model: Model) -> FloatArray:
     return np.stack([normalise(pixels(image, preparation), preparation) for image in found])
 
 
+class OneByOne:
+    """Images as ONNX Runtime's calibration takes them."""
+
+    def __init__(self, images: FloatArray) -> None:
+        self.left: Iterator[FloatArray] = iter(images)
+
+    def get_next(self) -> dict[str, FloatArray] | None:
+        image = next(self.left, None)
+        return None if image is None else {"image": image[None]}
+
+
 def pytorch(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
     """The module itself, pickled: no graph to trace again, the fastest to load."""
     torch.save(network, folder / "pytorch-float.pt")
@@ -47,16 +58,8 @@ def onnxruntime(network: fx.GraphModule, images: FloatArray, folder: Path) -> No
     a fast start.
     """
     import onnxruntime as ort
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Images(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left: Iterator[FloatArray] = iter(images)
-
-        def get_next(self) -> dict[str, FloatArray] | None:
-            image = next(self.left, None)
-            return None if image is None else {"image": image[None]}
 
     exported, plain, whole = (str(folder / f"onnxruntime-{name}.onnx") for name in ("exported", "float", "int8"))
     torch.onnx.export(
@@ -73,7 +76,7 @@ def onnxruntime(network: fx.GraphModule, images: FloatArray, folder: Path) -> No
     quantize_static(
         plain,
         whole,
-        Images(),
+        OneByOne(images),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
@@ -86,6 +89,30 @@ def onnxruntime(network: fx.GraphModule, images: FloatArray, folder: Path) -> No
         options.add_free_dimension_override_by_name("N", 1)
         options.optimized_model_filepath = path.replace(".onnx", "-optimised.onnx")
         ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def qlinear(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
+    """ONNX for one image, float, and with QLinearConv and uint8: what generators of C take as 8 bits.
+
+    emx-onnx-cgen takes a scale for each output channel, onnx2c one for all. The other operations stay float: neither
+    of them knows ONNX Runtime's own QLinearConcat, and with int8 activations onnx2c computes other numbers.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    plain = str(folder / "onnx-float.onnx")
+    names = {"input_names": ["image"], "output_names": ["logits"]}
+    torch.onnx.export(network, (torch.from_numpy(images[:1]),), plain, opset_version=17, dynamo=False, **names)
+    for name, per_channel in (("channels", True), ("tensors", False)):
+        quantize_static(
+            plain,
+            str(folder / f"onnx-{name}.onnx"),
+            OneByOne(images),
+            quant_format=QuantFormat.QOperator,
+            per_channel=per_channel,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Relu", "MaxPool"],
+        )
 
 
 def openvino(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
@@ -102,13 +129,22 @@ def openvino(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
 
 def litert(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
     """A flatbuffer that reads channels last, as its kernels do; 8 bits by AI Edge Quantizer, input and output float."""
+    _litert(network, images, folder, "litert", float_ends=True)
+
+
+def litert_micro(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
+    """The same for TensorFlow Lite Micro: input and output have 8 bits too."""
+    _litert(network, images, folder, "litert_micro", float_ends=False)
+
+
+def _litert(network: fx.GraphModule, images: FloatArray, folder: Path, name: str, float_ends: bool) -> None:
     import litert_torch
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import quantizer, recipe
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
-    plain = str(folder / "litert-float.tflite")
+    plain = str(folder / f"{name}-float.tflite")
     last = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
     litert_torch.convert(litert_torch.to_channel_last_io(network, args=[0]), (torch.from_numpy(last[:1]),)).export(
         plain
@@ -116,10 +152,10 @@ def litert(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
     ((signature, names),) = Interpreter(plain).get_signature_list().items()
     tool = quantizer.Quantizer(plain)
     tool.load_quantization_recipe(recipe.static_wi8_ai8())
-    for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+    for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT) if float_ends else ():
         tool.update_quantization_recipe(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     found = tool.calibrate({signature: [{names["inputs"][0]: image[None]} for image in last]})
-    tool.quantize(found).export_model(str(folder / "litert-int8.tflite"))
+    tool.quantize(found).export_model(str(folder / f"{name}-int8.tflite"))
 
 
 def ncnn(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
@@ -129,7 +165,7 @@ def ncnn(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
     pnnx.export(network, str(folder / "ncnn.pt"), torch.from_numpy(images[:1]), fp16=False)
 
 
-RUNTIMES = (pytorch, onnxruntime, openvino, litert, ncnn)
+RUNTIMES = (pytorch, onnxruntime, qlinear, openvino, litert, litert_micro, ncnn)
 
 
 def main() -> None:
