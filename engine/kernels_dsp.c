@@ -3,7 +3,7 @@
  *
  * `multiply` widens the activations and the weights of a piece of all windows once for the whole tile. Its inner loop
  * computes two outputs at two positions: with 14 registers, no other shape takes as few instructions, 10 for 16 products
- * (docs/experiments.md, "Microcontrollers"). No compiler keeps all of it in registers, hence the assembly. */
+ * (docs/experiments.md, "Kernels for microcontrollers"). No compiler keeps all of it in registers, hence the assembly. */
 #include "kernels.h"
 
 #ifdef SQZ_CORTEX_DSP
