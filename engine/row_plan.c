@@ -16,9 +16,15 @@
 enum {
     ALIGNMENT = 8,         /* of everything in memory, in bytes */
     VECTOR_ALIGNMENT = 16, /* of stored weights */
-    MOST_DECODES = 16,     /* of a layer for an image */
+    MOST_DECODES = 14,     /* of a layer for an image */
     MOST_BLOCK = 4096,     /* bytes of decoded weights that a block of several vectors may take */
-    TRIES = 400            /* orders of blocks that are tried for the final plan */
+    PLANS_A_LAYER = 200,   /* that are tried */
+    FREEDOM = 50000,       /* how much worse a choice may be at the beginning, in bytes */
+    MOST_CHANGED = 8,      /* neighbouring operations that are changed together */
+    DEAR = 100,            /* what a byte over the limits costs in the end, in bytes */
+    ROUNDS = 4,
+    WEIGHTS_A_BYTE = 100, /* see `score` */
+    TRIES = 400           /* orders of blocks that are tried for the final plan */
 };
 #define NEVER UINT32_MAX
 
@@ -52,7 +58,7 @@ typedef struct {
     uint32_t *order, *best_order, *placed;
     const uint8_t **streams; /* of each operation: its level stream in the file, */
     uint32_t *stream_bytes;
-    size_t *stored_bytes; /* and the bytes of its stored weights and initial sums */
+    size_t *stored_bytes, *initial_bytes; /* and the bytes of its stored weights, and of their initial sums */
 } planner;
 
 static size_t aligned(size_t bytes, size_t alignment)
@@ -274,6 +280,18 @@ static void list_readers(planner *p)
 
 /* Where weights lie */
 
+/* Bytes of `initial`, if a layer with stored weights needs it: 0 if all sums begin with 0. */
+static size_t initial_bytes(const planner *p, uint32_t i)
+{
+    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
+    const sqz_layout layout = sqz_layout_of(p->from, op);
+    const uint32_t groups = op->method == SQZ_DEPTHWISE ? 1 : op->groups;
+    const size_t bytes = (size_t)groups * layout.vectors * p->from->kernels->lanes * sizeof(int32_t);
+    for (size_t at = 0; at < bytes; at++)
+        if (p->from->weights[op->initial + at] != 0) return bytes;
+    return 0;
+}
+
 /* Find the level streams in the file, and count the bytes of both places. */
 static void measure_weights(planner *p)
 {
@@ -290,6 +308,7 @@ static void measure_weights(planner *p)
         sqz_take(&c, sqz_take_varint(&c, INT32_MAX));
         p->stream_bytes[i] = sqz_take_varint(&c, INT32_MAX);
         p->streams[i] = sqz_take(&c, p->stream_bytes[i]);
+        p->initial_bytes[i] = initial_bytes(p, i);
         p->stored_bytes[i] = groups * layout.vectors * layout.vector_bytes;
         info->place = SQZ_STORED;
         info->weights = shape.outputs * shape.inputs * shape.height * shape.width;
@@ -297,40 +316,25 @@ static void measure_weights(planner *p)
     }
 }
 
-/* Let a layer decode its weights `decodes` times, or read stored ones (0). Returns whether the number of rows that it
- * computes at once belongs to this number of decodes, and not to a smaller one. */
-static int place(planner *p, uint32_t i, uint32_t decodes)
+/* Let a layer decode its weights at most `decodes` times, or read stored ones (0). */
+static void place(planner *p, uint32_t i, uint32_t decodes)
 {
     sqz_op *op = p->ops + i;
     const sqz_layout layout = sqz_layout_of(p->from, p->from->ops + p->plan->infos[i].op);
     sqz_row_op *info = p->plan->infos + i;
     info->place = decodes > 0 ? SQZ_DECODED : SQZ_STORED;
-    info->decodes = decodes;
     op->stream = decodes > 0 ? p->stream_bytes[i] : 0;
     op->block = decodes > 0 ? sqz_block_decoded : sqz_block_stored;
     op->least = decodes > 0 ? (op->rows + decodes - 1) / decodes : 1;
     op->vectors = SQZ_VECTORS;
     while (decodes > 0 && op->vectors > 1 && op->vectors * layout.vector_bytes > MOST_BLOCK) op->vectors--;
-    return decodes == 0 || (op->rows + op->least - 1) / op->least == decodes;
-}
-
-/* Bytes of `initial`, if a layer with stored weights needs it: 0 if all sums begin with 0. */
-static size_t initial_bytes(const planner *p, uint32_t i)
-{
-    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
-    const sqz_layout layout = sqz_layout_of(p->from, op);
-    const uint32_t groups = op->method == SQZ_DEPTHWISE ? 1 : op->groups;
-    const size_t bytes = (size_t)groups * layout.vectors * p->from->kernels->lanes * sizeof(int32_t);
-    for (size_t at = 0; at < bytes; at++)
-        if (p->from->weights[op->initial + at] != 0) return bytes;
-    return 0;
+    info->decodes = decodes > 0 ? (op->rows + op->least - 1) / op->least : 0;
 }
 
 /* Append bytes to the weights; only counted if `weights` is NULL. */
 static size_t append(uint8_t *weights, size_t *used, const void *from, size_t bytes, size_t alignment)
 {
     const size_t at = aligned(*used, alignment);
-    if (weights != NULL) memset(weights + *used, 0, at - *used);
     if (weights != NULL) memcpy(weights + at, from, bytes);
     *used = at + bytes;
     return at;
@@ -365,7 +369,7 @@ static size_t lay_out_weights(planner *p, uint8_t *weights)
     uint8_t table[3 * SQZ_TABLE];
     size_t used = 0;
     plan->stored = plan->streams = plan->factors = 0;
-    make_table(p->from, table);
+    if (weights != NULL) make_table(p->from, table);
     plan->rows.table = append(weights, &used, table, sqz_channel_count(&p->from->preparation) * SQZ_TABLE, 1);
     for (uint32_t i = 0; i < p->op_count; i++) {
         sqz_op *op = p->ops + i;
@@ -375,11 +379,11 @@ static size_t lay_out_weights(planner *p, uint8_t *weights)
             op->look_up = append(weights, &used, p->from->weights + given->look_up, SQZ_TABLE, 1);
         if (sqz_is_layer(op)) {
             const sqz_factor *factors = (const sqz_factor *)(const void *)(p->from->weights + given->factors);
-            const size_t initial = op->stream > 0 ? 0 : initial_bytes(p, i);
-            for (uint32_t o = 0; o < op->out; o++) {
+            const size_t initial = op->stream > 0 ? 0 : p->initial_bytes[i];
+            op->factors = append(NULL, &used, NULL, op->out * sizeof(uint32_t), sizeof(uint32_t));
+            for (uint32_t o = 0; weights != NULL && o < op->out; o++) {
                 const uint32_t word = packed_factor(factors + o, sqz_made(p->from, given)->scale.zero);
-                const size_t at = append(weights, &used, &word, sizeof word, sizeof word);
-                if (o == 0) op->factors = at;
+                memcpy(weights + op->factors + o * sizeof word, &word, sizeof word);
             }
             op->initial = initial > 0 ? append(weights, &used, p->from->weights + given->initial, initial, 4) : 0;
             plan->factors += op->out * sizeof(uint32_t) + initial;
@@ -395,7 +399,6 @@ static size_t lay_out_weights(planner *p, uint8_t *weights)
         }
         plan->infos[i].flash = used - before;
     }
-    if (weights != NULL) memset(weights + used, 0, SQZ_SLACK);
     return used + SQZ_SLACK;
 }
 
@@ -646,20 +649,83 @@ static void finish(planner *p, size_t bytes)
     }
 }
 
-/* Choose the places of weights. Returns SQZ_OK or SQZ_NO_PLAN. */
-static int search(planner *p, size_t ram, size_t flash)
+/* What a choice of places costs, in bytes of flash: WEIGHTS_A_BYTE decoded weights cost as much as a byte. With a limit
+ * of flash, only decoding costs something. `over`: bytes over the limits. */
+static double rate(planner *p, size_t ram, size_t flash, double *over)
 {
-    const size_t least = memory(p, 0);
-    if (ram == 0) ram = least;
-    if (least > ram && memory(p, TRIES) > ram) return SQZ_NO_PLAN;
-    for (uint32_t i = p->op_count; i-- > 0 && (flash == 0 || lay_out_weights(p, NULL) > flash);) {
-        uint32_t decodes = 1;
-        if (p->stream_bytes[i] == 0) continue;
-        for (; decodes <= MOST_DECODES && decodes <= p->ops[i].rows; decodes++)
-            if (place(p, i, decodes) && memory(p, 0) <= ram) break;
-        if (decodes > MOST_DECODES || decodes > p->ops[i].rows) place(p, i, 0);
+    const size_t bytes = memory(p, 0), weights = lay_out_weights(p, NULL);
+    double decoded = 0;
+    for (uint32_t i = 0; i < p->op_count; i++) decoded += (double)p->plan->infos[i].decodes * p->plan->infos[i].weights;
+    *over = (bytes > ram ? (double)(bytes - ram) : 0) + (flash > 0 && weights > flash ? (double)(weights - flash) : 0);
+    return decoded / WEIGHTS_A_BYTE + (flash > 0 ? 0 : (double)weights);
+}
+
+/* Let the layers from i to j decode their weights at most so many times; if i = j, its peers too. Returns whether that
+ * changes anything. */
+static int place_some(planner *p, uint32_t i, uint32_t j, uint32_t decodes)
+{
+    int changed = 0;
+    for (uint32_t k = 0; k < p->op_count; k++) {
+        const uint32_t before = p->plan->infos[k].decodes;
+        if (p->stream_bytes[k] == 0 || ((k < i || k > j) && !are_peers(p, p->ops + i, p->ops + k))) continue;
+        place(p, k, decodes < p->ops[k].rows ? decodes : p->ops[k].rows);
+        changed |= p->plan->infos[k].decodes != before;
     }
-    return flash > 0 && lay_out_weights(p, NULL) > flash ? SQZ_NO_PLAN : SQZ_OK;
+    return changed;
+}
+
+static void save_places(const planner *p, uint32_t *decodes)
+{
+    for (uint32_t i = 0; i < p->op_count; i++) decodes[i] = p->plan->infos[i].decodes;
+}
+
+static void restore_places(planner *p, const uint32_t *decodes)
+{
+    for (uint32_t i = 0; i < p->op_count; i++)
+        if (p->stream_bytes[i] > 0) place(p, i, decodes[i]);
+}
+
+/* A pseudo-random number below n. */
+static uint32_t choose(uint32_t *state, uint32_t n)
+{
+    *state = *state * 1664525 + 1013904223;
+    return (*state >> 8) % n;
+}
+
+/* Choose the places of weights by threshold accepting (a simple form of simulated annealing): some layers get another
+ * number of decodes; a worse choice is accepted if it is not much worse, and less and less so. A byte over the limits
+ * costs more and more. Each round begins with the best choice so far. */
+static int search(planner *p, size_t ram, size_t flash, uint32_t *best_places, uint32_t *places)
+{
+    uint32_t random = 1, plans = 0;
+    double over, best_over;
+    if (ram == 0) ram = memory(p, 0);
+    double best = rate(p, ram, flash, &best_over);
+    for (uint32_t i = 0; i < p->op_count; i++) plans += p->stream_bytes[i] > 0 ? PLANS_A_LAYER : 0;
+    save_places(p, best_places);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        double current = best, current_over = best_over;
+        restore_places(p, best_places);
+        for (uint32_t tried = 0; tried < plans; tried++) {
+            const double progress = (double)tried / plans, fine = round % 2 > 0 ? DEAR : DEAR * progress * progress + 1;
+            const uint32_t i = choose(&random, p->op_count), more = choose(&random, 2) * choose(&random, MOST_CHANGED);
+            save_places(p, places);
+            if (!place_some(p, i, i + more, choose(&random, MOST_DECODES + 1))) continue;
+            const double cost = rate(p, ram, flash, &over);
+            if (cost + fine * over > current + fine * current_over + FREEDOM * (1 - progress)) {
+                restore_places(p, places);
+                continue;
+            }
+            current = cost;
+            current_over = over;
+            if (over > best_over || (over == best_over && cost >= best)) continue;
+            best = cost;
+            best_over = over;
+            save_places(p, best_places);
+        }
+    }
+    restore_places(p, best_places);
+    return best_over > 0 ? SQZ_NO_PLAN : SQZ_OK;
 }
 
 /* Reserve all arrays; returns the bytes. */
@@ -694,6 +760,7 @@ static size_t reserve(planner *p, uint8_t *memory, size_t wait_count)
     p->streams = take(memory, &used, n, sizeof *p->streams);
     p->stream_bytes = take(memory, &used, n, sizeof *p->stream_bytes);
     p->stored_bytes = take(memory, &used, n, sizeof *p->stored_bytes);
+    p->initial_bytes = take(memory, &used, n, sizeof *p->initial_bytes);
     return used;
 }
 
@@ -726,11 +793,11 @@ int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_
     plan->value_count = p.value_count;
     list_readers(&p);
     measure_weights(&p);
-    const int status = search(&p, ram, flash);
+    const int status = search(&p, ram, flash, number, renamed);
     if (status != SQZ_OK) return status;
     finish(&p, memory(&p, TRIES));
     plan->weights_bytes = lay_out_weights(&p, NULL);
-    plan->network.weights = malloc(plan->weights_bytes);
+    plan->network.weights = calloc(plan->weights_bytes, 1);
     if (plan->network.weights == NULL) return SQZ_NO_MEMORY;
     lay_out_weights(&p, plan->network.weights);
     return SQZ_OK;

@@ -43,10 +43,9 @@ int sqz_open_rows(const uint8_t *file, size_t bytes, const sqz_kernels *kernels,
 /* Plan an integer network that was opened by sqz_open_rows, and whose file is still in memory. `ram`: most bytes of
  * memory, `flash`: most bytes of `weights`; 0: no limit.
  *
- * All layers begin with stored weights, which take the least memory. Then, from the last layer to the first, each layer
- * whose level stream is smaller becomes a decoded one, with the fewest decodes for which the memory stays within `ram`,
- * until `flash` is reached. Without `ram` the memory stays within what stored weights need. Returns SQZ_OK,
- * SQZ_NO_MEMORY or SQZ_NO_PLAN. */
+ * With a limit of flash, the plan decodes few weights. Without it, the plan takes little flash, but does not decode many
+ * weights to save a byte. Without `ram` the memory stays within what stored weights need, which is the least. Returns
+ * SQZ_OK, SQZ_NO_MEMORY or SQZ_NO_PLAN. The search is deterministic. */
 int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_plan *plan);
 void sqz_free_rows(sqz_row_plan *plan);
 
