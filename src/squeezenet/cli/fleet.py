@@ -55,7 +55,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Do it; the JSON object of this verb, with its `text` for people."""
+    """Do it; the JSON object of this verb, with the lines of its `text` for people."""
     if args.action in PUBLISHER:
         from squeezenet.cli.fleet_publisher import ACTIONS
     else:
@@ -64,7 +64,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    return str(result["text"])
+    return "\n".join(result["text"])
 
 
 def percentage(text: str) -> float:

@@ -25,7 +25,7 @@ def enrol(args: Namespace) -> Result:
     client.enrol(args.folder, args.url, read_regular(args.root, FLEET_ROOT), device, args.channel, model)
     text = f"{args.folder} is the home of the device {device}, channel {args.channel}"
     text += f"; get its model with: squeezenet fleet update {args.folder}"
-    return {"device": device, "channel": args.channel, "text": text}
+    return {"device": device, "channel": args.channel, "text": [text]}
 
 
 def update(args: Namespace) -> Result:
@@ -40,7 +40,7 @@ def update(args: Namespace) -> Result:
         text = f"release {got.before} was replaced by release {got.release}"
     text += "; it runs on trial: squeezenet fleet confirm" if got.trial else ""
     text += f" ({got.metadata_bytes:,} bytes of metadata, {got.model_bytes:,} of the model)"
-    return {**asdict(got), "text": text}
+    return {**asdict(got), "text": [text]}
 
 
 def status(args: Namespace) -> Result:
@@ -58,20 +58,20 @@ def status(args: Namespace) -> Result:
         lines.append(f"metadata: signed at {got.signed}; the list of releases is valid until {got.expires}")
     if got.clock:
         lines.append(f"the clock is wrong: {got.clock}")
-    return {**asdict(got), "text": "\n".join(lines), "failed": got.release is not None and not got.intact}
+    return {**asdict(got), "text": lines, "failed": got.release is not None and not got.intact}
 
 
 def confirm(args: Namespace) -> Result:
     local.confirm(args.folder)
     release = local.status(args.folder).release
-    return {"release": release, "text": f"release {release} is confirmed"}
+    return {"release": release, "text": [f"release {release} is confirmed"]}
 
 
 def rollback(args: Namespace) -> Result:
     got = local.rollback(args.folder)
     return {
         **asdict(got),
-        "text": f"release {got.before} was replaced by release {got.release}, and is not installed again",
+        "text": [f"release {got.before} was replaced by release {got.release}, and is not installed again"],
     }
 
 

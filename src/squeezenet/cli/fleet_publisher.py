@@ -25,11 +25,11 @@ def init(args: Namespace) -> Result:
         _now(),
     )
     roots = [name for name in made.ledger.keys if name.startswith("root-")]
-    text = (
-        f"serve {made.public}; give {made.public / 'metadata/1.root.json'} to every device\n"
+    text = [
+        f"serve {made.public}; give {made.public / 'metadata/1.root.json'} to every device",
         f"keys: {', '.join(made.ledger.keys)}. Move {', '.join(roots)} from {args.folder / 'keys'} to separate media "
-        f"that are not connected to a computer; {args.root_threshold} of them are needed to replace a key"
-    )
+        f"that are not connected to a computer; {args.root_threshold} of them are needed to replace a key",
+    ]
     return {"public": str(made.public), "keys": list(made.ledger.keys), "text": text}
 
 
@@ -56,7 +56,7 @@ def publish(args: Namespace) -> Result:
         "bytes": record.length,
         "deltas": deltas,
         "top1": record.top1,
-        "text": "\n".join(lines),
+        "text": lines,
     }
 
 
@@ -64,13 +64,13 @@ def rollout(args: Namespace) -> Result:
     _check_plan(args)
     plan = _plan(args)
     publisher.rollout(repository.load(args.folder), args.release, plan, _now(), args.tolerance, args.override)
-    return {"release": args.release, "text": f"release {args.release} is for {_shown(plan)}"}
+    return {"release": args.release, "text": [f"release {args.release} is for {_shown(plan)}"]}
 
 
 def withdraw(args: Namespace) -> Result:
     publisher.withdraw(repository.load(args.folder), args.release, args.reason, _now())
     text = f"release {args.release} is not offered any more; devices return to the newest one that is left"
-    return {"release": args.release, "text": text}
+    return {"release": args.release, "text": [text]}
 
 
 def releases(args: Namespace) -> Result:
@@ -93,7 +93,7 @@ def releases(args: Namespace) -> Result:
         ],
         "keys": list(found.ledger.keys),
         "expires": {role: end.isoformat() for role, end in ends.items()},
-        "text": "\n".join(rows),
+        "text": rows,
     }
 
 
@@ -103,7 +103,7 @@ def renew(args: Namespace) -> Result:
     if staged is not None:
         return _waiting(args, staged)
     now = repository.load(args.folder)
-    return {"staged": None, "text": f"renewed until {now.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC"}
+    return {"staged": None, "text": [f"renewed until {now.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC"]}
 
 
 def revoke(args: Namespace) -> Result:
@@ -113,7 +113,7 @@ def revoke(args: Namespace) -> Result:
         return _waiting(args, staged)
     keys = repository.load(args.folder).ledger.keys
     old, new = [name for name in before if name not in keys], [name for name in keys if name not in before]
-    return {"staged": None, "keys": list(keys), "text": f"{', '.join(old)} replaced by {', '.join(new)}"}
+    return {"staged": None, "keys": list(keys), "text": [f"{', '.join(old)} replaced by {', '.join(new)}"]}
 
 
 def sign(args: Namespace) -> Result:
@@ -121,7 +121,7 @@ def sign(args: Namespace) -> Result:
     if staged is not None:
         return _waiting(args, staged)
     version = repository.load(args.folder).root.signed.version
-    return {"staged": None, "text": f"root {version} has all signatures and is published"}
+    return {"staged": None, "text": [f"root {version} has all signatures and is published"]}
 
 
 ACTIONS: Mapping[str, Callable[[Namespace], Result]] = {
@@ -136,7 +136,7 @@ def _waiting(args: Namespace, staged: Any) -> Result:
         f"{staged}: lacks the signatures of {lacking}. Put a key into {args.folder / 'keys'}, run: squeezenet fleet "
         f"sign {args.folder}"
     )
-    return {"staged": str(staged), "text": text}
+    return {"staged": str(staged), "text": [text]}
 
 
 def _now() -> datetime:
