@@ -2,6 +2,7 @@
 
     pip install torchvision timm
     python benchmarks/networks.py
+    python benchmarks/networks.py others
     python benchmarks/networks.py mobilenet_v3_small ghostnet_100 --integers
     python benchmarks/networks.py mobilenet_v2 resnet18 --integers --side 224 --write WORK     # for runtime.py
     python benchmarks/networks.py resnet18 resnet50 --squeeze photos.parquet
@@ -55,6 +56,21 @@ TIMM = (
     "res2net50_26w_4s", "selecsls42", "hrnet_w18_small", "cspresnet50", "darknet53", "gernet_s", "ese_vovnet19b_dw",
     "convnextv2_atto", "edgenext_xx_small", "efficientvit_m0",
 )  # fmt: skip
+OTHERS_OF_TORCHVISION = (
+    "mnasnet1_3", "shufflenet_v2_x1_5", "efficientnet_v2_s", "regnet_y_800mf", "resnext101_32x8d", "densenet161",
+    "swin_t", "maxvit_t", "vit_b_16",
+)  # fmt: skip
+OTHERS_OF_TIMM = (
+    "mobilenetv3_large_100", "efficientnet_es", "resnest14d", "skresnet18", "vovnet39a", "hardcorenas_f",
+    "repghostnet_050", "ghostnetv2_100", "mobileone_s1", "fastvit_t12", "starnet_s1", "lcnet_100",
+    "tf_efficientnet_lite0", "tf_mobilenetv3_small_minimal_100", "mixnet_m", "dpn48b", "eca_nfnet_l0", "dm_nfnet_f0",
+    "nf_resnet26", "regnetz_b16", "xception41", "legacy_xception", "inception_resnet_v2", "inception_v4", "res2next50",
+    "resnetv2_50", "resnetv2_50x1_bit", "resnet50_gn", "convmixer_768_32", "poolformer_s12", "convnext_atto",
+    "mobilevitv2_050", "deit_tiny_patch16_224", "pit_ti_224", "efficientformer_l1", "levit_128s",
+)  # fmt: skip
+OTHERS = (*OTHERS_OF_TORCHVISION, *OTHERS_OF_TIMM)
+"""With `others`: networks that nobody had tried before the table was made."""
+
 SIDES = {"inception_v3": 299}
 LARGER = {"alexnet": 224, "vgg11": 224, "vgg11_bn": 224, "inception_v3": 96}  # sides of images for `--integers`
 OPERATIONS = ("nms", "qnms", "roi_align", "ps_roi_align", "roi_pool", "ps_roi_pool", "deform_conv2d")
@@ -64,7 +80,7 @@ OPERATIONS = ("nms", "qnms", "roi_align", "ps_roi_align", "roi_pool", "ps_roi_po
 def build(name: str) -> nn.Module:
     """A network by name, with random weights. Raises `ImportError`."""
     torch.manual_seed(0)
-    if name in TIMM:
+    if name in (*TIMM, *OTHERS_OF_TIMM):
         import timm
 
         module: nn.Module = timm.create_model(name)
@@ -190,7 +206,7 @@ def main() -> None:
     columns = f"{'network':<24} {'error':>8} {'seconds':>6} {'ops':>5} {'layers':>5}"
     columns += "        bytes correlation" * args.integers
     print(columns + "        bytes  CPU s      s     MB" * bool(args.squeeze))
-    for name in args.names:
+    for name in OTHERS if args.names == ["others"] else args.names:
         print(row(name, args), flush=True)
 
 

@@ -158,7 +158,8 @@ static float function_of(const sqz_op *op, float x)
     case SQZ_GELU: return x * (1 + erff(x * 0.70710678f)) / 2;
     case SQZ_GELU_TANH: return x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x))) / 2;
     case SQZ_MISH: return x * tanhf((x > 0 ? x : 0) + log1pf(expf(-fabsf(x))));
-    default: return ((a * x > 0 ? a * x : 0) + log1pf(expf(-fabsf(a * x)))) / a; /* softplus */
+    case SQZ_SOFTPLUS: return ((a * x > 0 ? a * x : 0) + log1pf(expf(-fabsf(a * x)))) / a;
+    default: return powf((x > 0 ? x : 0) + b, a); /* power */
     }
 }
 

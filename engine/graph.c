@@ -53,7 +53,7 @@ static int32_t unfold(uint32_t folded)
 /* Read the operation that makes value `value`. Its inputs go to `inputs`, unless that is NULL. */
 static sqz_op take_op(sqz_cursor *c, uint32_t value, uint32_t *inputs)
 {
-    static const uint8_t parameters[SQZ_FUNCTIONS] = {2, 1, 2, 2, 2, 0, 1, 0, 0, 0, 0, 1};
+    static const uint8_t parameters[SQZ_FUNCTIONS] = {2, 1, 2, 2, 2, 0, 1, 0, 0, 0, 0, 1, 2};
     sqz_op op;
     memset(&op, 0, sizeof op);
     op.kind = (uint8_t)sqz_take_byte(c);
@@ -250,7 +250,8 @@ static int shape(const sqz_network *network, const sqz_op *op, sqz_value *result
         width = times(width, op->counts[1]);
         break;
     case SQZ_ACTIVATION:
-        fits = (op->function != SQZ_CLAMP || op->a <= op->b) && (op->function != SQZ_SOFTPLUS || op->a > 0);
+        fits = (op->function != SQZ_CLAMP || op->a <= op->b) && (op->function != SQZ_SOFTPLUS || op->a > 0) &&
+               (op->function != SQZ_POWER || (op->b >= 0 && (op->a >= 0 || op->b > 0)));
         break;
     case SQZ_RELU:
     case SQZ_CAPPED:

@@ -61,6 +61,7 @@ enum {
     SQZ_GELU_TANH,
     SQZ_MISH,
     SQZ_SOFTPLUS,
+    SQZ_POWER,
     SQZ_FUNCTIONS /* how many */
 };
 

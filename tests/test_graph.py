@@ -165,6 +165,8 @@ DOUBLED = tuple(Concat((i,) * 2) for i in range(40))
         ((Activation((0,), "clamp", 1.0, 0.0), *END), "clamp"),
         ((Activation((0,), "tanh", 1.0), *END), "0 parameters"),
         ((Activation((0,), "softplus"), *END), "softplus"),
+        ((Activation((0,), "power", -1.0), *END), "power"),
+        ((Activation((0,), "power", 1.0, -0.5), *END), "power"),
         ((Select((0,), 1, (1, 3)), *END), "channels 1 to 3 of 3"),
         ((Select((0,), 1, (1, 3), (0, -1)), *END), "channels -1 to 1 of 3"),
         ((Upsample((0,), (0, 1)), *END), "repetition"),

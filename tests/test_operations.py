@@ -94,6 +94,9 @@ FUNCTIONS: list[tuple[Activation, Callable[[Tensor], Tensor]]] = [
     (Activation((0,), "gelu_tanh"), nn.GELU("tanh")),
     (Activation((0,), "mish"), nn.Mish()),
     (Activation((0,), "softplus", 2.0), nn.Softplus(2.0)),
+    (Activation((0,), "power", 0.5), lambda x: x.relu().sqrt()),
+    (Activation((0,), "power", -0.5, 0.25), lambda x: torch.rsqrt(x.relu() + 0.25)),
+    (Activation((0,), "power", -1.0, 0.125), lambda x: 1 / (x.relu() + 0.125)),
 ]
 
 

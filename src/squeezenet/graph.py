@@ -37,6 +37,7 @@ Function = Literal[
     "gelu_tanh",
     "mish",
     "softplus",
+    "power",
 ]
 PARAMETERS: dict[Function, int] = {
     "clamp": 2,
@@ -51,6 +52,7 @@ PARAMETERS: dict[Function, int] = {
     "gelu_tanh": 0,
     "mish": 0,
     "softplus": 1,
+    "power": 2,
 }
 """How many of the parameters `a` and `b` of an `Activation` each function uses."""
 
@@ -134,6 +136,7 @@ class Activation:
     | gelu_tanh | x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2 |
     | mish | x * tanh(log(1 + exp(x))) |
     | softplus | log(1 + exp(a * x)) / a |
+    | power | (max(x, 0) + b) ^ a |
     """
 
     inputs: tuple[int, ...]
@@ -144,7 +147,8 @@ class Activation:
     def shape(self, *shape: int) -> Shape:
         if (PARAMETERS[self.function] < 2 and self.b) or (PARAMETERS[self.function] < 1 and self.a):
             raise BadGraph(f"{self.function} has {PARAMETERS[self.function]} parameters")
-        if (self.function == "clamp" and self.a > self.b) or (self.function == "softplus" and self.a <= 0):
+        divides = self.function == "power" and (self.b < 0 or (self.a < 0 and self.b == 0))
+        if divides or (self.function == "clamp" and self.a > self.b) or (self.function == "softplus" and self.a <= 0):
             raise BadGraph(f"{self.function} with the parameters {self.a:g} and {self.b:g}")
         return shape
 

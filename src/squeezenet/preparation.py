@@ -49,7 +49,7 @@ class Preparation:
     `fit="stretch"` resizes to `resize`, whatever the aspect ratio was (as the paper does); `fit="shorter"` resizes to
     the smallest size that covers `resize` and keeps the aspect ratio: if `resize` is a square, this is the length of
     the shorter side. `mean` and `std` have one entry per channel, in the order of `channels`, on the scale 0 to 255.
-    `resize` and `crop` are a pair (height, width) only if these differ.
+    `resize` and `crop` are a pair (height, width) only if these differ; a text as "48x192" becomes a `Size`.
     """
 
     resize: Size
@@ -62,7 +62,9 @@ class Preparation:
     def __post_init__(self) -> None:
         for name in ("resize", "crop"):
             size: Any = getattr(self, name)
-            if not isinstance(size, int):
+            if isinstance(size, str):
+                object.__setattr__(self, name, size_of(size))
+            elif not isinstance(size, int):
                 height, width = map(int, size)
                 object.__setattr__(self, name, height if height == width else (height, width))
         count = len(self.channels)

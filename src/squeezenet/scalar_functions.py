@@ -51,6 +51,8 @@ def evaluate(op: Activation, x: Doubles) -> Doubles:
             y = x * np.tanh(np.logaddexp(0, x))
         case "softplus":
             y = np.logaddexp(0, a * x) / a
+        case "power":
+            y = (np.maximum(x, 0) + b) ** a
     return y
 
 

@@ -96,3 +96,18 @@ def test_a_network_that_is_sure_of_every_image_is_squeezed(pixels: Pixels) -> No
         module.stem.weight.data *= 20
         module.last.bias.data[0] += 1e3
     assert correlation(module, pixels) > 0.9
+
+
+def test_a_network_smaller_than_its_names_is_squeezed_without_a_goal() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 5, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    names = tuple(f"a class with a long name {i}" for i in range(5))
+    model = from_module(body.eval(), PREPARATION, names, {})
+    assert len(compress(model, None, CompressionRecipe()).data) > model.float32_bytes
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 8), nn.InstanceNorm2d(8, affine=True)], ids=["group", "instance"])
+def test_a_normalisation_of_the_whole_image_survives(norm: nn.Module, pixels: Pixels) -> None:
+    """Its mean, its variance and the root of this are 8-bit values, too."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    assert correlation(nn.Sequential(*layers, nn.Linear(8, 5)), pixels) > 0.95

@@ -145,7 +145,7 @@ def test_what_weights_do_not_tell_is_asked_for(tmp_path):
     torch.save(simple.state_dict(), path)
     with pytest.raises(ModelError, match="squeezenet1_0 and squeezenet1_0_simple; say which with --network"):
         load_model(path, about=About(preparation))
-    with pytest.raises(ModelError, match="not of squeezenet1_1"):
+    with pytest.raises(ModelError, match="not the weights of squeezenet1_1"):
         load_model(path, about=About(preparation, networks=("squeezenet1_1",)))
     with pytest.raises(ModelError, match="3 labels for 4 classes; say what they are: --labels"):
         load_model(path, about=About(preparation, ("a", "b", "c"), ("squeezenet1_0",)))
@@ -233,7 +233,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, zipped):
         torch.save(payload, path)
     else:
         path.write_bytes(pickle.dumps(payload, 2))
-    assert "which no state dict needs" in refused(path)
+    assert "the Python object" in refused(path)
     assert not evidence.exists()
 
 
@@ -326,6 +326,23 @@ def test_what_was_found_is_said(tmp_path):
     assert "2 tensors, the first of them stem.conv.weight (4, 3, 3, 3), belong to none" in refused(
         tmp_path / "other.pth"
     )
+
+
+def test_the_difference_to_the_network_that_is_named_is_said(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"stem.conv.weight": torch.zeros(4, 3, 3, 3)}, path)
+    about = About(Preparation(32, 32), networks=("squeezenet_32",))
+    assert re.search("not the weights of squeezenet_32, .* are missing, such as", refused(path, about))
+    state = create_model("squeezenet_32", classes=7).state_dict()
+    torch.save({**state, "bias": torch.zeros(1)}, path)
+    assert "1 is unknown, such as bias" in refused(path, about)
+
+
+def test_a_pickled_module_is_refused_with_what_to_do(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "whole.pth")
+    line = refused(tmp_path / "whole.pth")
+    assert "the Python object torch.nn.modules.linear.Linear, not weights alone" in line
+    assert "torch.save(model.state_dict(), PATH)" in line
 
 
 class Timm(ModuleType):

@@ -46,13 +46,14 @@ REFUSED = {
         pow_types_float32_uint64 pow_types_float32_uint32""",
     "a maximum over channels": "reduce_max_default_axes_keepdim_example reduce_max_default_axes_keepdims_random",
     "one number as the result": """reduce_mean_default_axes_keepdims_example reduce_mean_default_axes_keepdims_random
+        reduce_l2_default_axes_keepdims_example reduce_l2_default_axes_keepdims_random
         reduce_sum_default_axes_keepdims_example reduce_sum_default_axes_keepdims_random""",
-    "functions that are known only as a part of others": """erf exp_example exp log_example log reciprocal_example
-        reciprocal softsign_example softsign sqrt_example sqrt thresholdedrelu_example thresholdedrelu
-        thresholdedrelu_default""",
-    "an empty array": """reduce_max_empty_set reduce_sum_empty_set reduce_sum_empty_set_non_reduced_axis_zero
-        reshape_allowzero_reordered slice_start_out_of_bounds split_zero_size_splits_opset13
-        split_zero_size_splits_opset18""",
+    "functions that are known only as a part of others": """erf exp_example exp log_example log softsign_example
+        softsign thresholdedrelu_example thresholdedrelu thresholdedrelu_default""",
+    "a division by what may be negative": "reciprocal reciprocal_example",
+    "an empty array": """reduce_l2_empty_set reduce_max_empty_set reduce_sum_empty_set
+        reduce_sum_empty_set_non_reduced_axis_zero reshape_allowzero_reordered slice_start_out_of_bounds
+        split_zero_size_splits_opset13 split_zero_size_splits_opset18""",
 }
 """Cases that the graph cannot express, by their reason. Resizing with interpolation is left out: no case is exact."""
 

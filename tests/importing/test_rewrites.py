@@ -88,6 +88,36 @@ def joined_before_flat(s: nn.Module, x: Tensor) -> Tensor:
 
 conv, norm = partial(nn.Conv2d, 8, 8), partial(nn.BatchNorm2d, 8)
 
+
+def centred(x: Tensor) -> Tensor:
+    return x - x.mean(1, keepdim=True)
+
+
+def by_root(s: nn.Module, x: Tensor) -> Tensor:
+    return s.scale[:, None, None] * (centred(x) / torch.sqrt(centred(x).pow(2).mean(1, keepdim=True) + 1e-2))
+
+
+def by_variance(s: nn.Module, x: Tensor) -> Tensor:
+    return centred(x) * torch.rsqrt(x.var(1, keepdim=True, unbiased=False) + 1e-2)
+
+
+def responses(s: nn.Module, x: Tensor) -> Tensor:
+    """Global response normalisation, as ConvNeXt V2 has it, with the channels last."""
+    y = x.permute(0, 2, 3, 1)
+    size = y.norm(p=2, dim=(1, 2), keepdim=True)
+    y = y + torch.addcmul(s.shift, s.scale, y * (size / (size.mean(-1, keepdim=True) + 1e-3)))
+    return y.permute(0, 3, 1, 2)
+
+
+def selected(s: nn.Module, x: Tensor, count: int) -> Tensor:
+    """Branches that are weighted by a softmax over them (selective kernels, Li et al. 2019)."""
+    branches = torch.stack([x, F.relu(x), x.sigmoid()][:count], 1)
+    share = s.fc(branches.sum(1).mean((2, 3))).view(len(x), count, 8, 1, 1).softmax(1)
+    return (branches * share).sum(1)
+
+
+SPREAD = ["Select", "Add", "Multiply", "GlobalAvgPool", "Conv", "power", "Select", "Multiply"]
+
 CASES: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "BatchNorm after": (lambda: Net(lambda s, x: F.relu(s.bn(s.conv(x))), conv=conv(3), bn=norm()), ["Conv", "ReLU"]),
     "BatchNorm before": (lambda: Net(lambda s, x: s.conv(x.relu_() + s.bn(x)), conv=conv(1), bn=norm()),
@@ -137,7 +167,25 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "channels behind": (lambda: Net(channels_behind, narrow=nn.Linear(8, 8)),
                         ["Conv", "Select", "gelu", "Select", "Concat"]),
     "the same twice": (lambda: Net(lambda s, x: F.relu(x) + F.relu(x).sigmoid()), ["ReLU", "sigmoid", "Add"]),
+    "nearest, by a fraction": (lambda: Net(lambda s, x: F.interpolate(x, (10, 12))), ["Upsample", "MaxPool"]),
+    "nearest, smaller": (lambda: Net(lambda s, x: F.interpolate(x, (3, 5))), ["Upsample", "MaxPool"]),
     "nearest": (lambda: Net(lambda s, x: F.interpolate(x, scale_factor=2)), ["Upsample"]),
+    "layer normalisation by a root": (lambda: Net(by_root, scale=torch.rand(8)), ["LayerNorm", "Conv"]),
+    "layer normalisation by a variance": (lambda: Net(by_variance), ["LayerNorm"]),
+    "group normalisation": (lambda: Net(lambda s, x: s.norm(x), norm=nn.GroupNorm(2, 8)),
+                            ["GlobalAvgPool", "Conv", *SPREAD]),
+    "instance normalisation": (lambda: Net(lambda s, x: s.norm(x), norm=nn.InstanceNorm2d(8)),
+                               ["GlobalAvgPool", "Conv", "Add", "Multiply", "GlobalAvgPool", "power", "Multiply"]),
+    "global response normalisation": (
+        lambda: Net(responses, scale=torch.rand(8), shift=torch.rand(8)),
+        ["Multiply", "GlobalAvgPool", "Conv", "power", "Conv", "power", "Select", *2 * ["Multiply"], "Conv", "Add"],
+    ),
+    "softsign": (lambda: Net(lambda s, x: F.softsign(x)), ["leaky_relu", "power", "Multiply"]),
+    "root of a sum": (lambda: Net(lambda s, x: torch.sqrt(F.relu(x) + 0.5)), ["ReLU", "power"]),
+    "generalised mean": (
+        lambda: Net(lambda s, x: x * F.adaptive_avg_pool2d(x.clamp(min=1e-6).pow(3), 1).pow(1 / 3)),
+        ["clamp", "Multiply", "Multiply", "GlobalAvgPool", "power", "Multiply"],
+    ),
     "one channel for all": (lambda: Net(lambda s, x: x * x.mean(1, keepdim=True).sigmoid()),
                             ["Conv", "sigmoid", "Select", "Multiply"]),
 }  # fmt: skip
@@ -152,6 +200,11 @@ class Both(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.a(x) + self.b(x)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_branches_are_weighted_by_a_softmax(count: int) -> None:
+    trace(Net(partial(selected, count=count), fc=nn.Linear(8, 8 * count)), (3, 16, 16))
 
 
 @pytest.mark.parametrize("name", CASES)

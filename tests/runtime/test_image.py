@@ -97,6 +97,12 @@ def test_extreme_shapes(size, fit, resize, crop):
     assert np.array_equal(result.reshape(3, -1).T, np.tile(np.float32([10, 20, 30]), (crop[0] * crop[1], 1)))
 
 
+def test_a_size_may_be_a_text():
+    assert Preparation("48x192", "32x128") == Preparation((48, 192), (32, 128))
+    with pytest.raises(ValueError, match="48x: a size is one number of pixels, or HEIGHTxWIDTH"):
+        Preparation("48x", 32)
+
+
 def test_ten_thousand_pixels_square():
     large = encoded(Image.new("1", (10_000, 10_000), 1), "PNG", compress_level=1)
     assert (prepare(large, Preparation(36, 32, channels="L", mean=(0.0,), std=(1.0,))) == 255).all()

@@ -2,6 +2,10 @@
 
 >>> compressed = compress(model, pixels, CompressionRecipe(max_bytes=300_000))           # doctest: +SKIP
 >>> write_atomically("birds.sqz", compressed.data)                                       # doctest: +SKIP
+
+It prints nothing. To see how far it is, which may take minutes, give it a function of (done, expected, doing):
+
+>>> compress(model, pixels, recipe, listener=Listener(progress=print))                   # doctest: +SKIP
 """
 
 from dataclasses import replace

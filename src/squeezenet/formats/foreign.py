@@ -45,6 +45,8 @@ def from_weights(state: Keys, path: Path, about: About = NOTHING) -> Model:
         labels = _labels(about, graph.classes, path)
         return Model(graph, weights, about.preparation, labels, provenance, outputs=about.outputs)
     found = candidates(state)
+    for name in about.networks if len(about.networks) == 1 and about.networks[0] not in found else ():
+        libraries.refuse_others(name, _like(name, state), state)
     if not found:
         raise ModelError(
             f"{path}: {_summary(state)}, belong to none of {', '.join(ARCHITECTURES)}; say --network timm/NAME or "
@@ -114,6 +116,12 @@ def candidates(state: Keys) -> dict[str, dict[str, int]]:
         if _shapes(_outline(name, **settings).state_dict()) == shapes:
             found[name] = settings
     return found
+
+
+def _like(name: str, state: Keys) -> Keys:
+    """The tensors, without values, of a network that has as many classes as the last matrix of `state` has rows."""
+    matrices = [tensor for tensor in state.values() if tensor.ndim > 1 and len(tensor)]
+    return _outline(name, classes=len(matrices[-1]) if matrices else 1000).state_dict()
 
 
 def build(architecture: dict[str, Any], state: Keys) -> nn.Module:

@@ -8,10 +8,12 @@ The library builds the network with as many classes and channels as the weights 
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from squeezenet.errors import MissingDependency, ModelError, UsageError
 from squeezenet.preparation import Preparation
+from squeezenet.printable import printable
 
 TIMM, TORCHVISION = "timm/", "torchvision/"
 
@@ -29,7 +31,13 @@ def build(name: str, state: Keys) -> nn.Module:
     Raises `ModelError` if they are of another network, `UsageError` for an unknown name, `MissingDependency`.
     """
     module = _of_timm(name, state) if name.startswith(TIMM) else _of_torchvision(name, state)
-    wanted = module.state_dict()
+    refuse_others(name, module.state_dict(), state)
+    module.load_state_dict(state, strict=False)
+    return module.eval()
+
+
+def refuse_others(name: str, wanted: Keys, state: Keys) -> None:
+    """Raise `ModelError`, which says how `state` differs from the tensors of network `name`, if it does."""
     differences = {
         "missing": [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")],
         "unknown": [key for key in state if key not in wanted],
@@ -37,11 +45,11 @@ def build(name: str, state: Keys) -> nn.Module:
     }
     for what, keys in differences.items():
         if keys:
+            count, first = len(keys), printable(keys[0])
             raise ModelError(
-                f"not the weights of {name}, which has {len(wanted)} tensors; {len(keys)} are {what}, such as {keys[0]}"
+                f"not the weights of {name}, which has {len(wanted)} tensors; {count} {'is' if count == 1 else 'are'} "
+                f"{what}, such as {first}"
             )
-    module.load_state_dict(state, strict=False)
-    return module.eval()
 
 
 def preparation(name: str) -> Preparation:
@@ -91,6 +99,8 @@ def _imported(name: str) -> Any:
         return import_module(name)
     except (ImportError, RuntimeError) as error:
         library = name.partition(".")[0]
+        needed = "torchvision" if library == "torchvision" else f"{library} torchvision"
         raise MissingDependency(
-            f"{library} cannot be imported ({error}); pip install {library}, with a torchvision that fits your PyTorch"
+            f"{library} cannot be imported ({error}); pip install {needed}, in the version that fits your PyTorch "
+            f"{torch.__version__}"
         ) from None

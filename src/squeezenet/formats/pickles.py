@@ -17,6 +17,7 @@ from typing import IO
 
 from squeezenet.errors import ModelError
 from squeezenet.limits import MAX_PICKLE_OPERATIONS, MAX_TENSOR_HEADER
+from squeezenet.printable import printable
 
 _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 5  # before PyTorch 1.6: magic number, protocol, machine, state dict, names of storages; then bytes
@@ -77,7 +78,10 @@ def _check_operations(file: IO[bytes], most: int) -> int:
             if most < 0 or file.tell() - start > MAX_TENSOR_HEADER:
                 raise ModelError(f"its pickle has more than {MAX_PICKLE_OPERATIONS:,} operations or is too long")
             if operation.name == "GLOBAL" and not _ALLOWED.fullmatch(str(argument)):
-                raise ModelError(f"it holds {argument}, which no state dict needs; save one with model.state_dict()")
+                raise ModelError(
+                    f"it holds the Python object {'.'.join(printable(str(argument)).split())}, not weights alone; "
+                    "opening it could run any code, so save the weights: torch.save(model.state_dict(), PATH)"
+                )
             if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BYTEARRAY8"):
                 raise ModelError(f"its pickle uses {operation.name}, which torch.save does not")
     except (ValueError, IndexError, OverflowError) as error:

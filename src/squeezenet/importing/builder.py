@@ -46,6 +46,10 @@ from squeezenet.importing.draft import Affine, Draft, Erf, Pad, Real, Softmax, S
 
 Order = NDArray[np.int64]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+SMALLEST = 1e-30
+"""What is added to a divisor, so that it is never 0."""
+MOST_BRANCHES = 4
+"""Most elements of a softmax that is not at the end: it takes about as many operations as their square."""
 MOST_SUMMED = 16
 """Most parts that a sum over an axis is written as, each with an operation of its own."""
 
@@ -291,12 +295,38 @@ class Builder:
         below = self.elementwise(x, Activation((0,), "clamp", -FLOAT32_MAX, 0.0))
         return self.add(self.elementwise(x, ReLU((0,))), self.affine(below, name, slopes, 0.0))
 
+    def power(self, x: Value, exponent: float) -> Value:
+        """x ^ exponent, for values that are never negative."""
+        return self.elementwise(x, Activation((0,), "power", exponent, SMALLEST if exponent < 0 else 0.0))
+
     def softmax(self, x: Value, axis: int, logarithm: bool = False) -> Value:
-        """Softmax, or its logarithm. Only the end of a network may be one."""
-        if axis % len(x.shape) != 1:
+        """Softmax, or its logarithm. Only the end of a network may be one, unless it is over a few branches."""
+        axis %= len(x.shape)
+        if 2 <= x.shape[axis] <= MOST_BRANCHES and len(x.shape) > 2 and x.shape[0] == self.batch and not logarithm:
+            return self._softmax_of_branches(x, axis)
+        if axis != 1 or x.shape[0] != self.batch or prod(x.shape[2:]) != 1:
             raise UnsupportedOperation("softmax over positions cannot be expressed (attention?)")
         x = self._compact(x)
         return replace(x, number=self._put(Softmax((x.number,), logarithm)))
+
+    def _softmax_of_branches(self, x: Value, axis: int) -> Value:
+        """Element i is sigmoid(x_i - log(sum of exp(x_j) of all other j)); log(e^a + e^b) = b + softplus(a - b)."""
+        rest = x.shape[:axis] + x.shape[axis + 1 :]
+        shape = rest if len(rest) == 4 else (self.batch, -1, 1, 1)
+        orders = np.moveaxis(self.order(x), axis, 0)
+        parts = [self.reshape(self.view(x, np.ascontiguousarray(order)), shape) for order in orders]
+
+        def minus(a: Value, b: Value) -> Value:
+            return self.add(a, self.affine(b, "negative", -1.0, 0.0))
+
+        gates = []
+        for i, part in enumerate(parts):
+            first, *others = parts[:i] + parts[i + 1 :]
+            for other in others:
+                first = self.add(first, self.elementwise(minus(other, first), Activation((0,), "softplus", 1.0)))
+            gate = self.elementwise(minus(part, first), Activation((0,), "sigmoid"))
+            gates.append(self.reshape(gate, (*rest[:axis], 1, *rest[axis:])))
+        return self.concat(gates, axis)
 
     # Windows and reductions
 
@@ -369,6 +399,28 @@ class Builder:
             raise UnsupportedOperation("layer normalisation over anything but channels cannot be expressed")
         return replace(x, number=self._put(LayerNorm((x.number,), epsilon)))
 
+    def group_norm(self, x: Value, groups: int, epsilon: float) -> Value:
+        """Each group of channels of (batch, channels, height, width) minus its mean, divided by its deviation.
+
+        It is written as means, sums and products: each mean is a global average and a grouped convolution.
+        """
+        lower = self._group_mean(x, groups, -1.0)
+        centred = self.add(x, self._spread(lower, x.shape[1]))
+        variance = self._group_mean(self.multiply(centred, centred), groups, 1.0)
+        scale = self.elementwise(variance, Activation((0,), "power", -0.5, epsilon))
+        return self.multiply(centred, self._spread(scale, x.shape[1]))
+
+    def _group_mean(self, x: Value, groups: int, factor: float) -> Value:
+        """`factor` times the mean of each group of channels: (batch, groups, 1, 1)."""
+        mean = self.mean(x, (2, 3), keepdim=True)
+        width = x.shape[1] // groups
+        weight = np.full((groups, width, 1, 1), factor / width)
+        return self.conv(mean, "mean", weight, groups=groups) if width > 1 else self.affine(mean, "mean", factor, 0.0)
+
+    def _spread(self, x: Value, channels: int) -> Value:
+        """(batch, groups, 1, 1) -> (batch, channels, 1, 1): each channel has the number of its group."""
+        return self._mapped(self.map(self.view(x, self.order(x).repeat(channels // x.shape[1], 1))))
+
     # Joins
 
     def add(self, a: Value, b: Value) -> Value:
@@ -394,6 +446,12 @@ class Builder:
         if len(base) == 3 and prod(other) == other[0] == base[0] and (self.order(a) // positions == wide).all():
             narrow = b.number if len(other) == 3 else self._put(Unflatten((b.number,)))
             return replace(a, number=self._put(kind((a.number, narrow))))
+        if len(base) == 3 and self._whole(a):  # `b` in the order of the elements of `a`
+            turned = np.empty((self.batch, base[0], positions), np.int64)
+            turned.reshape(-1)[self.order(a).ravel()] = wide.ravel()
+            same = (turned == turned[..., :1]).all()
+            turned = turned[..., :1, None] if same else turned.reshape(self.batch, *base)
+            return replace(a, number=self._put(kind((a.number, self.map(self.view(b, turned))))))
         b = self.view(b, wide)
         if len(shape) == 2:
             return Value(self._put(kind((self.flat(a), self.flat(b)))), shape)

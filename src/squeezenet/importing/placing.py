@@ -6,6 +6,8 @@
 Select(inputs=(0,), start=0, counts=(2, 2), steps=(1, 2))
 """
 
+from math import gcd
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,6 +52,11 @@ def place(draft: Draft, number: int, order: Order, origin: str = "") -> int:
         op = MaxPool((number,), (1, 1), steps)
         if row[0] == column[0] == 0 and op.shape(channels, height, width)[1:] == order.shape[1:]:
             return _channels(draft, draft.put(op, origin), picked, origin)
+        if _spread(row, height) and _spread(column, width):  # repeat, then leave out
+            down, right = gcd(len(row), height), gcd(len(column), width)
+            repeats = len(row) // down, len(column) // right
+            large = draft.put(Upsample((_channels(draft, number, picked, origin),), repeats), origin)
+            return draft.put(MaxPool((large,), (1, 1), (height // down, width // right)), origin)
     return _sampled(draft, number, picked, rows, columns, origin)
 
 
@@ -62,6 +69,12 @@ def _step(positions: Order) -> int | None:
 def _repeated(positions: Order, count: int) -> bool:
     factor, rest = divmod(len(positions), count)
     return not rest and bool((positions == np.repeat(np.arange(count), factor)).all())
+
+
+def _spread(positions: Order, count: int) -> bool:
+    """Whether `count` positions are spread evenly over n others, as the nearest neighbours of enlargements are."""
+    n = len(positions)
+    return bool((positions == np.arange(n) * count // n).all())
 
 
 def _channels(draft: Draft, number: int, picked: Order, origin: str) -> int:

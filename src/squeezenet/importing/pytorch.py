@@ -83,7 +83,7 @@ def _batched(recording: Recording, call: Call) -> Value:
 def _batch_norm(recording: Recording, call: Call) -> Value:
     x, mean, variance = call["input"], call["running_mean"], call["running_var"]
     if call.arguments.get("training", call.arguments.get("use_input_stats")) or mean is None:
-        raise UnsupportedOperation("BatchNorm without running statistics cannot be folded")
+        return _instance_norm(recording, call)
     ones = torch.ones_like(mean)
     gamma = _array(ones if call["weight"] is None else call["weight"])
     beta = _array(0 * ones if call["bias"] is None else call["bias"])
@@ -93,17 +93,41 @@ def _batch_norm(recording: Recording, call: Call) -> Value:
     return recording.builder.affine(x, recording.name(mean, call), scale.reshape(along), shift.reshape(along))
 
 
+def _instance_norm(recording: Recording, call: Call) -> Value:
+    """PyTorch computes it as BatchNorm of (1, N * channels, height, width) with the statistics of this batch."""
+    x, builder = call["input"], recording.builder
+    if len(x.shape) != 4 or x.shape[0] != 1 or x.shape[1] % builder.batch:
+        raise UnsupportedOperation("BatchNorm without running statistics cannot be folded")
+    images = builder.reshape(x, (builder.batch, -1, *x.shape[2:]))
+    result = builder.group_norm(images, images.shape[1], call["eps"])
+    return _scaled(recording, call, builder.reshape(result, x.shape), 1)
+
+
 def _layer_norm(recording: Recording, call: Call) -> Value:
     x = call["input"]
     if len(call["normalized_shape"]) != 1:
         raise UnsupportedOperation("layer normalisation over more than channels cannot be expressed")
-    result = recording.builder.layer_norm(x, -1, call["eps"])
+    return _scaled(recording, call, recording.builder.layer_norm(x, -1, call["eps"]), -1)
+
+
+def _group_norm(recording: Recording, call: Call) -> Value:
+    x = call["input"]
+    if len(x.shape) < 3:
+        raise UnsupportedOperation("group normalisation of features cannot be expressed")
+    whole = recording.builder.reshape(x, (*x.shape[:2], -1, x.shape[-1])) if len(x.shape) != 4 else x
+    result = recording.builder.group_norm(whole, call["group"], call["eps"])
+    return _scaled(recording, call, recording.builder.reshape(result, x.shape), 1)
+
+
+def _scaled(recording: Recording, call: Call, x: Value, axis: int) -> Value:
+    """Scale and shift after a normalisation, along an axis."""
     weight, bias = call["weight"], call["bias"]
     if weight is None and bias is None:
-        return result
+        return x
+    along = (-1, *[1] * (len(x.shape) - 1 - axis % len(x.shape)))
     name = call.module if weight is None else recording.name(weight, call)
     scale, shift = (default if t is None else _array(t) for t, default in ((weight, np.ones(1)), (bias, np.zeros(1))))
-    return recording.builder.affine(result, name, scale, shift)
+    return recording.builder.affine(x, name, scale.reshape(along), shift.reshape(along))
 
 
 def _response_norm(recording: Recording, call: Call) -> Value:
@@ -220,8 +244,11 @@ def _product(recording: Recording, call: Call) -> Value:
 
 def _quotient(recording: Recording, call: Call) -> Value:
     x, divisor = call["self"], call["other"]
-    if isinstance(divisor, Value) or call.arguments.get("rounding_mode"):
-        raise UnsupportedOperation("a division by a result cannot be expressed")
+    if call.arguments.get("rounding_mode"):
+        raise UnsupportedOperation("a division that is rounded cannot be expressed")
+    if isinstance(divisor, Value):
+        inverse = recording.builder.power(divisor, -1.0)
+        return _product(recording, Call("mul", {"self": x, "other": inverse}, [], call.module))
     return recording.builder.affine(x, _name(recording, call, divisor), 1 / _array(divisor), 0.0)
 
 
@@ -231,9 +258,42 @@ def _negative(recording: Recording, call: Call) -> Value:
 
 def _power(recording: Recording, call: Call) -> Value:
     x, exponent = call["self"], call["exponent"]
-    if exponent != 2:
-        raise UnsupportedOperation("a power other than the square cannot be expressed")
-    return recording.builder.multiply(x, x)
+    if not isinstance(x, Value) or isinstance(exponent, Value) or np.size(exponent) != 1:
+        raise UnsupportedOperation("a power with an exponent that is not one number cannot be expressed")
+    number = float(_array(exponent).item())
+    if number not in (2, 3):
+        return recording.builder.power(x, number)
+    square = recording.builder.multiply(x, x)
+    return recording.builder.multiply(square, x) if number == 3 else square
+
+
+def _root(exponent: float) -> Callable[[Recording, Call], Value]:
+    return lambda recording, call: recording.builder.power(call["self"], exponent)
+
+
+def _norm(recording: Recording, call: Call) -> Value:
+    """The square root of the sum of squares."""
+    x, builder = call["self"], recording.builder
+    if call["ord"] != 2 or call["dim"] is None:
+        raise UnsupportedOperation("a norm other than that of squares over some axes cannot be expressed")
+    axes = [call["dim"]] if isinstance(call["dim"], int) else list(call["dim"])
+    mean = builder.mean(builder.multiply(x, x), axes, bool(call["keepdim"]))
+    count = float(np.prod([x.shape[axis] for axis in axes]))
+    return builder.power(builder.affine(mean, "sum", count, 0.0), 0.5)
+
+
+def _variance(recording: Recording, call: Call) -> Value:
+    """The mean of squares of x - mean(x), with Bessel's correction."""
+    x, builder = call["self"], recording.builder
+    axes = call["dim"]
+    axes = list(range(len(x.shape))) if axes is None else [axes] if isinstance(axes, int) else list(axes)
+    lower = builder.affine(builder.mean(x, axes, True), "negative", -1.0, 0.0)
+    centred = builder.add(x, lower)
+    count = float(np.prod([x.shape[axis] for axis in axes]))
+    correction = 1.0 if call["correction"] is None else float(call["correction"])
+    mean = builder.mean(builder.multiply(centred, centred), axes, bool(call["keepdim"]))
+    found = builder.affine(mean, "variance", count / max(count - correction, 1.0), 0.0)
+    return builder.power(found, 0.5) if call.name == "std" else found
 
 
 def _weighted_product(recording: Recording, call: Call) -> Value:
@@ -288,7 +348,11 @@ def _upsample(recording: Recording, call: Call) -> Value:
     assert isinstance(x, Value)
     height, width = call.results[0].shape[2:]
     if height % x.shape[2] or width % x.shape[3]:
-        raise UnsupportedOperation(f"an enlargement of {x.shape[2:]} to {(height, width)} is not by whole factors")
+        places = torch.arange(x.shape[2] * x.shape[3]).double().view(1, 1, *x.shape[2:])
+        arguments = {name: places if value is x else value for name, value in call.arguments.items()}
+        chosen = getattr(torch.ops.aten, call.name)(**arguments).long().numpy()[0, 0]
+        order = recording.builder.order(x).reshape(*x.shape[:2], -1)
+        return recording.builder.view(x, order[..., chosen])
     return recording.builder.upsample(x, (height // x.shape[2], width // x.shape[3]))
 
 
@@ -407,6 +471,7 @@ OPERATIONS: dict[str, Callable[[Recording, Call], Value]] = {
     **dict.fromkeys(("_prelu_kernel", "prelu"), _prelu),
     **dict.fromkeys(("upsample_nearest2d", "_upsample_nearest_exact2d"), _upsample),
     "_to_copy": _converted,
+    "abs": _activation("leaky_relu", -1.0),
     "addcmul": _weighted_product,
     "avg_pool2d": _average_pool,
     "bmm": _batched,
@@ -424,15 +489,22 @@ OPERATIONS: dict[str, Callable[[Recording, Call], Value]] = {
     "local_response_norm": _response_norm,
     "max_pool2d_with_indices": _max_pool,
     "mish": _activation("mish"),
+    "linalg_vector_norm": _norm,
     "mul": _product,
+    "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,
     "neg": _negative,
     "pow": _power,
+    "reciprocal": _root(-1.0),
     "relu": _relu,
+    "rsqrt": _root(-0.5),
     "selu": _selu,
     "sigmoid": _activation("sigmoid"),
     "silu": _activation("silu", 1.0),
     "softplus": _softplus,
+    "sqrt": _root(0.5),
     "square": lambda recording, call: recording.builder.multiply(call["self"], call["self"]),
+    "std": _variance,
     "tanh": _activation("tanh"),
+    "var": _variance,
 }

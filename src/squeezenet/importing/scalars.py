@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squeezenet.graph import Activation, Function, ReLU
-from squeezenet.importing.builder import Value
+from squeezenet.importing.builder import SMALLEST, Value
 from squeezenet.scalar_functions import evaluate
 
 Reals = NDArray[np.float64]
@@ -95,8 +95,11 @@ def _apply(steps: list[Step], x: Reals) -> Reals:
 
 
 def _equal(found: Reals, wanted: Reals) -> bool:
-    """Whether both are equal. Exporters write softplus as log(1 + exp(x)): infinities at large |x| are not compared."""
-    compared = np.isfinite(wanted) | (np.abs(POINTS) < 80)
+    """Whether both are equal, where `wanted` is a number: the root of a variance is never that of a negative number.
+
+    Exporters write softplus as log(1 + exp(x)): infinities at large |x| are not compared.
+    """
+    compared = np.isfinite(wanted) | (~np.isnan(wanted) & (np.abs(POINTS) < 80) & (POINTS != 0))
     return bool(np.allclose(found[compared], wanted[compared], CLOSE, CLOSE))
 
 
@@ -135,6 +138,10 @@ def _candidates(x: Reals, y: Reals) -> Iterator[list[Step]]:
             yield scaled(top, "hard_swish", _tidy((h[1] - h[0]) / 2e-3), _tidy((h[0] + h[1]) / 2))
         if zero > 0:
             yield scaled(scale, "softplus", _tidy(np.log(2) / zero * scale))
+    for power in (0.5, -0.5):
+        b, above = np.array([zero, at(1.0)]) ** (1 / power)  # the power of a * x + b, at 0 and at 1
+        if b >= 0 and (a := above - b) > 0 and np.isfinite(above):
+            yield scaled(float(a**power), "power", power, _tidy(b / a) or (SMALLEST if power < 0 else 0.0))
     yield scaled(1.0, "sigmoid")
     yield scaled(1.0, "tanh")
     if 0 < zero < 1:

@@ -197,6 +197,9 @@ def activate(op: Activation, x: Tensor) -> Tensor:
             return F.mish(x)
         case "softplus":
             return F.softplus(a * x) / a
+        case "power":
+            base = x.clamp(min=0) + b
+            return torch.where(base > 0, base.clamp(min=torch.finfo(x.dtype).tiny) ** a, 0)  # with finite derivatives
 
 
 class FreeWeight(LayerWeight):

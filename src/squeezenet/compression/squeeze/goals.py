@@ -109,7 +109,10 @@ def squeeze(
         sizes = _Sizes(partial(made, share=1 / STAGES), kept, provenance)
         wanted = judge(model, b"") - recipe.max_loss
         return _to_loss(model, known.least, sizes, wanted, judge, listener, course)
-    goal = recipe.max_bytes - record if recipe.max_bytes else model.float32_bytes // USUAL_RATIO
+    usual = model.float32_bytes // USUAL_RATIO
+    if usual <= known.least:  # graph and names of a tiny network are larger than its weights
+        usual = known.least + model.parameters
+    goal = recipe.max_bytes - record if recipe.max_bytes else usual
     if goal <= known.least:
         raise _too_small(goal + record, known.least + record)
     squeezed = made(goal, work)

@@ -120,6 +120,9 @@ def function(nodes: Nodes, op: Activation, x: ir.Value) -> ir.Value:
         case "softplus":
             scale = nodes.constant("a", a)
             return nodes("Div", nodes("Softplus", nodes("Mul", x, scale)), scale)
+        case "power":
+            base = nodes("Add", nodes("Relu", x), nodes.constant("b", b))
+            return nodes("Pow", base, nodes.constant("a", a))
 
 
 def clipped(nodes: Nodes, x: ir.Value, low: float, high: float) -> ir.Value:

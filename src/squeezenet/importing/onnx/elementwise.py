@@ -72,7 +72,7 @@ UNARY: dict[str, Callable[[Call], Function]] = {
     "Sqrt": lambda _: np.sqrt,
     "Neg": lambda _: np.negative,
     "Abs": lambda _: np.abs,
-    "Reciprocal": lambda _: lambda x: 1 / x,
+    "Reciprocal": lambda _: np.reciprocal,
     "Softsign": lambda _: lambda x: x / (1 + np.abs(x)),
     "ThresholdedRelu": lambda call: lambda x: np.where(x > call.number("alpha", 1.0), x, 0),
 }
@@ -160,6 +160,8 @@ def _two(call: Call, left: Argument, right: Argument) -> Argument:
     x, y = call.settle(a), call.settle(b)
     if kind == "Mul":
         return call.builder.multiply(x, y)
+    if kind == "Div":
+        return call.builder.multiply(x, call.builder.power(y, -1.0))
     if kind in ("Max", "Min"):  # x + max(y - x, 0), x - max(x - y, 0)
         sign = 1.0 if kind == "Max" else -1.0
         more = call.builder.add(
@@ -238,10 +240,15 @@ def settled(builder: Builder, expression: Scalar, known: dict[Scalar, Value]) ->
     if expression.function in CHOICES.values():
         raise UnsupportedOperation(f"the result of {expression.label} cannot be expressed")
     parts = [settled(builder, part, known) for part in expression.parts if isinstance(part, Scalar)]
+    if expression.function is np.reciprocal:
+        known[expression] = builder.power(parts[0], -1.0)
+        return known[expression]
     if len(parts) == 2:
         left, right = parts
         if expression.function is np.multiply:
             value = builder.multiply(left, right)
+        elif expression.function is np.divide:
+            value = builder.multiply(left, builder.power(right, -1.0))
         elif expression.function in (np.add, np.subtract):
             sign = 1.0 if expression.function is np.add else -1.0
             value = builder.add(left, builder.affine(right, expression.name, sign, 0.0))
@@ -249,8 +256,9 @@ def settled(builder: Builder, expression: Scalar, known: dict[Scalar, Value]) ->
             raise UnsupportedOperation(f"the result of {expression.label} cannot be expressed")
         known[expression] = value
         return value
-    if expression.function is np.power and expression.parts[1] == 2.0:
-        known[expression] = builder.multiply(parts[0], parts[0])
+    if expression.function is np.power and isinstance(exponent := expression.parts[1], float):
+        value = builder.multiply(parts[0], parts[0]) if exponent in (2, 3) else builder.power(parts[0], exponent)
+        known[expression] = builder.multiply(value, parts[0]) if exponent == 3 else value
         return known[expression]
     raise UnsupportedOperation(f"the result of {expression.label} cannot be expressed")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from squeezenet.errors import LimitExceeded, UnsupportedOperation
 from squeezenet.graph import LRN, AvgPool, Conv, MaxPool, Pair, Sides, shortest
-from squeezenet.importing.builder import Value
+from squeezenet.importing.builder import MOST_BRANCHES, Value
 from squeezenet.importing.onnx.call import Argument, Array, Call, axis_of
 from squeezenet.importing.onnx.elementwise import BINARY, CHOICES, UNARY, binary, choice, grown, unary
 from squeezenet.importing.onnx.layouts import LAYOUTS, fits, moved, shape_of
@@ -94,6 +94,8 @@ def _reduce(call: Call) -> Argument:
         if x.shape[0] == 1:  # the batch
             axes = axes[1:]
     kind, kept = call.node.op_type, bool(call.integer("keepdims", 1))
+    if kind == "ReduceL2":
+        x = call.builder.multiply(x, x)
     missing = 4 - len(x.shape)
     if missing > 0 and x.shape[0] != call.builder.batch == 1:  # one image without the axis of the batch
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if kept or i not in axes)
@@ -102,9 +104,9 @@ def _reduce(call: Call) -> Argument:
         found = call.builder.reshape(found, shape)
     else:
         found = call.builder.mean(x, axes, kept, kind == "ReduceMax")
-    if kind == "ReduceSum":
-        return call.builder.affine(found, call.name, float(prod(x.shape[axis] for axis in axes)), 0.0)
-    return found
+    if kind in ("ReduceSum", "ReduceL2"):
+        found = call.builder.affine(found, call.name, float(prod(x.shape[axis] for axis in axes)), 0.0)
+    return call.builder.power(found, 0.5) if kind == "ReduceL2" else found
 
 
 def _lrn(call: Call) -> Argument:
@@ -140,6 +142,21 @@ def _layer_norm(call: Call) -> Argument:
     normal = normalised(call, x, axes, call.number("epsilon", 1e-5))
     shift = call.constant(2)
     return call.builder.affine(normal, call.name, call.given(1), 0.0 if shift is None else shift)
+
+
+def _group_norm(call: Call) -> Argument:
+    """GroupNormalization, and InstanceNormalization of (N, groups, elements) or of images."""
+    x = call.value()
+    groups = call.integer("num_groups", x.shape[1])
+    images = call.builder.reshape(x, (x.shape[0], *call.builder.base(x))) if len(x.shape) == 3 else x
+    if len(images.shape) != 4 or groups < 1 or images.shape[1] % groups:
+        raise UnsupportedOperation(f"of {x.shape} in {groups} groups cannot be expressed")
+    normal = call.builder.group_norm(images, groups, float(np.float32(call.number("epsilon", 1e-5))))
+    along = (-1, *[1] * (len(x.shape) - 2))
+    if not {call.given(1).size, call.given(2).size} <= {groups, x.shape[1]}:
+        raise UnsupportedOperation(f"scales of {call.given(1).shape} for {x.shape[1]} channels")
+    scale, shift = (held.repeat(x.shape[1] // held.size).reshape(along) for held in (call.given(1), call.given(2)))
+    return call.builder.affine(call.builder.reshape(normal, x.shape), call.name, scale, shift)
 
 
 def _gemm(call: Call) -> Argument:
@@ -185,6 +202,9 @@ def _softmax(call: Call) -> Argument:
     x = call.value()
     axis = call.axis(-1 if call.opset >= 13 else 1, len(x.shape))
     behind = prod(x.shape[axis + 1 :])
+    of_branches = call.node.op_type == "Softmax" and call.opset >= 13 and len(x.shape) > 2
+    if of_branches and 2 <= x.shape[axis] <= MOST_BRANCHES:
+        return call.builder.softmax(x, axis)
     if axis != 1 or behind != 1 or x.shape[0] != call.builder.batch:
         raise UnsupportedOperation("over anything but the classes (attention?) cannot be expressed")
     return call.builder.softmax(x, axis)
@@ -292,6 +312,9 @@ OPERATORS: dict[str, Callable[[Call], Any]] = {
     "ReduceMean": _reduce,
     "ReduceMax": _reduce,
     "ReduceSum": _reduce,
+    "ReduceL2": _reduce,
+    "InstanceNormalization": _group_norm,
+    "GroupNormalization": _group_norm,
     "LRN": _lrn,
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,

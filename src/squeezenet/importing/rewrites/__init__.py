@@ -11,7 +11,9 @@ from squeezenet.importing.rewrites.affine import fold_affine
 from squeezenet.importing.rewrites.branches import merge_branches
 from squeezenet.importing.rewrites.duplicates import merge_duplicates
 from squeezenet.importing.rewrites.ending import drop_ending
+from squeezenet.importing.rewrites.norms import write_norms
 from squeezenet.importing.rewrites.padding import merge_padding
+from squeezenet.importing.rewrites.signs import refuse_negative_divisors
 from squeezenet.importing.rewrites.unflatten import remove_unflatten
 
 __all__ = ["rewrite"]
@@ -21,8 +23,9 @@ def rewrite(draft: Draft) -> Ending:
     """Apply all rewrites. Returns what the network computes from its logits (softmax, sigmoid), which is dropped."""
     draft.drop_unused()
     ending = drop_ending(draft)
-    while write_activations(draft):
+    while write_activations(draft) or write_norms(draft):
         draft.drop_unused()
+    refuse_negative_divisors(draft)
     remove_unflatten(draft)
     merge_padding(draft)
     draft.drop_unused()

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from squeezenet.errors import UnsupportedOperation
-from squeezenet.graph import Activation, AvgPool, Conv, MaxPool, Padding, ReLU, shortest, sides
+from squeezenet.graph import AvgPool, Conv, MaxPool, Padding, shortest, sides
 from squeezenet.importing.draft import Draft, Pad, Step
+from squeezenet.importing.rewrites.signs import never_negative
 
 
 def merge_padding(draft: Draft) -> None:
@@ -33,7 +34,9 @@ def _merged(draft: Draft, pad: Pad, after: Step | None) -> Conv | MaxPool | AvgP
         return replace(after, padding=_sum(pad, after)) if pad.value == 0 else None
     if isinstance(after, AvgPool) and pad.value == 0 and (after.counted or not any(after.padding)) and not after.ceil:
         merged: MaxPool | AvgPool = replace(after, padding=_sum(pad, after), counted=True)
-    elif isinstance(after, MaxPool) and (pad.value == -np.inf or (pad.value == 0 and _positive(draft, pad.inputs[0]))):
+    elif isinstance(after, MaxPool) and (
+        pad.value == -np.inf or (pad.value == 0 and never_negative(draft, pad.inputs[0]))
+    ):
         merged = replace(after, padding=_sum(pad, after))
     else:
         return None
@@ -47,12 +50,6 @@ def _merged(draft: Draft, pad: Pad, after: Step | None) -> Conv | MaxPool | AvgP
 def _sum(pad: Pad, op: Conv | MaxPool | AvgPool) -> Padding:
     top, left, bottom, right = (a + b for a, b in zip(pad.sides, sides(op.padding), strict=True))
     return shortest((top, left, bottom, right))
-
-
-def _positive(draft: Draft, number: int) -> bool:
-    """Whether no element is below 0."""
-    op = draft.ops.get(number)
-    return isinstance(op, ReLU) or (isinstance(op, Activation) and op.function in ("sigmoid", "hard_sigmoid"))
 
 
 def _copy(draft: Draft, number: int, op: Pad) -> None:
