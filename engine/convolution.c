@@ -61,23 +61,6 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     return layout;
 }
 
-void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
-                      sqz_block *block)
-{
-    const sqz_op *op = task->op;
-    const uint8_t *memory = task->network->weights;
-    const size_t lanes = task->network->kernels->lanes, vector = (size_t)group * layout->vectors + first;
-    const sqz_block found = {memory + op->weights + vector * layout->vector_bytes,
-                             memory + op->initial + vector * lanes * sizeof(int32_t),
-                             (const int32_t *)(const void *)(memory + op->multipliers) + vector * lanes,
-                             (const int64_t *)(const void *)(memory + op->offsets) + vector * lanes,
-                             layout->vectors * lanes,
-                             (const sqz_factor *)(const void *)(memory + op->factors),
-                             group * layout->outputs + first * lanes};
-    (void)vectors;
-    *block = found;
-}
-
 void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
                const sqz_place *to, uint8_t *out, size_t step, size_t upper)
 {

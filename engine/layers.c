@@ -3,6 +3,7 @@
 #include "fixed_point.h"
 #include "layers.h"
 #include "packing.h"
+#include "run.h"
 #include "tensors.h"
 
 enum {
@@ -220,4 +221,21 @@ int sqz_float_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *me
     } else
         memcpy(network->weights + op->weights, found, weights * sizeof *found);
     return SQZ_OK;
+}
+
+void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                      sqz_block *block)
+{
+    const sqz_op *op = task->op;
+    const uint8_t *memory = task->network->weights;
+    const size_t lanes = task->network->kernels->lanes, vector = (size_t)group * layout->vectors + first;
+    const sqz_block found = {memory + op->weights + vector * layout->vector_bytes,
+                             memory + op->initial + vector * lanes * sizeof(int32_t),
+                             (const int32_t *)(const void *)(memory + op->multipliers) + vector * lanes,
+                             (const int64_t *)(const void *)(memory + op->offsets) + vector * lanes,
+                             layout->vectors * lanes,
+                             (const sqz_factor *)(const void *)(memory + op->factors),
+                             group * layout->outputs + first * lanes};
+    (void)vectors;
+    *block = found;
 }

@@ -84,16 +84,18 @@ typedef struct {
 typedef struct {
     uint32_t channels, height, width; /* as stored; a flat value has (its length, 1, 1) */
     uint32_t ring; /* rows in memory: row r lies where row r - ring lay before. The whole height, except in rows.c. */
-    int flat;
     sqz_scale scale;
+    uint32_t bytes; /* of an element */
+    size_t offset;  /* bytes from the start of the running memory to its first element */
+    size_t pitch;   /* elements from one position to the next: the number of channels of its host */
+#ifndef SQZ_ROWS_ONLY
+    int flat;
     uint32_t host;         /* number of the value in whose memory this one lies; its own number if it has no host */
     uint32_t host_channel; /* the channel of the host at which it begins */
     uint32_t reader_count; /* how many inputs of operations read it */
     uint32_t last_read;    /* last time at which it is read; value v is made at time v */
     uint32_t busy_until;   /* last time at which it, a value inside it, or a slice of it is read */
-    uint32_t bytes;        /* of an element */
-    size_t offset;         /* bytes from the start of the running memory to its first element */
-    size_t pitch;          /* elements from one position to the next: the number of channels of its host */
+#endif
 } sqz_value;
 
 /* The sum of an output -> its stored element: (sum * multiplier + offset) >> shift */
@@ -106,6 +108,7 @@ typedef struct {
  * loops compute all layers of the reference path, and depthwise convolutions of floats. */
 typedef enum { SQZ_PLAIN, SQZ_DEPTHWISE, SQZ_PACKED } sqz_method;
 
+/* With SQZ_ROWS_ONLY, the fields that rows.c does not need are left out, here and in `sqz_value`. */
 typedef struct {
     uint8_t kind;
     uint32_t inputs, first_input; /* how many inputs; index of the first one in `network->inputs` */
@@ -114,20 +117,13 @@ typedef struct {
     void (*work)(const sqz_task *task, unsigned part);       /* computes it */
     uint32_t out, kernel[2], stride[2], dilation[2], groups; /* as in docs/FORMAT.md; pairs are (height, width) */
     uint32_t padding[4];                                     /* top, left, bottom, right */
-    int ceil, counted, maximum;                              /* of pools: whether the last window may hang over, whether
-                                                                padding counts, whether the maximum is taken */
+    int counted, maximum;      /* of pools: whether padding counts, whether the maximum is taken */
     uint32_t start, counts[2]; /* selected channels; counts: also the windows of an adaptive pool, or repetitions */
     int32_t steps[2];
-    uint32_t function; /* of an activation, with the parameters a and b */
-    float a, b;        /* a: also the epsilon of a layer normalisation */
-    uint32_t size;     /* local response normalisation only, like the next three */
-    float alpha, beta, k;
-    float cap;         /* of a ReLU; 0: none */
-    int relu;          /* float layer: also computes the ReLU that follows it, with `cap` */
     uint32_t table;    /* layer: also computes the activation that is operation `table`; 0: none */
     size_t look_up;    /* of that activation, or of this one: its table, in bytes from the start of the weights */
-    int skip;          /* nothing to compute: another operation does it, or input and result share their memory */
     int32_t low, high; /* bounds of the stored elements of the result */
+    uint32_t least;    /* rows that are computed at once, fewer at the end: all of them, except in rows.c */
 
     /* Layers only. The sums of each output are rescaled by an `sqz_factor`, or by its vector form (sqz_rescale). */
     sqz_method method;
@@ -138,14 +134,9 @@ typedef struct {
                    const sqz_place *to); /* takes the sums of a tile */
     uint32_t repeat; /* depthwise: so many positions are computed as one with `repeat` times the channels */
     int vector;      /* every factor can be written in the vector form */
-    size_t weights, factors, initial, multipliers, offsets; /* bytes from the start of the memory of weights */
-    const uint8_t *coded;                                   /* where the layer begins in the file */
-    uint64_t cost;                                          /* of decoding it: roughly proportional to time */
-    unsigned part;                                          /* the part of the team that decodes it */
-    int status;                                             /* SQZ_OK, or the damage that was found */
+    size_t weights, factors, initial; /* bytes from the start of the memory of weights */
 
     /* In rows.c only. */
-    uint32_t least;       /* rows that are computed at once; fewer at the end */
     uint32_t lag;         /* further rows of its input that it waits for */
     uint32_t waits;       /* index of the first number in `rows->waits`, */
     uint32_t wait_count;  /* and how many */
@@ -154,22 +145,41 @@ typedef struct {
     uint32_t channel;     /* first channel of this part */
     uint32_t stream;      /* bytes of the level stream at `weights`, if the weights are decoded */
     size_t scratch, sums; /* bytes from the start of the memory: scratch memory; sums of a mean so far */
+
+#ifndef SQZ_ROWS_ONLY
+    int ceil;          /* of pools: whether the last window may hang over */
+    uint32_t function; /* of an activation, with the parameters a and b */
+    float a, b;        /* a: also the epsilon of a layer normalisation */
+    uint32_t size;     /* local response normalisation only, like the next three */
+    float alpha, beta, k;
+    float cap; /* of a ReLU; 0: none */
+    int relu;  /* float layer: also computes the ReLU that follows it, with `cap` */
+    int skip;  /* nothing to compute: another operation does it, or input and result share their memory */
+    size_t multipliers, offsets; /* of a layer: bytes from the start of the memory of weights */
+    const uint8_t *coded;        /* where the layer begins in the file */
+    uint64_t cost;               /* of decoding it: roughly proportional to time */
+    unsigned part;               /* the part of the team that decodes it */
+    int status;                  /* SQZ_OK, or the damage that was found */
+#endif
 } sqz_op;
 
 struct sqz_network {
     const struct sqz_kernels *kernels; /* NULL: plain loops compute all operations */
     int floats;                        /* whether this is a float network */
-    int by_rows;                       /* whether it is read for the planner of rows.c */
-    sqz_outputs outputs;               /* what the logits mean */
-    sqz_preparation preparation;       /* of an image */
     uint32_t op_count, input_count;    /* operations; inputs of all of them together */
     sqz_op *ops;                       /* op_count */
     sqz_value *values;                 /* op_count + 1 */
     uint32_t *inputs;                  /* input_count numbers of values */
-    uint32_t *live;                    /* op_count + 1 numbers of values, for the planner */
-    const uint8_t *coded, *coded_end;  /* the weights in the file */
-    size_t weights_bytes, decoding_bytes, values_bytes, scratch_bytes; /* of memory; decoding and scratch: per part */
-    uint8_t *weights;                                                  /* laid out for the path */
+    size_t scratch_bytes;              /* of memory for each part */
+    uint8_t *weights;                  /* laid out for the path */
+#ifndef SQZ_ROWS_ONLY
+    int by_rows;                                        /* whether it is read for the planner of rows.c */
+    sqz_outputs outputs;                                /* what the logits mean */
+    sqz_preparation preparation;                        /* of an image */
+    uint32_t *live;                                     /* op_count + 1 numbers of values, for the planner */
+    const uint8_t *coded, *coded_end;                   /* the weights in the file */
+    size_t weights_bytes, decoding_bytes, values_bytes; /* of memory; decoding: for each part */
+#endif
 };
 
 /* The value that an operation makes. */

@@ -180,6 +180,14 @@ static void choose_operations(planner *p, uint32_t *number, uint32_t *layers, ui
     }
 }
 
+/* Whether two values are the same elements in the same memory, such as the result of a layer and of its ReLU. */
+static int is_same(const sqz_value *a, const sqz_value *b)
+{
+    return a->host == b->host && a->host_channel == b->host_channel && a->channels == b->channels &&
+           a->height == b->height && a->width == b->width && a->scale.exponent == b->scale.exponent &&
+           a->scale.zero == b->scale.zero && a->scale.wide == b->scale.wide && a->scale.nine_bit == b->scale.nine_bit;
+}
+
 /* Keep the values that the operations read and make, with new numbers. */
 static void choose_values(planner *p, uint32_t *renamed)
 {
@@ -195,10 +203,14 @@ static void choose_values(planner *p, uint32_t *renamed)
     }
     p->value_count = 0;
     for (uint32_t v = 0; v <= from->op_count; v++) {
+        uint32_t w = 0;
         if (!renamed[v]) continue;
-        p->values[p->value_count] = from->values[v];
-        p->group[p->value_count] = from->values[v].host;
-        renamed[v] = p->value_count++;
+        while (w < p->value_count && !is_same(p->values + w, from->values + v)) w++;
+        renamed[v] = w;
+        if (w < p->value_count) continue;
+        p->values[w] = from->values[v];
+        p->group[w] = from->values[v].host;
+        p->value_count++;
     }
     for (uint32_t v = 0; v < p->value_count; v++) { /* groups, numbered in the order of their first values */
         const uint32_t host = p->group[v];

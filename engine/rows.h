@@ -11,6 +11,9 @@
  * that are left, their values, and the functions that compute them. `network->weights` is one block of bytes that holds
  * everything that operations read: weights, factors, tables, level streams.
  *
+ * With the macro SQZ_ROWS_ONLY the tables are smaller; rows.c, blocks.c, convolution.c, pooling.c, reference.c, levels.c
+ * and one file of kernels are all that a network needs then.
+ *
  * No allocation, no input or output, no recursion, no floats, no state but in `memory`. */
 #ifndef SQZ_ROWS_H
 #define SQZ_ROWS_H
