@@ -4,11 +4,14 @@ Most of the code runs once for a file or an operation, and is compiled to be sma
 that take the time. Those of `FAST` work on strips of constant length: Clang, and GCC from 12 on, vectorise them at -O2.
 """
 
+import shutil
 import sys
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 UNIX = sys.platform != "win32"
 FAST = ["engine/differences.c", "engine/levels.c", "engine/mixed_text.c"]
@@ -18,6 +21,20 @@ COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno
 COMMON = [*COMMON, "-fno-align-functions", "-fno-align-jumps"] if UNIX else []
 SMALL, QUICK, QUICKEST = (["-Os"], ["-O2"], ["-O2", "-ftree-vectorize"]) if UNIX else ([], [], [])
 LINKED = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []  # no zeros between the parts
+
+
+class Modules(build_py):
+    """Also copies the engine's sources into the package: `squeezenet export --to c` writes them."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # they are read from engine/
+            return
+        folder = Path(self.build_lib, "squeezenet/export/c/engine")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sorted(glob("engine/*.[ch]")):
+            if not name.startswith(("engine/python", "engine/binding")):
+                shutil.copy(name, folder)
 
 
 class Build(build_ext):
@@ -52,6 +69,6 @@ engine = Extension(
 )
 setup(
     ext_modules=[engine],
-    cmdclass={"build_ext": Build},
+    cmdclass={"build_ext": Build, "build_py": Modules},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

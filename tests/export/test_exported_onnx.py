@@ -14,7 +14,7 @@ from squeezenet import sqz, zoo
 from squeezenet.cli.main import main
 from squeezenet.data import load_evaluation, load_pixels
 from squeezenet.errors import UnsupportedOperation
-from squeezenet.export.targets import TARGETS, targets
+from squeezenet.export.targets import targets
 from squeezenet.graph import AvgPool, Conv, Flatten, GlobalAvgPool, Linear
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.image import normalise
@@ -32,6 +32,8 @@ COUNT = {"digits": 200, "cifar10": 50, "cifar10-small": 50, "imagenet": 20, "ima
 
 STEPS = {"digits": 4, "cifar10": 2, "cifar10-small": 1, "imagenet": 1, "imagenet-small": 1}
 """The largest difference of QDQ from the file's logits, in 8-bit steps of the logits (docs/experiments.md)."""
+
+ONNX = ("onnx", "onnx-exact")
 
 CPUS = ("Nehalem", "Haswell")
 """Processors in QEMU: without AVX2, and with AVX2 but without AVX-512 and VNNI."""
@@ -101,7 +103,7 @@ for name in sorted({key.split(".")[0] for key in cases.files}):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ONNX)
 @pytest.mark.parametrize("name", zoo.SHIPPED)
 def test_what_ships_runs_in_onnx_runtime(name: str, target: str, tmp_path) -> None:
     """`--to onnx`: no convolution stays float. `--to onnx-exact`: the same logits."""
@@ -154,7 +156,7 @@ def test_hostile_names_reach_no_name_of_the_file() -> None:
     for name in names:
         x = b.layer(Conv((x,), name, 4, (1, 1)), b.scale(0))
     model = replace(b.finish(b.put(GlobalAvgPool((x,)))), labels=("\x1b]0;", "a\0b", "{'", "ж"))
-    for target in TARGETS:
+    for target in ONNX:
         onnx = pytest.importorskip("onnx", reason="onnx is not installed")
         data = exported(model, target)
         graph = onnx.load_from_string(data).graph

@@ -64,7 +64,7 @@ def test_licence_files_exist():
 
 
 @pytest.mark.slow
-def test_the_wheel_brings_models_cards_and_licences(tmp_path):
+def test_the_wheel_brings_models_cards_licences_and_what_is_exported(tmp_path):
     source = tmp_path / "source"
     for name in ("src", "engine", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -85,6 +85,9 @@ def test_the_wheel_brings_models_cards_and_licences(tmp_path):
         assert any(other.endswith(f"/licenses/src/squeezenet/zoo/{name}") for other in names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert "squeezenet/py.typed" in names
+    exported = [*(ROOT / "src/squeezenet/export/c").glob("[bt]*/*"), *(ROOT / "engine").glob("kernels*")]
+    for path in exported:  # what `export --to c` writes
+        assert f"squeezenet/export/c/{path.parent.name}/{path.name}" in names
     for line in ("Name: sqznet", "License-Expression: BSD-2-Clause", "Author: The SqueezeNet project's maintainers"):
         assert f"\n{line}\n" in told
 

@@ -1,23 +1,28 @@
-"""`squeezenet export MODEL --to TARGET --out FILE`: writes a model for other runtimes. No PyTorch is needed."""
+"""`squeezenet export MODEL --to TARGET --out OUT`: writes a model for other runtimes. No PyTorch is needed."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from squeezenet.cli.arguments import add_model
+from squeezenet.cli.arguments import add_model, size
 from squeezenet.errors import MissingDependency, UnsupportedOperation, UsageError
-from squeezenet.printable import printable
+from squeezenet.printable import counted, printable
 
 TARGETS = {
     "onnx": "ONNX; an integer network gets 8-bit layers (QDQ), whose answers may differ a little from the model's",
     "onnx-exact": "ONNX with operations on integers only: in ONNX Runtime the same logits, bit for bit, on every CPU",
+    "c": "a folder with C for a microcontroller: the same logits, bit for bit, in memory whose size is known before",
 }
+
+ONLY_C = ("board", "ram", "flash", "image")
 
 EXAMPLES = """
 # fast 8-bit layers in ONNX Runtime, OpenVINO and in browsers
 squeezenet export birds.sqz --to onnx --out birds.onnx
 # the same logits as squeezenet computes, bit for bit
 squeezenet export birds.sqz --to onnx-exact --out birds.onnx
+# C for a Cortex-M4; `make -C birds-c test` runs its example in an emulator
+squeezenet export birds.sqz --to c --board netduinoplus2 --out birds-c
 """
 
 OURS = b"\x12\x0asqueezenet"
@@ -25,16 +30,53 @@ OURS = b"\x12\x0asqueezenet"
 
 
 def configure(parser: ArgumentParser) -> None:
+    from squeezenet.export.c.board import BOARDS
+
     add_model(parser)
     what = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
     parser.add_argument("--to", required=True, choices=list(TARGETS), metavar="TARGET", help=what)
-    parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx file to write")
-    parser.add_argument("--force", action="store_true", help="replace FILE even if squeezenet did not write it")
+    parser.add_argument("--out", required=True, metavar="OUT", help="the .onnx file or, for C, the folder to write")
+    parser.add_argument("--force", action="store_true", help="replace files in OUT that squeezenet did not write")
+    only_c = parser.add_argument_group("for --to c")
+    boards = "; ".join(f"{name}: {board.about}" for name, board in BOARDS.items())
+    only_c.add_argument("--board", choices=list(BOARDS), metavar="NAME", help=f"{boards} (default: host)")
+    limit = "bytes that the whole program may take, as in 128KiB (default: all of the board's)"
+    only_c.add_argument("--ram", type=size, metavar="BYTES", help=f"RAM: {limit}")
+    only_c.add_argument("--flash", type=size, metavar="BYTES", help=f"flash: {limit}")
+    only_c.add_argument("--image", metavar="FILE", help="the image that comes with the example (default: a drawing)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
-    """Write the file; the JSON object names it and its size."""
+    """Write the file or folder; the JSON object names what was written, with its bytes."""
     out = Path(args.out)
+    for option in ONLY_C:
+        if args.to != "c" and getattr(args, option) is not None:
+            raise UsageError(f"--{option}: only for --to c")
+    found = _c(args, out) if args.to == "c" else _onnx(args, out)
+    return {"model": args.model, "to": args.to, "out": args.out, **found}
+
+
+def _c(args: Namespace, out: Path) -> dict[str, Any]:
+    from squeezenet.runtime.engine import PATHS
+
+    if not PATHS:
+        raise MissingDependency("writing C needs the C engine; install a C compiler, then squeezenet again")
+    from squeezenet.export.c.write import export, may_write
+    from squeezenet.formats import load_model
+
+    may_write(out, args.force)
+    model = load_model(args.model, args.random_weights)
+    image = Path(args.image) if args.image is not None else None
+    try:
+        return export(
+            model, Path(args.model).stem, out, args.board or "host",
+            ram=args.ram or 0, flash=args.flash or 0, image=image, force=args.force,
+        )  # fmt: skip
+    except UnsupportedOperation as error:
+        raise UnsupportedOperation(f"{args.model} --to c: {error}") from None
+
+
+def _onnx(args: Namespace, out: Path) -> dict[str, Any]:
     _check(out, args.force)
     try:
         import onnx_ir  # noqa: F401
@@ -50,20 +92,32 @@ def run(args: Namespace) -> dict[str, Any]:
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"{args.model} --to {args.to}: {error}") from None
     write_atomically(out, data)
-    return {
-        "model": args.model,
-        "to": args.to,
-        "integer": bool(model.scales),
-        "opset": OPSET,
-        "files": [{"path": args.out, "bytes": len(data)}],
-    }
+    return {"integer": bool(model.scales), "opset": OPSET, "files": [{"path": args.out, "bytes": len(data)}]}
 
 
 def render(result: dict[str, Any]) -> str:
+    if result["to"] == "c":
+        return _render_c(result)
     (file,) = result["files"]
     form = "operations on integers only" if result["to"] == "onnx-exact" else "8-bit layers (QDQ)"
     form = form if result["integer"] else "floats"
     return f"{file['path']}: {file['bytes']:,} bytes, opset {result['opset']}, {form}"
+
+
+def _render_c(result: dict[str, Any]) -> str:
+    lines = [f"{result['out']}: C for {result['board']}; next: make -C {result['out']} test"]
+    lines.append(
+        f"  model: {result['memory']:,} bytes of RAM, {result['weights']:,} bytes of flash, "
+        f"{counted(result['decoded'], 'weight')} decoded for each image"
+    )
+    if result["compiler"]:
+        lines.append(
+            f"  program ({result['compiler']}): {result['ram']:,} bytes of RAM with the stack, of which the model uses "
+            f"at most {result['stack']:,}; {result['flash']:,} bytes of flash, {result['code']:,} of them code"
+        )
+    elif result["board"] != "host":
+        lines.append("  its compiler is not installed here: `make` will show the bytes of code and stack")
+    return "\n".join(lines)
 
 
 def _check(out: Path, force: bool) -> None:

@@ -2,5 +2,5 @@
 
 >>> from squeezenet.export.targets import TARGETS
 >>> list(TARGETS)
-['onnx', 'onnx-exact']
+['onnx', 'onnx-exact', 'c']
 """

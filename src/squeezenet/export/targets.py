@@ -1,7 +1,7 @@
 """The targets of `squeezenet export`, and which models each of them takes. `inspect` uses it, so it needs NumPy only.
 
 >>> targets(model)                                              # doctest: +SKIP
-{'onnx': None, 'onnx-exact': 'a float network has no exact form; squeeze it first (squeezenet compress)'}
+{'onnx': None, 'onnx-exact': 'a float network has no exact form; squeeze it first (squeezenet compress)', 'c': ...}
 """
 
 from collections.abc import Callable
@@ -57,5 +57,9 @@ def _onnx_exact(model: Model) -> str | None:
     return None if model.scales else "a float network has no exact form; squeeze it first (squeezenet compress)"
 
 
-TARGETS: dict[str, Callable[[Model], str | None]] = {"onnx": _onnx, "onnx-exact": _onnx_exact}
+def _c(model: Model) -> str | None:
+    return None if model.scales else "only integer networks become C; squeeze it first (squeezenet compress)"
+
+
+TARGETS: dict[str, Callable[[Model], str | None]] = {"onnx": _onnx, "onnx-exact": _onnx_exact, "c": _c}
 """Each target, with the function that says why it cannot take a model."""

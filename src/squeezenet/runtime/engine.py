@@ -9,7 +9,7 @@ hundred-thousandth of the largest logit.
 """
 
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL.Image import Image
 
@@ -30,6 +30,19 @@ else:
 """The instruction sets that the engine can use on this machine, the fastest last. Empty if there is no engine."""
 
 FLOAT_BYTES = 4
+
+
+def row_plan(data: bytes, geometry: tuple[int, ...], ram: int, flash: int) -> dict[str, Any]:
+    """How an integer network runs by rows in little memory; `_engine.pyi` describes the arguments and the result.
+
+    Raises `ValueError` if there is no plan within the limits.
+    """
+    return _engine.plan_rows(data, geometry, ram, flash)
+
+
+def run_rows(data: bytes, pixels: Any, logits: Any) -> None:
+    """Run one image by rows: `pixels`, bytes (height, width, channels) in R G B; `logits`, int32, are filled."""
+    _engine.run_rows(data, "scalar", pixels, logits, 0, 0)
 
 
 class Memory(NamedTuple):

@@ -1,0 +1,85 @@
+"""Finds a plan with which a whole program keeps within the RAM and flash of its board.
+
+The planner knows what the network takes. What the code, the stack and the example take is known after the compiler saw
+the plan: so the plan is made for a guess, compiled, and made again for what was measured.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from squeezenet import sqz
+from squeezenet.errors import UnsupportedOperation
+from squeezenet.export.c.board import Board
+from squeezenet.export.c.measure import Measured
+from squeezenet.model import Model
+from squeezenet.runtime.engine import row_plan
+
+GEOMETRY = {
+    "scalar": (8, 4, 1, 0, 1, 0, 8, 8, 8, 8),
+    "dsp": (8, 4, 1, 0, 1, 0, 16, 16, 16, 16),
+    "mve": (8, 16, 1, 128, 1, 0, 8, 8, 8, 8),
+}
+"""For each path of the engine that a board may use, what `plan_rows` must know of its kernels."""
+
+STACK = {"scalar": 4096, "dsp": 7680, "mve": 6144}
+"""Bytes of stack, by the path: the first guess."""
+CODE = 24 * 1024
+"""Bytes of flash for code and for the tables of the plan: the first guess."""
+
+ROUNDS = 4
+"""How often the plan is made at most."""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """An amount of RAM and of flash, in bytes. As a limit, 0 means none."""
+
+    ram: int
+    flash: int
+
+
+def fitted(
+    model: Model, board: Board, limit: Bytes, measure: Callable[[dict[str, Any]], Measured | None]
+) -> tuple[dict[str, Any], Measured | None]:
+    """A plan, and the figures of the program. `measure` compiles a plan, and returns None if there is no compiler.
+
+    Raises `UnsupportedOperation` if there is no plan within the limits.
+    """
+    data = sqz.encode(model)
+    channels, _, width = model.graph.input_shape
+    labels = sum(len(label.encode("utf-8", "replace")) + 5 for label in model.labels) or 9 * model.graph.classes
+    rest = Bytes(
+        STACK[board.kernels] + max(channels * width, 4 * model.graph.classes) + 64,
+        CODE + labels + 4 * model.graph.classes,
+    )
+    for left in reversed(range(ROUNDS)):
+        plan = _plan(data, board, limit, rest)
+        measured = measure(plan)
+        if measured is None:
+            return plan, None
+        exact = Bytes(measured.ram - plan["rows"]["bytes"], measured.flash - len(plan["weights"]))
+        fits = measured.ram <= limit.ram and measured.flash <= limit.flash
+        if fits and (exact == rest or left == 0 or not plan["decoded"]):
+            return plan, measured
+        rest = exact
+    raise UnsupportedOperation(
+        f"every plan that was tried takes more than {limit.ram:,} bytes of RAM or {limit.flash:,} of flash"
+    )
+
+
+def _plan(data: bytes, board: Board, limit: Bytes, rest: Bytes) -> dict[str, Any]:
+    """The engine's plan, if the rest of the program takes `rest`."""
+    left = Bytes(limit.ram and limit.ram - rest.ram, limit.flash and limit.flash - rest.flash)
+    if left.ram < 0 or left.flash < 0:
+        raise UnsupportedOperation(
+            f"stack, code and names alone take about {rest.ram:,} bytes of RAM and {rest.flash:,} of flash; the limits "
+            f"are {limit.ram:,} and {limit.flash:,}"
+        )
+    try:
+        return row_plan(data, GEOMETRY[board.kernels], left.ram or 0, left.flash or 0)
+    except ValueError as error:
+        raise UnsupportedOperation(
+            f"{error}: {limit.ram:,} bytes of RAM, of which {rest.ram:,} are for the stack and the example, and "
+            f"{limit.flash:,} of flash, of which {rest.flash:,} are for code and names"
+        ) from None
