@@ -18,7 +18,8 @@ enum {
     MOST_LEVEL = 127,
     MOST_EXPONENT = 1 << 12,
     MOST_BIAS = (1 << 22) - 1,
-    LEVEL_BYTES = 8 /* room for each level of a stream that is being written */
+    LEVEL_BYTES = 3, /* room for each level of an output that is being written, */
+    NUMBER_BYTES = 8 /* and for each number of a list */
 };
 
 /* Memory is handed out from front to back. If it does not suffice, only the bytes are counted. */
@@ -252,7 +253,7 @@ static int write_list(walk *w, const int32_t *numbers, uint32_t count, size_t si
 {
     const sqz_shape shape = {count, 1, 1, 1};
     const size_t mark = w->a->used;
-    size_t found = (size_t)LEVEL_BYTES * count + SQZ_ALIGNMENT;
+    size_t found = (size_t)NUMBER_BYTES * count + SQZ_ALIGNMENT;
     uint8_t *bytes = take(w->a, found);
     void *memory = take(w->a, sqz_levels_memory(shape));
     w->a->used = mark;
@@ -327,33 +328,71 @@ typedef struct {
     size_t size;       /* bytes of the new stream, for a reader */
 } layer;
 
+/* The new stream of levels as it is written, for a reader. */
+typedef struct {
+    uint8_t *bytes; /* not yet emitted */
+    void *memory;
+    size_t left; /* bytes that are still to come */
+    int some;    /* whether there was a level other than 0 */
+} creation;
+
+static int emit_settled(walk *w, creation *made, size_t settled)
+{
+    if (settled > made->left) return SQZ_BAD_STREAM;
+    const int status = emit(w->o, made->bytes, settled);
+    made->left -= settled;
+    sqz_levels_take_away(settled, made->memory);
+    return status;
+}
+
+static int put_output(walk *w, creation *made, const int32_t *levels, size_t cells)
+{
+    size_t settled;
+    for (size_t i = 0; i < cells && !made->some; i++) made->some = levels[i] != 0;
+    if (made->left == 0) return made->some ? SQZ_BAD_STREAM : SQZ_OK;
+    if (sqz_levels_put(levels, 1, made->memory, &settled) != SQZ_OK) return SQZ_BAD_STREAM;
+    return emit_settled(w, made, settled);
+}
+
+static int close_levels(walk *w, creation *made)
+{
+    size_t settled;
+    if (made->left == 0) return SQZ_OK;
+    if (!made->some || sqz_levels_close(made->memory, &settled) != SQZ_OK) return SQZ_BAD_STREAM;
+    const int status = emit_settled(w, made, settled);
+    return status == SQZ_OK && made->left > 0 ? SQZ_BAD_STREAM : status;
+}
+
 static int code_levels(walk *w, const layer *l)
 {
     const sqz_shape shape = l->shape, old_shape = {l->old_outputs, shape.inputs, shape.height, shape.width};
-    const size_t cells = (size_t)shape.inputs * shape.height * shape.width, room = LEVEL_BYTES * cells * shape.outputs;
-    int32_t *before = take(w->a, cells * l->old_outputs * sizeof *before);
-    int32_t *now = take(w->a, cells * shape.outputs * sizeof *now);
-    void *memory = take(w->a, sqz_differences_memory(shape)), *coding = take(w->a, sqz_levels_memory(shape));
-    uint8_t *bytes = take(w->a, room);
+    const size_t cells = (size_t)shape.inputs * shape.height * shape.width, room = LEVEL_BYTES * cells + SQZ_ALIGNMENT;
+    int32_t *before = take(w->a, cells * sizeof *before), *now = take(w->a, cells * sizeof *now);
+    void *memory = take(w->a, sqz_differences_memory(shape)), *old_coding = take(w->a, sqz_levels_small_memory(shape));
+    creation made = {NULL, take(w->a, sqz_levels_small_memory(shape)), l->size, 0};
+    made.bytes = take(w->a, room);
     pair q = first_pair(l->p);
-    if (bytes == NULL) return SQZ_NO_ROOM;
-    int status = sqz_levels_decode(l->old.bytes, l->old.size, before, old_shape, coding);
-    if (status == SQZ_OK && w->way == WRITE)
-        status = sqz_levels_decode(l->given.bytes, l->given.size, now, shape, coding);
+    int64_t read = 0; /* old outputs that were decoded */
+    int status = w->way == READ ? emit_varint(w->o, l->size) : SQZ_OK;
+    if (made.bytes == NULL) return SQZ_NO_ROOM;
+    sqz_levels_open(l->old.bytes, l->old.size, old_shape, old_coding);
+    if (w->way == WRITE)
+        sqz_levels_open(l->given.bytes, l->given.size, shape, made.memory);
+    else if (l->size > 0)
+        sqz_levels_create(made.bytes, room, shape, made.memory);
     sqz_differences_layer(w->m, shape, memory);
     for (uint32_t i = 0; i < shape.outputs && status == SQZ_OK; i++) {
         const int64_t source = next_pair(&q);
-        const int32_t *row = source == NONE ? NULL : before + cells * (size_t)source;
         const int32_t rescaling = source == NONE ? 0 : l->old_exponents[source] - l->exponents[i];
-        if (!sqz_code_output(w->m, &w->c, shape, memory, i, row, rescaling, now + cells * i, w->way))
-            status = SQZ_BAD_STREAM;
-        if (ended(w)) status = SQZ_BAD_STREAM;
+        for (; read <= source && status == SQZ_OK; read++) status = sqz_levels_next(before, 1, old_coding);
+        if (w->way == WRITE && status == SQZ_OK) status = sqz_levels_next(now, 1, made.memory);
+        if (status != SQZ_OK) return status;
+        const int32_t *row = source == NONE ? NULL : before;
+        if (!sqz_code_output(w->m, &w->c, shape, memory, i, row, rescaling, now, w->way) || ended(w))
+            return SQZ_BAD_STREAM;
+        if (w->way == READ) status = put_output(w, &made, now, cells);
     }
-    if (status != SQZ_OK || w->way == WRITE) return status;
-    size_t found = room;
-    if (sqz_levels_encode(now, shape, bytes, &found, coding) != SQZ_OK || found != l->size) return SQZ_BAD_STREAM;
-    const stream s = {bytes, found};
-    return emit_stream(w, s);
+    return status == SQZ_OK && w->way == READ ? close_levels(w, &made) : status;
 }
 
 /* Code whether stream `which` of a layer is the same in both files, and if not, the bytes of the new one. */
@@ -516,14 +555,15 @@ static size_t memory_for_parts(const part *old, uint32_t old_count, const part *
                 take(&counted, b.outputs * sizeof(int32_t));
             }
             const size_t mark = counted.used;
-            take(&counted, (size_t)LEVEL_BYTES * b.outputs + SQZ_ALIGNMENT);
+            take(&counted, (size_t)NUMBER_BYTES * b.outputs + SQZ_ALIGNMENT);
             take(&counted, sqz_levels_memory(list));
             counted.used = mark;
-            take(&counted, cells * a.outputs * sizeof(int32_t));
-            take(&counted, cells * b.outputs * sizeof(int32_t));
+            for (int k = 0; k < 2; k++) {
+                take(&counted, cells * sizeof(int32_t));
+                take(&counted, sqz_levels_small_memory(b));
+            }
             take(&counted, sqz_differences_memory(b));
-            take(&counted, sqz_levels_memory(b));
-            take(&counted, LEVEL_BYTES * cells * b.outputs);
+            take(&counted, LEVEL_BYTES * cells + SQZ_ALIGNMENT);
             if (counted.most > most) most = counted.most;
         }
     return most + sqz_aligned(sizeof(sqz_differences));

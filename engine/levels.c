@@ -371,3 +371,33 @@ SMALL int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *byt
     *size = c.at;
     return SQZ_OK;
 }
+
+SMALL void sqz_levels_create(uint8_t *bytes, size_t room, sqz_shape shape, void *memory)
+{
+    start(memory, writer(bytes, room), shape, WEIGHT_LENGTHS);
+}
+
+SMALL int sqz_levels_put(const int32_t *levels, uint32_t outputs, void *memory, size_t *settled)
+{
+    model *m = memory;
+    walk(m, levels, NULL, outputs, kernel_positions(m->shape), WRITE);
+    if (m->c.at > m->c.end) return SQZ_NO_ROOM;
+    size_t count = m->c.at;
+    while (count > 0 && m->c.out[count - 1] == 255) count--; /* a carry goes through these, */
+    *settled = count > 0 ? count - 1 : 0;                    /* to the byte before them */
+    return SQZ_OK;
+}
+
+SMALL void sqz_levels_take_away(size_t count, void *memory)
+{
+    coder *c = &((model *)memory)->c;
+    memmove(c->out, c->out + count, c->at - count);
+    c->at -= count;
+}
+
+SMALL int sqz_levels_close(void *memory, size_t *settled)
+{
+    coder *c = &((model *)memory)->c;
+    *settled = end_of_writing(c);
+    return *settled > c->end ? SQZ_NO_ROOM : SQZ_OK;
+}

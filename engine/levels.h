@@ -40,6 +40,15 @@ size_t sqz_levels_small_memory(sqz_shape shape);
 void sqz_levels_open(const uint8_t *bytes, size_t size, sqz_shape shape, void *memory);
 int sqz_levels_next(int32_t *levels, uint32_t outputs, void *memory);
 
+/* Encode output by output, levels below 2^7. Open a stream with `room` bytes of memory for it, then put the levels of the
+ * next outputs, any number of times, then close it. `sqz_levels_put` and `sqz_levels_close` give how many of the first
+ * bytes no later level can change; take these away before the next call. They return SQZ_OK or SQZ_NO_ROOM. A stream
+ * whose levels are all 0 must not be opened: it has no bytes. */
+void sqz_levels_create(uint8_t *bytes, size_t room, sqz_shape shape, void *memory);
+int sqz_levels_put(const int32_t *levels, uint32_t outputs, void *memory, size_t *settled);
+void sqz_levels_take_away(size_t count, void *memory);
+int sqz_levels_close(void *memory, size_t *settled);
+
 /* Encode to `bytes`; if `bytes` is NULL, only count. `*size`: bytes of room before the call, of the stream after it. */
 int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *bytes, size_t *size, void *memory);
 

@@ -238,3 +238,14 @@ def test_no_damaged_delta_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
                 delta.apply(OLD, hostile)
             found.append(raised.type.__name__)
         assert found[0] == found[1]
+
+
+@needs_engine
+def test_applying_a_delta_takes_little_memory() -> None:
+    """Beyond both files: in the C engine, for SqueezeNet v1.0."""
+    old, new = (zoo.find(name).read_bytes() for name in ("imagenet", "imagenet-small"))
+    made = delta.make(old, new)
+    assert len(made) < 0.2 * len(new)
+    found, memory = delta._engine.delta_apply(old, made, len(new))
+    assert found == new
+    assert memory < 100_000
