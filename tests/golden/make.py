@@ -11,6 +11,7 @@ is left alone.
 """
 
 import json
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from squeezenet.graph import (
 from squeezenet.model import Grid, IntegerWeights, Model, Plain, Shared, Tensor, Weights
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.run import NUMPY, runner
+from squeezenet.sqz import delta
 
 HERE = Path(__file__).parent
 GRAPH = Graph(
@@ -273,6 +275,29 @@ def release(name: str, made: Model) -> None:
         path.with_suffix(".json").write_text(json.dumps(facts(made), indent=1, ensure_ascii=False) + "\n")
 
 
+def changed_model(made: Model) -> Model:
+    """An integer network of which some levels, steps and biases are others."""
+    weights = {}
+    for seed, (name, held) in enumerate(made.weights.items()):
+        assert isinstance(held, IntegerWeights)
+        levels, bias, step = held.weight.levels, held.bias, np.int16(seed % 2)
+        moved = (numbers(levels.size, seed + 90) % 8 == 0).reshape(levels.shape)
+        other = (numbers(bias.size, seed + 91) % 4 == 0) * np.int32(3)
+        grid = Grid(np.clip(levels + moved, -100, 100).astype(np.int16), held.weight.exponents + step)
+        weights[name] = IntegerWeights(grid, (bias + other).astype(np.int32))
+    return replace(made, weights=weights, provenance={**made.provenance, "note": "changed"})
+
+
+def release_delta(name: str, old: str) -> None:
+    """Write a delta from the golden file `old`, and the new file, once."""
+    path = HERE / f"{name}.sqzd"
+    if not path.exists():
+        before = (HERE / f"{old}.sqz").read_bytes()
+        after = sqz.encode(changed_model(sqz.decode(before)))
+        path.write_bytes(delta.make(before, after))
+        (HERE / f"{name}.sqz").write_bytes(after)
+
+
 if __name__ == "__main__":
     release("tiny_v1", model())
     release("levels_v1", levels_model())
@@ -285,3 +310,4 @@ if __name__ == "__main__":
     release("operations_v2", operations_model())
     release("operations_integers_v2", operations_integer_model())
     release("oblong_v2", oblong_model())
+    release_delta("delta_v1", "operations_integers_v2")

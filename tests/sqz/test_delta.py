@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import struct
+import tracemalloc
 from binascii import crc32
 from collections.abc import Iterator
 
@@ -249,3 +250,21 @@ def test_applying_a_delta_takes_little_memory() -> None:
     found, memory = delta._engine.delta_apply(old, made, len(new))
     assert found == new
     assert memory < 100_000
+
+
+@pytest.mark.usefixtures("either")
+def test_golden_deltas_are_applied_for_ever() -> None:
+    new = (GOLDEN / "delta_v1.sqz").read_bytes()
+    assert delta.apply(OLD, (GOLDEN / "delta_v1.sqzd").read_bytes()) == new
+    assert delta.make(OLD, new) == (GOLDEN / "delta_v1.sqzd").read_bytes()
+
+
+@pytest.mark.usefixtures("either")
+def test_a_small_delta_takes_little_memory_and_time_whatever_it_promises() -> None:
+    """All levels of a large layer stay as they are: no byte for each of them may be taken."""
+    hostile = with_body(SAME + bytes(40), 4 * (len(OLD) + len(MADE)))
+    tracemalloc.start()
+    with pytest.raises(FormatError):
+        delta.apply(OLD, hostile)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()

@@ -37,11 +37,13 @@ VERBS = {
     "data": "pack images into shards, for faster training",
     "models": "list the included models, those to download, and the networks",
     "pull": "download published weights",
+    "delta": "make a small file that turns one .sqz file into another",
+    "apply": "make the new .sqz file from the old one and a delta",
     "fleet": "publish signed updates of a model, and update devices",
     "doctor": "check this installation",
 }
 
-ARRAYS = {"classify", "inspect"}
+ARRAYS = {"classify", "inspect", "delta", "apply"}
 """Verbs that need NumPy at most; the others need what trains as well."""
 
 

@@ -17,6 +17,7 @@ from squeezenet.formats.about import NOTHING, About, refuse
 from squeezenet.formats.description import is_described
 from squeezenet.limits import MAX_TENSOR_HEADER
 from squeezenet.model import Model
+from squeezenet.sqz.delta import MAGIC as DELTA
 
 TENSORS = (".pth", ".pt", ".safetensors")
 KNOWN = f"known are {', '.join(('.sqz', '.net', '.onnx', *TENSORS))} and run folders"
@@ -70,6 +71,8 @@ def is_ours(path: Path) -> bool:
     with open_regular(path) as file:
         if path.suffix == ".sqz":
             return file.read(len(sqz.MAGIC)) == sqz.MAGIC
+        if path.suffix == ".sqzd":
+            return file.read(len(DELTA)) == DELTA
         if path.suffix == ".safetensors":
             return is_described(file.read(min(int.from_bytes(file.read(8), "little"), MAX_TENSOR_HEADER)))
         if path.suffix in (".pth", ".pt") and pickles.is_archive(file):
