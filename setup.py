@@ -17,9 +17,11 @@ UNIX = sys.platform != "win32"
 FAST = ["engine/differences.c", "engine/levels.c", "engine/mixed_text.c"]
 VECTORS = sorted(f"engine/{name}.c" for name in ("blocks", "convolution", "floats", "layers"))
 VECTORS += sorted(glob("engine/kernels_*.c"))
+EXACT = ["engine/python_rounding.c"]  # the same bits as NumPy: a product and a sum are rounded one after the other
 COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 COMMON = [*COMMON, "-fno-align-functions", "-fno-align-jumps"] if UNIX else []
 SMALL, QUICK, QUICKEST = (["-Os"], ["-O2"], ["-O2", "-ftree-vectorize"]) if UNIX else ([], [], [])
+ROUNDED = ["-O3", "-ffp-contract=off"] if UNIX else []
 LINKED = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []  # no zeros between the parts
 
 
@@ -41,9 +43,9 @@ class Build(build_ext):
     """Compiles most files to be small. The flags are those of GCC and Clang; other compilers get none."""
 
     def build_extension(self, ext: Extension) -> None:
-        rest = sorted(set(glob("engine/*.c")) - {*FAST, *VECTORS})
+        rest = sorted(set(glob("engine/*.c")) - {*FAST, *EXACT, *VECTORS})
         ext.extra_objects = []
-        for sources, flags in ((rest, SMALL), (FAST, QUICK)):
+        for sources, flags in ((rest, SMALL), (FAST, QUICK), (EXACT, ROUNDED)):
             ext.extra_objects += self.compiler.compile(
                 sources,
                 output_dir=self.build_temp,

@@ -1,6 +1,6 @@
 /* What the parts of `squeezenet._engine` have in common. (Not named `python.h`: some file systems would take that for
- * `Python.h`.) Only `squeezenet.sqz` and `squeezenet.runtime` call this module, and they check what users may get
- * wrong; here only the sizes of buffers are checked. */
+ * `Python.h`.) Only `squeezenet.sqz`, `squeezenet.runtime` and rounding call this module, and they check what users
+ * may get wrong; here only the sizes of buffers are checked. */
 #ifndef SQZ_BINDING_H
 #define SQZ_BINDING_H
 
@@ -26,6 +26,9 @@ PyObject *python_run_rows(PyObject *self, PyObject *args);
 /* python_delta.c */
 PyObject *python_delta_apply(PyObject *self, PyObject *args);
 PyObject *python_delta_encode(PyObject *self, PyObject *args);
+
+/* python_rounding.c */
+PyObject *python_round_inputs(PyObject *self, PyObject *args);
 
 /* python_network.c: the type `Network`. */
 extern PyType_Spec python_network_spec;

@@ -1,5 +1,7 @@
 """Rounding: levels against an exhaustive search, and layers that make up for the layers before them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from squeezenet.compression.squeeze.hessian import (
     DAMPING_SYNTHETIC,
     Block,
     LayerHessian,
+    _block,
     hessians_of,
     inputs_of,
 )
@@ -66,6 +69,37 @@ def test_another_look_finds_the_best_level_of_each_input(block: Block) -> None:
     assert np.array_equal(found, expected)
     assert (cost(found, wanted, block) <= cost(first, wanted, block)).all()
     assert np.array_equal(np.where(np.abs(steps) < 0.6, 0, np.rint(steps)), found)
+
+
+@pytest.mark.skipif(not rounding.HAS_ENGINE, reason="the C engine was not built here")
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (9, 3), (100, 7), (200, 33)])
+def test_the_engine_rounds_to_the_same_bits(inputs: int, outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(inputs)
+    samples = random.normal(size=(2 * inputs, inputs))
+    block = _block(samples.T @ samples, 0.01)
+    wanted = random.normal(size=(outputs, inputs)) * 4
+    wanted[0] *= 30  # beyond the largest level
+    gain = random.uniform(0.01, 1, outputs) / inputs
+
+    def rounded() -> tuple[np.ndarray, ...]:
+        levels = rounding._round(wanted, gain, block, COSTS)
+        slope = np.ascontiguousarray(slope_of(levels, wanted, block))
+        return levels, *rounding._descend(levels, slope, gain, block, COSTS)
+
+    fast = rounded()
+    monkeypatch.setattr(rounding, "HAS_ENGINE", False)
+    assert [each.tobytes() for each in fast] == [each.tobytes() for each in rounded()]
+    assert fast[0].any()
+
+
+@pytest.mark.skipif(not rounding.HAS_ENGINE, reason="the C engine was not built here")
+@pytest.mark.parametrize("wrong", range(8))
+def test_the_engine_refuses_buffers_of_another_size(wrong: int) -> None:
+    buffers = [np.zeros(4), *(np.zeros(6) for _ in range(3)), np.zeros(8), *(np.zeros(6) for _ in range(3))]
+    rounding.round_inputs(2, *buffers)
+    buffers[wrong] = np.zeros(0)
+    with pytest.raises(ValueError, match="not those of some inputs of a block"):
+        rounding.round_inputs(2, *buffers)
 
 
 def test_rounding_again_finds_the_best_level_of_each_input_in_turn(block: Block) -> None:
@@ -161,6 +195,29 @@ def known(network: Network) -> tuple[Model, Prepared]:
     many = np.random.default_rng(0).integers(0, 255, (96, 3, 14, 14), np.uint8)
     model = Model(network.graph, to_weights(network), preparation, tuple("abcdef"), {})
     return model, prepare(model, Pixels(many, None, np.arange(96)))
+
+
+def test_a_size_gives_the_same_network_after_other_sizes_and_with_less_work(
+    known: tuple[Model, Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, prepared = known
+    calls: list[float] = []
+
+    def counted(*given: object) -> object:
+        calls.append(1)
+        return round_network(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(to_size, "round_network", counted)
+    sizes = [len(sqz.encode(model)) // share for share in (5, 5, 7)]
+    fresh = [replace(prepared, tried={}) for _ in sizes]
+    alone = [to_size.round_to_size(model, each, size)[0] for each, size in zip(fresh, sizes, strict=True)]
+    most = len(calls)
+    shared = replace(prepared, tried={})
+    found = [to_size.round_to_size(model, shared, size)[0] for size in sizes]
+    assert [sqz.encode(as_model(model, each)) for each in found] == [
+        sqz.encode(as_model(model, each)) for each in alone
+    ]
+    assert len(calls) - most < most
 
 
 def test_a_file_that_is_too_large_is_rounded_again(known: tuple[Model, Prepared]) -> None:

@@ -31,6 +31,13 @@ from squeezenet.model import MAX_LEVEL
 from squeezenet.models.network import Network
 from squeezenet.training.surroundings import computing_threads
 
+try:
+    from squeezenet._engine import round_inputs
+except ImportError:  # there was no compiler
+    HAS_ENGINE = False
+else:
+    HAS_ENGINE = True
+
 STEP = 12 / log(2)
 """step^2 = STEP * multiplier / h, for second derivative h: at this step, halving it gains what the extra bits cost.
 
@@ -171,10 +178,8 @@ def _round(wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> Doub
     scales = gain / np.diag(factor)[:, None] ** 2
     for near in _runs(len(rows)):
         _subtract(rows[near], factor[: near.start, near].T, errors[: near.start])
-        for i in range(near.start, near.stop):
-            levels[i] = _cheapest(rows[i], scales[i], costs)
-            errors[i] = (rows[i] - levels[i]) / factor[i, i]
-            rows[i + 1 : near.stop] -= factor[i, i + 1 : near.stop, None] * errors[i]
+        held = (rows[near], None, scales[near], costs, levels[near], rows[near], errors[near])
+        _one_by_one(np.ascontiguousarray(factor[near, near]), *held)
     return _back(levels, block)
 
 
@@ -188,12 +193,28 @@ def _descend(levels: Doubles, slope: Doubles, gain: Doubles, block: Block, costs
     scales = gain * np.diag(covariance)[:, None]
     for near in _runs(len(levels)):
         _subtract(slope[near], covariance[near, : near.start], undone[: near.start])
-        for i in range(near.start, near.stop):
-            values[i] = before[i] - slope[i] / covariance[i, i]
-            levels[i] = _cheapest(values[i], scales[i], costs)
-            undone[i] = before[i] - levels[i]
-            slope[i + 1 : near.stop] -= covariance[i, i + 1 : near.stop, None] * undone[i]
+        held = (slope[near], before[near], scales[near], costs, levels[near], values[near], undone[near])
+        _one_by_one(np.ascontiguousarray(covariance[near, near]), *held)
     return _back(levels, block), _back(values, block)
+
+
+def _one_by_one(
+    matrix: Doubles, rows: Doubles, before: Doubles | None, scales: Doubles, costs: Doubles,
+    levels: Doubles, values: Doubles, errors: Doubles,
+) -> None:  # fmt: skip
+    """Round the inputs of a run, and change the later `rows` after each: those of `_round`, or of `_descend`.
+
+    All but `matrix` (inputs, inputs) and `costs` are (inputs, outputs). `levels`, `values` and `errors` are filled in.
+    `before` has the levels that `_descend` begins with.
+    """
+    if HAS_ENGINE:
+        round_inputs(len(matrix), matrix, rows, before, scales, costs, levels, values, errors)
+        return
+    for i, own in enumerate(np.diag(matrix)):
+        values[i] = rows[i] if before is None else before[i] - rows[i] / own
+        levels[i] = _cheapest(values[i], scales[i], costs)
+        errors[i] = (values[i] - levels[i]) / own if before is None else before[i] - levels[i]
+        rows[i + 1 :] -= matrix[i, i + 1 :, None] * errors[i]
 
 
 def _subtract(rows: Doubles, left: Doubles, right: Doubles) -> None:

@@ -11,7 +11,7 @@ scales do not change during a search: only the coded layers are counted again (`
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import log
 from pathlib import Path
@@ -95,7 +95,7 @@ class FileSize:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What rounding needs to know about a network; it is the same for every size."""
+    """What rounding needs to know about a network; it is the same for every size, as are the sizes tried so far."""
 
     network: Network  # of floats, equalised
     images: Tensor  # calibration images, prepared (N, C, H, W)
@@ -105,6 +105,8 @@ class Prepared:
     size: FileSize
     least: int  # bytes of the file whose weights and biases are all 0
     grain: int  # all exponents are multiples of it
+    tried: dict[float, int] = field(default_factory=dict)  # log2 of a multiplier -> bytes after rounding alone
+    estimated: dict[float, int] = field(default_factory=dict)  # the same, estimated from some outputs
 
 
 def prepare(
@@ -192,15 +194,16 @@ def round_to_size(model: Model, known: Prepared, max_bytes: float, tick: Tick = 
         goal = min(goal, rounded) * (1 - MARGIN) * max_bytes / size
         del network  # before the next is made
     assert best is not None
+    assert best.network is not None
     return best.network, 2.0**best.octaves
 
 
 class _Found(NamedTuple):
-    """A network that was tried, log2 of its multiplier, and the bytes of its file."""
+    """A network that was tried (None: for an earlier size), log2 of its multiplier, and the bytes of its file."""
 
     size: int
     octaves: float
-    network: IntegerNetwork
+    network: IntegerNetwork | None
 
 
 def _better(best: _Found | None, found: _Found, max_bytes: float) -> _Found:
@@ -229,8 +232,10 @@ def _search(
     best: _Found | None = None
     for _ in range(TRIES):
         octaves = _next(seen, max_bytes) if seen else _start(known, max_bytes)
-        network = round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick, known.grain)
-        size = known.size.of(network.to_weights())
+        network = None if octaves in known.tried else _rounded(known, octaves, tick)
+        if network is not None:
+            known.tried[octaves] = known.size.of(network.to_weights())
+        size = known.tried[octaves]
         best = _better(best, _Found(size, octaves, network), max_bytes)
         stuck = bool(seen) and size == seen[-1][1]  # another multiplier gave the same network
         seen.append((octaves, size))
@@ -238,7 +243,11 @@ def _search(
             break
         del network  # before the next is made
     assert best is not None
-    return best.network, best.octaves, best.size
+    return best.network or _rounded(known, best.octaves, tick), best.octaves, best.size
+
+
+def _rounded(known: Prepared, octaves: float, tick: Callable[[], object]) -> IntegerNetwork:
+    return round_network(known.network, known.scales, known.hessians, 2.0**octaves, tick, known.grain)
 
 
 def _start(known: Prepared, max_bytes: float) -> float:
@@ -249,7 +258,9 @@ def _start(known: Prepared, max_bytes: float) -> float:
         return octaves
     seen: list[tuple[float, int]] = []
     for _ in range(TRIES):
-        seen.append((octaves, _estimated_size(known, 2.0**octaves, weights // SAMPLED + 1)))
+        if octaves not in known.estimated:
+            known.estimated[octaves] = _estimated_size(known, 2.0**octaves, weights // SAMPLED + 1)
+        seen.append((octaves, known.estimated[octaves]))
         if _close(seen[-1][1], max_bytes):
             break
         octaves = _next(seen, max_bytes)
