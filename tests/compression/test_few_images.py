@@ -69,6 +69,15 @@ def test_covariances_of_equal_images_can_be_factored(model: Model) -> None:
             assert (found.residual_variance > 0).all()
 
 
+def test_few_samples_are_believed_less(model: Model) -> None:
+    network, images = prepare(model, None).network, torch.from_numpy(prepared(some(2)))
+    plain, damped = hessians_of(network, images), hessians_of(network, images, rank=1.0)
+    grown = [float((damped[name].residual_variance / plain[name].residual_variance).min()) for name in plain]
+    assert min(grown) >= 1
+    assert max(grown) > 2  # the linear layer has two samples
+    assert [each.importance for each in damped.values()] == [each.importance for each in plain.values()]
+
+
 def test_an_integer_network_can_be_pruned_and_squeezed_again() -> None:
     pixels = coloured_noise()
     model = little_model("residual", pixels)

@@ -44,6 +44,8 @@ DAMPING = 0.01
 """Share of the mean variance of the inputs that is added to the variance of every input, for photographs."""
 DAMPING_SYNTHETIC = 0.1
 """The same for synthetic calibration images: directions in which they do not vary may vary in photographs."""
+RANK = 1.0
+"""The share that is added, where there are few images, is at least this times inputs / samples of the covariance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +88,12 @@ def hessians_of(
     tick: Callable[[float], object] = lambda share: None,
     outputs: Outputs = "classes",
     temperature: float = 1.0,
+    rank: float = 0.0,
 ) -> dict[str, LayerHessian]:
     """Layer name -> second derivatives. `images` (N, C, H, W) are prepared; a few hundred are enough.
 
     `damping` is a share of the mean variance of a layer's inputs. `tick` gets the share of the work that was just done.
-    `outputs`: what the logits mean. The loss is that of `logits / temperature`.
+    `outputs`: what the logits mean. The loss is that of `logits / temperature`. `rank`: see `RANK`.
     """
     random = torch.Generator().manual_seed(seed)
     totals = {op.name: _Totals(op) for op in network.graph.layers}
@@ -100,7 +103,7 @@ def hessians_of(
         for name, gradient in zip(results, gradients, strict=True):
             totals[name].add(inputs[name], gradient)
         tick(len(batch) / len(images))
-    return {name: total.hessian(len(images), damping) for name, total in totals.items()}
+    return {name: total.hessian(len(images), damping, rank) for name, total in totals.items()}
 
 
 def blocks_of(size: int) -> list[slice]:
@@ -159,7 +162,7 @@ class _Totals:
         self._sums = self._sums + thin.sum(2).double()
         self._count += thin.shape[2]
 
-    def hessian(self, images: int, damping: float) -> LayerHessian:
+    def hessian(self, images: int, damping: float, rank: float = 0.0) -> LayerHessian:
         """The second derivatives, after `images` images were added."""
         mean = (self._sums / self._count).numpy()
         covariances = [
@@ -170,11 +173,16 @@ class _Totals:
         variance = sum(np.trace(block) for each in covariances for block in each)
         trace = self._trace / images
         importance = float(self._squares) / images / max(variance * self._op.out / self._groups, 1e-30)
-        blocks = tuple(tuple(_block(c, DAMPING) for c in each) for each in covariances)
+        least = rank / self._count  # for each input of a block
+
+        def damped_by(share: float) -> tuple[tuple[Block, ...], ...]:
+            return tuple(tuple(_block(c, max(share, least * len(c))) for c in each) for each in covariances)
+
+        blocks = damped_by(DAMPING)
         found = LayerHessian(importance, trace, blocks, mean)
         if damping == DAMPING:
             return found
-        damped = replace(found, blocks=tuple(tuple(_block(c, damping) for c in each) for each in covariances))
+        damped = replace(found, blocks=damped_by(damping))
         # Damping changes how errors compensate for each other, not how much errors of the layer cost.
         return replace(
             damped,

@@ -29,7 +29,7 @@ from squeezenet.compression.recipe import Learning
 from squeezenet.compression.squeeze.as_floats import Learned, hold_out, learn_as_floats, loss_on
 from squeezenet.compression.squeeze.equalise import equalise
 from squeezenet.compression.squeeze.gptaq import compensate
-from squeezenet.compression.squeeze.hessian import BATCH, DAMPING, DAMPING_SYNTHETIC, LayerHessian, hessians_of
+from squeezenet.compression.squeeze.hessian import BATCH, DAMPING, DAMPING_SYNTHETIC, RANK, LayerHessian, hessians_of
 from squeezenet.compression.squeeze.learning import learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model, stored
 from squeezenet.compression.squeeze.nine_bits import with_nine_bits
@@ -129,11 +129,12 @@ def prepare(
     ranges = {i: ends for i, ends in model.ranges.items() if i not in rescaled}
     some = torch.arange(0, len(images), len(images) // fewer)[:fewer]
     first = images[some]
-    hessians = hessians_of(network, images, damping, seed, tick, model.outputs)
+    rank = RANK if 0 < synthetic < len(images) else 0.0
+    hessians = hessians_of(network, images, damping, seed, tick, model.outputs, rank=rank)
     if not _matter(hessians, model.graph):  # perhaps all probabilities are 0 or 1
         with torch.no_grad():
             logits = torch.cat([network(batch) for batch in images.split(BATCH)])
-        hessians = hessians_of(network, images, damping, seed, quiet, model.outputs, float(logits.std()) + 1e-30)
+        hessians = hessians_of(network, images, damping, seed, quiet, model.outputs, float(logits.std()) + 1e-30, rank)
     if not _matter(hessians, model.graph):
         raise ModelError("the network gives every image the same logits: there is nothing to keep; train it further")
     made = int((some >= len(images) - synthetic).sum())
