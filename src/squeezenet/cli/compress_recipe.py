@@ -26,7 +26,8 @@ from squeezenet.version import __version__
 
 SETTINGS = {
     "method": "method", "max_bytes": "max_bytes", "max_loss": "max_loss", "calibrate": "calibration",
-    "scales": "scales", "seed": "seed", "limit": "limit", "teacher": "teacher", "epochs": "learning.epochs",
+    "scales": "scales", "seed": "seed", "limit": "limit", "teacher": "teacher", "near": "near",
+    "update_bytes": "update_bytes", "epochs": "learning.epochs",
     "density": "pruning.density", "rank": "low_rank.rank",
 }  # fmt: skip
 """Option -> the setting of a recipe that it is."""
@@ -88,6 +89,7 @@ def load_images(args: Namespace, model: Model, found: Found) -> tuple[Compressio
     train = args.data or _located(recipe.data, "data", args.model, ("digits",))
     val = args.val or _located(recipe.val, "val", args.model, ("digits",))
     teacher = _located(recipe.teacher, "teacher", args.model, (*zoo.SHIPPED, *zoo.PUBLISHED))
+    near = _located(recipe.near, "near", args.model, (*zoo.SHIPPED,))
     images = Images()
     if train is not None:
         data = load_for(model.provenance, train, val, recipe.seed)
@@ -104,7 +106,7 @@ def load_images(args: Namespace, model: Model, found: Found) -> tuple[Compressio
         raise UsageError(f"{args.recipe}: does not name the images that the file was made from; name them with --data")
     if other:
         print(f"squeezenet: {args.recipe} {' and '.join(other)}; the bytes will not be the same", file=sys.stderr)
-    return replace(recipe, teacher=teacher), images
+    return replace(recipe, teacher=teacher, near=near), images
 
 
 def _located(name: str | None, option: str, model: str, known: tuple[str, ...]) -> str | None:

@@ -46,7 +46,7 @@ GRAINS: dict[Scales, int] = {"eighths": 1, "power-of-two": EIGHTHS}
 """Setting `scales` -> the number of which all exponents are multiples, in eighths of an octave."""
 
 METHODS: dict[str, tuple[str, ...]] = {
-    "squeeze": ("max_bytes", "max_loss", "calibration", "scales", "teacher", "learning"),
+    "squeeze": ("max_bytes", "max_loss", "near", "update_bytes", "calibration", "scales", "teacher", "learning"),
     "svd": ("low_rank",),
     "prune": ("pruning",),
     "deep-compression": ("pruning", "sharing"),
@@ -102,8 +102,8 @@ class Learning(Retraining):
 
 
 LEAST = {
-    "max_bytes": 1, "max_loss": 0, "calibration": 1, "seed": 0, "threads": 1, "limit": 1, "epochs": 0,
-    "batch_size": 1, "lr": 0, "step_lr": 0, "features": 0, "steps": 1, "conv_bits": 1, "fc_bits": 1,
+    "max_bytes": 1, "max_loss": 0, "update_bytes": 1, "calibration": 1, "seed": 0, "threads": 1, "limit": 1,
+    "epochs": 0, "batch_size": 1, "lr": 0, "step_lr": 0, "features": 0, "steps": 1, "conv_bits": 1, "fc_bits": 1,
     "float_bits": 10, "pad": 0, "rotate": 0, "zoom": 0, "light": 0, "erase": 0,
 }  # fmt: skip
 MOST = {"conv_bits": 12, "fc_bits": 12, "float_bits": 32, "zoom": 0.9, "area": 1}
@@ -129,6 +129,8 @@ class CompressionRecipe:
     method: str = "squeeze"
     max_bytes: int | None = None  # of the file; None: a 12th of the network's size in float32
     max_loss: float | None = None
+    near: str | None = None  # a .sqz file: as few levels as possible differ from it, so that a delta from it is small
+    update_bytes: int | None = None  # of this delta; None: a 20th of the bytes of the file `near`
     calibration: int = 128  # images that rounding learns from: scales, second derivatives, compensation
     scales: Scales = "eighths"  # which steps an integer network may have; power-of-two: its device can only shift
     seed: int = 0
@@ -149,6 +151,12 @@ class CompressionRecipe:
         _check_method(self.method, self.methods)
         if self.max_bytes is not None and self.max_loss is not None:
             raise UsageError("max_bytes and max_loss: give one of them; the other is what comes out")
+        if self.near is None and self.update_bytes is not None:
+            raise UsageError("update_bytes is the size of the update from the file near; name this file, too")
+        if self.near is not None and (self.max_bytes, self.max_loss, self.learning.epochs) != (None, None, 0):
+            raise UsageError("near: the file has the size of the old one; leave max_bytes, max_loss and learning out")
+        if self.near is not None and "svd" in self.methods:
+            raise UsageError("near and method svd: the old file has another graph; leave one of the two out")
         if self.learning.features and self.teacher:
             raise UsageError("learning.features and teacher: layers learn from MODEL's own; leave one of the two out")
         if self.learning.step_lr and self.scales != "eighths":
@@ -198,11 +206,11 @@ def fingerprint(pixels: Pixels) -> str:
 
 def record(provenance: Mapping[str, str], recipe: CompressionRecipe) -> dict[str, str]:
     """The provenance of a model that was compressed by `recipe`, from that of the model before."""
-    data, val, teacher = map(last_name, (recipe.data, recipe.val, recipe.teacher))
+    data, val, teacher, near = map(last_name, (recipe.data, recipe.val, recipe.teacher, recipe.near))
     return {
         **provenance,
         "method": recipe.method,
-        KEY: to_toml(replace(recipe, data=data, val=val, teacher=teacher)),
+        KEY: to_toml(replace(recipe, data=data, val=val, teacher=teacher, near=near)),
         "made by": f"squeezenet {__version__}",
     }
 

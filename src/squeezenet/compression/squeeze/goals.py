@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
-from squeezenet import sqz
+from squeezenet import sqz, zoo
 from squeezenet.compression import finetune
 from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
 from squeezenet.compression.recipe import GRAINS, KEY, USUAL_RATIO, CompressionRecipe
 from squeezenet.compression.squeeze.course import Course
+from squeezenet.compression.squeeze.near import update
 from squeezenet.compression.squeeze.to_size import (
     Prepared,
     Rounding,
@@ -87,6 +88,9 @@ def squeeze(
     learns = pixels is not None and recipe.learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
     known = prepare(model, pixels, recipe.seed, course.prepared, recipe.calibration, GRAINS[recipe.scales])
+    if recipe.near is not None:
+        old = sqz.read_bytes(zoo.find(recipe.near))
+        return encoded(update(model, known, old, provenance, recipe.update_bytes or len(old) // 20, course.rounded))
     teaching = _teaching(model, known, pixels, recipe, device) if pixels is not None and learns else None
 
     def made(size: int, folder: Path | None, share: float = 1.0) -> Compressed:

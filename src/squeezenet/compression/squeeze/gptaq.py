@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from squeezenet.compression.squeeze.hessian import ROUNDING, LayerHessian, blocks_of, inputs_of
-from squeezenet.compression.squeeze.network import IntegerNetwork
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
 from squeezenet.compression.squeeze.rounding import round_layer
 from squeezenet.fixed_point import Scale, step
 from squeezenet.graph import Conv, Layer
@@ -37,6 +37,8 @@ def compensate(
     tick: Callable[[], object] = lambda: None,
     ridge_images: int = RIDGE_IMAGES,
     grain: int = 1,
+    rounded: Callable[[Layer, Tensor], GridWeight] | None = None,
+    biased: Callable[[Layer, Tensor], Tensor] = lambda op, bias: bias,
 ) -> None:
     """Round the layers of `integer` again, in the order they run, and correct their biases.
 
@@ -56,9 +58,11 @@ def compensate(
             read = [batch[0].float() * step(source.exponent) for batch in after]
             weight = _adapted(op, network.weight(op.name)(), [batch[0] for batch in before], read, ridge_images)
             gap = target.exponent - source.exponent
-            integer.replace_weight(op.name, round_layer(weight, hessians[op.name], multiplier, gap, grain))
+            grid = rounded(op, weight) if rounded else round_layer(weight, hessians[op.name], multiplier, gap, grain)
+            integer.replace_weight(op.name, grid)
             sums = [integer.sums(op, batch[0]) for batch in after]
             _correct_bias(integer, op, target, exact[-1], sums)
+            integer.bias(op.name).copy_(biased(op, integer.bias(op.name)))
             changed.append([integer.outputs(op, batch) for batch in sums])
             tick()
         else:

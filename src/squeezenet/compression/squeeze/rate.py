@@ -8,7 +8,9 @@ A level of magnitude m takes -log2(frequency of m) bits, and one more for its si
 estimate.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from squeezenet.model import MAX_LEVEL
@@ -38,3 +40,18 @@ def rate_gradient(steps: Tensor, bits: Tensor) -> Tensor:
     size = steps.abs()
     lower = size.floor().long().clamp_(max=MAX_LEVEL - 1)
     return (bits[lower + 1] - bits[lower]) * steps.sign()
+
+
+CLASSES = 8  # of the magnitude of an old level
+RARE = 0.01  # share of the levels that is assumed to change before any did
+PRIOR_COUNT = 200.0  # levels that this assumption counts as
+MOVE_BITS = 1.0  # of the direction of a change
+
+
+def change_bits(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bits in a delta of a level that stays, and of one that changes, by the magnitude of the old one: (2, CLASSES)."""
+    sizes = np.minimum(np.abs(old), CLASSES - 1).astype(np.intp).ravel()
+    count = np.bincount(sizes, minlength=CLASSES) + PRIOR_COUNT
+    changed = np.bincount(sizes, (old != new).ravel(), minlength=CLASSES) + RARE * PRIOR_COUNT
+    share = np.minimum(changed / count, 0.5)
+    return np.stack([-np.log2(1 - share), -np.log2(share) + MOVE_BITS])

@@ -16,6 +16,7 @@ each level is chosen again, given all others (coordinate descent, as in QuantEas
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import log
 
 import numpy as np
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from squeezenet.compression.squeeze.hessian import Block, Doubles, LayerHessian, blocks_of
 from squeezenet.compression.squeeze.network import DEAD, GridWeight, IntegerNetwork
-from squeezenet.compression.squeeze.rate import level_bits
+from squeezenet.compression.squeeze.rate import CLASSES, change_bits, level_bits
 from squeezenet.fixed_point import EIGHTHS, MAX_RESCALING, MIN_RESCALING, Scale
 from squeezenet.graph import Layer
 from squeezenet.model import MAX_LEVEL
@@ -49,6 +50,7 @@ GRAIN = 4  # steps of the groups of one layer differ by half octaves: finer diff
 SPREAD = 16  # eighths of an octave between the median step of a layer's groups and the finest or coarsest
 EDGE = 0.02  # least distance, in steps, of a value from the boundary between two levels
 RUN = 48  # inputs in a slice (`_runs`); 12 to 96 are as fast
+NEAR_SWEEPS = 3  # the same from the levels of an older file
 SWEEPS = 2  # of coordinate descent; each uses the bits of the levels that the one before chose
 
 
@@ -130,6 +132,57 @@ def round_again(weight: GridWeight, hessian: LayerHessian, multiplier: float) ->
     return _grid(values, levels, shape, exponents)
 
 
+def near_layer(
+    weight: Tensor, start: GridWeight, hessian: LayerHessian, multiplier: float, factor: float
+) -> GridWeight:
+    """`weight` (out, in, ...) in the steps of `start`, as near to its levels as `factor` says (`near`)."""
+    with computing_threads(1):
+        shape, exponents = weight.shape, start.exponents.double().numpy()
+        rows = weight.reshape(len(weight), -1).double().numpy() / 2.0 ** (exponents / EIGHTHS)[:, None]
+        old = start.levels().reshape(len(weight), -1).double().numpy()
+        levels, values, gain = old.copy(), old.copy(), _gain(hessian, exponents)
+        for _ in range(NEAR_SWEEPS):
+            costs, changes = _costs(levels, multiplier), factor * change_bits(old, levels)
+            for outputs, inputs, block in _parts(hessian, levels):
+                slope = np.zeros_like(block.covariance, shape=(len(block.order), outputs.stop - outputs.start))
+                _subtract(slope, block.covariance, _ordered((rows - levels)[outputs, inputs], block))
+                near = _Near(_ordered(old[outputs, inputs], block), changes)
+                levels[outputs, inputs], values[outputs, inputs] = _descend(
+                    levels[outputs, inputs], slope, gain[outputs], block, costs, near
+                )
+        return _grid(values, levels, shape, exponents)
+
+
+@dataclass(frozen=True, eq=False)
+class _Near:
+    """What changes cost: `levels` (inputs, outputs) are the old ones; `costs` (2, CLASSES) those of `change_bits`."""
+
+    levels: Doubles
+    costs: Doubles
+
+    def one_by_one(
+        self, first: int, matrix: Doubles, rows: Doubles, before: Doubles, scales: Doubles, costs: Doubles,
+        levels: Doubles, values: Doubles, undone: Doubles,
+    ) -> None:  # fmt: skip
+        """Like `_one_by_one`, for `_descend`; the first input has the number `first`."""
+        for i, own in enumerate(np.diag(matrix)):
+            values[i] = before[i] - rows[i] / own
+            levels[i] = self._cheapest(first + i, values[i], scales[i], costs)
+            undone[i] = before[i] - levels[i]
+            rows[i + 1 :] -= matrix[i, i + 1 :, None] * undone[i]
+
+    def _cheapest(self, i: int, value: Doubles, scale: Doubles, costs: Doubles) -> Doubles:
+        """The level of least scale * error^2 + costs: the old one, 0, or one of the two around `value`."""
+        old = self.levels[i]
+        size = np.abs(old).astype(np.intp)
+        stays, moves = self.costs[:, np.minimum(size, CLASSES - 1)]
+        kept = scale * (value - old) ** 2 + costs.take(size) + stays
+        other = _cheapest(value, scale, costs)
+        moved = scale * (value - other) ** 2 + costs.take(np.abs(other).astype(np.intp)) + moves
+        chosen: Doubles = np.where(moved < kept, other, old)
+        return chosen
+
+
 def _gain(hessian: LayerHessian, exponents: Doubles) -> Doubles:
     """The divergence of an error of one step at an input of variance 1, in nats: (out,)."""
     gain: Doubles = hessian.importance * 2.0 ** (2 / EIGHTHS * exponents) / 2
@@ -183,7 +236,9 @@ def _round(wanted: Doubles, gain: Doubles, block: Block, costs: Doubles) -> Doub
     return _back(levels, block)
 
 
-def _descend(levels: Doubles, slope: Doubles, gain: Doubles, block: Block, costs: Doubles) -> tuple[Doubles, Doubles]:
+def _descend(
+    levels: Doubles, slope: Doubles, gain: Doubles, block: Block, costs: Doubles, closeness: "_Near | None" = None
+) -> tuple[Doubles, Doubles]:
     """One sweep of coordinate descent from `levels`: the new levels, and the value that each was rounded from.
 
     `slope` (inputs, outputs) is `covariance @ error` of `levels`, in the order of `block`. It is changed in place.
@@ -194,7 +249,11 @@ def _descend(levels: Doubles, slope: Doubles, gain: Doubles, block: Block, costs
     for near in _runs(len(levels)):
         _subtract(slope[near], covariance[near, : near.start], undone[: near.start])
         held = (slope[near], before[near], scales[near], costs, levels[near], values[near], undone[near])
-        _one_by_one(np.ascontiguousarray(covariance[near, near]), *held)
+        square = np.ascontiguousarray(covariance[near, near])
+        if closeness is None:
+            _one_by_one(square, *held)
+        else:
+            closeness.one_by_one(near.start, square, *held)
     return _back(levels, block), _back(values, block)
 
 

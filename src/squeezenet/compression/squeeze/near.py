@@ -1,0 +1,110 @@
+"""Rounding that stays close to an older file, so that the update from it is small.
+
+    >>> updated = update(model, known, old, model.provenance, most=7_000)                # doctest: +SKIP
+
+The network keeps the scales and the steps of the old file. Each level starts as the old one and becomes the level that
+minimises
+
+    divergence + multiplier * bits in the file + factor * bits in the delta
+
+by coordinate descent, as in `rounding`. A level that stays costs a small part of a bit in a delta, and one that changes
+several bits. So only those levels change for which it pays. `factor`, in nats per bit, is searched: the smallest one
+whose delta has at most the wanted bytes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from squeezenet import sqz
+from squeezenet.compression.outcome import quiet
+from squeezenet.compression.squeeze.gptaq import compensate
+from squeezenet.compression.squeeze.hessian import LayerHessian
+from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
+from squeezenet.compression.squeeze.rounding import STEP, near_layer
+from squeezenet.compression.squeeze.to_size import Prepared, Tick, as_model
+from squeezenet.errors import UsageError
+from squeezenet.fixed_point import BIAS_BITS, EIGHTHS
+from squeezenet.graph import Layer
+from squeezenet.model import Grid, Model
+from squeezenet.models.network import Network
+from squeezenet.sqz import delta
+
+TRIES = 8  # of the search
+LEAST, MOST = -4.0, 14.0  # log2 of `factor` / `multiplier`: nearly all that should change does; nearly nothing
+CLOSE = 0.05  # share of the wanted bytes by which a delta may be smaller
+MOVED_BIAS = 8.0  # bits of a bias that changes
+
+
+def update(
+    model: Model, known: Prepared, old: bytes, provenance: Mapping[str, str], most: int, tick: Tick = quiet
+) -> Model:
+    """`model` as an integer network with this `provenance`; a delta from the file `old` has at most `most` bytes.
+
+    Raises `UsageError` if `old` holds another network, or no delta is so small.
+    """
+    before = sqz.decode(old)
+    if not before.scales or before.graph != model.graph:
+        raise UsageError("near: is not a squeezed file of the same network; leave it out")
+    multiplier = multiplier_of(before, known.hessians)
+    given = (known.network, known.images, known.hessians, before, multiplier)
+
+    def made(octaves: float) -> tuple[int, Model]:
+        network = near_network(*given, multiplier * 2**octaves, lambda: tick(1 / (TRIES * len(model.graph.layers))))
+        found = replace(as_model(model, network), provenance=provenance)
+        return len(delta.make(old, sqz.encode(found))), found
+
+    best: Model | None = None
+    low, high = LEAST, MOST
+    for _ in range(TRIES):
+        size, found = made((low + high) / 2)
+        if size <= most:
+            best, high = found, (low + high) / 2
+        else:
+            low = (low + high) / 2
+        if (1 - CLOSE) * most <= size <= most:
+            break
+    if best is None:
+        raise UsageError(f"update_bytes {most:,}: an update with nearly no change has {size:,} bytes; allow more")
+    return best
+
+
+def multiplier_of(old: Model, hessians: dict[str, LayerHessian]) -> float:
+    """The multiplier of the bits in the file with which the old file was rounded, from its steps (`rounding.STEP`)."""
+    found = []
+    for name, held in old.weights.items():
+        assert isinstance(held.weight, Grid)
+        hessian = hessians[name]
+        if hessian.importance:
+            second = hessian.importance * hessian.residual_variance
+            steps = 2.0 ** (held.weight.exponents.reshape(len(second), -1).mean(1) / EIGHTHS)
+            found.append(float(np.median(steps**2 * second / STEP)))
+    return float(np.median(found))
+
+
+def near_network(
+    network: Network,
+    images: torch.Tensor,
+    hessians: dict[str, LayerHessian],
+    old: Model,
+    multiplier: float,
+    factor: float,
+    tick: Callable[[], object] = lambda: None,
+) -> IntegerNetwork:
+    """The integer network for one `factor`."""
+    integer = from_integer_model(replace(old, graph=network.graph))
+    starts = {op.name: integer.weight(op.name) for op in old.graph.layers}
+    steps = {op.name: old.scales[index + 1].step for index, op in enumerate(old.graph.ops) if isinstance(op, Layer)}
+
+    def rounded(op: Layer, weight: torch.Tensor) -> GridWeight:
+        return near_layer(weight, starts[op.name], hessians[op.name], multiplier, factor)
+
+    def bias(op: Layer, wanted: torch.Tensor) -> torch.Tensor:
+        before = torch.from_numpy(old.weights[op.name].bias) / (1 << BIAS_BITS)
+        loss = 0.5 * hessians[op.name].importance * ((wanted - before) * steps[op.name]) ** 2
+        return torch.where(loss < factor * MOVED_BIAS, before, wanted)
+
+    compensate(integer, network, images, hessians, multiplier, tick, rounded=rounded, biased=bias)
+    return integer
