@@ -38,7 +38,8 @@ settings = {
 }  # fmt: skip
 of_methods = {
     "max_bytes": counts, "max_loss": rates, "calibration": st.integers(2, 10**6), "teacher": names,
-    "scales": st.just("eighths"), "learning": st.builds(Learning, **part, step_lr=rates),
+    "scales": st.just("eighths"), "near": names, "update_bytes": counts,
+    "learning": st.builds(Learning, **part, step_lr=rates),
     "low_rank": st.builds(LowRank, **part, rank=st.one_of(rates, names)),
     "pruning": st.builds(Pruning, **part, density=st.one_of(rates, names), steps=counts),
     "sharing": st.builds(Sharing, **part, conv_bits=st.integers(1, 12), float_bits=st.integers(10, 32)),
@@ -52,7 +53,14 @@ def recipes(draw):
     )
     fitting = {name: of_methods[name] for word in method.split("+") for name in METHODS[word]}
     fitting.pop(draw(st.sampled_from(["max_bytes", "max_loss"])), None)
+    if not draw(st.booleans()) or "svd" in method:
+        fitting.pop("near", None)
     told = draw(st.fixed_dictionaries({}, optional={**settings, **fitting}))
+    if "near" in told:
+        for name in ("max_bytes", "max_loss", "learning"):
+            told.pop(name, None)
+    else:
+        told.pop("update_bytes", None)
     if "learning" not in told:
         told.pop("teacher", None)
     return CompressionRecipe(method, **told)
