@@ -12,8 +12,9 @@ integer network, its name or its file; `@224` sets the side of its images. All t
 photo, and the same C compiler; each its best settings (`boards/tools.py`). A tool that cannot build or run a network
 has a row that says why.
 
-- board: `netduinoplus2`, an STM32F405 with 1 MiB of flash and 192 KiB of RAM, if the program fits it; else
-  `mps2-an386`, the same processor with 16 MB.
+- board: where it was measured: `netduinoplus2`, an STM32F405 with 1 MiB of flash and 192 KiB of RAM, if the program
+  fits it together with the photo; else `mps2-an386`, the same processor with 16 MB. fits: whether flash and RAM are at
+  most those of the first, without the photo.
 - RAM: variables, arenas, heap and stack; the stack is painted before the run. An arena of TensorFlow Lite Micro is the
   smallest that works. Bytes.
 - flash: code, constants and initial values of the linked program, without the photo and without the start of the
@@ -61,18 +62,24 @@ Row = dict[str, Any]
 """A row of the table: `asdict(Figures)` with `answer`, or `why` alone."""
 
 
-def network(told: str, photo: str, folder: Path) -> Network:
-    """NAME or NAME@SIZE, converted for all tools."""
+FORMS = {"TFLM": "litert_micro", "emx": "qlinear", "onnx2c": "qlinear"}
+"""How a tool's name begins -> the function of runtimes/convert.py that writes its files."""
+
+
+def network(told: str, photo: str, folder: Path, only: Sequence[str]) -> Network:
+    """NAME or NAME@SIZE, converted for these tools."""
     name, _, size = told.partition("@")
     path = str(Path(name).resolve() if Path(name).is_file() else zoo.find(name))
-    for kind in ("squeezenet", "litert_micro", "qlinear"):
+    forms = {form for start, form in FORMS.items() if any(tool.startswith(start) for tool in only)}
+    for kind in ("squeezenet", *sorted(forms)):
         command = [sys.executable, str(CONVERT), kind, path, photo, size or "0", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         if done.returncode:
             print(f"{told}: not converted: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
     model = sqz.read(folder / "squeezenet.sqz")
     image = pixels(open_image(photo), model.preparation)
-    return Network(model, image, normalise(image, model.preparation), folder)
+    colours = image[::-1] if model.preparation.channels == "BGR" else image
+    return Network(model, colours.transpose(1, 2, 0), normalise(image, model.preparation), folder)
 
 
 def numbers(program: Program, told: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -119,7 +126,7 @@ def nothing(folder: Path) -> Figures:
     return link.measured([tool, image], folder, None)
 
 
-COLUMNS = ("board", "RAM", "stack", "flash", "code", "instructions", "per MAC", "begin", "answer")
+COLUMNS = ("board", "fits", "RAM", "stack", "flash", "code", "instructions", "per MAC", "begin", "answer")
 
 
 def cells(row: Row, macs: int) -> list[str]:
@@ -129,7 +136,8 @@ def cells(row: Row, macs: int) -> list[str]:
     code = row["flash"] - row["model"]
     counts = [f"{row[name]:,}" for name in ("ram", "stack", "flash")]
     tail = [f"{row['again']:,}", f"{row['again'] / macs:.2f}", f"{row['begin']:,}", row["answer"]]
-    return [row["board"], *counts, f"{code:,}", *tail]
+    fits = row["flash"] <= link.NETDUINO.flash[1] and row["ram"] <= link.NETDUINO.ram[1]
+    return [row["board"], "yes" if fits else "no", *counts, f"{code:,}", *tail]
 
 
 def rendered(name: str, macs: int, rows: Mapping[str, Row]) -> str:
@@ -191,7 +199,7 @@ def main() -> None:
         empty = nothing(Path(temporary))
     for told in args.models:
         with tempfile.TemporaryDirectory() as temporary:
-            given = network(told, str(Path(args.photo).resolve()), Path(temporary))
+            given = network(told, str(Path(args.photo).resolve()), Path(temporary), args.only)
             name = Path(told).name
             macs = sum(given.model.graph.macs())
             table = found.setdefault(name, {"macs": macs, "rows": {}})["rows"]

@@ -15,12 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boards.link import HERE, LARGE, DoesNotRun, binary, compiled, emulated, linked, run
+from boards.link import HERE, LARGE, PROCESSOR, DoesNotRun, binary, compiled, emulated, linked, run
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.run import runner
-
-OURS = ("-std=c99", "-O2")
-"""As the Makefile does that our exporter writes."""
 
 THEIRS = ("-std=c99", "-O3")
 """Of the C of generators: half of the instructions of -O2 (docs/experiments.md)."""
@@ -31,7 +28,7 @@ class Network:
     """A network as `runtimes/convert.py` left it in a folder: `squeezenet.sqz`, `litert_micro-int8.tflite`."""
 
     model: Model
-    pixels: NDArray[np.uint8]  # (height, width, channels)
+    pixels: NDArray[np.uint8]  # (height, width, channels), red first
     prepared: FloatArray  # (channels, height, width)
     folder: Path
 
@@ -60,23 +57,23 @@ class Program:
 Tool = Callable[[Network, Sources, Path], Program]
 
 
-def squeezenet(network: Network, sources: Sources, folder: Path) -> Program:
-    """The C code of our own exporter."""
-    out, model = folder / "c", network.folder / "squeezenet.sqz"
-    command = [*sources.squeezenet, "export", str(model), "--to", "c", "--out", str(out), "--board", "netduinoplus2"]
-    run(command, folder)
-    objects = [compiled(HERE / "squeezenet.c", folder / "glue.o", (*OURS, f"-I{out}"))]
-    for source in sorted([*out.glob("*.c"), *out.glob("engine/*.c")]):
-        if source.name != "example.c":
-            kind = "model" if source.parent == out else "code"
-            flags = (*OURS, f"-I{out}", f"-I{out / 'engine'}")
-            objects.append(compiled(source, folder / f"{kind}-{source.stem}.o", flags))
-    found = re.search(r"define MODEL_STEP (\S+)", (out / "model.h").read_text())
+def squeezenet(network: Network, sources: Sources, folder: Path, options: tuple[str, ...] = ()) -> Program:
+    """The C code of our own exporter, compiled by the Makefile that comes with it, but for registers of floats."""
+    out = folder / "c"
+    command = [*sources.squeezenet, "export", str(network.folder / "squeezenet.sqz"), "--to", "c", "--out", str(out)]
+    run([*command, "--board", "netduinoplus2", *options], folder)
+    run(["make", "-s", "-C", out, "objects", f"EXTRA={' '.join(PROCESSOR)}"], folder)
+    objects = [compiled(HERE / "squeezenet.c", folder / "glue.o", ("-std=c99", "-O2", f"-I{out}"))]
+    for source in [*out.glob("build/*.o"), *out.glob("build/engine/*.o")]:
+        if source.stem != "example":
+            kind = "model" if source.parent == out / "build" else "code"
+            objects.append(source.rename(folder / f"{kind}-{source.name}"))
+    found = re.search(r"define MODEL_STEP (\S+)f", (out / "model.h").read_text())
     if found is None:
         raise DoesNotRun("model.h has no MODEL_STEP")
     logits = runner(network.model)(network.prepared[None])[0].astype(np.float64)
-    image = binary(network.pixels.tobytes(), "image", ".image", folder, "image", size=True)
-    return Program([*objects, image], logits, float(found[1].rstrip("f")), bits="int32")
+    objects.append(binary(network.pixels.tobytes(), "image", ".image", folder, "image", size=True))
+    return Program(objects, logits, float.fromhex(found[1]), bits="int32")
 
 
 OPERATORS = {

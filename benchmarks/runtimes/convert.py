@@ -133,8 +133,14 @@ def litert(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
 
 
 def litert_micro(network: fx.GraphModule, images: FloatArray, folder: Path) -> None:
-    """The same for TensorFlow Lite Micro: input and output have 8 bits too."""
+    """The same for TensorFlow Lite Micro: input and output have 8 bits too, and nothing has a name."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
     _litert(network, images, folder, "litert_micro", float_ends=False)
+    path = folder / "litert_micro-int8.tflite"
+    file = flatbuffer_utils.read_model(path)
+    flatbuffer_utils.strip_strings(file)
+    flatbuffer_utils.write_model(file, path)
 
 
 def _litert(network: fx.GraphModule, images: FloatArray, folder: Path, name: str, float_ends: bool) -> None:
