@@ -44,7 +44,7 @@ REFUSED = {
     "a border of other numbers than zero": "constant_pad constant_pad_axes constant_pad_negative_axes",
     "powers of two values": """pow_bcast_array pow_example pow pow_types_float32_int64 pow_types_float32_int32
         pow_types_float32_uint64 pow_types_float32_uint32""",
-    "a maximum over channels": "reduce_max_default_axes_keepdim_example reduce_max_default_axes_keepdims_random",
+    "a maximum over everything": "reduce_max_default_axes_keepdim_example reduce_max_default_axes_keepdims_random",
     "one number as the result": """reduce_mean_default_axes_keepdims_example reduce_mean_default_axes_keepdims_random
         reduce_l2_default_axes_keepdims_example reduce_l2_default_axes_keepdims_random
         reduce_sum_default_axes_keepdims_example reduce_sum_default_axes_keepdims_random""",

@@ -116,6 +116,7 @@ def selected(s: nn.Module, x: Tensor, count: int) -> Tensor:
     return (branches * share).sum(1)
 
 
+HALVED = ["Add", "ReLU", "Add"]
 SPREAD = ["Select", "Add", "Multiply", "GlobalAvgPool", "Conv", "power", "Select", "Multiply"]
 
 CASES: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
@@ -180,6 +181,16 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
         lambda: Net(responses, scale=torch.rand(8), shift=torch.rand(8)),
         ["Multiply", "GlobalAvgPool", "Conv", "power", "Conv", "power", "Select", *2 * ["Multiply"], "Conv", "Add"],
     ),
+    "layer normalisation of the image": (lambda: Net(lambda s, x: F.layer_norm(x, x.shape[1:])),
+                                         ["GlobalAvgPool", "Conv", *SPREAD]),
+    "larger of two": (lambda: Net(lambda s, x: torch.maximum(x[:, :4], x[:, 4:]), 4),
+                      ["Select", "Conv", "Select", *HALVED]),
+    "smaller of two": (lambda: Net(lambda s, x: torch.minimum(x, x.sigmoid())),
+                       ["sigmoid", "Conv", "Add", "ReLU", "Conv", "Add"]),
+    "one number as a limit": (lambda: Net(lambda s, x: torch.maximum(x, torch.tensor(0.5))), ["clamp"]),
+    "largest channel": (lambda: Net(lambda s, x: x[:, :3].amax(1, keepdim=True), 1),
+                        ["Select", "Select", "Conv", "Select", *HALVED, "Select", "Conv", "Select", *HALVED]),
+    "gated linear unit": (lambda: Net(lambda s, x: F.glu(x, 1), 4), ["Select", "sigmoid", "Select", "Multiply"]),
     "softsign": (lambda: Net(lambda s, x: F.softsign(x)), ["leaky_relu", "power", "Multiply"]),
     "root of a sum": (lambda: Net(lambda s, x: torch.sqrt(F.relu(x) + 0.5)), ["ReLU", "power"]),
     "generalised mean": (

@@ -382,8 +382,10 @@ class Builder:
         if rank == 4 and axes in ([2], [3], [2, 3]) and x.shape[0] == self.batch:
             left = 1 if 2 in axes else x.shape[2], 1 if 3 in axes else x.shape[3]
             return self.reshape(self.adaptive(x, left, maximum), shape)
+        if maximum and len(axes) == 1 and rank == 4:
+            return self.reshape(self._largest(x, axes[0]), shape)
         if maximum:
-            raise UnsupportedOperation("a maximum over channels cannot be expressed")
+            raise UnsupportedOperation("a maximum over several axes cannot be expressed")
         parts = np.moveaxis(order, -1, 0)
         if len(parts) > MOST_SUMMED:
             raise UnsupportedOperation(f"a sum over {len(parts)} elements that are not all positions of a channel")
@@ -391,6 +393,15 @@ class Builder:
         for part in parts[1:]:
             total = self.add(total, self.view(x, part))
         return self.reshape(self.affine(total, "mean", 1 / len(parts), 0.0), shape)
+
+    def _largest(self, x: Value, axis: int) -> Value:
+        """The maximum along one axis, of length 1: the larger half, again and again. The halves may overlap."""
+        while (count := x.shape[axis]) > 1:
+            half = -(-count // 2)
+            order = self.order(x)
+            first, second = order.take(range(half), axis), order.take(range(count - half, count), axis)
+            x = self.maximum(self.view(x, first), self.view(x, second))
+        return x
 
     def layer_norm(self, x: Value, axis: int, epsilon: float) -> Value:
         """Layer normalisation over one axis, which must be that of the channels; without scale and shift."""
@@ -426,6 +437,11 @@ class Builder:
     def add(self, a: Value, b: Value) -> Value:
         """The sum of two tensors, which are broadcast."""
         return self._join(a, b, Add)
+
+    def maximum(self, a: Value, b: Value, sign: float = 1.0) -> Value:
+        """The larger of two tensors: a + max(b - a, 0). With `sign` -1 the smaller one: a - max(a - b, 0)."""
+        more = self.add(self.affine(b, "more", sign, 0.0), self.affine(a, "less", -sign, 0.0))
+        return self.add(a, self.affine(self.elementwise(more, ReLU((0,))), "more", sign, 0.0))
 
     def multiply(self, a: Value, b: Value) -> Value:
         """The product of two tensors, which are broadcast."""

@@ -105,8 +105,12 @@ def _instance_norm(recording: Recording, call: Call) -> Value:
 
 def _layer_norm(recording: Recording, call: Call) -> Value:
     x = call["input"]
+    if len(call["normalized_shape"]) == len(x.shape) - 1 == 3:
+        scale = 1.0 if call["weight"] is None else _array(call["weight"])
+        shift = 0.0 if call["bias"] is None else _array(call["bias"])
+        return recording.builder.affine(recording.builder.group_norm(x, 1, call["eps"]), call.module, scale, shift)
     if len(call["normalized_shape"]) != 1:
-        raise UnsupportedOperation("layer normalisation over more than channels cannot be expressed")
+        raise UnsupportedOperation("layer normalisation over a part of an image cannot be expressed")
     return _scaled(recording, call, recording.builder.layer_norm(x, -1, call["eps"]), -1)
 
 
@@ -242,6 +246,25 @@ def _product(recording: Recording, call: Call) -> Value:
     return recording.builder.affine(x, _name(recording, call, factor), _array(factor), 0.0)
 
 
+def _larger(recording: Recording, call: Call) -> Value:
+    """maximum and minimum of two results, or of a result and one number."""
+    first, second = call["self"], call["other"]
+    sign = 1.0 if call.name == "maximum" else -1.0
+    if isinstance(first, Value) and isinstance(second, Value):
+        return recording.builder.maximum(first, second, sign)
+    x, limit = (first, second) if isinstance(first, Value) else (second, first)
+    number = _one_number(limit)
+    ends = (number, FLOAT32_MAX) if sign > 0 else (-FLOAT32_MAX, number)
+    return recording.builder.elementwise(x, Activation((0,), "clamp", *ends))
+
+
+def _gated(recording: Recording, call: Call) -> Value:
+    """glu: one half, multiplied by the sigmoid of the other."""
+    builder, x = recording.builder, call["self"]
+    first, second = (builder.view(x, half.copy()) for half in np.split(builder.order(x), 2, call["dim"]))
+    return builder.multiply(first, builder.elementwise(second, Activation((0,), "sigmoid")))
+
+
 def _quotient(recording: Recording, call: Call) -> Value:
     x, divisor = call["self"], call["other"]
     if call.arguments.get("rounding_mode"):
@@ -258,9 +281,9 @@ def _negative(recording: Recording, call: Call) -> Value:
 
 def _power(recording: Recording, call: Call) -> Value:
     x, exponent = call["self"], call["exponent"]
-    if not isinstance(x, Value) or isinstance(exponent, Value) or np.size(exponent) != 1:
-        raise UnsupportedOperation("a power with an exponent that is not one number cannot be expressed")
-    number = float(_array(exponent).item())
+    if not isinstance(x, Value):
+        raise UnsupportedOperation("a power whose exponent is a result cannot be expressed")
+    number = _one_number(exponent)
     if number not in (2, 3):
         return recording.builder.power(x, number)
     square = recording.builder.multiply(x, x)
@@ -433,6 +456,13 @@ def _array(constant: Any) -> Real:
     return found
 
 
+def _one_number(constant: Any) -> float:
+    held = _array(constant)
+    if held.size != 1:
+        raise UnsupportedOperation("a different number for each element, where one is expected")
+    return float(held.item())
+
+
 def _name(recording: Recording, call: Call, constant: Any) -> str:
     """A name for the multiplication with a constant, or for the addition of one."""
     named = isinstance(constant, Tensor) and recording.name(constant, call) != call.module
@@ -467,6 +497,7 @@ OPERATIONS: dict[str, Callable[[Recording, Call], Value]] = {
     ),
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive),
     **dict.fromkeys(("addmm", "mm"), _linear),
+    **dict.fromkeys(("maximum", "minimum"), _larger),
     **dict.fromkeys(("cat", "stack"), _concat),
     **dict.fromkeys(("_prelu_kernel", "prelu"), _prelu),
     **dict.fromkeys(("upsample_nearest2d", "_upsample_nearest_exact2d"), _upsample),
@@ -483,6 +514,7 @@ OPERATIONS: dict[str, Callable[[Recording, Call], Value]] = {
     "elu": _elu,
     "erf": _erf,
     "gelu": _gelu,
+    "glu": _gated,
     "hardsigmoid": _activation("hard_sigmoid", *HARD),
     "hardswish": _activation("hard_swish", *HARD),
     "leaky_relu": _activation("leaky_relu", named=("negative_slope",)),

@@ -162,13 +162,8 @@ def _two(call: Call, left: Argument, right: Argument) -> Argument:
         return call.builder.multiply(x, y)
     if kind == "Div":
         return call.builder.multiply(x, call.builder.power(y, -1.0))
-    if kind in ("Max", "Min"):  # x + max(y - x, 0), x - max(x - y, 0)
-        sign = 1.0 if kind == "Max" else -1.0
-        more = call.builder.add(
-            call.builder.affine(x, call.name, -sign, 0.0), call.builder.affine(y, call.name, sign, 0.0)
-        )
-        over = call.builder.affine(call.builder.elementwise(more, ReLU((0,))), call.name, sign, 0.0)
-        return call.builder.add(x, over)
+    if kind in ("Max", "Min"):
+        return call.builder.maximum(x, y, 1.0 if kind == "Max" else -1.0)
     if kind == "Sub":
         y = call.builder.affine(y, call.name, -1.0, 0.0)
     elif kind not in ("Add", "Sum"):
