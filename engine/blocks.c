@@ -1,6 +1,11 @@
 /* Blocks of outputs of a network that runs by rows: where their weights come from, and their factors.
  *
- * A factor is stored as bias * 512 + (rescaling exponent - SQZ_LEAST_RESCALING), in 32 bits. */
+ * A factor is stored as bias * 512 + (rescaling exponent - SQZ_LEAST_RESCALING), in 32 bits.
+ *
+ * Packed weights: each 8 bytes of stored weights are 4 bytes. The lower half of byte i is weight i, the upper half weight
+ * i + 4. Weights that do not fit are patched: `patches` has the index of the first patch of each block of outputs, in
+ * the order (groups, blocks), then the number of patches, then the patches: (weight % 256) * 2^24 + its index in the
+ * block. All have 32 bits. */
 #include <string.h>
 
 #include "packing.h"
@@ -12,7 +17,7 @@ enum { RESCALINGS = 512 };
 typedef struct {
     size_t initial;                  /* of each output of the block: the value that sums begin with, */
     size_t offsets, multipliers;     /* and its factor, in the vector form or as `sqz_factor` */
-    size_t weights, levels, decoder; /* decoded layers: of the block; of one output; of the level stream */
+    size_t weights, levels, decoder; /* packed and decoded layers: of the block; of one output; of the level stream */
     size_t end;
 } pieces;
 
@@ -28,8 +33,9 @@ static pieces cut(const sqz_network *network, const sqz_op *op, const sqz_layout
     p.multipliers = p.offsets + sqz_aligned(outputs * factor);
     p.weights = p.levels = p.decoder = p.end =
         p.multipliers + (op->vector ? sqz_aligned(outputs * sizeof(int32_t)) : 0);
+    if (op->stream > 0 || op->patches > 0)
+        p.levels = p.decoder = p.end = p.weights + sqz_aligned(most * layout->vector_bytes);
     if (op->stream > 0) {
-        p.levels += sqz_aligned(most * layout->vector_bytes);
         p.decoder = p.levels + sqz_aligned((size_t)layout->inputs * op->kernel[0] * op->kernel[1] * sizeof(int32_t));
         p.end = p.decoder + sqz_aligned(sqz_levels_small_memory(sqz_weight_shape(network, op)));
     }
@@ -89,6 +95,34 @@ void sqz_block_stored(const sqz_task *task, const sqz_layout *layout, uint32_t g
         block->initial = memory + op->initial + vector * lanes * sizeof(int32_t);
     else
         block->initial = memset(task->scratch + p.initial, 0, vectors * lanes * sizeof(int32_t));
+}
+
+/* The four weights in the lower halves of four bytes: bit 3 of each is copied to the bits above it. */
+static uint32_t unpacked(uint32_t word)
+{
+    const uint32_t x = word & 0x0F0F0F0F;
+    return x | (x & 0x08080808) * 30;
+}
+
+void sqz_block_packed(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                      sqz_block *block)
+{
+    const sqz_op *op = task->op;
+    const uint8_t *memory = task->network->weights;
+    const uint32_t *patches = (const uint32_t *)(const void *)(memory + op->patches);
+    const size_t bytes = vectors * layout->vector_bytes, vector = (size_t)group * layout->vectors + first;
+    uint32_t *weights = (uint32_t *)(void *)(task->scratch + cut(task->network, op, layout).weights);
+    uint32_t at = 0;
+    while (at < layout->blocks && sqz_first_vector(layout, at) != first) at++;
+    sqz_block_stored(task, layout, group, first, vectors, block);
+    const uint32_t *packed = (const uint32_t *)(const void *)(memory + op->weights + vector * layout->vector_bytes / 2);
+    for (size_t i = 0; i < bytes / 8; i++) {
+        weights[2 * i] = unpacked(packed[i]);
+        weights[2 * i + 1] = unpacked(packed[i] >> 4);
+    }
+    const uint32_t *begin = patches + group * layout->blocks + at, *list = patches + op->groups * layout->blocks + 1;
+    for (uint32_t i = begin[0]; i < begin[1]; i++) ((uint8_t *)weights)[list[i] & 0xFFFFFF] = (uint8_t)(list[i] >> 24);
+    block->weights = (const uint8_t *)weights;
 }
 
 void sqz_block_decoded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,

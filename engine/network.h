@@ -144,6 +144,7 @@ typedef struct {
     uint32_t pool;        /* layer: also computes its part of a maximum pool, which is operation `pool` - 1; 0: none */
     uint32_t channel;     /* first channel of this part */
     uint32_t stream;      /* bytes of the level stream at `weights`, if the weights are decoded */
+    size_t patches;       /* if they are packed: what does not fit 4 bits (blocks.c); otherwise 0 */
     size_t scratch, sums; /* bytes from the start of the memory: scratch memory; sums of a mean so far */
 
 #ifndef SQZ_ROWS_ONLY

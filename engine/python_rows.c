@@ -87,11 +87,11 @@ static void put_function(PyObject *dict, const char *name, void (*function)(void
         const char *name;
     } names[] = {
 #define NAMED(function) {(void (*)(void))function, #function}
-        NAMED(sqz_packed_layer), NAMED(sqz_mean_layer),     NAMED(sqz_depthwise),    NAMED(sqz_max_pool_rows),
-        NAMED(sqz_average_pool), NAMED(sqz_global_average), NAMED(sqz_add),          NAMED(sqz_multiply),
-        NAMED(sqz_look_up),      NAMED(sqz_concatenate),    NAMED(sqz_select),       NAMED(sqz_plain),
-        NAMED(sqz_pool_layer),   NAMED(sqz_finish_pool),    NAMED(sqz_block_stored), NAMED(sqz_block_decoded),
-        NAMED(sqz_finish),       NAMED(sqz_finish_mean),
+        NAMED(sqz_packed_layer),  NAMED(sqz_mean_layer),     NAMED(sqz_depthwise),    NAMED(sqz_max_pool_rows),
+        NAMED(sqz_average_pool),  NAMED(sqz_global_average), NAMED(sqz_add),          NAMED(sqz_multiply),
+        NAMED(sqz_look_up),       NAMED(sqz_concatenate),    NAMED(sqz_select),       NAMED(sqz_plain),
+        NAMED(sqz_pool_layer),    NAMED(sqz_finish_pool),    NAMED(sqz_block_packed), NAMED(sqz_block_stored),
+        NAMED(sqz_block_decoded), NAMED(sqz_finish),         NAMED(sqz_finish_mean),
 #undef NAMED
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -162,13 +162,14 @@ static PyObject *op_dict(const sqz_op *op)
     put_number(dict, "factors", (long long)op->factors);
     put_number(dict, "initial", (long long)op->initial);
     put_number(dict, "stream", op->stream);
+    put_number(dict, "patches", (long long)op->patches);
     put_number(dict, "scratch", (long long)op->scratch);
     return dict;
 }
 
 static PyObject *info_dict(const sqz_op *op, const sqz_row_op *info)
 {
-    static const char *const places[] = {"", "stored", "decoded"};
+    static const char *const places[] = {"", "stored", "packed", "decoded"};
     return Py_BuildValue("{sIsssnsIsIsnsI}", "op", info->op, "place", places[info->place], "flash",
                          (Py_ssize_t)info->flash, "least", op->least, "decodes", info->decodes, "scratch",
                          (Py_ssize_t)info->scratch, "weights", info->weights);
@@ -209,9 +210,9 @@ static PyObject *describe(const sqz_row_plan *plan)
                       "done", (Py_ssize_t)r->done, "bytes", (Py_ssize_t)r->bytes));
     put(dict, "weights", PyBytes_FromStringAndSize((const char *)n->weights, (Py_ssize_t)plan->weights_bytes));
     put(dict, "memory",
-        Py_BuildValue("{snsnsnsnsn}", "all", (Py_ssize_t)r->bytes, "values", (Py_ssize_t)plan->values_bytes, "stored",
-                      (Py_ssize_t)plan->stored, "streams", (Py_ssize_t)plan->streams, "factors",
-                      (Py_ssize_t)plan->factors));
+        Py_BuildValue("{snsnsnsnsnsn}", "all", (Py_ssize_t)r->bytes, "packed", (Py_ssize_t)plan->packed, "values",
+                      (Py_ssize_t)plan->values_bytes, "stored", (Py_ssize_t)plan->stored, "streams",
+                      (Py_ssize_t)plan->streams, "factors", (Py_ssize_t)plan->factors));
     put(dict, "decoded", PyLong_FromUnsignedLongLong(plan->decoded));
     put(dict, "steps", PyLong_FromUnsignedLong(plan->steps));
     if (PyErr_Occurred()) Py_CLEAR(dict);

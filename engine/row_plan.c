@@ -14,14 +14,16 @@
 #include "window.h"
 
 enum {
-    ALIGNMENT = 8,         /* of everything in memory, in bytes */
-    VECTOR_ALIGNMENT = 16, /* of stored weights */
-    MOST_DECODES = 14,     /* of a layer for an image */
-    MOST_BLOCK = 4096,     /* bytes of decoded weights that a block of several vectors may take */
-    PLANS_A_LAYER = 200,   /* that are tried */
-    FREEDOM = 50000,       /* how much worse a choice may be at the beginning, in bytes */
-    MOST_CHANGED = 8,      /* neighbouring operations that are changed together */
-    DEAR = 100,            /* what a byte over the limits costs in the end, in bytes */
+    ALIGNMENT = 8,             /* of everything in memory, in bytes */
+    VECTOR_ALIGNMENT = 16,     /* of stored weights */
+    MOST_DECODES = 14,         /* of a layer for an image */
+    PACKED = MOST_DECODES + 1, /* in place of a number of decodes: stored weights with 4 bits */
+    UNPACKED = 64,             /* so many weights are unpacked in the time of decoding one */
+    MOST_BLOCK = 4096,         /* bytes of decoded weights that a block of several vectors may take */
+    PLANS_A_LAYER = 200,       /* that are tried */
+    FREEDOM = 50000,           /* how much worse a choice may be at the beginning, in bytes */
+    MOST_CHANGED = 8,          /* neighbouring operations that are changed together */
+    DEAR = 100,                /* what a byte over the limits costs in the end, in bytes */
     ROUNDS = 4,
     WEIGHTS_A_BYTE = 100, /* see `score` */
     TRIES = 400           /* orders of blocks that are tried for the final plan */
@@ -58,6 +60,8 @@ typedef struct {
     uint32_t *order, *best_order, *placed;
     const uint8_t **streams; /* of each operation: its level stream in the file, */
     uint32_t *stream_bytes;
+    size_t *packed_bytes;                 /* of its packed weights; 0 if it has none */
+    uint8_t *block;                       /* room for the weights of a block */
     size_t *stored_bytes, *initial_bytes; /* and the bytes of its stored weights, and of their initial sums */
 } planner;
 
@@ -304,6 +308,32 @@ static size_t initial_bytes(const planner *p, uint32_t i)
     return 0;
 }
 
+/* Vectors of a block that is decoded or unpacked. */
+static uint32_t few_vectors(const sqz_layout *layout)
+{
+    uint32_t vectors = SQZ_VECTORS;
+    while (vectors > 1 && vectors * layout->vector_bytes > MOST_BLOCK) vectors--;
+    return vectors;
+}
+
+static int fits_four_bits(int8_t weight)
+{
+    return weight >= -8 && weight < 8;
+}
+
+/* The bytes of the packed weights of a layer; 0 if they are not worth it. */
+static size_t measure_packed(const planner *p, uint32_t i)
+{
+    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
+    const sqz_layout layout = sqz_layout_of(p->from, op);
+    const int8_t *weights = (const int8_t *)p->from->weights + op->weights;
+    const size_t blocks = (layout.vectors + few_vectors(&layout) - 1) / few_vectors(&layout);
+    size_t bytes = p->stored_bytes[i] / 2 + (op->groups * blocks + 1) * sizeof(uint32_t);
+    if (p->from->kernels->bytes != 1 || op->method != SQZ_PACKED || layout.vector_bytes % 8 > 0) return 0;
+    for (size_t at = 0; at < p->stored_bytes[i]; at++) bytes += fits_four_bits(weights[at]) ? 0 : sizeof(uint32_t);
+    return bytes < p->stored_bytes[i] / 4 * 3 ? bytes : 0;
+}
+
 /* Find the level streams in the file, and count the bytes of both places. */
 static void measure_weights(planner *p)
 {
@@ -325,22 +355,49 @@ static void measure_weights(planner *p)
         info->place = SQZ_STORED;
         info->weights = shape.outputs * shape.inputs * shape.height * shape.width;
         if (op->method == SQZ_DEPTHWISE || p->stream_bytes[i] >= p->stored_bytes[i]) p->stream_bytes[i] = 0;
+        p->packed_bytes[i] = p->stream_bytes[i] > 0 ? measure_packed(p, i) : 0;
     }
 }
 
-/* Let a layer decode its weights at most `decodes` times, or read stored ones (0). */
-static void place(planner *p, uint32_t i, uint32_t decodes)
+/* What `place` was told. */
+static uint32_t choice_of(const planner *p, uint32_t i)
+{
+    const sqz_row_op *info = p->plan->infos + i;
+    return info->place == SQZ_HALVED ? PACKED : info->decodes;
+}
+
+/* Let a layer decode its weights at most `choice` times, or read stored weights (0), or packed ones (PACKED). Where it
+ * cannot, it reads stored ones. */
+static void place(planner *p, uint32_t i, uint32_t choice)
 {
     sqz_op *op = p->ops + i;
     const sqz_layout layout = sqz_layout_of(p->from, p->from->ops + p->plan->infos[i].op);
     sqz_row_op *info = p->plan->infos + i;
-    info->place = decodes > 0 ? SQZ_DECODED : SQZ_STORED;
-    op->stream = decodes > 0 ? p->stream_bytes[i] : 0;
-    op->block = decodes > 0 ? sqz_block_decoded : sqz_block_stored;
-    op->least = decodes > 0 ? (op->rows + decodes - 1) / decodes : 1;
-    op->vectors = SQZ_VECTORS;
-    while (decodes > 0 && op->vectors > 1 && op->vectors * layout.vector_bytes > MOST_BLOCK) op->vectors--;
-    info->decodes = decodes > 0 ? (op->rows + op->least - 1) / op->least : 0;
+    const int packed = choice == PACKED && p->packed_bytes[i] > 0, decoded = choice < PACKED && choice > 0;
+    info->place = packed ? SQZ_HALVED : decoded ? SQZ_DECODED : SQZ_STORED;
+    op->stream = decoded ? p->stream_bytes[i] : 0;
+    op->patches = (size_t)packed;
+    op->block = packed ? sqz_block_packed : decoded ? sqz_block_decoded : sqz_block_stored;
+    op->least = decoded && choice < op->rows ? (op->rows + choice - 1) / choice : 1;
+    op->vectors = packed || decoded ? few_vectors(&layout) : SQZ_VECTORS;
+    info->decodes = decoded ? (op->rows + op->least - 1) / op->least : 0;
+}
+
+/* Copy the weights of a vector, from its block of stored weights to its block (`width` vectors, of which it is number
+ * `at`) in the plan. */
+static void copy_vector(const planner *p, uint32_t i, uint32_t group, uint32_t vector, uint32_t width, uint32_t at,
+                        uint8_t *to)
+{
+    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
+    const sqz_layout layout = sqz_layout_of(p->from, op);
+    const size_t chunk = layout.vector_bytes / (layout.lines * layout.packs);
+    uint32_t block = 0;
+    while (sqz_first_vector(&layout, block + 1) <= vector) block++;
+    const uint32_t first = sqz_first_vector(&layout, block), wide = sqz_first_vector(&layout, block + 1) - first;
+    const uint8_t *from =
+        p->from->weights + op->weights + ((size_t)group * layout.vectors + first) * layout.vector_bytes;
+    for (size_t pack = 0; pack < layout.lines * layout.packs; pack++)
+        memcpy(to + (pack * width + at) * chunk, from + (pack * wide + vector - first) * chunk, chunk);
 }
 
 /* Append bytes to the weights; only counted if `weights` is NULL. */
@@ -374,13 +431,35 @@ static void make_table(const sqz_network *from, uint8_t *table)
     sqz_restore_subnormal(before);
 }
 
+/* Write packed weights and patches, whose bytes were counted (blocks.c). */
+static void write_packed(const planner *p, uint32_t i, uint8_t *weights)
+{
+    const sqz_op *op = p->ops + i;
+    const sqz_layout layout = sqz_layout_of(&p->plan->network, op);
+    uint8_t *to = weights + op->weights, *block = p->block;
+    uint32_t *begin = (uint32_t *)(void *)(weights + op->patches), count = 0;
+    uint32_t *list = begin + op->groups * layout.blocks + 1;
+    for (uint32_t group = 0; group < op->groups; group++)
+        for (uint32_t b = 0; b < layout.blocks; b++) {
+            const uint32_t first = sqz_first_vector(&layout, b), width = sqz_first_vector(&layout, b + 1) - first;
+            for (uint32_t at = 0; at < width; at++) copy_vector(p, i, group, first + at, width, at, block);
+            *begin++ = count;
+            for (uint32_t j = 0; j < width * layout.vector_bytes; j++) {
+                if (!fits_four_bits((int8_t)block[j])) list[count++] = (uint32_t)block[j] << 24 | j;
+                to[j / 8 * 4 + j % 4] |= (uint8_t)((block[j] & 15) << j % 8 / 4 * 4);
+            }
+            to += width * layout.vector_bytes / 2;
+        }
+    *begin = count;
+}
+
 /* Lay out `weights` (NULL: only count). Returns its bytes. */
 static size_t lay_out_weights(planner *p, uint8_t *weights)
 {
     sqz_row_plan *plan = p->plan;
     uint8_t table[3 * SQZ_TABLE];
     size_t used = 0;
-    plan->stored = plan->streams = plan->factors = 0;
+    plan->stored = plan->packed = plan->streams = plan->factors = 0;
     if (weights != NULL) make_table(p->from, table);
     plan->rows.table = append(weights, &used, table, sqz_channel_count(&p->from->preparation) * SQZ_TABLE, 1);
     for (uint32_t i = 0; i < p->op_count; i++) {
@@ -401,11 +480,17 @@ static size_t lay_out_weights(planner *p, uint8_t *weights)
             plan->factors += op->out * sizeof(uint32_t) + initial;
             if (op->stream > 0)
                 op->weights = append(weights, &used, p->streams[i], op->stream, 1);
-            else
+            else if (op->patches > 0) {
+                op->weights = append(NULL, &used, NULL, p->stored_bytes[i] / 2, VECTOR_ALIGNMENT);
+                op->patches = append(NULL, &used, NULL, p->packed_bytes[i] - p->stored_bytes[i] / 2, sizeof(uint32_t));
+                if (weights != NULL) write_packed(p, i, weights);
+            } else
                 op->weights =
                     append(weights, &used, p->from->weights + given->weights, p->stored_bytes[i], VECTOR_ALIGNMENT);
             if (op->stream > 0)
                 plan->streams += op->stream;
+            else if (op->patches > 0)
+                plan->packed += p->packed_bytes[i];
             else
                 plan->stored += p->stored_bytes[i];
         }
@@ -672,29 +757,28 @@ static double rate(planner *p, size_t ram, size_t flash, double *over)
     return decoded / WEIGHTS_A_BYTE + (flash > 0 ? 0 : (double)weights);
 }
 
-/* Let the layers from i to j decode their weights at most so many times; if i = j, its peers too. Returns whether that
- * changes anything. */
-static int place_some(planner *p, uint32_t i, uint32_t j, uint32_t decodes)
+/* Change the places of the layers from i to j and of the peers of layer i. Returns whether that changes anything. */
+static int place_some(planner *p, uint32_t i, uint32_t j, uint32_t choice)
 {
     int changed = 0;
     for (uint32_t k = 0; k < p->op_count; k++) {
-        const uint32_t before = p->plan->infos[k].decodes;
+        const uint32_t before = choice_of(p, k);
         if (p->stream_bytes[k] == 0 || ((k < i || k > j) && !are_peers(p, p->ops + i, p->ops + k))) continue;
-        place(p, k, decodes < p->ops[k].rows ? decodes : p->ops[k].rows);
-        changed |= p->plan->infos[k].decodes != before;
+        place(p, k, choice);
+        changed |= choice_of(p, k) != before;
     }
     return changed;
 }
 
-static void save_places(const planner *p, uint32_t *decodes)
+static void save_places(const planner *p, uint32_t *choices)
 {
-    for (uint32_t i = 0; i < p->op_count; i++) decodes[i] = p->plan->infos[i].decodes;
+    for (uint32_t i = 0; i < p->op_count; i++) choices[i] = choice_of(p, i);
 }
 
-static void restore_places(planner *p, const uint32_t *decodes)
+static void restore_places(planner *p, const uint32_t *choices)
 {
     for (uint32_t i = 0; i < p->op_count; i++)
-        if (p->stream_bytes[i] > 0) place(p, i, decodes[i]);
+        if (p->stream_bytes[i] > 0) place(p, i, choices[i]);
 }
 
 /* A pseudo-random number below n. */
@@ -722,7 +806,7 @@ static int search(planner *p, size_t ram, size_t flash, uint32_t *best_places, u
             const double progress = (double)tried / plans, fine = round % 2 > 0 ? DEAR : DEAR * progress * progress + 1;
             const uint32_t i = choose(&random, p->op_count), more = choose(&random, 2) * choose(&random, MOST_CHANGED);
             save_places(p, places);
-            if (!place_some(p, i, i + more, choose(&random, MOST_DECODES + 1))) continue;
+            if (!place_some(p, i, i + more, choose(&random, PACKED + 1))) continue;
             const double cost = rate(p, ram, flash, &over);
             if (cost + fine * over > current + fine * current_over + FREEDOM * (1 - progress)) {
                 restore_places(p, places);
@@ -738,6 +822,18 @@ static int search(planner *p, size_t ram, size_t flash, uint32_t *best_places, u
     }
     restore_places(p, best_places);
     return best_over > 0 ? SQZ_NO_PLAN : SQZ_OK;
+}
+
+/* Bytes of the largest block of packed weights. */
+static size_t largest_block(const sqz_network *from)
+{
+    size_t largest = MOST_BLOCK;
+    for (uint32_t i = 0; i < from->op_count; i++) {
+        if (!sqz_is_layer(from->ops + i)) continue;
+        const size_t bytes = sqz_layout_of(from, from->ops + i).vector_bytes;
+        if (bytes > largest) largest = bytes;
+    }
+    return largest;
 }
 
 /* Reserve all arrays; returns the bytes. */
@@ -773,6 +869,8 @@ static size_t reserve(planner *p, uint8_t *memory, size_t wait_count)
     p->stream_bytes = take(memory, &used, n, sizeof *p->stream_bytes);
     p->stored_bytes = take(memory, &used, n, sizeof *p->stored_bytes);
     p->initial_bytes = take(memory, &used, n, sizeof *p->initial_bytes);
+    p->packed_bytes = take(memory, &used, n, sizeof *p->packed_bytes);
+    p->block = take(memory, &used, largest_block(from), 1);
     return used;
 }
 

@@ -11,7 +11,7 @@ enum {
     SQZ_NO_PLAN        /* within the limits */
 };
 
-typedef enum { SQZ_NOWHERE, SQZ_STORED, SQZ_DECODED } sqz_weights_place;
+typedef enum { SQZ_NOWHERE, SQZ_STORED, SQZ_HALVED, SQZ_DECODED } sqz_weights_place;
 
 /* What the plan says about an operation, beside its table. */
 typedef struct {
@@ -27,13 +27,13 @@ typedef struct {
     sqz_rows rows;
     sqz_network network;
     uint32_t value_count, wait_count;
-    sqz_row_op *infos;               /* of each operation */
-    size_t weights_bytes;            /* at `network.weights` */
-    size_t values_bytes;             /* of all values at the time at which they take the most */
-    size_t stored, streams, factors; /* bytes of flash */
-    uint64_t decoded;                /* weights that are decoded for an image */
-    uint32_t steps;                  /* how many times an operation is started */
-    void *memory;                    /* that everything above lies in */
+    sqz_row_op *infos;                       /* of each operation */
+    size_t weights_bytes;                    /* at `network.weights` */
+    size_t values_bytes;                     /* of all values at the time at which they take the most */
+    size_t stored, packed, streams, factors; /* bytes of flash */
+    uint64_t decoded;                        /* weights that are decoded for an image */
+    uint32_t steps;                          /* how many times an operation is started */
+    void *memory;                            /* that everything above lies in */
 } sqz_row_plan;
 
 /* Open a file (sqz_open) for a planner: with the kernels of the device, of which only the numbers are used. Then the

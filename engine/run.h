@@ -55,9 +55,11 @@ void sqz_plain_floats(const sqz_task *task, unsigned part); /* of a float networ
 void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
                       sqz_block *block);
 
-/* A block of outputs in rows.c: the weights lie in the weights of the network, or are decoded to scratch memory. The
- * factors of outputs, 4 bytes each, are always written out in scratch memory. */
+/* A block of outputs in rows.c: the weights lie in the weights of the network, or are unpacked from 4 bits or decoded to
+ * scratch memory. The factors of outputs, 4 bytes each, are always written out in scratch memory. */
 void sqz_block_stored(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
+                      sqz_block *block);
+void sqz_block_packed(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
                       sqz_block *block);
 void sqz_block_decoded(const sqz_task *task, const sqz_layout *layout, uint32_t group, uint32_t first, uint32_t vectors,
                        sqz_block *block);

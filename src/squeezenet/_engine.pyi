@@ -56,11 +56,11 @@ def plan_rows(file: Buffer, geometry: tuple[int, ...], ram: int, flash: int, /) 
     "rows": `sqz_rows` without `network` and `waits`;
     "weights": bytes, to which `weights` points, aligned to 16 bytes;
     "layers": one dict for each operation of "ops": "op" is the number of the operation in the graph of the file,
-    "place" is "stored", "decoded" or "" (no weights), "weights" how many it has in the file, "flash" the bytes of its
-    weights and factors, "least" the rows that it computes at once, "decodes" how often its stream is decoded for an
-    image, "scratch" the bytes of scratch memory;
-    "memory": bytes of RAM by use ("values", "all" with scratch memory and counters) and of flash ("stored", "streams",
-    "factors");
+    "place" is "stored", "packed", "decoded" or "" (no weights), "weights" how many it has in the file, "flash" the
+    bytes of its weights and factors, "least" the rows that it computes at once, "decodes" how often its stream is
+    decoded for an image, "scratch" the bytes of scratch memory;
+    "memory": bytes of RAM by use ("values", "all" with scratch memory and counters) and of flash ("stored", "packed",
+    "streams", "factors");
     "decoded": how many weights are decoded for each image; "steps": how many times an operation is started.
     """
 

@@ -1,5 +1,7 @@
 """Integer networks that run by rows: the logits of the engine, every bit of them, in the memory that was planned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -106,6 +108,24 @@ def test_limits_are_kept_or_refused() -> None:
     for limits in ((stored["memory"]["all"] // 2, 0), (0, len(small["weights"]) // 2)):
         with pytest.raises(ValueError, match="limits"):
             _engine.plan_rows(data, DEVICE, *limits)
+
+
+@pytest.mark.parametrize("path", FAST)
+@pytest.mark.parametrize("name", ["fire", "mobile", "nine_bit"])
+def test_small_levels_are_packed_in_four_bits_and_others_are_patched(name: str, path: str) -> None:
+    model = NETWORKS[name]()
+    for i, (layer, held) in enumerate(model.weights.items()):
+        levels = np.clip(held.weight.levels // 12, -8, 7)
+        levels.flat[:: 31 + i] = held.weight.levels.flat[:: 31 + i]
+        model.weights[layer] = replace(held, weight=replace(held.weight, levels=levels))
+    data = sqz.encode(model)
+    stored = len(_engine.plan_rows(data, DEVICE, 0, MUCH)["weights"])
+    limits = MUCH, stored * 7 // 8
+    layers = _engine.plan_rows(data, DEVICE, *limits)["layers"]
+    assert "packed" in {layer["place"] for layer in layers}
+    images = Builder(9, model.preparation.crop).images(2)
+    if path != "avx2":  # its weights have 16 bits
+        assert np.array_equal(by_rows(model, images, path, *limits), EngineRunner(data)(images))
 
 
 def test_what_does_not_run_by_rows_is_refused() -> None:
