@@ -43,8 +43,9 @@ def device(start, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
+def no_proxy_and_no_pause(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(client, "PAUSE", 0.001)
 
 
 def update(device, folder, **options):
@@ -170,6 +171,8 @@ def test_a_model_of_the_enrolment_gets_its_number_and_its_deltas(folder, tmp_pat
     publish(folder, small_model(3))
     car = enrolled(tmp_path / "new", folder, factory=small_model(0))
     assert (local.status(car, NOW).release, local.status(car, NOW).intact) == (0, True)
+    same = client.update(enrolled(tmp_path / "same", folder, factory=small_model(3)), mirror=Files(folder), now=NOW)
+    assert (same.release, same.updated, same.model_bytes) == (2, False, 0)
     assert Watched(car).release == 0
     got = update(car, folder)
     assert (got.release, got.before) == (2, 0)
@@ -292,7 +295,7 @@ print(Watched(sys.argv[1]).release)
 
 def test_one_process_at_a_time(folder, device, monkeypatch):
     monkeypatch.setattr(local, "PATIENCE", 0.1)
-    with local.alone(Disk(device)), pytest.raises(FleetError, match="another process is updating it"):
+    with local.alone(Disk(device)), pytest.raises(FleetError, match="another process is changing it"):
         update(device, folder)
     assert update(device, folder).release == 1
 

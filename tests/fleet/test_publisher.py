@@ -202,7 +202,7 @@ def test_a_root_key_after_the_other(folder, tmp_path):
         (folder / f"keys/root-{number}.pem").rename(away / f"root-{number}.pem")
     staged = repository.revoke(repository.load(folder), "root-2", NOW)
     assert staged == folder / "staged/2.root.json"
-    assert repository.missing(repository.load(folder), staged) == "2 more of root-1, root-3"
+    assert repository.missing(repository.load(folder), staged) == "2 more of root-1, root-2, root-3"
     assert runs(folder, device) == 1  # nothing has changed for devices
     with pytest.raises(FleetError, match="waits for signatures"):
         repository.revoke(repository.load(folder), "online-1", NOW)
@@ -211,12 +211,12 @@ def test_a_root_key_after_the_other(folder, tmp_path):
     (folder / "keys/root-1.pem").rename(away / "root-1.pem")
     (away / "root-3.pem").rename(folder / "keys/root-3.pem")
     assert repository.sign(folder, NOW) is None
-    assert "root-2" not in repository.load(folder).ledger.keys
+    assert "root-2" not in repository.load(folder).keys
     publish(folder, small_model(3))
     assert runs(folder, device) == 2
     with pytest.raises(UsageError, match="no root waits"):
         repository.sign(folder, NOW)
-    with pytest.raises(UsageError, match="root-2: no such key; the keys are root-1"):
+    with pytest.raises(UsageError, match="root-2: no such key; the keys are online-1, root-1"):
         repository.revoke(repository.load(folder), "root-2", NOW)
 
 
@@ -230,7 +230,49 @@ def test_many_replaced_keys_are_followed(folder, tmp_path):
     assert runs(folder, device) == 2
     found = repository.load(folder)
     assert found.root.signed.version == 5
-    assert {key.keyid for key in found.root.signed.keys.values()} == set(found.ledger.keys.values())
+    assert {key.keyid for key in found.root.signed.keys.values()} == set(found.keys.values())
+
+
+def cut_after(monkeypatch, ending):
+    """The power is cut before a file with this ending is written."""
+    write = repository._write
+
+    def cut(path, *others):
+        if path.name.endswith(ending):
+            raise KeyboardInterrupt
+        write(path, *others)
+
+    monkeypatch.setattr(repository, "_write", cut)
+
+
+def test_a_publication_that_was_cut_is_repeated(folder, tmp_path, monkeypatch):
+    device = enrolled(tmp_path / "car", folder)
+    with monkeypatch.context() as patch:
+        cut_after(patch, "timestamp.json")
+        with pytest.raises(KeyboardInterrupt):
+            publish(folder, small_model(3))
+    assert runs(folder, device) == 1
+    assert publish(folder, small_model(3)).record.number == 3
+    assert runs(folder, device) == 3
+    publish(folder, small_model(6))
+    assert runs(folder, device) == 4
+
+
+@pytest.mark.parametrize("ending", ["2.root.json", "3.targets.json", "3.snapshot.json", "timestamp.json"])
+def test_a_replacement_of_keys_that_was_cut_is_completed(folder, tmp_path, monkeypatch, ending):
+    device = enrolled(tmp_path / "car", folder)
+    with monkeypatch.context() as patch:
+        cut_after(patch, ending)
+        with pytest.raises(KeyboardInterrupt):
+            repository.revoke(repository.load(folder), "targets-1", NOW)
+    if ending == "2.root.json":
+        repository.revoke(repository.load(folder), "targets-1", NOW)
+    else:
+        repository.renew(repository.load(folder), NOW)
+    assert runs(folder, device) == 1
+    publish(folder, small_model(3))
+    assert runs(folder, device) == 2
+    assert "targets-1" not in repository.load(folder).keys
 
 
 def test_renewal_keeps_devices_content(folder, tmp_path):

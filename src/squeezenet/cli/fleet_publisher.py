@@ -8,6 +8,8 @@ from typing import Any
 from squeezenet.errors import UsageError
 from squeezenet.files import read_regular
 from squeezenet.fleet import publisher, repository
+from squeezenet.fleet.disk import Disk
+from squeezenet.fleet.local import alone
 from squeezenet.fleet.publisher import Accuracy, Measure, Plan
 from squeezenet.fleet.repository import Days, Keys
 from squeezenet.limits import FLEET_MODEL
@@ -24,13 +26,13 @@ def init(args: Namespace) -> Result:
         days,
         _now(),
     )
-    roots = [name for name in made.ledger.keys if name.startswith("root-")]
+    roots = [name for name in made.keys if name.startswith("root-")]
     text = [
         f"serve {made.public}; give {made.public / 'metadata/1.root.json'} to every device",
-        f"keys: {', '.join(made.ledger.keys)}. Move {', '.join(roots)} from {args.folder / 'keys'} to separate media "
+        f"keys: {', '.join(made.keys)}. Move {', '.join(roots)} from {args.folder / 'keys'} to separate media "
         f"that are not connected to a computer; {args.root_threshold} of them are needed to replace a key",
     ]
-    return {"public": str(made.public), "keys": list(made.ledger.keys), "text": text}
+    return {"public": str(made.public), "keys": list(made.keys), "text": text}
 
 
 def publish(args: Namespace) -> Result:
@@ -85,13 +87,13 @@ def releases(args: Namespace) -> Result:
         accuracy = "" if record.top1 is None else f", top-1 {record.top1:.2f}%"
         rows.append(f"{record.number:>4}  {record.name}, {record.length:,} bytes{accuracy}: {told}")
     ends = {role: getattr(found, role).signed.expires for role in ("root", "targets", "snapshot", "timestamp")}
-    rows.append(f"keys: {', '.join(found.ledger.keys)}")
+    rows.append(f"keys: {', '.join(found.keys)}")
     rows.append("valid until: " + ", ".join(f"{role} {end:%Y-%m-%d}" for role, end in ends.items()))
     return {
         "releases": [
             {"release": each.number, "channels": offers.get(each.number, {})} for each in found.ledger.releases
         ],
-        "keys": list(found.ledger.keys),
+        "keys": list(found.keys),
         "expires": {role: end.isoformat() for role, end in ends.items()},
         "text": rows,
     }
@@ -107,11 +109,11 @@ def renew(args: Namespace) -> Result:
 
 
 def revoke(args: Namespace) -> Result:
-    before = repository.load(args.folder).ledger.keys
+    before = repository.load(args.folder).keys
     staged = repository.revoke(repository.load(args.folder), args.key, _now())
     if staged is not None:
         return _waiting(args, staged)
-    keys = repository.load(args.folder).ledger.keys
+    keys = repository.load(args.folder).keys
     old, new = [name for name in before if name not in keys], [name for name in keys if name not in before]
     return {"staged": None, "keys": list(keys), "text": [f"{', '.join(old)} replaced by {', '.join(new)}"]}
 
@@ -124,10 +126,25 @@ def sign(args: Namespace) -> Result:
     return {"staged": None, "text": [f"root {version} has all signatures and is published"]}
 
 
-ACTIONS: Mapping[str, Callable[[Namespace], Result]] = {
-    "init": init, "publish": publish, "rollout": rollout, "withdraw": withdraw,
-    "releases": releases, "renew": renew, "revoke": revoke, "sign": sign,
-}  # fmt: skip
+Action = Callable[[Namespace], Result]
+
+
+def _alone(action: Action) -> Action:
+    """The action while no other process changes the folder: `renew` runs by cron."""
+
+    def run(args: Namespace) -> Result:
+        repository.load(args.folder)  # raises, and creates no lock in a folder of something else
+        with alone(Disk(args.folder)):
+            return action(args)
+
+    return run
+
+
+ACTIONS: Mapping[str, Action] = {
+    "init": init,
+    "releases": releases,
+    **{action.__name__: _alone(action) for action in (publish, rollout, withdraw, renew, revoke, sign)},
+}
 
 
 def _waiting(args: Namespace, staged: Any) -> Result:

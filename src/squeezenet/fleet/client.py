@@ -10,6 +10,7 @@ cut at any moment leaves the old model or the new one, and the next `update` goe
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from typing import Protocol
 from squeezenet.errors import FleetError, SqueezeNetError, UpdateRefused, UsageError
 from squeezenet.fleet import golden
 from squeezenet.fleet.disk import Disk
-from squeezenet.fleet.fetch import Broken, Http
+from squeezenet.fleet.fetch import CHUNK, Broken, Http
 from squeezenet.fleet.local import Outcome, alone, enrolled, reverted, with_refused
 from squeezenet.fleet.releases import File, Release, listed, wanted
 from squeezenet.fleet.state import DOWNLOAD, SLOTS, Slot, State, contents, load, model, save
@@ -31,7 +32,9 @@ from squeezenet.runtime.classifier import Classifier
 TESTS = 3
 """Self-tests of a release that may end in a crash of the device before the release is refused."""
 CONNECTIONS = 5
-"""Connections in succession that break without new bytes, before a download is given up."""
+"""Connections in succession that break before `CHUNK` bytes have come; then a download is given up for now."""
+PAUSE = 0.5
+"""Seconds before the next connection; they double each time."""
 SYNC = 1 << 18
 """Bytes of a download after which they are made durable: at most so many are fetched again after a power cut."""
 
@@ -100,7 +103,7 @@ def update(
     disk = enrolled(disk)
     with alone(disk):
         state = load(disk)
-        before = None if state.running is None else state.running.release
+        first = state.running
         source = _Counted(mirror or Http(state.url))
         if state.candidate is not None:  # the power was cut during its self-test
             state = _tested_again(disk, state, trial, on_event)
@@ -121,7 +124,9 @@ def update(
                 f"{disk.folder}: channel {state.channel} has no release for the device {state.device} yet; "
                 "try again later, or tell the publisher"
             )
-        return Outcome(running.release, before, running.release != before, state.trial, source.metadata, source.model)
+        updated = first is None or running.sha256 != first.sha256
+        before = None if first is None else first.release
+        return Outcome(running.release, before, updated, state.trial, source.metadata, source.model)
 
 
 # The steps of an update ----------------------------------------------------------------------------------------------
@@ -223,10 +228,11 @@ def _fetch(disk: Disk, file: File, source: "_Counted") -> None:
                     disk.sync(DOWNLOAD)
                     unsynced = 0
         except Broken as error:
-            failures = 1 if have > start else failures + 1
+            failures = 1 if have - start >= CHUNK else failures + 1
             if failures >= CONNECTIONS:
                 disk.sync(DOWNLOAD)
                 raise type(error)(f"{error}; {have:,} of {file.length:,} bytes are kept") from None
+            time.sleep(PAUSE * 2 ** (failures - 1))
             continue
         if have < file.length:
             disk.remove(DOWNLOAD)

@@ -194,7 +194,7 @@ def alone(disk: Disk) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() - since > PATIENCE:
                     raise FleetError(
-                        f"{disk.folder}: another process is updating it; wait until it has ended"
+                        f"{disk.folder}: another process is changing it; wait until it has ended"
                     ) from None
             time.sleep(0.05)
         yield

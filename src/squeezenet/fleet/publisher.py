@@ -84,10 +84,10 @@ def publish(
         )
     releases = repository.ledger.releases
     sha256 = hashlib.sha256(data).hexdigest()
-    if same := [record for record in releases if record.sha256 == sha256 and not record.withdrawn]:
+    if same := [record for record in releases if record.sha256 == sha256 and record.number in _numbers(repository)]:
         raise UsageError(
-            f"{name}: is release {same[0].number}; offer it to other devices with: squeezenet fleet rollout "
-            f"{repository.folder} {same[0].number}"
+            f"{name}: is release {same[-1].number}; offer it to other devices with: squeezenet fleet rollout "
+            f"{repository.folder} {same[-1].number}"
         )
     number = max([record.number for record in releases] + [int(each) for each in _numbers(repository)], default=0) + 1
     record = Record(number, name, sha256, len(data), moment(now))

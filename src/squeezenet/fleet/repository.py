@@ -4,17 +4,16 @@
     DIR/public/targets/    models and deltas, each with its SHA-256 in the name
     DIR/keys/              private keys: root-1, root-2, ... (away from this machine, if possible), targets-1, online-1
     DIR/staged/            a new root that does not have enough signatures yet
-    DIR/fleet.json         settings, names of keys, and a record of every release (`publisher.py`)
+    DIR/fleet.json         settings, and a record of every release (`publisher.py`)
 
 Only `DIR/public` is served. The root keys sign which keys are valid; a threshold of them must sign together. The
 targets key signs the list of releases. The online key signs the snapshot and the timestamp, which say that the list is
 the newest one: it is on the machine that renews the timestamp, so it is the easiest to steal and can do the least.
 """
 
-import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Key, Metadata, MetaFile, Role, Root, Snapshot, Targets, Timestamp
 
 from squeezenet.errors import FleetError, UsageError
 from squeezenet.files import read_regular, write_atomically
@@ -65,8 +64,6 @@ class Ledger:
     """fleet.json."""
 
     days: Days = field(default_factory=Days)
-    keys: Mapping[str, str] = field(default_factory=dict)  # name -> key id, of the keys that are valid
-    named: int = 0  # the highest number in a name of a key
     releases: tuple[Record, ...] = ()
 
 
@@ -80,6 +77,11 @@ class Repository:
     targets: Metadata[Targets]
     snapshot: Metadata[Snapshot]
     timestamp: Metadata[Timestamp]
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The valid keys: name -> key id. The root metadata contain the names."""
+        return {_name(key): keyid for keyid, key in self.root.signed.keys.items()}
 
     @property
     def public(self) -> Path:
@@ -119,8 +121,7 @@ def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime) -
     for name in roots:
         metadata.sign(signers[name], append=True)
     _write(folder / "public/metadata/1.root.json", metadata, FLEET_ROOT)
-    ledger = Ledger(days, {name: signer.public_key.keyid for name, signer in signers.items()}, len(names))
-    start = Repository(folder, ledger, metadata, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
+    start = Repository(folder, Ledger(days), metadata, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
     return signed(start, now, first=True)
 
 
@@ -133,7 +134,7 @@ def load(folder: Path) -> Repository:
             f"{folder}: is not a publisher's folder; make one with: squeezenet fleet init {folder}"
         ) from None
     records = tuple(Record(**record) for record in values["releases"])
-    ledger = Ledger(Days(**values["days"]), values["keys"], values["named"], records)
+    ledger = Ledger(Days(**values["days"]), records)
     public = folder / "public/metadata"
     version = max(int(path.name.partition(".")[0]) for path in public.glob("*.root.json"))
     timestamp = Metadata[Timestamp].from_bytes((public / "timestamp.json").read_bytes())
@@ -169,16 +170,11 @@ def signed(repository: Repository, now: datetime, targets: bool = True, first: b
     timestamp.unrecognized_fields["issued"] = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     _sign(repository, "timestamp", repository.timestamp)
     writes.append((public / "timestamp.json", repository.timestamp, FLEET_TIMESTAMP))
-    for path, metadata, limit in writes:
-        _write(path, metadata, limit)
-    save_ledger(repository)
-    return repository
-
-
-def save_ledger(repository: Repository) -> None:
-    """Write fleet.json."""
     text = json.dumps(asdict(repository.ledger), indent=1)
     write_atomically(repository.folder / "fleet.json", text.encode() + b"\n")
+    for path, metadata, limit in writes:
+        _write(path, metadata, limit)
+    return repository
 
 
 # Keys ----------------------------------------------------------------------------------------------------------------
@@ -192,6 +188,7 @@ def new_key(folder: Path, name: str) -> CryptoSigner:
         file.write(signer.private_bytes)
         file.flush()
         os.fsync(file.fileno())
+    signer.public_key.unrecognized_fields["name"] = name
     return signer
 
 
@@ -201,51 +198,48 @@ def revoke(repository: Repository, name: str, now: datetime) -> Path | None:
     A new targets key brings a new online key with it: devices forget the version numbers that a thief could have
     raised only if the keys of the snapshot and the timestamp change.
     """
-    folder, ledger = repository.folder, repository.ledger
-    if name not in ledger.keys:
-        raise UsageError(f"{name}: no such key; the keys are {', '.join(ledger.keys)}")
-    if any((folder / "staged").iterdir()):
-        raise FleetError(f"{folder / 'staged'}: has a root that waits for signatures; squeezenet fleet sign {folder}")
+    keys, root = repository.keys, repository.root.signed
+    if name not in keys:
+        raise UsageError(f"{name}: no such key; the keys are {', '.join(sorted(keys))}")
+    _check_nothing_staged(repository)
     kind = name.partition("-")[0]
-    leaving = [name, *(other for other in ledger.keys if kind == "targets" and other.startswith("online-"))]
-    root, keys, number = repository.root.signed, dict(ledger.keys), ledger.named
-    for old in leaving:
-        number += 1
-        new = f"{old.partition('-')[0]}-{number}"
-        key = new_key(folder, new).public_key
+    for old in [name, *(other for other in keys if kind == "targets" and other.startswith("online-"))]:
+        key = new_key(repository.folder, _next_name(repository, old)).public_key
         for role in _roles_of(old):
             root.revoke_key(keys[old], role)
             root.add_key(key, role)
-        keys = {new if each == old else each: key.keyid if each == old else keyid for each, keyid in keys.items()}
-    return _new_root(replace(repository, ledger=replace(ledger, keys=keys, named=number)), now)
+    return _new_root(repository, now)
 
 
 def renew(repository: Repository, now: datetime, root: bool = False) -> Path | None:
     """Sign the timestamp and the snapshot anew, the list of releases in the second half of its time, `root` if asked.
 
-    The result is as for `revoke`.
+    The list is also signed anew if it is not signed by the keys that are valid now, since a new root was published and
+    the power was cut. The result is as for `revoke`.
     """
     if root:
+        _check_nothing_staged(repository)
         return _new_root(repository, now)
+    listing, trusted = repository.targets, repository.root.signed
     half = timedelta(days=repository.ledger.days.targets / 2)
-    signed(repository, now, targets=repository.targets.signed.expires - now < half)
+    valid = trusted.get_verification_result("targets", listing.signed_bytes, listing.signatures).verified
+    signed(repository, now, targets=not valid or listing.signed.expires - now < half)
     return None
 
 
 def sign(folder: Path, now: datetime) -> Path | None:
     """Add the signatures of the root keys that are here to the staged root. The result is as for `revoke`."""
-    staged = sorted((folder / "staged").glob("*.root.json"))
-    if not staged:
+    repository = load(folder)
+    staged = _staged(repository)
+    if not staged.exists():
         raise UsageError(f"{folder / 'staged'}: no root waits for signatures")
-    repository, metadata = load(folder), Metadata[Root].from_bytes(staged[0].read_bytes())
-    return _finish(repository, metadata, now)
+    return _finish(repository, Metadata[Root].from_bytes(staged.read_bytes()), now)
 
 
 def _new_root(repository: Repository, now: datetime) -> Path | None:
     root = repository.root.signed
     root.version, root.expires = root.version + 1, _after(now, repository.ledger.days.root)
     repository.root.signatures.clear()
-    save_ledger(repository)
     return _finish(load(repository.folder), repository.root, now)
 
 
@@ -261,12 +255,11 @@ def _finish(repository: Repository, new: Metadata[Root], now: datetime) -> Path 
     if not result.verified:
         return staged
     _write(repository.public / "metadata" / staged.name, new, FLEET_ROOT)
-    staged.unlink()
     signed(replace(repository, root=new), now)
-    for name, keyid in _names(folder).items():
-        if keyid not in new.signed.keys:
-            with contextlib.suppress(FileNotFoundError):
-                (folder / "keys" / name).unlink()
+    for path in (folder / "keys").glob("*.pem"):
+        if _signer(path).public_key.keyid not in new.signed.keys:
+            path.unlink()
+    staged.unlink()
     return None
 
 
@@ -275,8 +268,7 @@ def missing(repository: Repository, staged: Path) -> str:
     new, old = Metadata[Root].from_bytes(staged.read_bytes()), repository.root.signed
     result = new.signed.get_root_verification_result(old, new.signed_bytes, new.signatures)
     lacking = max(result.first.missing, result.second.missing)
-    names = [name for name, keyid in repository.ledger.keys.items() if keyid in result.unsigned]
-    return f"{lacking} more of {', '.join(names)}"
+    return f"{lacking} more of {', '.join(sorted(_name(key) for key in result.unsigned.values()))}"
 
 
 def _sign(repository: Repository, role: str, metadata: Metadata[Any]) -> None:
@@ -284,7 +276,7 @@ def _sign(repository: Repository, role: str, metadata: Metadata[Any]) -> None:
     wanted = repository.root.signed.roles[role]
     here = {keyid: signer for keyid, signer in _private(repository.folder).items() if keyid in wanted.keyids}
     if len(here) < wanted.threshold:
-        names = [name for name, keyid in repository.ledger.keys.items() if keyid in wanted.keyids]
+        names = sorted(name for name, keyid in repository.keys.items() if keyid in wanted.keyids)
         raise FleetError(
             f"{repository.folder / 'keys'}: signing as {role} needs {wanted.threshold} of the keys {', '.join(names)}; "
             f"{len(here)} of them are here"
@@ -300,15 +292,34 @@ def _private(folder: Path) -> dict[str, CryptoSigner]:
     return {signer.public_key.keyid: signer for signer in signers}
 
 
-def _names(folder: Path) -> dict[str, str]:
-    return {path.name: _signer(path).public_key.keyid for path in (folder / "keys").glob("*.pem")}
-
-
 def _signer(path: Path) -> CryptoSigner:
     try:
         return CryptoSigner(load_pem_private_key(read_regular(path, MOST_LEDGER), None))
     except (ValueError, TypeError):
         raise FleetError(f"{path}: is not a private key without a password in PEM form") from None
+
+
+def _name(key: Key) -> str:
+    return str(key.unrecognized_fields["name"])
+
+
+def _next_name(repository: Repository, old: str) -> str:
+    """A name for the key after `old` that no key has had."""
+    roots = [Metadata[Root].from_bytes(path.read_bytes()) for path in repository.public.glob("metadata/*.root.json")]
+    names = [_name(key) for root in roots for key in root.signed.keys.values()]
+    names += [path.stem for path in (repository.folder / "keys").glob("*.pem")]
+    kind = old.partition("-")[0]
+    return f"{kind}-{1 + max(int(name.partition('-')[2]) for name in names if name.startswith(f'{kind}-'))}"
+
+
+def _staged(repository: Repository) -> Path:
+    """Where the next root waits for signatures, if there is one."""
+    return repository.folder / "staged" / f"{repository.root.signed.version + 1}.root.json"
+
+
+def _check_nothing_staged(repository: Repository) -> None:
+    if (staged := _staged(repository)).exists():
+        raise FleetError(f"{staged}: waits for signatures; squeezenet fleet sign {repository.folder}, or remove it")
 
 
 def _roles_of(name: str) -> tuple[str, ...]:
