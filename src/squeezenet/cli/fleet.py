@@ -68,10 +68,10 @@ def render(result: dict[str, Any]) -> str:
 
 
 def percentage(text: str) -> float:
-    """From 0 to 100."""
+    """From 0 to 100, in steps of 0.01."""
     value = not_negative(text)
-    if value > 100:
-        raise ArgumentTypeError(f"{text}: must be at most 100")
+    if value > 100 or round(value, 2) != value:
+        raise ArgumentTypeError(f"{text}: must be at most 100, with at most two decimals")
     return value
 
 

@@ -21,7 +21,7 @@ from squeezenet.errors import FleetError, HeldBack, ModelError, UsageError
 from squeezenet.files import read_regular, write_atomically
 from squeezenet.fleet.golden import golden
 from squeezenet.fleet.local import moment
-from squeezenet.fleet.releases import place
+from squeezenet.fleet.releases import WHOLE, place
 from squeezenet.fleet.repository import Record, Repository, signed
 from squeezenet.limits import FLEET_MODEL
 from squeezenet.runtime.classifier import Classifier
@@ -122,7 +122,7 @@ def rollout(
         if faults and not override:
             raise HeldBack(f"release {number}: held back: {'; '.join(faults)}. Offer it anyway with --override REASON")
         record = replace(record, override=override if faults else record.override)
-    channels[plan.channel] = _percent(plan.percent)
+    channels[plan.channel] = _share(plan.percent)
     _custom(target)["channels"] = channels
     if plan.devices:
         known = _custom(target).get("devices", [])
@@ -153,7 +153,12 @@ def record_of(repository: Repository, number: int) -> Record:
 def offers(repository: Repository) -> dict[int, dict[str, float]]:
     """The percentages of each channel, of every release that is offered."""
     targets = repository.targets.signed.targets
-    return {number: dict(_custom(targets[f"{number}.sqz"])["channels"]) for number in _numbers(repository)}
+    return {
+        number: {
+            channel: share * 100 / WHOLE for channel, share in _custom(targets[f"{number}.sqz"])["channels"].items()
+        }
+        for number in _numbers(repository)
+    }
 
 
 def _faults(record: Record, last: Record | None, tolerance: float) -> list[str]:
@@ -183,7 +188,7 @@ def _add_files(repository: Repository, record: Record, data: bytes, plan: Plan) 
     from squeezenet.sqz.delta import make
 
     targets = repository.targets.signed.targets
-    custom: dict[str, Any] = {"channels": {plan.channel: _percent(plan.percent)}}
+    custom: dict[str, Any] = {"channels": {plan.channel: _share(plan.percent)}}
     if plan.devices:
         custom["devices"] = sorted(place(record.number, device) for device in plan.devices)
     test = golden(data, record.number)
@@ -254,5 +259,6 @@ def _custom(target: TargetFile) -> dict[str, Any]:
     return custom
 
 
-def _percent(percent: float) -> float:
-    return int(percent) if percent == int(percent) else percent
+def _share(percent: float) -> int:
+    """A percentage as the list of releases has it: signed JSON has whole numbers only."""
+    return round(percent * WHOLE / 100)

@@ -3,12 +3,12 @@
 A release has a number, which is never given again. Its model is the target `12.sqz`; a delta from release 11 is the
 target `11-12.sqzd`. The `custom` field of the model says for which channels and devices it is, and how to test it:
 
-    {"channels": {"stable": 25}, "golden": {"seed": 12, "logits": "<SHA-256>"}, "devices": ["<place>", ...]}
+    {"channels": {"stable": 2500}, "golden": {"seed": 12, "logits": "<SHA-256>"}, "devices": ["<place>", ...]}
 
-`channels` has the percentage of the devices of each channel. Which devices these are depends only on the release and on
-the name of the device: `place` is a hash of both, and a device is among the first 25% if its place is below a quarter
-of all places. `devices` lists the places of devices that get the release in any case, so the metadata do not
-contain the names of devices.
+`channels` says how many of 10,000 devices of each channel get the release, here 25%. Which devices these are depends
+only on the release and on the name of the device: `place` is a hash of both, and a device is among the first 25% if its
+place is below a quarter of all places. `devices` lists the places of devices that get the release in any case, so the
+metadata do not contain the names of devices.
 
 >>> place(12, "car-17")
 '91bedf021c64ab1d'
@@ -29,6 +29,8 @@ from squeezenet.limits import FLEET_MODEL
 
 MODEL_NAME = re.compile(r"([1-9][0-9]{0,8})\.sqz")
 PLACES = 2**64
+WHOLE = 10_000
+"""All devices of a channel, in the list of releases."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def listed(targets: str) -> dict[int, Release]:
                 releases[number] = Release(
                     number,
                     _file(name, entry),
-                    {str(channel): float(percent) for channel, percent in custom["channels"].items()},
+                    {str(channel): int(share) * 100 / WHOLE for channel, share in custom["channels"].items()},
                     tuple(map(str, custom.get("devices", ()))),
                     Golden(int(custom["golden"]["seed"]), str(custom["golden"]["logits"])),
                     deltas,
