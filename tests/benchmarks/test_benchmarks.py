@@ -256,3 +256,11 @@ def test_runtimes_are_compared_and_those_that_are_not_installed_are_named(tmp_pa
     assert len(set(labels)) == 1
     if "ncnn float" not in figures:
         assert "ncnn float not measured: " in done.stderr
+
+
+def test_updates_are_compared():
+    golden = ROOT / "tests" / "golden"
+    with loaded("size"), loaded("fleet") as fleet:
+        row = fleet.measured(golden / "operations_integers_v2.sqz", golden / "delta_v1.sqz", None)
+    assert 0 < row["changed"] < 0.5
+    assert row["squeezenet"] == (golden / "delta_v1.sqzd").stat().st_size < row["whole"] < row["float32"]

@@ -1,0 +1,153 @@
+"""Bytes of an update from one squeezed file to another, by several programs.
+
+    pip install bsdiff4 detools          # and Debian's packages zstd and xdelta3
+    python benchmarks/fleet.py OLD.sqz NEW.sqz [OLD.sqz NEW.sqz ...] --out fleet.json
+    python benchmarks/fleet.py ... --nncodec nncodec/bin/python      # see nncodec_peer.py
+
+All programs get the two files, and what they write is applied and compared with the new file:
+
+- squeezenet: `squeezenet delta`, header with two SHA-256 included;
+- zstd: `zstd --ultra -22 --long=31 --patch-from=OLD`; xdelta3: `xdelta3 -e -9 -S lzma -s OLD`; bsdiff4; detools: its
+  sequential patches with LZMA, made for embedded devices.
+
+nncodec gets the differences of the levels of all layers, new minus old, as int32 tensors, and codes them with DeepCABAC
+(row skipping, parameter optimisation, the better of two unary lengths). Biases and scale exponents are not counted for
+it. The column "levels" is what `squeezenet delta` needs for the same, with biases and exponents.
+
+A program that is not installed has no figure.
+"""
+
+import argparse
+import importlib
+import io
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from size import Peer, lossless
+from squeezenet import sqz
+from squeezenet.model import Grid, Model
+from squeezenet.sqz import delta
+
+ZSTD = ["zstd", "-q", "--ultra", "-22", "--long=31"]
+
+
+def by_zstd(old: Path, new: Path, patch: Path, again: Path) -> None:
+    """Make `patch` and apply it."""
+    subprocess.run([*ZSTD, f"--patch-from={old}", str(new), "-o", str(patch)], check=True, capture_output=True)
+    subprocess.run(
+        ["zstd", "-q", "-d", "--long=31", f"--patch-from={old}", str(patch), "-o", str(again)],
+        check=True,
+        capture_output=True,
+    )
+
+
+def by_xdelta3(old: Path, new: Path, patch: Path, again: Path) -> None:
+    """Make `patch` and apply it."""
+    subprocess.run(
+        ["xdelta3", "-e", "-9", "-S", "lzma", "-s", str(old), str(new), str(patch)], check=True, capture_output=True
+    )
+    subprocess.run(["xdelta3", "-d", "-s", str(old), str(patch), str(again)], check=True, capture_output=True)
+
+
+def by_bsdiff(old: Path, new: Path, patch: Path, again: Path) -> None:
+    """Make `patch` and apply it."""
+    module = importlib.import_module("bsdiff4")
+    patch.write_bytes(module.diff(old.read_bytes(), new.read_bytes()))
+    again.write_bytes(module.patch(old.read_bytes(), patch.read_bytes()))
+
+
+def by_detools(old: Path, new: Path, patch: Path, again: Path) -> None:
+    """Make `patch` and apply it."""
+    module = importlib.import_module("detools")
+    made = io.BytesIO()
+    module.create_patch(io.BytesIO(old.read_bytes()), io.BytesIO(new.read_bytes()), made, "lzma")
+    patch.write_bytes(made.getvalue())
+    applied = io.BytesIO()
+    module.apply_patch(io.BytesIO(old.read_bytes()), io.BytesIO(made.getvalue()), applied)
+    again.write_bytes(applied.getvalue())
+
+
+PROGRAMS: dict[str, Callable[[Path, Path, Path, Path], None]] = {
+    "zstd": by_zstd, "xdelta3": by_xdelta3, "bsdiff": by_bsdiff, "detools": by_detools,
+}  # fmt: skip
+
+
+def patched(program: str, old: Path, new: Path) -> int | None:
+    """Bytes of the patch, or None if the program is not installed. Raises `ValueError` if it gives another file."""
+    if program in ("zstd", "xdelta3") and shutil.which(program) is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        patch, again = Path(folder) / "patch", Path(folder) / "again"
+        try:
+            PROGRAMS[program](old, new, patch, again)
+        except ModuleNotFoundError:
+            return None
+        if again.read_bytes() != new.read_bytes():
+            raise ValueError(f"{program} gives another file")
+        return patch.stat().st_size
+
+
+def changed(old: Model, new: Model) -> float:
+    """Share of the levels that differ; NaN for networks of different shape."""
+    pairs = [(grid(old, name), grid(new, name)) for name in new.weights if name in old.weights]
+    if len(pairs) != len(new.weights) or any(a.shape != b.shape for a, b in pairs):
+        return float("nan")
+    return float(sum(np.count_nonzero(a != b) for a, b in pairs) / sum(a.size for a, _ in pairs))
+
+
+def grid(model: Model, name: str) -> np.ndarray:
+    """The levels of a layer."""
+    weight = model.weights[name].weight
+    assert isinstance(weight, Grid)
+    return weight.levels.astype(np.int32)
+
+
+def measured(old: Path, new: Path, nncodec: Peer | None) -> dict[str, object]:
+    """One row of the table."""
+    before, after = old.read_bytes(), new.read_bytes()
+    models = sqz.decode(before), sqz.decode(after)
+    made = delta.make(before, after)
+    assert delta.apply(before, made) == after
+    row: dict[str, object] = {
+        "old": old.name, "new": new.name, "changed": changed(*models), "float32": models[1].float32_bytes, "whole": len(after),
+        "squeezenet": len(made),
+    }  # fmt: skip
+    row |= {program: patched(program, old, new) for program in PROGRAMS}
+    if nncodec is not None:
+        differences = {name: grid(models[1], name) - grid(models[0], name) for name in models[1].weights}
+        row["nncodec"] = lossless(nncodec, differences, 0, None).bytes
+        levels = delta.body_of(before, after, delta.plan_of(*models))
+        row["levels"] = None if levels is None else len(levels)
+    return row
+
+
+def main() -> None:
+    """Print a row for each pair."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="OLD.sqz NEW.sqz")
+    parser.add_argument("--nncodec", metavar="PYTHON", help="a Python that has nncodec")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    pairs = list(zip(options.files[::2], options.files[1::2], strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        nncodec = Peer(options.nncodec, Path(folder)) if options.nncodec else None
+        rows = [measured(*pair, nncodec) for pair in pairs]
+        if nncodec is not None:
+            nncodec.close()
+    columns = list(rows[0])
+    print("| " + " | ".join(columns) + " |\n" + "|-" * len(columns) + "|")
+    for row in rows:
+        cells = [f"{100 * x:.2f}%" if isinstance(x, float) else "" if x is None else f"{x}" for x in row.values()]
+        print("| " + " | ".join(cells) + " |")
+    if options.out:
+        options.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
