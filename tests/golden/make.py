@@ -243,6 +243,30 @@ def oblong_model() -> Model:
     return Model(graph, weights, preparation, ("a", "b", "c"), {"name": "oblong"})
 
 
+FUNCTIONS = (
+    ("clamp", -0.5, 0.75), ("leaky_relu", 0.125), ("elu", 0.5, 2.0), ("hard_sigmoid", 0.25, 0.5),
+    ("hard_swish", 0.25, 0.5), ("sigmoid",), ("silu", 1.5), ("tanh",), ("gelu",), ("gelu_tanh",), ("mish",),
+    ("softplus", 2.0), ("power", 0.5), ("power", -0.5, 0.125),
+)  # fmt: skip
+"""Every scalar function with its parameters."""
+
+
+def functions_model() -> Model:
+    """All scalar functions of the same value, joined."""
+    activations = [Activation((1,), *function) for function in FUNCTIONS]
+    joined = len(FUNCTIONS) + 2
+    ops = (
+        Conv((0,), "conv1", 2, (3, 3)), *activations, Concat(tuple(range(2, joined))), GlobalAvgPool((joined,)),
+        Flatten((joined + 1,)), Linear((joined + 2,), "fc", 10),
+    )  # fmt: skip
+    graph = Graph((1, 7, 7), ops)
+    weights = {
+        name: Weights(dense(shape, seed), (numbers(shape[0], seed + 20) / 512).astype(np.float32))
+        for seed, (name, shape) in enumerate(graph.weight_shapes().items())
+    }
+    return Model(graph, weights, Preparation(7, 7, "stretch", "L", (128.0,), (64.0,)), (), {"name": "functions"})
+
+
 def image(shape: tuple[int, ...] = GRAPH.input_shape) -> np.ndarray:
     """The prepared image whose logits are recorded."""
     return (numbers(prod(shape), 7) / 512).astype(np.float32).reshape(1, *shape)
@@ -310,4 +334,5 @@ if __name__ == "__main__":
     release("operations_v2", operations_model())
     release("operations_integers_v2", operations_integer_model())
     release("oblong_v2", oblong_model())
+    release("functions_v2", functions_model())
     release_delta("delta_v1", "operations_integers_v2")

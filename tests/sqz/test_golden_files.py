@@ -3,13 +3,14 @@
 import json
 import struct
 from math import prod
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from golden import make
 from squeezenet import sqz
-from squeezenet.graph import Flatten, GlobalAvgPool, Graph, Linear, Op
+from squeezenet.graph import Flatten, Function, GlobalAvgPool, Graph, Linear, Op
 from squeezenet.model import Model, Outputs, Plain, Tensor, Weights
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.engine import PATHS, EngineRunner
@@ -72,15 +73,25 @@ def test_golden_file_of_integers(version: int) -> None:
         assert EngineRunner(data, 1, path)(make.image())[0].tolist() == expected["logits"]
 
 
-@pytest.mark.parametrize("name", ["labels", "oblong"])
+LATER = {"labels": make.labels_model, "oblong": make.oblong_model, "functions": make.functions_model}
+
+
+@pytest.mark.parametrize("name", LATER)
 def test_golden_file_of_what_came_later(name: str) -> None:
     data, expected = golden(name, 2)
     found = sqz.decode(data)
     facts = json.loads(json.dumps(make.facts(found)))
     np.testing.assert_allclose(facts.pop("logits"), expected.pop("logits"), rtol=1e-5)
     assert facts == expected
-    assert_same(found, {"labels": make.labels_model, "oblong": make.oblong_model}[name]())
+    assert_same(found, LATER[name]())
     assert written_again(found) == data
+    for path in PATHS:
+        logits = EngineRunner(data, 1, path)(make.image(found.graph.input_shape))[0]
+        np.testing.assert_allclose(logits, golden(name, 2)[1]["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_golden_file_has_every_scalar_function() -> None:
+    assert {name for name, *_ in make.FUNCTIONS} == set(get_args(Function))
 
 
 @pytest.mark.parametrize("classes", [1, 2])
