@@ -3,12 +3,15 @@
 import json
 import stat
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("tuf", reason="needs the extra [fleet]")
 pytest.importorskip("cryptography", reason="needs the extra [publish]")
+
+from tuf.api.exceptions import DownloadHTTPError
 
 from squeezenet import sqz
 from squeezenet.errors import FleetError, HeldBack, ModelError, UpdateRefused, UsageError
@@ -290,6 +293,37 @@ def test_renewal_keeps_devices_content(folder, tmp_path):
     assert repository.renew(repository.load(folder), much_later, root=True) is None
     assert repository.load(folder).root.signed.expires == much_later + timedelta(days=730)
     assert client.update(device, mirror=Files(folder), now=much_later).release == 1
+
+
+def test_the_client_of_python_tuf_takes_what_we_publish(folder, tmp_path):
+    """The repository is an ordinary one of TUF."""
+    from tuf.ngclient import FetcherInterface, Updater
+
+    class Fetcher(FetcherInterface):
+        def _fetch(self, url):
+            data = Files(folder).get(url.removeprefix("http://a/"), 1 << 20)
+            if data is None:
+                raise DownloadHTTPError("no such file", 404)
+            return iter([data])
+
+    publish(folder, small_model(3))
+    repository.revoke(repository.load(folder), "targets-1", NOW)
+    moment = datetime.now(UTC)  # that client asks the clock
+    repository.renew(repository.load(folder), moment, root=True)
+    root = (folder / "public/metadata/1.root.json").read_bytes()
+    (tmp_path / "metadata").mkdir()
+    updater = Updater(str(tmp_path / "metadata"), "http://a/metadata/", str(tmp_path), "http://a/targets/", Fetcher(),
+                      bootstrap=root)  # fmt: skip
+    target = updater.get_targetinfo("2.sqz")
+    assert Path(updater.download_target(target)).read_bytes() == small_model(3)
+    assert target.custom["channels"] == {"stable": 10_000}
+
+
+def test_a_model_that_was_removed_is_not_the_start_of_a_delta(folder):
+    publish(folder, small_model(3))
+    (old,) = (folder / "public/targets").glob("*.1.sqz")
+    old.unlink()
+    assert list(publish(folder, small_model(6)).deltas) == [2]
 
 
 def test_a_folder_of_something_else(folder, tmp_path):

@@ -194,8 +194,8 @@ def _add_files(repository: Repository, record: Record, data: bytes, plan: Plan) 
     test = golden(data, record.number)
     custom["golden"] = {"seed": test.seed, "logits": test.logits}
     deltas = {}
-    earlier = [each for each in repository.ledger.releases if not each.withdrawn][-DELTAS:]
-    for old in earlier:
+    earlier = [each for each in repository.ledger.releases if not each.withdrawn and _path(repository, each).exists()]
+    for old in earlier[-DELTAS:]:
         delta = make(_model(repository, old), data)
         if len(delta) < len(data):
             _add(repository, f"{old.number}-{record.number}.sqzd", delta)
@@ -238,11 +238,15 @@ def _with(repository: Repository, record: Record) -> Repository:
 
 
 def _model(repository: Repository, record: Record) -> bytes:
-    path = repository.public / "targets" / f"{record.sha256}.{record.number}.sqz"
+    path = _path(repository, record)
     data = read_regular(path, FLEET_MODEL)
     if hashlib.sha256(data).hexdigest() != record.sha256:
         raise FleetError(f"{path}: is not the file that was published; restore it from a copy")
     return data
+
+
+def _path(repository: Repository, record: Record) -> Path:
+    return repository.public / "targets" / f"{record.sha256}.{record.number}.sqz"
 
 
 def _numbers(repository: Repository) -> list[int]:
