@@ -115,8 +115,8 @@ def measured(old: Path, new: Path, nncodec: Peer | None) -> dict[str, object]:
     made = delta.make(before, after)
     assert delta.apply(before, made) == after
     row: dict[str, object] = {
-        "old": old.name, "new": new.name, "changed": changed(*models), "float32": models[1].float32_bytes, "whole": len(after),
-        "squeezenet": len(made),
+        "old": old.name, "new": new.name, "changed": changed(*models), "float32": models[1].float32_bytes,
+        "whole": len(after), "squeezenet": len(made),
     }  # fmt: skip
     row |= {program: patched(program, old, new) for program in PROGRAMS}
     if nncodec is not None:
