@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import shutil
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +18,7 @@ from tuf.api.metadata import Metadata
 from squeezenet.errors import DownloadError, FleetError, UpdateRefused, WrongClock
 from squeezenet.fleet import client, local, repository
 from squeezenet.fleet.fetch import Http
-from support.fleet import NOW, Server, copied, enrolled, new_publisher, publish, serving, small_model
+from support.fleet import NOW, Files, Server, copied, enrolled, new_publisher, publish, serving, small_model
 
 
 @dataclass
@@ -339,3 +340,42 @@ print(client.update(Path(sys.argv[1]), mirror=Http(sys.argv[2]), now=datetime.fr
     arguments = [str(world.device), world.server.url, NOW.isoformat()]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout == "2\n"
+
+
+@pytest.mark.parametrize("name", ["2.root.json", "timestamp.json", "3.snapshot.json", "3.targets.json"])
+def test_damaged_metadata_are_refused_in_one_line(prepared, tmp_path, name):
+    """Whatever a mirror does to one file: bytes changed, removed, repeated; parts of other files."""
+    publisher, device = (
+        copied(prepared / "publisher", tmp_path / "publisher"),
+        copied(prepared / "device", tmp_path / "d"),
+    )
+    if name == "2.root.json":
+        repository.revoke(repository.load(publisher), "root-1", NOW)
+    path = publisher / "public/metadata" / name
+    honest, other = path.read_bytes(), (publisher / "public/metadata/1.targets.json").read_bytes()
+    chance = random.Random(name)
+    said = []
+    for _ in range(60):
+        data, start = bytearray(honest), chance.randrange(len(honest))
+        end = min(len(data), start + chance.randrange(1, 40))
+        match chance.randrange(5):
+            case 0:
+                data[start] = chance.randrange(256)
+            case 1:
+                del data[start:end]
+            case 2:
+                data[start:start] = data[start:end]
+            case 3:
+                data[start:end] = other[start:end]
+            case 4:
+                data[start:end] = str(chance.choice([-1, 0, 2**63, 1e99, "null", "[]", "{}", '"\\ud800"'])).encode()
+        path.write_bytes(data)
+        work = copied(device, tmp_path / "work")
+        try:
+            assert client.update(work, mirror=Files(publisher), now=NOW).release == 2
+        except FleetError as error:
+            said.append(str(error))
+        assert local.status(work, NOW).intact
+        shutil.rmtree(work)
+    assert len(said) > 40
+    assert not any("\n" in line for line in said)

@@ -129,6 +129,20 @@ def test_redirects_lead_to_web_servers_only(folder, device, tmp_path):
             client.update(device, mirror=Http(server.url), now=NOW)
 
 
+def test_redirects_in_a_circle_are_left(folder, device):
+    with serving(folder / "public") as server:
+
+        def here(request):
+            request.send_response(302)
+            request.send_header("Location", f"{server.url}metadata/timestamp.json")
+            request.end_headers()
+
+        server.lies["metadata/timestamp.json"] = here
+        with pytest.raises(DownloadError, match="the server answers 302") as caught:
+            client.update(device, mirror=Http(server.url), now=NOW)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["ftp://a/", "file:///etc/passwd", "a.org", ""])
 def test_other_addresses_are_refused(folder, tmp_path, url):
     with pytest.raises(UsageError, match="only http and https"):

@@ -41,7 +41,7 @@ def kills(folder: Path, count: int) -> dict[str, int]:
         if child == 0:
             try:
                 client.update(device, mirror=mirror, now=NOW)
-            except FleetError:  # three kills hit the self-test
+            except FleetError:  # five kills hit the self-test
                 os._exit(3)
             except BaseException:
                 os._exit(4)

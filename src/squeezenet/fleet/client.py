@@ -29,7 +29,7 @@ from squeezenet.fleet.trust import check_root, refresh
 from squeezenet.limits import FLEET_MODEL
 from squeezenet.runtime.classifier import Classifier
 
-TESTS = 3
+TESTS = 5
 """Self-tests of a release that may end in a crash of the device before the release is refused."""
 CONNECTIONS = 5
 """Connections in succession that break before `CHUNK` bytes have come; then a download is given up for now."""

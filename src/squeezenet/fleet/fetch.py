@@ -116,7 +116,8 @@ class Http:
 
     def _refused(self, path: str, error: urllib.error.HTTPError) -> DownloadError:
         kind = Broken if error.code >= 500 or error.code == 429 else DownloadError
-        return kind(f"{self.url}{path}: the server answers {error.code} {error.reason}; tell the publisher")
+        reason = " ".join(str(error.reason).split())
+        return kind(f"{self.url}{path}: the server answers {error.code} {reason}; tell the publisher")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
