@@ -161,6 +161,9 @@ def test_other_labels_hold_a_release_back(folder):
         publish(folder, data)
     got = publish(folder, data, override="letters now")
     assert got.faults == ("its labels are not those of release 1",)
+    publish(folder, small_model(6), Plan("beta"))
+    with pytest.raises(HeldBack, match="release 3: held back: its labels are not those of release 2"):
+        publisher.rollout(repository.load(folder), 3, Plan("stable"), NOW)
 
 
 def test_what_cannot_be_published(folder):

@@ -96,9 +96,7 @@ def publish(
         record = _measured(record, measure(data))
         if last is not None and (last.top1 is None or last.data != record.data):
             last = _measured(last, measure(_model(repository, last)))
-    faults = _faults(record, last, tolerance)
-    if last is not None and Classifier(data).labels != Classifier(_model(repository, last)).labels:
-        faults.append(f"its labels are not those of release {last.number}")
+    faults = _faults(repository, record, data, last, tolerance)
     if faults and not override:
         raise HeldBack(f"{name}: held back: {'; '.join(faults)}. Publish it anyway with --override REASON")
     record = replace(record, override=override if faults else "")
@@ -118,7 +116,8 @@ def rollout(
         raise UsageError(f"release {number} is not offered any more; publish its model again")
     channels = dict(_custom(target)["channels"])
     if plan.channel not in channels:
-        faults = _faults(record, _newest(repository, plan.channel), tolerance)
+        last = _newest(repository, plan.channel)
+        faults = _faults(repository, record, _model(repository, record), last, tolerance)
         if faults and not override:
             raise HeldBack(f"release {number}: held back: {'; '.join(faults)}. Offer it anyway with --override REASON")
         record = replace(record, override=override if faults else record.override)
@@ -161,16 +160,19 @@ def offers(repository: Repository) -> dict[int, dict[str, float]]:
     }
 
 
-def _faults(record: Record, last: Record | None, tolerance: float) -> list[str]:
-    """The rules that a release breaks, compared with the last one of the channel."""
-    if last is None or record.top1 is None or last.top1 is None or last.data != record.data:
+def _faults(repository: Repository, record: Record, data: bytes, last: Record | None, tolerance: float) -> list[str]:
+    """The rules that a release with the model `data` breaks, compared with the last one of the channel."""
+    if last is None:
         return []
-    if record.top1 >= last.top1 - tolerance:
-        return []
-    return [
-        f"top-1 is {record.top1:.2f}%, that of release {last.number} is {last.top1:.2f}% "
-        f"({record.images:,} images of {record.data})"
-    ]
+    faults, now, before = [], record.top1, last.top1
+    if now is not None and before is not None and last.data == record.data and now < before - tolerance:
+        faults.append(
+            f"top-1 is {now:.2f}%, that of release {last.number} is {before:.2f}% "
+            f"({record.images:,} images of {record.data})"
+        )
+    if Classifier(data).labels != Classifier(_model(repository, last)).labels:
+        faults.append(f"its labels are not those of release {last.number}")
+    return faults
 
 
 def _measured(record: Record, accuracy: Accuracy) -> Record:
