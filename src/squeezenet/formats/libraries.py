@@ -43,13 +43,13 @@ def refuse_others(name: str, wanted: Keys, state: Keys) -> None:
         "unknown": [key for key in state if key not in wanted],
         "of another shape": [key for key in wanted if key in state and wanted[key].shape != state[key].shape],
     }
-    for what, keys in differences.items():
-        if keys:
-            count, first = len(keys), printable(keys[0])
-            raise ModelError(
-                f"not the weights of {name}, which has {len(wanted)} tensors; {count} {'is' if count == 1 else 'are'} "
-                f"{what}, such as {first}"
-            )
+    found = [
+        f"{len(keys)} {'is' if len(keys) == 1 else 'are'} {what}, such as {printable(keys[0])}"
+        for what, keys in differences.items()
+        if keys
+    ]
+    if found:
+        raise ModelError(f"not the weights of {name}, which has {len(wanted)} tensors; {'; '.join(found)}")
 
 
 def preparation(name: str) -> Preparation:
