@@ -180,6 +180,8 @@ def onnx_file(network: Network, form: str) -> tuple[Path, NDArray[np.float64]]:
     import onnxruntime
 
     path = network.folder / f"onnx-{form}.onnx"
+    if not path.exists():
+        raise DoesNotRun("not converted; the reason was printed")
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return path, session.run(None, {"image": network.prepared[None]})[0][0].astype(np.float64)
 

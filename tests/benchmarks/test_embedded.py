@@ -1,12 +1,15 @@
 """`benchmarks/embedded.py`: what it reads from programs, what it makes of it, and one program in the emulator."""
 
 import importlib.util
+import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from support import ROOT
 
@@ -116,3 +119,23 @@ def test_an_emulated_program_is_counted_and_measured(embedded, tmp_path: Path):
     (tmp_path / "large.c").write_text(TOOL.replace("array[1000]", "array[100000]"))
     large = link.compiled(tmp_path / "large.c", tmp_path / "large.o", ("-O2",))
     assert link.measured([large, image], tmp_path, empty).board == "mps2-an386"  # 400 kB are too many for the other
+
+
+@pytest.mark.slow
+def test_our_export_gives_the_engines_logits_within_the_memory_of_a_microcontroller(embedded, tmp_path: Path):
+    for name in ("arm-none-eabi-g++", "qemu-system-arm", "make"):
+        if shutil.which(name) is None:
+            pytest.skip(f"needs {name}")
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)).save(photo)
+    command = [sys.executable, BENCHMARKS / "embedded.py", "cifar10-small", "--photo", photo, "--json"]
+    tools = ["squeezenet", "TFLM, CMSIS-NN", "onnx2c, int8"]
+    done = subprocess.run(
+        [*command, "--onnx2c", tmp_path / "absent", "--only", *tools], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["networks"]["cifar10-small"]["rows"]
+    assert (rows["squeezenet"]["board"], rows["squeezenet"]["answer"]) == ("netduinoplus2", "same bits")
+    assert rows["squeezenet"]["again"] < 2 * 28_100_000  # MACs
+    assert rows["TFLM, CMSIS-NN"] == {"why": "no sources: --tflm"}
+    assert list(rows["onnx2c, int8"]) == ["why"]
