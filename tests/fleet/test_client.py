@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -214,8 +215,8 @@ def test_a_damaged_model_is_fetched_again(folder, device):
 
 
 def test_without_numpy_the_whole_file_is_fetched(folder, device, monkeypatch):
-    monkeypatch.setattr(client, "find_spec", lambda name: None)
     publish(folder, small_model(3))
+    monkeypatch.setitem(sys.modules, "squeezenet.sqz.delta", None)
     assert update(device, folder).model_bytes == len(small_model(3))
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -174,9 +173,9 @@ def _install(disk: Disk, state: State, release: Release, source: "_Counted", tri
         data = None
         base = state.slots[index]
         delta = release.deltas.get(base.release) if base is not None and old is not None else None
-        if old is not None and delta is not None and find_spec("numpy") is not None:  # which applying a delta takes
+        if old is not None and delta is not None and (apply := _apply()) is not None:
             state, patch = _downloaded(disk, state, delta, source, on_event)
-            data = _rebuilt(old, patch, file, on_event)
+            data = _rebuilt(apply, old, patch, file, on_event)
         if data is None:
             state, data = _downloaded(disk, state, file, source, on_event)
         disk.put(SLOTS[spare], data)
@@ -244,10 +243,19 @@ def _fetch(disk: Disk, file: File, source: "_Counted") -> None:
     disk.sync_names()
 
 
-def _rebuilt(old: bytes, patch: bytes, file: File, on_event: Listener) -> bytes | None:
-    """The new file from the old one and a delta; None if the result is not the signed file."""
-    from squeezenet.sqz.delta import apply
+def _apply() -> Callable[[bytes, bytes], bytes] | None:
+    """The function that applies a delta; None where a package is missing that it needs, such as NumPy."""
+    try:
+        from squeezenet.sqz.delta import apply
+    except ImportError:
+        return None
+    return apply
 
+
+def _rebuilt(
+    apply: Callable[[bytes, bytes], bytes], old: bytes, patch: bytes, file: File, on_event: Listener
+) -> bytes | None:
+    """The new file from the old one and a delta; None if the result is not the signed file."""
     try:
         data = apply(old, patch)
     except SqueezeNetError as error:
