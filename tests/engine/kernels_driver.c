@@ -1,6 +1,6 @@
 /* Compares the inner loops of every path of the machine with plain ones, on random tiles of all sizes and on extreme
- * values. Prints the paths' names, or what differs. Arrays have the room past their end that engine/kernels.h promises,
- * and no more: bytes after it must stay as they were. */
+ * values. Prints a line for each path, its name and the numbers in its `sqz_kernels`, or what differs. Arrays have the
+ * room past their end that engine/kernels.h promises, and no more: bytes after it must stay as they were. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,12 +30,15 @@ static uint8_t inputs[MOST], out[MOST], expected[MOST];
 static int8_t weights[MOST];
 static int32_t sums[2 * SQZ_MOST_SUMS], right[2 * SQZ_MOST_SUMS], initial[SQZ_MOST_SUMS];
 
-/* Random bytes; in some rounds only the least and the largest. */
+/* Random bytes; in some rounds only the least and the largest. In others, most weights are 0. */
 static void fill(uint32_t round)
 {
+    const uint32_t kept = round % 4 == 3 ? 1 : 5; /* weights of 5 */
     for (size_t i = 0; i < MOST; i++) {
         inputs[i] = (uint8_t)(round % 3 == 0 ? 255 * number(2) : number(256));
         weights[i] = (int8_t)(round % 3 == 0 ? 127 - 254 * (int32_t)number(2) : (int32_t)number(255) - 127);
+        if (round % 4 == 1 && round % 3 > 0) weights[i] = (int8_t)(weights[i] / 32);
+        if (number(5) >= kept) weights[i] = 0;
     }
     for (size_t i = 0; i < SQZ_MOST_SUMS; i++) initial[i] = (int32_t)(number(1u << 20)) - (1 << 19);
 }
@@ -232,7 +235,10 @@ int main(void)
         check_depthwise(k);
         check_rescale(k);
         check_values(k);
-        puts(doing);
+        printf("%s %u %u %u %d %u %d", doing, (unsigned)k->lanes, (unsigned)k->depth, (unsigned)k->bytes,
+               (int)k->centre, (unsigned)k->taps, k->interleaved);
+        for (uint32_t vectors = 1; vectors <= SQZ_VECTORS; vectors++) printf(" %u", (unsigned)k->positions[vectors]);
+        puts("");
     }
     return 0;
 }
