@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from squeezenet.export.c.fit import GEOMETRY
 from support import ROOT
 from support.boards import BOARDS, Board, missing
 
@@ -31,4 +32,5 @@ def test_microcontrollers(board: Board, tmp_path: Path) -> None:
     board.build(program, *OPTIONS, *SOURCES)
     done = subprocess.run(board.command(program, []), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["scalar", *board.paths]
+    found = {name: tuple(map(int, numbers)) for name, *numbers in map(str.split, done.stdout.splitlines())}
+    assert found == {name: GEOMETRY[name] for name in ["scalar", *board.paths]}

@@ -50,7 +50,7 @@ BOARDS = {
     "lm3s6965evb": Board(
         "Cortex-M3, 256 KiB of flash, 64 KiB of RAM",
         "arm-none-eabi-", "-mcpu=cortex-m3 -mthumb -mfloat-abi=soft -DBOARD_LM3S6965EVB",
-        256 * KIB, 64 * KIB, 0, 0x20000000, f"qemu-system-arm -M lm3s6965evb {QEMU}", ARM,
+        256 * KIB, 64 * KIB, 0, 0x20000000, f"qemu-system-arm -M lm3s6965evb {QEMU}", ARM, kernels="small",
     ),
     "mps3-an547": Board(
         "Cortex-M55 with Helium, 512 KiB of code memory, 512 KiB of RAM",
@@ -61,7 +61,7 @@ BOARDS = {
         "RISC-V (rv32imac), 1 MiB of code memory, 192 KiB of RAM, in QEMU's machine `virt`",
         "riscv64-unknown-elf-", "-march=rv32imac -mabi=ilp32 -ffreestanding -fno-tree-loop-distribute-patterns",
         1024 * KIB, 192 * KIB, 0x80000000, 0x80200000, f"qemu-system-riscv32 -M virt -bios none {QEMU}",
-        ("semihosting.c", "riscv.c"), "start", libraries="-nostdlib -lgcc",
+        ("semihosting.c", "riscv.c"), "start", kernels="small", libraries="-nostdlib -lgcc",
     ),
 }  # fmt: skip
 """Each board by the name that QEMU gives it; `riscv32` is QEMU's `virt`."""

@@ -17,12 +17,13 @@ from squeezenet.runtime.engine import row_plan
 
 GEOMETRY = {
     "scalar": (8, 4, 1, 0, 1, 0, 8, 8, 8, 8),
-    "dsp": (8, 4, 1, 0, 1, 0, 16, 16, 16, 16),
+    "small": (8, 4, 1, 0, 1, 0, 14, 14, 14, 14),
+    "dsp": (8, 4, 1, 0, 1, 0, 14, 14, 14, 14),
     "mve": (8, 16, 1, 128, 1, 0, 8, 8, 8, 8),
 }
 """For each path of the engine that a board may use, what `plan_rows` must know of its kernels."""
 
-STACK = {"scalar": 4096, "dsp": 7680, "mve": 6144}
+STACK = {"scalar": 4096, "small": 7168, "dsp": 7680, "mve": 6144}
 """Bytes of stack, by the path: the first guess."""
 CODE = 24 * 1024
 """Bytes of flash for code and for the tables of the plan: the first guess."""
