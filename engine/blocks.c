@@ -3,9 +3,9 @@
  * A factor is stored as bias * 512 + (rescaling exponent - SQZ_LEAST_RESCALING), in 32 bits.
  *
  * Packed weights: each 8 bytes of stored weights are 4 bytes. The lower half of byte i is weight i, the upper half weight
- * i + 4. Weights that do not fit are patched: `patches` has the index of the first patch of each block of outputs, in
- * the order (groups, blocks), then the number of patches, then the patches: (weight % 256) * 2^24 + its index in the
- * block. All have 32 bits. */
+ * i + 4. Weights that do not fit are patched. `patches` has the index of the first patch of each block of outputs, in
+ * the order (groups, blocks), then the number of patches; these have 32 bits. The patches follow, with 16 bits: the
+ * distance from the patch before (from the first weight of the block) in the lower byte, the weight in the upper one. */
 #include <string.h>
 
 #include "packing.h"
@@ -120,8 +120,13 @@ void sqz_block_packed(const sqz_task *task, const sqz_layout *layout, uint32_t g
         weights[2 * i] = unpacked(packed[i]);
         weights[2 * i + 1] = unpacked(packed[i] >> 4);
     }
-    const uint32_t *begin = patches + group * layout->blocks + at, *list = patches + op->groups * layout->blocks + 1;
-    for (uint32_t i = begin[0]; i < begin[1]; i++) ((uint8_t *)weights)[list[i] & 0xFFFFFF] = (uint8_t)(list[i] >> 24);
+    const uint32_t *begin = patches + group * layout->blocks + at;
+    const uint16_t *list = (const uint16_t *)(const void *)(patches + op->groups * layout->blocks + 1);
+    size_t patched = 0;
+    for (uint32_t i = begin[0]; i < begin[1]; i++) {
+        patched += list[i] & 255;
+        ((uint8_t *)weights)[patched] = (uint8_t)(list[i] >> 8);
+    }
     block->weights = (const uint8_t *)weights;
 }
 

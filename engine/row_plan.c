@@ -321,17 +321,61 @@ static int fits_four_bits(int8_t weight)
     return weight >= -8 && weight < 8;
 }
 
+/* Copy the weights of a vector, from its block of stored weights to its block (`width` vectors, of which it is number
+ * `at`) in the plan. */
+static void copy_vector(const planner *p, uint32_t i, uint32_t group, uint32_t vector, uint32_t width, uint32_t at,
+                        uint8_t *to)
+{
+    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
+    const sqz_layout layout = sqz_layout_of(p->from, op);
+    const size_t chunk = layout.vector_bytes / (layout.lines * layout.packs);
+    uint32_t block = 0;
+    while (sqz_first_vector(&layout, block + 1) <= vector) block++;
+    const uint32_t first = sqz_first_vector(&layout, block), wide = sqz_first_vector(&layout, block + 1) - first;
+    const uint8_t *from =
+        p->from->weights + op->weights + ((size_t)group * layout.vectors + first) * layout.vector_bytes;
+    for (size_t pack = 0; pack < layout.lines * layout.packs; pack++)
+        memcpy(to + (pack * width + at) * chunk, from + (pack * wide + vector - first) * chunk, chunk);
+}
+
+/* Pack the weights of a layer (blocks.c) to `to`, and their patches to `patches`; if both are NULL, only count. Returns the
+ * bytes of the patches. */
+static size_t pack(const planner *p, uint32_t i, uint8_t *to, uint8_t *patches)
+{
+    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
+    sqz_layout layout = sqz_layout_of(p->from, op);
+    layout.blocks = (layout.vectors + few_vectors(&layout) - 1) / few_vectors(&layout);
+    uint32_t *begin = (uint32_t *)(void *)patches, count = 0;
+    const size_t blocks = (size_t)op->groups * layout.blocks;
+    uint16_t *list = patches != NULL ? (uint16_t *)(void *)(begin + blocks + 1) : NULL;
+    for (uint32_t b = 0; b < blocks; b++) {
+        const uint32_t group = b / layout.blocks, in = b % layout.blocks, first = sqz_first_vector(&layout, in);
+        const uint32_t width = sqz_first_vector(&layout, in + 1) - first;
+        uint32_t last = 0;
+        for (uint32_t at = 0; at < width; at++) copy_vector(p, i, group, first + at, width, at, p->block);
+        if (patches != NULL) begin[b] = count;
+        for (uint32_t j = 0; j < width * layout.vector_bytes; j++) {
+            const uint8_t weight = p->block[j];
+            if (to != NULL) to[j / 8 * 4 + j % 4] |= (uint8_t)((weight & 15) << j % 8 / 4 * 4);
+            if (fits_four_bits((int8_t)weight) && j - last < 255) continue;
+            if (list != NULL) list[count] = (uint16_t)(weight << 8 | (j - last));
+            last = j;
+            count++;
+        }
+        if (to != NULL) to += width * layout.vector_bytes / 2;
+    }
+    if (patches != NULL) begin[blocks] = count;
+    return aligned((blocks + 1) * sizeof *begin + count * sizeof *list, sizeof *begin);
+}
+
 /* The bytes of the packed weights of a layer; 0 if they are not worth it. */
 static size_t measure_packed(const planner *p, uint32_t i)
 {
     const sqz_op *op = p->from->ops + p->plan->infos[i].op;
-    const sqz_layout layout = sqz_layout_of(p->from, op);
-    const int8_t *weights = (const int8_t *)p->from->weights + op->weights;
-    const size_t blocks = (layout.vectors + few_vectors(&layout) - 1) / few_vectors(&layout);
-    size_t bytes = p->stored_bytes[i] / 2 + (op->groups * blocks + 1) * sizeof(uint32_t);
-    if (p->from->kernels->bytes != 1 || op->method != SQZ_PACKED || layout.vector_bytes % 8 > 0) return 0;
-    for (size_t at = 0; at < p->stored_bytes[i]; at++) bytes += fits_four_bits(weights[at]) ? 0 : sizeof(uint32_t);
-    return bytes < p->stored_bytes[i] / 4 * 3 ? bytes : 0;
+    if (p->from->kernels->bytes != 1 || op->method != SQZ_PACKED || sqz_layout_of(p->from, op).vector_bytes % 8 > 0)
+        return 0;
+    const size_t bytes = p->stored_bytes[i] / 2 + pack(p, i, NULL, NULL);
+    return bytes < p->stored_bytes[i] / 8 * 7 ? bytes : 0;
 }
 
 /* Find the level streams in the file, and count the bytes of both places. */
@@ -383,23 +427,6 @@ static void place(planner *p, uint32_t i, uint32_t choice)
     info->decodes = decoded ? (op->rows + op->least - 1) / op->least : 0;
 }
 
-/* Copy the weights of a vector, from its block of stored weights to its block (`width` vectors, of which it is number
- * `at`) in the plan. */
-static void copy_vector(const planner *p, uint32_t i, uint32_t group, uint32_t vector, uint32_t width, uint32_t at,
-                        uint8_t *to)
-{
-    const sqz_op *op = p->from->ops + p->plan->infos[i].op;
-    const sqz_layout layout = sqz_layout_of(p->from, op);
-    const size_t chunk = layout.vector_bytes / (layout.lines * layout.packs);
-    uint32_t block = 0;
-    while (sqz_first_vector(&layout, block + 1) <= vector) block++;
-    const uint32_t first = sqz_first_vector(&layout, block), wide = sqz_first_vector(&layout, block + 1) - first;
-    const uint8_t *from =
-        p->from->weights + op->weights + ((size_t)group * layout.vectors + first) * layout.vector_bytes;
-    for (size_t pack = 0; pack < layout.lines * layout.packs; pack++)
-        memcpy(to + (pack * width + at) * chunk, from + (pack * wide + vector - first) * chunk, chunk);
-}
-
 /* Append bytes to the weights; only counted if `weights` is NULL. */
 static size_t append(uint8_t *weights, size_t *used, const void *from, size_t bytes, size_t alignment)
 {
@@ -429,28 +456,6 @@ static void make_table(const sqz_network *from, uint8_t *table)
         table[i] = sqz_quantise(pixel * factor, from->values[0].scale.zero);
     }
     sqz_restore_subnormal(before);
-}
-
-/* Write packed weights and patches, whose bytes were counted (blocks.c). */
-static void write_packed(const planner *p, uint32_t i, uint8_t *weights)
-{
-    const sqz_op *op = p->ops + i;
-    const sqz_layout layout = sqz_layout_of(&p->plan->network, op);
-    uint8_t *to = weights + op->weights, *block = p->block;
-    uint32_t *begin = (uint32_t *)(void *)(weights + op->patches), count = 0;
-    uint32_t *list = begin + op->groups * layout.blocks + 1;
-    for (uint32_t group = 0; group < op->groups; group++)
-        for (uint32_t b = 0; b < layout.blocks; b++) {
-            const uint32_t first = sqz_first_vector(&layout, b), width = sqz_first_vector(&layout, b + 1) - first;
-            for (uint32_t at = 0; at < width; at++) copy_vector(p, i, group, first + at, width, at, block);
-            *begin++ = count;
-            for (uint32_t j = 0; j < width * layout.vector_bytes; j++) {
-                if (!fits_four_bits((int8_t)block[j])) list[count++] = (uint32_t)block[j] << 24 | j;
-                to[j / 8 * 4 + j % 4] |= (uint8_t)((block[j] & 15) << j % 8 / 4 * 4);
-            }
-            to += width * layout.vector_bytes / 2;
-        }
-    *begin = count;
 }
 
 /* Lay out `weights` (NULL: only count). Returns its bytes. */
@@ -483,7 +488,7 @@ static size_t lay_out_weights(planner *p, uint8_t *weights)
             else if (op->patches > 0) {
                 op->weights = append(NULL, &used, NULL, p->stored_bytes[i] / 2, VECTOR_ALIGNMENT);
                 op->patches = append(NULL, &used, NULL, p->packed_bytes[i] - p->stored_bytes[i] / 2, sizeof(uint32_t));
-                if (weights != NULL) write_packed(p, i, weights);
+                if (weights != NULL) pack(p, i, weights + op->weights, weights + op->patches);
             } else
                 op->weights =
                     append(weights, &used, p->from->weights + given->weights, p->stored_bytes[i], VECTOR_ALIGNMENT);

@@ -45,7 +45,7 @@ int sqz_open_rows(const uint8_t *file, size_t bytes, const sqz_kernels *kernels,
  *
  * With a limit of flash, the plan decodes few weights. Without it, the plan takes little flash, but does not decode many
  * weights to save a byte. Without `ram` the memory stays within what stored weights need, which is the least. Returns
- * SQZ_OK, SQZ_NO_MEMORY or SQZ_NO_PLAN. The search is deterministic. */
+ * SQZ_OK, SQZ_NO_MEMORY or SQZ_NO_PLAN. The same machine always finds the same plan. */
 int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_plan *plan);
 void sqz_free_rows(sqz_row_plan *plan);
 
