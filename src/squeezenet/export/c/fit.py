@@ -23,10 +23,12 @@ GEOMETRY = {
 }
 """For each path of the engine that a board may use, what `plan_rows` must know of its kernels."""
 
-STACK = {"scalar": 4096, "small": 7168, "dsp": 7680, "mve": 6144}
-"""Bytes of stack, by the path: the first guess."""
-CODE = 24 * 1024
-"""Bytes of flash for code and for the tables of the plan: the first guess."""
+STACK = {"scalar": 3584, "small": 5632, "dsp": 6144, "mve": 4864}
+"""Bytes of stack, by the path: a guess, rather too low. The program is planned again with what the compiler says."""
+CODE = 22 * 1024
+"""Bytes of flash for code and for the tables of the plan: the same."""
+STACK_UNMEASURED, CODE_UNMEASURED = 8192, 40 * 1024
+"""The same if there is no compiler: rather too high."""
 
 ROUNDS = 4
 """How often the plan is made at most."""
@@ -41,24 +43,22 @@ class Bytes:
 
 
 def fitted(
-    model: Model, board: Board, limit: Bytes, measure: Callable[[dict[str, Any]], Measured | None]
+    model: Model, board: Board, limit: Bytes, compiled: bool, measure: Callable[[dict[str, Any]], Measured]
 ) -> tuple[dict[str, Any], Measured | None]:
-    """A plan, and the figures of the program. `measure` compiles a plan, and returns None if there is no compiler.
+    """A plan, and the figures of the program. `measure` compiles a plan, if there is a compiler (`compiled`).
 
     Raises `UnsupportedOperation` if there is no plan within the limits.
     """
     data = sqz.encode(model)
     channels, _, width = model.graph.input_shape
-    labels = sum(len(label.encode("utf-8", "replace")) + 5 for label in model.labels) or 9 * model.graph.classes
-    rest = Bytes(
-        STACK[board.kernels] + max(channels * width, 4 * model.graph.classes) + 64,
-        CODE + labels + 4 * model.graph.classes,
-    )
+    stack, code = (STACK[board.kernels], CODE) if compiled else (STACK_UNMEASURED, CODE_UNMEASURED)
+    names = sum(len(label.encode("utf-8", "replace")) + 5 for label in model.labels)
+    rest = Bytes(stack + max(channels * width, 4 * model.graph.classes) + 64, code + names)
     for left in reversed(range(ROUNDS)):
         plan = _plan(data, board, limit, rest)
-        measured = measure(plan)
-        if measured is None:
+        if not compiled:
             return plan, None
+        measured = measure(plan)
         exact = Bytes(measured.ram - plan["rows"]["bytes"], measured.flash - len(plan["weights"]))
         fits = measured.ram <= limit.ram and measured.flash <= limit.flash
         if fits and (exact == rest or left == 0 or not plan["decoded"]):

@@ -26,6 +26,12 @@ ENTRIES = ("sqz_rows_start", "sqz_rows_push", "sqz_rows_logits")
 HEADERS = ("rows.h", "run.h")
 """What model.c includes."""
 
+LABELS = """/* The names of the classes, in UTF-8. The linker leaves them out of programs that do not use them. */
+extern const char *const model_labels[MODEL_CLASSES];
+#define MODEL_LABEL(i) (model_labels[i])"""
+NO_LABELS = """/* The model has no names of classes. */
+#define MODEL_LABEL(i) (\"\")"""
+
 DECODING = "decoding.c"
 """The file of `boards/` that counts the instructions of decoding; it is linked for `make decoding` only."""
 
@@ -47,6 +53,11 @@ class Exported:
     """The test image: (height, width, channels), in the order R G B."""
     logits: NDArray[np.int32]
     """Of the test image."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The C files that hold the model, without suffix."""
+        return ["model", "weights", *(["labels"] if self.model.labels else [])]
 
     @property
     def counts_decoding(self) -> bool:
@@ -75,7 +86,7 @@ def contents(e: Exported) -> dict[str, bytes]:
         "model.h": _header(e),
         "model.c": _model(e),
         "weights.c": _weights(e.plan["weights"]),
-        "labels.c": _labels(e.model),
+        **({"labels.c": _labels(e.model)} if e.model.labels else {}),
         "example.c": template("templates/example.c"),
         "test/logits.txt": "".join(f"logit {value}\n" for value in e.logits.tolist()),
         "Makefile": _makefile(e, [path.name for path in engine], board),
@@ -101,9 +112,10 @@ def readme(e: Exported, result: dict[str, Any]) -> str:
     channels, height, width = e.model.graph.input_shape
     p = e.model.preparation
     resize = "stretched to" if p.fit == "stretch" else "with its aspect ratio, to the smallest size that covers"
-    meaning = "The highest one belongs to the best class; `labels.c` has the names of the classes."
+    meaning = "The highest one belongs to the best class"
     if e.model.outputs == "labels":
-        meaning = "A logit above 0 says that the image has this label; `labels.c` has the names of the labels."
+        meaning = "A logit above 0 says that the image has this label"
+    meaning += "; `labels.c` has their names." if e.model.labels else "."
     try_it = f"""`make test` builds the example, runs it{" in QEMU" if e.board.prefix else ""} with the image
         `test/image.bin`, and compares the logits with those that squeezenet computed for this image
         (`test/logits.txt`). It prints the five best classes"""
@@ -115,7 +127,7 @@ def readme(e: Exported, result: dict[str, Any]) -> str:
         PREPARATION=f"{resize} {p.resized[1]} x {p.resized[0]} pixels; then cut the middle {width} x {height}.",
         WIDTH=width, CHANNELS="1 byte" if channels == 1 else f"{channels} bytes",
         ORDER="red, green, blue" if channels == 3 else "grey", CLASSES=e.model.graph.classes, MEANING=meaning,
-        IO=e.board.sources[0],
+        IO=e.board.sources[0], PARTS=", ".join(f"`{part}.c`" for part in e.parts),
     )  # fmt: skip
 
 
@@ -125,7 +137,7 @@ def _figures(result: dict[str, Any]) -> str:
         ("memory that you give to the three functions", result["memory"]),
         ("activations, a part of this memory", result["activations"]),
         ("flash for weights, level streams and other numbers that operations read", result["weights"]),
-        ("flash for code, with that of the example", result["code"]),
+        ("flash for code, without that of the example", result["code"]),
         ("stack that the three functions use at most; interrupts need their own", result["stack"]),
         ("flash of the whole example", result["flash"]),
         ("RAM of the whole example, with its stack", result["ram"]),
@@ -144,7 +156,7 @@ def _header(e: Exported) -> str:
         "templates/model.h", VERSION=__version__, MODEL=comment(e.name), HEIGHT=height, WIDTH=width, CHANNELS=channels,
         ORDER="red, green, blue" if channels == 3 else "grey", CLASSES=e.model.graph.classes,
         MEMORY=-(-e.plan["rows"]["bytes"] // ALIGNED) * ALIGNED, STEP=f"{e.model.scales[-1].step.hex()}f",
-        ALIGNED=aligned,
+        ALIGNED=aligned, LABELS=LABELS if e.model.labels else NO_LABELS,
     )  # fmt: skip
 
 
@@ -194,13 +206,12 @@ def _weights(weights: bytes) -> str:
 
 
 def _labels(model: Model) -> str:
-    labels = model.labels or [f"class {i}" for i in range(model.graph.classes)]
-    rows = (string(printable(label)) for label in labels)
+    rows = (string(printable(label)) for label in model.labels)
     return '#include "model.h"\n\n' + array("const char *const", "model_labels", rows).replace("[]", "[MODEL_CLASSES]")
 
 
 def _makefile(e: Exported, engine: list[str], board: list[str]) -> str:
-    library = ["model.c", "weights.c", "labels.c", *(f"engine/{name}" for name in engine if name.endswith(".c"))]
+    library = [*(f"{name}.c" for name in e.parts), *(f"engine/{name}" for name in engine if name.endswith(".c"))]
     own = ["example.c", *(f"board/{name}" for name in board if name.endswith(".c") and name != DECODING)]
     headers = ["model.h", *(f"engine/{name}" for name in engine if name.endswith(".h")), "board/board.h"]
     script, flags = "board/link.ld" if e.board.prefix else "", _link_flags(e.board)

@@ -44,7 +44,7 @@ class Measured:
     reserved: int
     """The stack that the whole example uses at most."""
     code: int
-    """Of `flash`, without the model: its weights, tables and names."""
+    """Of `flash`: neither the model (weights, tables, names) nor the example and the files of the board."""
     compiler: str
 
 
@@ -69,8 +69,8 @@ def measure(
     reserved = -(-stack_bound(graphs, (board.start,), pointers) // 16) * 16
     (folder / "board" / "link.ld").write_bytes(script(reserved))
     build(folder, "all")
-    model = [folder / "build" / f"{name}.o" for name in ("model", "weights", "labels")]
-    (flash, ram), *parts = sizes(board, folder / "build" / "example", *model)
+    rest = [*(folder / "build").glob("*.o"), *(folder / "build/board").glob("*.o")]
+    (flash, ram), *parts = sizes(board, folder / "build/example", *rest)
     return Measured(flash, ram, stack, reserved, flash - sum(part for part, _ in parts), tools(board) or "")
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from squeezenet import sqz
 from squeezenet.errors import ModelError, UnsupportedOperation, UsageError
 from squeezenet.export.c.board import BOARDS, Board
-from squeezenet.export.c.fit import Bytes, fitted
+from squeezenet.export.c.fit import STACK_UNMEASURED, Bytes, fitted
 from squeezenet.export.c.folder import Exported, contents, link_script, readme
 from squeezenet.export.c.measure import Measured, measure, tools
 from squeezenet.export.c.tables import pointers
@@ -35,9 +35,6 @@ MARKER = "squeezenet.json"
 
 FOLDERS = ("", "engine", "board", "test")
 """The folders in it."""
-
-STACK_UNMEASURED = 8192
-"""Bytes of stack that the linker script reserves if the compiler is not here."""
 
 ROOM = 2 << 20
 """Bytes of RAM and of flash with which a program is linked to be measured."""
@@ -70,7 +67,8 @@ def export(
     def exported(plan: dict[str, Any]) -> Exported:
         return Exported(model, name, board_name, board, plan, pixels, logits)
 
-    plan, measured = fitted(model, board, limit, lambda plan: _measured(exported(plan)))
+    compiled = tools(board) is not None
+    plan, measured = fitted(model, board, limit, compiled, lambda plan: _measured(exported(plan)))
     e = exported(plan)
     written = contents(e)
     if board.prefix:
@@ -129,10 +127,8 @@ def integer_logits(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.int32]
     return logits
 
 
-def _measured(e: Exported) -> Measured | None:
-    """The figures of a program; None if there is no compiler for the board."""
-    if tools(e.board) is None:
-        return None
+def _measured(e: Exported) -> Measured:
+    """The figures of a program."""
     with tempfile.TemporaryDirectory(prefix="squeezenet-") as temporary:
         _put(Path(temporary), contents(e))
         return measure(

@@ -66,9 +66,8 @@ int main(void)
 
     for (size_t i = 0, best = MODEL_CLASSES; i < BEST; i++) {
         best = next_best(best);
-        board_print(model_labels[best]);
-        board_print(": class");
-        print("", (int64_t)best);
+        board_print(MODEL_LABEL(best));
+        print(": class", (int64_t)best);
     }
     for (size_t i = 0; i < MODEL_CLASSES; i++) print("logit", data.logits[i]);
     if (instructions > 0) print("instructions", (int64_t)instructions);

@@ -37,7 +37,6 @@ void model_row(model_memory *memory, const uint8_t *pixels);
 /* After the last row. */
 void model_finish(const model_memory *memory, int32_t logits[MODEL_CLASSES]);
 
-/* The names of the classes, in UTF-8. The linker leaves them out of programs that do not use them. */
-extern const char *const model_labels[MODEL_CLASSES];
+@LABELS@
 
 #endif
