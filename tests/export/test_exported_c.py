@@ -73,6 +73,20 @@ def test_a_board_gives_the_same_logits_within_the_memory_that_the_export_printed
         assert f"| {said[key]:,} |" in readme
 
 
+def test_export_runs_the_example_and_counts_instructions(tmp_path: Path, capsys) -> None:
+    need("lm3s6965evb")
+    out = tmp_path / "c"
+    command = ["export", "digits", "--to", "c", "--board", "lm3s6965evb", "--run", "--json", "--out", str(out)]
+    assert main(command) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert 0 < said["decoding_instructions"] < said["instructions"]
+    assert 0 < said["stack_used"] <= said["stack"]
+    assert f"took {said['instructions']:,} instructions" in (out / "README.md").read_text()
+    command[5] = "host"
+    assert main(command) == 1
+    assert "--run: host needs a board" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "board", "flash", "ram"), BARS)
 def test_networks_that_ship_run_on_small_boards(name: str, board: str, flash: int, ram: int, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ TARGETS = {
     "c": "a folder with C for a microcontroller: the same logits, bit for bit, in memory whose size is known before",
 }
 
-ONLY_C = ("board", "ram", "flash", "image")
+ONLY_C = ("board", "ram", "flash", "image", "run")
 
 EXAMPLES = """
 # fast 8-bit layers in ONNX Runtime, OpenVINO and in browsers
@@ -44,13 +44,14 @@ def configure(parser: ArgumentParser) -> None:
     only_c.add_argument("--ram", type=size, metavar="BYTES", help=f"RAM: {limit}")
     only_c.add_argument("--flash", type=size, metavar="BYTES", help=f"flash: {limit}")
     only_c.add_argument("--image", metavar="FILE", help="the image that comes with the example (default: a drawing)")
+    only_c.add_argument("--run", action="store_true", help="also run the example in the board's emulator, and count")
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """Write the file or folder; the JSON object names what was written, with its bytes."""
     out = Path(args.out)
     for option in ONLY_C:
-        if args.to != "c" and getattr(args, option) is not None:
+        if args.to != "c" and getattr(args, option):
             raise UsageError(f"--{option}: only for --to c")
     found = _c(args, out) if args.to == "c" else _onnx(args, out)
     return {"model": args.model, "to": args.to, "out": args.out, **found}
@@ -70,7 +71,7 @@ def _c(args: Namespace, out: Path) -> dict[str, Any]:
     try:
         return export(
             model, Path(args.model).stem, out, args.board or "host",
-            ram=args.ram or 0, flash=args.flash or 0, image=image, force=args.force,
+            ram=args.ram or 0, flash=args.flash or 0, image=image, run=args.run, force=args.force,
         )  # fmt: skip
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"{args.model} --to c: {error}") from None
@@ -115,7 +116,12 @@ def _render_c(result: dict[str, Any]) -> str:
             f"  program ({result['compiler']}): {result['ram']:,} bytes of RAM with the stack, of which the model uses "
             f"at most {result['stack']:,}; {result['flash']:,} bytes of flash, {result['code']:,} of them code"
         )
-    elif result["board"] != "host":
+    if "instructions" in result:
+        lines.append(
+            f"  in QEMU: the logits of squeezenet, {result['instructions']:,} instructions, of which "
+            f"{result['decoding_instructions']:,} decode weights; {result['stack_used']:,} bytes of stack used"
+        )
+    if not result["compiler"] and result["board"] != "host":
         lines.append("  its compiler is not installed here: `make` will show the bytes of code and stack")
     return "\n".join(lines)
 

@@ -121,6 +121,8 @@ def readme(e: Exported, result: dict[str, Any]) -> str:
         (`test/logits.txt`). It prints the five best classes"""
     if e.board.prefix:
         try_it += ", the instructions of the classification, and the bytes of stack that it used"
+    if e.counts_decoding:
+        try_it += ". `make decoding` also counts the instructions that decode weights"
     return template(
         "templates/README.md", MODEL=comment(e.name), VERSION=__version__, ABOUT=f"`{e.board_name}` ({e.board.about})",
         FIGURES=_figures(result), TRY=fill(" ".join(f"{try_it}.".split()), 120),
@@ -146,6 +148,12 @@ def _figures(result: dict[str, Any]) -> str:
     if result["compiler"]:
         lines.append(f"These are the figures of {result['compiler']} and the flags of the Makefile.")
     lines.append(f"{counted(result['decoded'], 'weight')} are decoded for each image.")
+    if "instructions" in result:
+        said = (
+            f"In QEMU, the classification of the test image took {result['instructions']:,} instructions, "
+            f"{result['decoding_instructions']:,} of them for decoding, and {result['stack_used']:,} bytes of stack."
+        )
+        lines.append(fill(said, 120))
     return "\n".join(lines)
 
 

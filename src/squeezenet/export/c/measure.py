@@ -32,6 +32,10 @@ FRAME = re.compile(r"\\n(\d+) bytes \((static|dynamic,bounded|dynamic)\)")
 ENTRIES = ("model_begin", "model_row", "model_finish")
 
 
+COUNTED = re.compile(r"^(instructions|decoding|stack) (\d+)$", re.MULTILINE)
+"""What the example prints."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """Bytes of a linked program."""
@@ -74,13 +78,30 @@ def measure(
     return Measured(flash, ram, stack, reserved, flash - sum(part for part, _ in parts), tools(board) or "")
 
 
-def build(folder: Path, *targets: str) -> None:
-    """Call `make` in a folder. Raises `ModelError` with what the linker says."""
+def emulate(folder: Path) -> dict[str, int]:
+    """Run the example in the emulator of its board: the instructions, those of decoding, the bytes of stack it used.
+
+    Raises `ModelError` if the logits are not those of squeezenet.
+    """
+    printed = build(folder, "test")
+    if (folder / "board/decoding.c").exists():
+        printed += build(folder, "decoding")
+    found = {name: int(number) for name, number in COUNTED.findall(printed)}
+    return {
+        "instructions": found.get("instructions", 0),
+        "decoding_instructions": found.get("decoding", 0),
+        "stack_used": found["stack"],
+    }
+
+
+def build(folder: Path, *targets: str) -> str:
+    """Call `make` in a folder; returns what it prints. Raises `ModelError` with what the linker says."""
     command = ["make", "-C", str(folder), *targets]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if "error" in line or "overflow" in line or "full" in line]
         raise ModelError("; ".join(said[:3]) or done.stderr[-300:])
+    return done.stdout
 
 
 def sizes(board: Board, *files: Path) -> list[tuple[int, int]]:

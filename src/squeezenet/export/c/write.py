@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squeezenet import sqz
-from squeezenet.errors import ModelError, UnsupportedOperation, UsageError
+from squeezenet.errors import MissingDependency, ModelError, UnsupportedOperation, UsageError
 from squeezenet.export.c.board import BOARDS, Board
 from squeezenet.export.c.fit import STACK_UNMEASURED, Bytes, fitted
 from squeezenet.export.c.folder import Exported, contents, link_script, readme
-from squeezenet.export.c.measure import Measured, measure, tools
+from squeezenet.export.c.measure import Measured, emulate, measure, tools
 from squeezenet.export.c.tables import pointers
 from squeezenet.export.targets import TARGETS
 from squeezenet.files import write_atomically
@@ -49,17 +49,21 @@ def export(
     ram: int = 0,
     flash: int = 0,
     image: Path | None = None,
+    run: bool = False,
     force: bool = False,
 ) -> dict[str, Any]:
     """Write the folder `out`; returns the JSON object of the verb.
 
     `ram` and `flash` are the bytes that the program may take; 0: all that the board has. The test image is the file
-    `image`, or a drawing.
+    `image`, or a drawing. `run`: also run the example in the emulator of the board.
     """
     if reason := TARGETS["c"](model):
         raise UnsupportedOperation(reason)
     may_write(out, force)
     board = BOARDS[board_name]
+    if run and (not tools(board) or shutil.which(board.emulator.split()[0]) is None):
+        wanted = f"{board.compiler}, make and {board.emulator.split()[0]}" if board.emulator else "a board"
+        raise MissingDependency(f"--run: {board_name} needs {wanted}")
     limit = Bytes(_limit(board, board_name, "ram", ram), _limit(board, board_name, "flash", flash))
     pixels = picture(model, image)
     logits = integer_logits(model, pixels)
@@ -88,6 +92,8 @@ def export(
         "decoded": plan["decoded"],
         "limits": {"ram": limit.ram or None, "flash": limit.flash or None},
     }
+    if run:
+        result |= _emulated(written)
     written["README.md"] = readme(e, result).encode()
     marker = {"squeezenet": __version__, "to": "c", "model": printable(name), **result, "files": sorted(written)}
     written[MARKER] = (json.dumps(marker, indent=1) + "\n").encode()
@@ -134,6 +140,13 @@ def _measured(e: Exported) -> Measured:
         return measure(
             Path(temporary), e.board, pointers(e.plan), lambda stack: link_script(e.board, ROOM, ROOM, stack)
         )
+
+
+def _emulated(written: dict[str, bytes]) -> dict[str, int]:
+    """What the example does in the emulator of its board."""
+    with tempfile.TemporaryDirectory(prefix="squeezenet-") as temporary:
+        _put(Path(temporary), written)
+        return emulate(Path(temporary))
 
 
 def may_write(out: Path, force: bool) -> None:
