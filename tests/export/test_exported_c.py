@@ -32,7 +32,7 @@ FLOATS = re.compile(r"__aeabi_(c?[fd]\w|u?[il]2[fd])|__\w+[sd]f[23]?$|__(fix|flo
 """Functions in place of floating-point instructions."""
 
 BARS = [
-    ("imagenet", "netduinoplus2", 1024, 192), ("imagenet-small", "netduinoplus2", 512, 192),
+    ("imagenet", "netduinoplus2", 1024, 192), ("imagenet-small", "netduinoplus2", 512, 128),
     ("cifar10-small", "lm3s6965evb", 256, 64),
     ("imagenet-small", "mps3-an547", 512, 192), ("imagenet-small", "riscv32", 1024, 192),
 ]  # fmt: skip
