@@ -189,9 +189,9 @@ def test_float_networks_and_limits_that_are_too_small_are_refused_by_name(tmp_pa
     assert "not c (only integer networks" in capsys.readouterr().out
     command[1] = "digits"
     for more, code, said in (
-        (["--ram", "1kB"], 1, "digits --to c: stack, code and names alone take about"),
-        (["--flash", "1kB"], 1, "digits --to c: stack, code and names alone take about"),
-        (["--ram", "7kB"], 1, "digits --to c: no plan keeps within these limits of RAM and flash: 7,000 bytes of RAM"),
+        (["--ram", "1kB"], 1, "digits --to c: no plan keeps within these limits of RAM and flash: 1,000 bytes of RAM"),
+        (["--board", "lm3s6965evb", "--ram", "3kB"], 1, "digits --to c: stack, code and names alone take about"),
+        (["--board", "lm3s6965evb", "--flash", "3kB"], 1, "digits --to c: stack, code and names alone take about"),
         (["--board", "lm3s6965evb", "--ram", "65KiB"], 2, "--ram 66,560: lm3s6965evb has 65,536 bytes"),
     ):
         assert main([*command, *more]) == code

@@ -40,7 +40,9 @@ def configure(parser: ArgumentParser) -> None:
     only_c = parser.add_argument_group("for --to c")
     boards = "; ".join(f"{name}: {board.about}" for name, board in BOARDS.items())
     only_c.add_argument("--board", choices=list(BOARDS), metavar="NAME", help=f"{boards} (default: host)")
-    limit = "bytes that the whole program may take, as in 128KiB (default: all of the board's)"
+    limit = (
+        "bytes that the whole program may take, as in 128KiB (default: all of the board's; host: of the model alone)"
+    )
     only_c.add_argument("--ram", type=size, metavar="BYTES", help=f"RAM: {limit}")
     only_c.add_argument("--flash", type=size, metavar="BYTES", help=f"flash: {limit}")
     only_c.add_argument("--image", metavar="FILE", help="the image that comes with the example (default: a drawing)")

@@ -54,6 +54,8 @@ def fitted(
     stack, code = (STACK[board.kernels], CODE) if compiled else (STACK_UNMEASURED, CODE_UNMEASURED)
     names = sum(len(label.encode("utf-8", "replace")) + 5 for label in model.labels)
     rest = Bytes(stack + max(channels * width, 4 * model.graph.classes) + 64, code + names)
+    if not board.prefix:  # of this machine, the limits are those of the model alone
+        rest = Bytes(0, 0)
     for left in reversed(range(ROUNDS)):
         plan = _plan(data, board, limit, rest)
         if not compiled:
