@@ -61,8 +61,8 @@ sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
     return layout;
 }
 
-void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
-               const sqz_place *to, uint8_t *out, size_t step, size_t upper)
+static inline void store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
+                         const sqz_place *to, uint8_t *out, size_t step, size_t upper)
 {
     const sqz_op *op = task->op;
     const sqz_kernels *k = task->network->kernels;
@@ -91,12 +91,18 @@ void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, 
         }
 }
 
+void sqz_store(const sqz_task *task, const int32_t *sums, const sqz_tile *tile, const sqz_block *block,
+               const sqz_place *to, uint8_t *out, size_t step, size_t upper)
+{
+    store(task, sums, tile, block, to, out, step, upper);
+}
+
 void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
                 const sqz_place *to)
 {
     const sqz_value *y = sqz_result(task);
-    sqz_store(task, sums, tile, block, to, sqz_at(task, y, to->position) + to->channel * y->bytes, to->step * y->pitch,
-              task->op->out);
+    store(task, sums, tile, block, to, sqz_at(task, y, to->position) + to->channel * y->bytes, to->step * y->pitch,
+          task->op->out);
 }
 
 /* Apply the table of the activation that a layer computes, if any, to `outputs` channels of some positions. */
@@ -188,7 +194,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
     union {
         int32_t whole[SQZ_MOST_SUMS];
         float real[SQZ_MOST_SUMS];
-    } sums;
+    } SQZ_WHOLE_LINES sums;
     sqz_tile tile;
     tile.lines = lines;
     tile.rows = layout.lines;
@@ -238,7 +244,7 @@ static void depthwise_chunk(const sqz_task *task, sqz_tile *tile, const sqz_bloc
 {
     const sqz_kernels *k = task->network->kernels;
     const uint32_t block = k->lanes * k->taps;
-    int32_t sums[SQZ_MOST_SUMS];
+    SQZ_WHOLE_LINES int32_t sums[SQZ_MOST_SUMS];
     tile->vectors = (to->outputs + block - 1) / block * k->taps;
     for (size_t i = 0; i < count; i += tile->positions) {
         tile->positions = (uint32_t)(count - i < SQZ_MOST_SUMS / SQZ_CHUNK ? count - i : SQZ_MOST_SUMS / SQZ_CHUNK);

@@ -11,6 +11,13 @@ enum {
     SQZ_SLACK = 64       /* bytes past the end of values and lines that may be read; they are multiplied by 0 */
 };
 
+/* Sums on the stack begin with a line of the cache: vectors of 64 bytes would lie in two lines otherwise. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SQZ_WHOLE_LINES __attribute__((aligned(64)))
+#else
+#define SQZ_WHOLE_LINES
+#endif
+
 /* A tile is the part of a convolution's result that is computed at once: some neighbouring positions of one row, and
  * some vectors of `lanes` outputs.
  *
