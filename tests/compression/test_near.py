@@ -41,7 +41,7 @@ def old(pixels: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_update_has_at_most_the_wanted_bytes(old: Path, pixels: Pixels) -> None:
     further = trained_further(little_model("squeezenet", pixels))
     sizes = []
-    for most in (600, 1200):
+    for most in (400, 1200):
         recipe = CompressionRecipe(near=str(old), update_bytes=most, threads=1)
         made = compress(further, pixels, recipe)
         sizes.append(len(delta.make(old.read_bytes(), made.data)))
