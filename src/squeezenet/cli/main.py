@@ -43,8 +43,8 @@ VERBS = {
     "doctor": "check this installation",
 }
 
-ARRAYS = {"classify", "inspect", "delta", "apply"}
-"""Verbs that need NumPy at most; the others need what trains as well."""
+ARRAYS = {"classify", "inspect", "delta", "apply", "export"}
+"""Verbs that need NumPy at most for a `.sqz` file; the others need what trains as well."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
