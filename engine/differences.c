@@ -259,6 +259,12 @@ INLINE int code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memo
     return 1;
 }
 
+SMALL static int write_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output,
+                              const int32_t *before, int32_t rescaling, int32_t *levels)
+{
+    return code_output(m, c, shape, memory, output, before, rescaling, levels, WRITE);
+}
+
 int sqz_code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output, const int32_t *before,
                     int32_t rescaling, int32_t *levels, direction way)
 {
@@ -266,7 +272,7 @@ int sqz_code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory,
     if (before != NULL && (rescaling > SQZ_MOST_RESCALING_OF_LEVELS || rescaling < -SQZ_MOST_RESCALING_OF_LEVELS))
         before = NULL;
     const int done = way == READ ? code_output(m, &local, shape, memory, output, before, rescaling, levels, READ)
-                                 : code_output(m, &local, shape, memory, output, before, rescaling, levels, WRITE);
+                                 : write_output(m, &local, shape, memory, output, before, rescaling, levels);
     *c = local;
     return done;
 }

@@ -310,6 +310,12 @@ INLINE int walk(model *m, const int32_t *given, int32_t *found, uint32_t outputs
     return SQZ_OK;
 }
 
+/* Encode the next outputs. One function for all callers: the loop is large. */
+SMALL static void encode(model *m, const int32_t *levels, uint32_t outputs)
+{
+    walk(m, levels, NULL, outputs, kernel_positions(m->shape), WRITE);
+}
+
 size_t sqz_levels_memory(sqz_shape shape)
 {
     return memory_of(shape, LENGTHS);
@@ -363,7 +369,7 @@ SMALL int sqz_levels_encode(const int32_t *levels, sqz_shape shape, uint8_t *byt
     if (largest > SQZ_LARGEST_LEVEL) return SQZ_TOO_LARGE;
     if (largest > 0) {
         model *m = start(memory, c, shape, LENGTHS);
-        walk(m, levels, NULL, shape.outputs, kernel_positions(shape), WRITE);
+        encode(m, levels, shape.outputs);
         c = m->c;
         end_of_writing(&c);
     }
@@ -380,7 +386,7 @@ SMALL void sqz_levels_create(uint8_t *bytes, size_t room, sqz_shape shape, void 
 SMALL int sqz_levels_put(const int32_t *levels, uint32_t outputs, void *memory, size_t *settled)
 {
     model *m = memory;
-    walk(m, levels, NULL, outputs, kernel_positions(m->shape), WRITE);
+    encode(m, levels, outputs);
     if (m->c.at > m->c.end) return SQZ_NO_ROOM;
     size_t count = m->c.at;
     while (count > 0 && m->c.out[count - 1] == 255) count--; /* a carry goes through these, */
