@@ -1,6 +1,6 @@
-"""`squeezenet apply OLD DELTA --out NEW`: the file that a delta of `squeezenet delta` makes from OLD.
+"""`squeezenet apply OLD DELTA --out NEW` makes the new file from the old one and a delta of `squeezenet delta`.
 
-NEW is written only if OLD is the file that the delta was made for, and the result has the SHA-256 that the delta names.
+NEW is written only if OLD is the file that the delta was made for, and if NEW has the SHA-256 that is in the delta.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -1,6 +1,6 @@
-"""`squeezenet delta OLD NEW --out DELTA`: a small file that turns OLD into NEW, byte for byte.
+"""`squeezenet delta OLD NEW --out DELTA` writes a small file with which `squeezenet apply` turns OLD into NEW.
 
-`squeezenet apply` does that. Where a delta would not be smaller than NEW, it holds all of NEW.
+The result is NEW, byte for byte. If a delta would not be smaller than NEW, it holds the whole file NEW.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -50,5 +50,5 @@ def run(args: Namespace) -> dict[str, Any]:
 
 
 def render(result: dict[str, Any]) -> str:
-    whole = "\nthe files have too little in common: the delta holds all of NEW" if result["whole"] else ""
+    whole = "\nthe files have too little in common: the delta holds the whole file NEW" if result["whole"] else ""
     return f"{result['out']}: {result['bytes']:,} bytes, {100 * result['of_full']:.1f}% of {result['new']}{whole}"

@@ -11,7 +11,7 @@ from squeezenet.printable import counted, printable
 TARGETS = {
     "onnx": "ONNX; an integer network gets 8-bit layers (QDQ), whose answers may differ a little from the model's",
     "onnx-exact": "ONNX with operations on integers only: in ONNX Runtime the same logits, bit for bit, on every CPU",
-    "c": "a folder with C for a microcontroller: the same logits, bit for bit, in memory whose size is known before",
+    "c": "a folder with C for a microcontroller; the same logits, bit for bit, in a fixed amount of memory",
 }
 
 ONLY_C = ("board", "ram", "flash", "image", "run")

@@ -26,18 +26,18 @@ PUBLISHER = {
     "init": "make a publisher's folder: keys, and a repository to serve",
     "publish": "offer a model as the next release",
     "rollout": "offer a release to other devices",
-    "withdraw": "take a release back",
+    "withdraw": "stop offering a release; devices that have it return to another one",
     "releases": "list releases and keys",
     "renew": "sign the timestamp anew; run it every day",
     "revoke": "replace a key, for example one that was stolen",
-    "sign": "sign a new root with the root keys that are here",
+    "sign": "sign a new root with the root keys in the folder keys/",
 }
 DEVICE = {
-    "enrol": "make a folder the home of a device",
+    "enrol": "make the folder of a device, which then trusts one publisher",
     "update": "fetch, test and install a newer release",
-    "status": "show what a device runs",
-    "confirm": "end the trial of a model: it has proved itself",
-    "rollback": "return to the model before",
+    "status": "show which release a device uses, and whether it is intact",
+    "confirm": "end the trial of a model: it works",
+    "rollback": "return to the previous model",
 }
 
 
@@ -91,7 +91,7 @@ def _configure_publisher(actions: dict[str, ArgumentParser]) -> None:
     for name in ("publish", "rollout"):
         who = actions[name].add_argument_group("which devices")
         who.add_argument("--channel", default="stable", metavar="NAME", help="the channel (default: stable)")
-        share = "percentage of its devices (default: 100); a hash of the name of a device decides"
+        share = "percentage of the channel's devices (default: 100); a hash of the device's name decides which"
         who.add_argument("--percent", type=percentage, default=100.0, metavar="P", help=share)
         who.add_argument("--devices", nargs="+", default=[], metavar="ID", help="also the devices with these names")
         rules = actions[name].add_argument_group("rules that hold a release back")
@@ -99,7 +99,8 @@ def _configure_publisher(actions: dict[str, ArgumentParser]) -> None:
             rules.add_argument("--data", metavar="DATA", help=f"compare the accuracy on these images: {DATA}")
         lower = "points by which top-1 may be lower than that of the last release of the channel (default: 0)"
         rules.add_argument("--tolerance", type=not_negative, default=0.0, metavar="POINTS", help=lower)
-        rules.add_argument("--override", default="", metavar="REASON", help="go on although a rule is broken; recorded")
+        reason = "continue although a rule holds the release back; the reason is recorded"
+        rules.add_argument("--override", default="", metavar="REASON", help=reason)
     actions["withdraw"].add_argument("--reason", default="", metavar="TEXT", help="is recorded")
     actions["renew"].add_argument("--root", action="store_true", help="also the root; needs its keys")
     actions["revoke"].add_argument("key", metavar="KEY", help="its name, as `releases` shows it")
@@ -108,10 +109,10 @@ def _configure_publisher(actions: dict[str, ArgumentParser]) -> None:
 def _configure_device(actions: dict[str, ArgumentParser]) -> None:
     enrol = actions["enrol"]
     enrol.add_argument("--url", required=True, metavar="URL", help="address of the publisher's folder `public`")
-    trusted = "a root of the publisher (1.root.json), which came in a way that you trust"
+    trusted = "root metadata of the publisher (1.root.json), from a source that you trust"
     enrol.add_argument("--root", required=True, type=Path, metavar="FILE", help=trusted)
     enrol.add_argument("--device", metavar="ID", help="name of this device (default: the name of DIR)")
     enrol.add_argument("--channel", default="stable", metavar="NAME", help="channel of this device (default: stable)")
-    enrol.add_argument("--model", type=Path, metavar="F.sqz", help="a model that runs until the first update")
-    proof = "the new model must be confirmed; else three starts of the program bring the old one back"
+    enrol.add_argument("--model", type=Path, metavar="F.sqz", help="a model to use until the first update")
+    proof = "the program must confirm the new model, or the previous one returns after three starts of the program"
     actions["update"].add_argument("--trial", action="store_true", help=proof)

@@ -23,7 +23,7 @@ def enrol(args: Namespace) -> Result:
     device = args.device or args.folder.resolve().name
     model = None if args.model is None else read_regular(args.model, FLEET_MODEL)
     client.enrol(args.folder, args.url, read_regular(args.root, FLEET_ROOT), device, args.channel, model)
-    text = f"{args.folder} is the home of the device {device}, channel {args.channel}"
+    text = f"{args.folder} is the folder of the device {device}, channel {args.channel}"
     text += f"; get its model with: squeezenet fleet update {args.folder}"
     return {"device": device, "channel": args.channel, "text": [text]}
 
@@ -51,7 +51,7 @@ def status(args: Namespace) -> Result:
         model += f"; it is DAMAGED: squeezenet fleet update {args.folder}"
     lines = [f"{got.device} (channel {got.channel} of {got.url}): {model}"]
     if got.previous is not None:
-        lines.append(f"before: release {got.previous}; squeezenet fleet rollback {args.folder} returns to it")
+        lines.append(f"previous: release {got.previous}; squeezenet fleet rollback {args.folder} returns to it")
     if got.refused:
         lines.append(f"refused: {', '.join(map(str, got.refused))}")
     if got.signed:

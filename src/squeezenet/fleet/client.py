@@ -1,11 +1,12 @@
-"""The update client of a device: `enrol` and `update`. What needs no network is in `local.py`.
+"""The update client of a device: `enrol` and `update`. The actions that need no network are in `local.py`.
 
     >>> update(Path("model"), on_event=print).release                           # doctest: +SKIP
     12
 
-The folder of a device has two slots. One holds the model that runs. A new model is written to the other one, read back,
-decoded and tested. Only then does the state name the other slot as the active one, and this is one write. So a power
-cut at any moment leaves the old model or the new one, and the next `update` goes on where the last one stopped.
+The folder of a device has two slots: files with one model each. One slot holds the model in use. A new model is written
+to the other one, read back, decoded and tested. Only then one write to the state makes the other slot the active one.
+So after a power cut at any moment, the old or the new model works, and the next `update` continues where the last one
+stopped.
 """
 
 import contextlib
@@ -29,13 +30,13 @@ from squeezenet.limits import FLEET_MODEL
 from squeezenet.runtime.classifier import Classifier
 
 TESTS = 5
-"""Self-tests of a release that may end in a crash of the device before the release is refused."""
+"""How often the device may stop during the self-test of a release before it refuses the release."""
 CONNECTIONS = 5
-"""Connections in succession that break before `CHUNK` bytes have come; then a download is given up for now."""
+"""Connections in succession that break before `CHUNK` bytes have arrived; then `update` ends with an error."""
 PAUSE = 0.5
 """Seconds before the next connection; they double each time."""
 SYNC = 1 << 18
-"""Bytes of a download after which they are made durable: at most so many are fetched again after a power cut."""
+"""After so many bytes a download is synced to the disk: at most so many are fetched again after a power cut."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ Listener = Callable[[Event], None]
 def enrol(
     disk: Disk | Path, url: str, root: bytes, device: str, channel: str = "stable", factory: bytes | None = None
 ) -> None:
-    """Make a folder the home of a device: `root` is the root metadata of the publisher, from a source that is trusted.
+    """Make the folder of a device. `root` is the root metadata of the publisher, from a source that is trusted.
 
-    `factory` is a model that runs until the first update.
+    `factory` is a model that is used until the first update.
     """
     Http(url)  # refuses other addresses
     check_root(root)
@@ -94,10 +95,10 @@ def update(
 ) -> Outcome:
     """Ask the publisher for a newer release, and install it if there is one.
 
-    With `trial`, the new model must be confirmed by the program that uses it (`Watched.confirm`), or the device returns
-    to the model before after `STARTS` starts. Otherwise a successful self-test confirms it.
+    With `trial`, the program that uses the new model must confirm it (`Watched.confirm`); otherwise the device returns
+    to the previous model after `STARTS` starts of the program. Without `trial`, a successful self-test is enough.
 
-    Raises `DownloadError`, and `FleetError` with its subclasses. In all cases the model that runs stays in use.
+    Raises `DownloadError`, and `FleetError` with its subclasses. In all cases the model in use stays.
     """
     disk = enrolled(disk)
     with alone(disk):
@@ -142,7 +143,7 @@ def _refreshed(disk: Disk, state: State, source: "_Counted", now: datetime) -> S
 
 
 def _numbered(state: State) -> State:
-    """A model of the enrolment gets the number of the release that has the same bytes, once it is known."""
+    """Give a model of the enrolment the number of the release that has the same bytes, once this release is listed."""
     releases = {release.file.sha256: release for release in listed(state.trusted.targets).values()}
     for index, slot in enumerate(state.slots):
         if slot is not None and slot.release == 0 and (release := releases.get(slot.sha256)) is not None:
@@ -151,7 +152,7 @@ def _numbered(state: State) -> State:
 
 
 def _due(disk: Disk, state: State) -> Release | None:
-    """The release to install, if the model that runs is not the one that should, or is damaged."""
+    """The release to install: if another one than the release in use should be used, or the model in use is damaged."""
     releases, running = listed(state.trusted.targets), state.running
     release = wanted(releases, state.device, state.channel, state.refused)
     if release is None or running is None or contents(disk, running, state.active or 0) is None:
@@ -162,7 +163,7 @@ def _due(disk: Disk, state: State) -> Release | None:
 
 
 def _install(disk: Disk, state: State, release: Release, source: "_Counted", trial: bool, on_event: Listener) -> State:
-    """Fetch a release into the slot that does not run, test it, and switch."""
+    """Fetch a release into the slot that is not in use, test it, and make this slot the active one."""
     try:
         index, old = model(disk, state)
     except FleetError:  # no model yet, or none that is intact
@@ -186,7 +187,7 @@ def _install(disk: Disk, state: State, release: Release, source: "_Counted", tri
 
 
 def _downloaded(disk: Disk, state: State, file: File, source: "_Counted", on_event: Listener) -> tuple[State, bytes]:
-    """The bytes of a target. They are kept after a break, and only the rest is fetched the next time."""
+    """The bytes of a target. If the download is interrupted, only the missing bytes are fetched the next time."""
     if state.pending != file.sha256:
         disk.remove(DOWNLOAD)
         disk.sync_names()
@@ -210,7 +211,7 @@ def _downloaded(disk: Disk, state: State, file: File, source: "_Counted", on_eve
 
 
 def _fetch(disk: Disk, file: File, source: "_Counted") -> None:
-    """Append to the download what it lacks."""
+    """Append the missing bytes to the download."""
     have, failures, unsynced = disk.size(DOWNLOAD), 0, 0
     if not 0 < have <= file.length:
         disk.create(DOWNLOAD)
@@ -269,7 +270,7 @@ def _rebuilt(
 
 
 def _tested_again(disk: Disk, state: State, trial: bool, on_event: Listener) -> State:
-    """Go on with a self-test that a power cut, or a crash, has ended."""
+    """Repeat a self-test that was interrupted by a power cut or a crash."""
     assert state.candidate is not None
     slot = state.slots[state.candidate]
     if slot is None or contents(disk, slot, state.candidate) is None:  # it will be fetched again

@@ -1,7 +1,7 @@
-"""All writes of the update client: five operations on files of one folder, and the one way in which they are combined.
+"""All writes of the update client: five operations on the files of one folder, and `put`, which combines them.
 
-A power cut can lose everything that was written since the last sync, can keep a part of it, and can undo the creation
-or the removal of a file whose folder was not synced. The client survives a cut at every one of the five operations;
+A power cut can lose everything that was written since the last sync, or a part of it. It can also undo the creation or
+the removal of a file if the folder was not synced. The client survives a cut at every one of the five operations;
 `tests/fleet/test_power_cut.py` replaces them to cut the power at each.
 
 >>> import tempfile
@@ -64,7 +64,7 @@ class Disk:
                 view = view[file.write(view) :]
 
     def sync(self, name: str) -> None:
-        """Make the bytes of a file durable, and let the next `read` fetch them from the medium, not from memory."""
+        """Make the bytes of a file durable. The next `read` reads them from the storage, not from the page cache."""
         with open(self.folder / name, "rb+") as file:
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):
@@ -84,7 +84,7 @@ class Disk:
     def put(self, name: str, data: bytes) -> None:
         """Write a whole file, sync it, and compare what can be read back. Raises `FleetError` if it differs.
 
-        The file is not written atomically: the caller only writes files that nothing depends on.
+        The file is not written atomically: the caller only writes files to which nothing refers yet.
         """
         self.create(name)
         for start in range(0, len(data), PIECE):

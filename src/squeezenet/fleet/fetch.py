@@ -3,8 +3,8 @@
 >>> Http("http://127.0.0.1:8000/").get("metadata/timestamp.json", limit=4096)         # doctest: +SKIP
 b'{"signatures": ...'
 
-Nothing that a server sends is trusted here: the caller checks signatures and hashes. A server that sends too much, too
-slowly or nothing is left with one line that says so.
+Nothing that a server sends is trusted here: the caller checks signatures and hashes. If a server sends too much, too
+slowly or nothing, the connection is closed and an error says so.
 """
 
 import http.client

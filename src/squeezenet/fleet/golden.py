@@ -1,8 +1,8 @@
-"""The self-test of a release: an integer network gives the same logits on every machine, bit by bit.
+"""The self-test of a release. It is possible because an integer network gives the same logits on every machine.
 
 The publisher computes the logits for a few synthetic images and signs their SHA-256. A device computes them again with
-the bytes that it has stored. An equal hash means that the file, the program and the processor do what they did at the
-publisher. The images follow from a number, so a release carries no pictures.
+the bytes that it has stored. If the hashes are equal, then the file, the program and the processor of the device
+compute the same as those of the publisher. The images are computed from a number, so a release contains no images.
 
 >>> picture(1).size, picture(1).getpixel((0, 0))
 ((96, 72), (47, 22, 159))

@@ -1,4 +1,4 @@
-"""What happens to the two slots without a network: trial, return to the model before, status.
+"""The actions of a device that need no network: trial, return to the previous model, status.
 
     >>> status(Disk(Path("model"))).release                                     # doctest: +SKIP
     12
@@ -26,7 +26,7 @@ if sys.platform != "win32":
     import fcntl
 
 STARTS = 3
-"""Starts of a program with a model on trial that is not confirmed before the device returns to the model before."""
+"""How often a program may start with a model on trial; the next start without confirmation returns to the previous."""
 MOST_REFUSED = 64
 """Releases that a device remembers to refuse; the publisher lists far fewer."""
 PATIENCE = 10.0
@@ -38,7 +38,7 @@ class Outcome:
     """The result of `update`."""
 
     release: int  # that runs now
-    before: int | None  # that ran before; None if there was no model
+    before: int | None  # the release that was used before this call; None if there was no model
     updated: bool
     trial: bool  # whether the release still has to be confirmed
     metadata_bytes: int  # fetched
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def confirm(disk: Disk | Path) -> None:
-    """End the trial of the model that runs: it has proved itself."""
+    """End the trial of the model in use: it works."""
     disk = enrolled(disk)
     with alone(disk):
         state = load(disk)
@@ -69,10 +69,10 @@ def started(disk: Disk | Path) -> None:
 
 
 def rollback(disk: Disk | Path, now: datetime | None = None) -> Outcome:
-    """Return to the model before, which is in the other slot. The release that is left is not installed again.
+    """Return to the previous model, which is in the other slot. The rejected release is not installed again.
 
-    TUF allows only what the publisher vouches for: outside of a trial, the older release must still be listed by
-    metadata that have not expired. Raises `FleetError`.
+    TUF allows only what is signed by metadata that are valid now: outside of a trial, the older release must still be
+    listed by metadata that have not expired. Raises `FleetError`.
     """
     disk = enrolled(disk)
     with alone(disk):
@@ -121,7 +121,7 @@ class Status:
 
 
 def status(disk: Disk | Path, now: datetime | None = None) -> Status:
-    """The state of a device, from its own files; nothing is asked."""
+    """The state of a device, from its own files; the server is not asked."""
     disk = enrolled(disk)
     state, now = load(disk), now or datetime.now(UTC)
     running, other = state.running, state.slots[1 - (state.active or 0)]
@@ -163,14 +163,14 @@ def _check_listed(disk: Disk, state: State, now: datetime) -> None:
     assert state.active is not None
     slot = state.slots[1 - state.active]
     if slot is None:
-        return  # `_reverted` says so
+        return  # `reverted` raises the error
     if slot.release not in listed(state.trusted.targets):
         raise UpdateRefused(
             f"release {slot.release} is not offered by the publisher any more, so it must not run again"
         )
     if expires(state.trusted.targets) < moment(now):
         raise UpdateRefused(
-            f"the list of releases has expired, so nobody vouches for release {slot.release}; first run: "
+            f"the list of releases has expired, so release {slot.release} may have been withdrawn; first run: "
             f"squeezenet fleet update {disk.folder}"
         )
 

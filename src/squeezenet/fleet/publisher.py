@@ -1,7 +1,7 @@
 """Publishing: releases, channels, staged roll-out, deltas, and the rules that hold a release back.
 
-    >>> create(Path("fleet"), 3, 2, Days(), now)                                # doctest: +SKIP
-    >>> publish(load(Path("fleet")), model, Plan("stable", percent=10), now)    # doctest: +SKIP
+    >>> repository = create(Path("birds"), Keys(3, 2), Keys(1, 1), Days(), now)           # doctest: +SKIP
+    >>> publish(repository, model, "birds.sqz", Plan("stable", percent=10), now)          # doctest: +SKIP
 
 A release is first offered on one channel, to a percentage of its devices. `rollout` changes both later. `withdraw`
 takes a release out of the list: devices that run it return to the newest release that is left.

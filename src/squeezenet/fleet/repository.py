@@ -7,8 +7,9 @@
     DIR/fleet.json         settings, and a record of every release (`publisher.py`)
 
 Only `DIR/public` is served. The root keys sign which keys are valid; a threshold of them must sign together. The
-targets key signs the list of releases. The online key signs the snapshot and the timestamp, which say that the list is
-the newest one: it is on the machine that renews the timestamp, so it is the easiest to steal and can do the least.
+targets key signs the list of releases (targets metadata). The online key signs the snapshot and the timestamp, which
+say that the list is the newest one. This key is on the machine that renews the timestamp, so it is the easiest to
+steal, and has the fewest rights.
 """
 
 import json
@@ -193,7 +194,7 @@ def new_key(folder: Path, name: str) -> CryptoSigner:
 
 
 def revoke(repository: Repository, name: str, now: datetime) -> Path | None:
-    """Replace a key. None if the new root is published; else the staged root, which needs more signatures.
+    """Replace a key. Returns None if the new root is published, or the path of a root that still needs signatures.
 
     A new targets key brings a new online key with it: devices forget the version numbers that a thief could have
     raised only if the keys of the snapshot and the timestamp change.
@@ -212,10 +213,10 @@ def revoke(repository: Repository, name: str, now: datetime) -> Path | None:
 
 
 def renew(repository: Repository, now: datetime, root: bool = False) -> Path | None:
-    """Sign the timestamp and the snapshot anew, the list of releases in the second half of its time, `root` if asked.
+    """Sign the timestamp and the snapshot anew, and the list of releases in the second half of its time; or the root.
 
-    The list is also signed anew if it is not signed by the keys that are valid now, since a new root was published and
-    the power was cut. The result is as for `revoke`.
+    The list is also signed anew if the keys that are valid now have not signed it: this happens if the power was cut
+    after a new root was published. The result is as for `revoke`.
     """
     if root:
         _check_nothing_staged(repository)

@@ -21,10 +21,10 @@ from squeezenet.fleet.state import Trusted
 from squeezenet.limits import FLEET_METADATA, FLEET_ROOT, FLEET_ROOTS, FLEET_TIMESTAMP
 
 SLACK = timedelta(minutes=10)
-"""By how much the clock of a device may be behind that of the publisher."""
+"""How far the clock of a device may be behind that of the publisher."""
 
 Get = Callable[[str, int], bytes | None]
-"""Path below the address of the repository, most bytes -> contents; None if there is no such file."""
+"""(path below the address of the repository, largest number of bytes) -> contents; None if there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Refreshed:
 
 
 def refresh(trusted: Trusted, anchor: str, issued: str, get: Get, now: datetime) -> Refreshed:
-    """Fetch and verify metadata: root, timestamp, and where they changed snapshot and targets.
+    """Fetch and verify metadata: the root, the timestamp, and, if they have changed, the snapshot and the targets.
 
-    What was verified before an error is in the result as well, as the specification demands: a new root must stay, even
-    if the mirror then serves old files.
+    Metadata that were verified before an error are in the result as well, as the specification demands: a new root must
+    stay trusted, even if the server then sends old files.
     """
     chain = _Chain(trusted, anchor, issued, now)
     try:
@@ -140,7 +140,7 @@ class _Chain:
 
 
 def _try(step: Callable[[], Any]) -> bool:
-    """Load metadata that were trusted before. They may be too old by now, or signed by a key that was revoked since."""
+    """Load metadata that were trusted before. False if they have expired, or if their key was revoked since."""
     try:
         step()
     except tuf.RepositoryError:

@@ -1,8 +1,8 @@
 """A model that a running program uses while the update client replaces it.
 
     model = Watched("model", threads=2)
-    model.classify(image)       # the newest model that has proved itself; no request waits or fails during a change
-    model.confirm()             # after `update(..., trial=True)`: the program is content with the new model
+    model.classify(image)       # with the newest tested model; while a newer one is loaded, other threads do not wait
+    model.confirm()             # after `update(..., trial=True)`: the new model works, so the trial ends
 
 It needs neither the packages of the extra `[fleet]` nor a network: it only reads the folder that `update` writes.
 """
@@ -24,8 +24,8 @@ from squeezenet.runtime.classifier import Classifier
 class Watched:
     """The classifier of a device's folder; safe to use from several threads.
 
-    At most every `seconds` one request looks for a change. It loads the new model while the other requests go on with
-    the old one. A model that cannot be loaded is left out, and the old one stays; `fault` then says why.
+    At most once in `seconds` seconds, one call looks whether there is a newer model. It loads this model while calls in
+    other threads use the old one. If the new model cannot be loaded, the old one stays, and `fault` says why.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Watched:
         return self.model.classify(image, top)
 
     def confirm(self) -> None:
-        """End the trial of the model: this program is content with it."""
+        """End the trial of the model: it works in this program."""
         confirm(self._disk)
 
     def _reload(self) -> None:

@@ -1,12 +1,12 @@
-"""Deltas: what turns one `.sqz` file into another one, byte for byte (docs/FORMAT.md, "Deltas").
+"""Deltas: small files that turn one `.sqz` file into another one, byte for byte (docs/FORMAT.md, "Deltas").
 
     >>> delta = make(old, new)                                          # doctest: +SKIP
     >>> apply(old, delta) == new                                        # doctest: +SKIP
     True
 
-Two files of integer networks are compared level by level, because one changed weight changes all coded bytes after
-it. Where such a comparison does not pay, or the files are of another kind, the delta holds the whole new file. A delta
-names both files by their SHA-256.
+Two files of integer networks are compared level by level (a level is an integer weight), because one changed level
+changes all coded bytes after it. If the result is not smaller than the new file, or if one of the networks is a float
+network, the delta holds the whole new file. A delta contains the SHA-256 of both files.
 """
 
 import struct
@@ -43,7 +43,7 @@ if HAS_ENGINE:
 MAGIC = b"\x89SQD"
 VERSION = 1
 WHOLE, LEVELS = 0, 1
-"""Kinds: the body is the new file; or what differs between the levels of both files."""
+"""Kinds of deltas: the body is the new file; the body holds the differences between the levels of both files."""
 _HEADER = struct.Struct("<4sBBHIIII32s32s")
 """Magic, version, kind, reserved, bytes of the delta, CRC-32, bytes and SHA-256 of old and new file."""
 
@@ -76,7 +76,7 @@ def make(old: bytes, new: bytes) -> bytes:
 
 
 def apply(old: bytes, delta: bytes) -> bytes:
-    """The new file. Raises a subclass of `FormatError` for a damaged delta, `WrongOldFile` for another old file."""
+    """The new file. Raises a subclass of `FormatError` for a damaged delta, `WrongOldFile` if `old` does not fit it."""
     header = examine(delta)
     if len(old) != header.old_bytes or sha256(old).hexdigest() != header.old_sha256:
         raise WrongOldFile(
@@ -161,7 +161,7 @@ def plan_of(old: Model, new: Model) -> Plan:
 
 
 def _coded(model: Model) -> Iterator[tuple[str, tuple[int, ...], int]]:
-    """Of each layer: name, shape, exponent of its result; of each table, a name that no layer has, and no shape."""
+    """For each layer: name, shape, exponent of its result. For each table: "", which no layer is called, (), 0."""
     shapes = model.graph.weight_shapes()
     for index, op in enumerate(model.graph.ops):
         if isinstance(op, Layer):

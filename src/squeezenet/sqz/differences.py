@@ -1,18 +1,18 @@
-"""How a delta codes the levels of a layer, given those of the old file: the model of docs/FORMAT.md, "Deltas".
+"""Codes the levels of a layer in a delta, given the levels of the old file (docs/FORMAT.md, "Deltas").
 
     >>> old = Layer((2, 2, 1, 1), [0, 0], [3, 0, -1, 5], [7, 9])
     >>> new = Layer((2, 2, 1, 1), [0, 0], [3, 0, -2, 5], [7, 9])
     >>> writer = Writer()
     >>> _ = Differences(writer).levels(new, old, [0, 1])
     >>> stream = writer.finish(); len(stream)
-    3
+    1
     >>> reader, found = Reader(stream), Layer((2, 2, 1, 1), [0, 0], [0, 0, 0, 0], [0, 0])
     >>> Differences(reader).levels(found, old, [0, 1]); found.levels
     [3, 0, -2, 5]
 
-For each level the old level at the same place is rescaled to the new step: the *forecast*. The first bit says whether
-the new level differs from it. Several contexts predict this bit, and learned weights mix their predictions, as in
-`mixed_text`. `engine/differences.c` does the same; a test compares the streams.
+For each level, the *forecast* is the old level of the same weight, rescaled to the new grid step. The first bit says
+whether the new level differs from the forecast. Several contexts predict this bit, and learned weights mix their
+predictions, as in `mixed_text`. `engine/differences.c` does the same; a test compares the streams.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ from squeezenet.sqz.range_coder import CERTAIN, RATE, Context, Reader, Writer
 ROOTS = (32768, 35734, 38968, 42495, 46341, 50535, 55109, 60097)
 """2^15 * 2^(i/8), rounded."""
 MOST_RESCALING = 64
-"""Eighths of an octave between old and new step. Where they are farther apart, the old levels tell nothing."""
+"""Largest distance between the old and the new step, in eighths of an octave. Beyond it, old levels are not used."""
 NONE = -1
-"""In place of the number of an old output: there is none."""
+"""Stands in place of the number of an old output if there is no such output."""
 
 _ONE = 1 << 14  # a density of 1, or the mean of signs that are all positive
 _FRESH = 6  # class of a magnitude where there is no old level

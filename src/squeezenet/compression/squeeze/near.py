@@ -2,14 +2,14 @@
 
     >>> updated = update(model, known, old, model.provenance, most=7_000)                # doctest: +SKIP
 
-The network keeps the scales and the steps of the old file. Each level starts as the old one and becomes the level that
-minimises
+The network keeps the scales and the grid steps of the old file. Each level (integer weight) starts as the old level and
+becomes the level that minimises
 
     divergence + multiplier * bits in the file + factor * bits in the delta
 
-by coordinate descent, as in `rounding`. A level that stays costs a small part of a bit in a delta, and one that changes
-several bits. So only those levels change for which it pays. `factor`, in nats per bit, is searched: the smallest one
-whose delta has at most the wanted bytes.
+by coordinate descent, as in `rounding`. A level that stays costs a small part of a bit in the delta, and a level that
+changes costs several bits. So a level changes only if this lowers the divergence enough. `factor`, in nats per bit, is
+found by bisection: the smallest one whose delta has at most the wanted bytes.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,8 @@
 """Finds a plan with which a whole program keeps within the RAM and flash of its board.
 
-The planner knows what the network takes. What the code, the stack and the example take is known after the compiler saw
-the plan: so the plan is made for a guess, compiled, and made again for what was measured.
+The planner knows how much memory the network takes. How much the code, the stack and the example take is known only
+after the plan was compiled. So the first plan is made with estimates and compiled, and the next plan is made with the
+measured numbers.
 """
 
 from collections.abc import Callable
@@ -24,11 +25,11 @@ GEOMETRY = {
 """For each path of the engine that a board may use, what `plan_rows` must know of its kernels."""
 
 STACK = {"scalar": 3584, "small": 5632, "dsp": 6144, "mve": 4864}
-"""Bytes of stack, by the path: a guess, rather too low. The program is planned again with what the compiler says."""
+"""Bytes of stack, by path: an estimate that is rather too low, because the next plan uses the measured number."""
 CODE = 22 * 1024
-"""Bytes of flash for code and for the tables of the plan: the same."""
+"""Bytes of flash for code and for the tables of the plan: an estimate of the same kind."""
 STACK_UNMEASURED, CODE_UNMEASURED = 8192, 40 * 1024
-"""The same if there is no compiler: rather too high."""
+"""Both if there is no compiler, and so no second plan: estimates that are rather too high."""
 
 ROUNDS = 4
 """How often the plan is made at most."""

@@ -1,7 +1,7 @@
 """The files of an exported folder.
 
->>> sorted(contents(model, plan, BOARDS["host"], image))[:3]            # doctest: +SKIP
-['Makefile', 'README.md', 'board/board.h']
+>>> sorted(contents(exported))[:3]                                      # doctest: +SKIP
+['Makefile', 'board/board.h', 'board/host.c']
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Compiles an exported folder for its board, and reads how much memory the linked program takes.
 
->>> measure(Path("birds"), BOARDS["netduinoplus2"], [{"sqz_max_pool"}], script)        # doctest: +SKIP
+>>> measure(Path("birds"), BOARDS["netduinoplus2"], ({"sqz_max_pool"}, set()), script)    # doctest: +SKIP
 Measured(flash=371204, ram=104512, stack=2944, reserved=3216, code=17820, compiler='arm-none-eabi-gcc 12.2.1')
 
 The stack is an upper bound: GCC writes the bytes of each function and the calls between them (-fcallgraph-info), and
@@ -31,7 +31,6 @@ EDGE = re.compile(r'^edge: \{ sourcename: "(?P<source>[^"]+)" targetname: "(?P<t
 FRAME = re.compile(r"\\n(\d+) bytes \((static|dynamic,bounded|dynamic)\)")
 ENTRIES = ("model_begin", "model_row", "model_finish")
 
-
 COUNTED = re.compile(r"^(instructions|decoding|stack) (\d+)$", re.MULTILINE)
 """What the example prints."""
 
@@ -42,13 +41,13 @@ class Measured:
 
     flash: int
     ram: int
-    """With the memory of the model, the example's own, and the stack that is reserved."""
+    """The memory of the model, the variables of the example, and the reserved stack."""
     stack: int
-    """That the three functions of model.h use at most."""
+    """The most stack that the three functions of model.h use."""
     reserved: int
-    """The stack that the whole example uses at most."""
+    """The most stack that the whole example uses."""
     code: int
-    """Of `flash`: neither the model (weights, tables, names) nor the example and the files of the board."""
+    """The part of `flash` that is neither the model (weights, tables, names) nor the example and the board's files."""
     compiler: str
 
 

@@ -31,7 +31,7 @@ from squeezenet.runtime.image import cut, normalise, open_image
 from squeezenet.version import __version__
 
 MARKER = "squeezenet.json"
-"""The file by which a later export knows that squeezenet wrote the folder, and which of its files."""
+"""The file that tells a later export that squeezenet wrote this folder, and which files in it."""
 
 FOLDERS = ("", "engine", "board", "test")
 """The folders in it."""
@@ -109,7 +109,7 @@ def _limit(board: Board, name: str, what: str, asked: int) -> int:
 
 
 def picture(model: Model, image: Path | None) -> NDArray[np.uint8]:
-    """The test image as the network takes it, (height, width, channels) in the order R G B: a file, or a drawing."""
+    """The test image, resized and cropped, (height, width, channels) in the order R G B: from a file, or a drawing."""
     channels, height, width = model.graph.input_shape
     if image is not None:
         return np.asarray(cut(open_image(image), model.preparation)).reshape(height, width, channels)
@@ -150,7 +150,7 @@ def _emulated(written: dict[str, bytes]) -> dict[str, int]:
 
 
 def may_write(out: Path, force: bool) -> None:
-    """Raise `UsageError` if `out` is neither free, nor an empty folder, nor one that squeezenet wrote."""
+    """Raise `UsageError` unless `out` does not exist, is an empty folder, or is a folder that squeezenet wrote."""
     name = printable(str(out))
     if not out.parent.is_dir():
         raise UsageError(f"{printable(str(out.parent))}: no such folder; create it, or name another")

@@ -1,7 +1,7 @@
-"""What a draft shows about the signs of its values.
+"""Finds values of a draft that cannot be negative, and refuses powers of the others.
 
-The operation `power` takes negative numbers for zeros. A root of a negative number is none, so no network computes one.
-But x ^ -1 has a value for a negative x, and is refused unless x cannot be negative.
+The function `power` treats negative numbers as 0. The root of a negative number is not a number, so no network computes
+it. But x ^ -1 has a value for a negative x, so it is refused unless x cannot be negative.
 """
 
 from squeezenet.errors import UnsupportedOperation
