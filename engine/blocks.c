@@ -1,11 +1,13 @@
-/* Blocks of outputs of a network that runs by rows: where their weights come from, and their factors.
+/* For networks that run by rows: prepares the weights and factors of a block of outputs. The weights are stored,
+ * packed or decoded (docs/adr/0030-rows.md).
  *
- * A factor is stored as bias * 512 + (rescaling exponent - SQZ_LEAST_RESCALING), in 32 bits.
+ * A factor is stored in 32 bits, as bias * 512 + (rescaling exponent - SQZ_LEAST_RESCALING).
  *
- * Packed weights: each 8 bytes of stored weights are 4 bytes. The lower half of byte i is weight i, the upper half weight
- * i + 4. Weights that do not fit are patched. `patches` has the index of the first patch of each block of outputs, in
- * the order (groups, blocks), then the number of patches; these have 32 bits. The patches follow, with 16 bits: the
- * distance from the patch before (from the first weight of the block) in the lower byte, the weight in the upper one. */
+ * Packed weights: 4 bytes hold 8 weights. The lower half of byte i is weight i, the upper half is weight i + 4. A
+ * weight that does not fit 4 bits is replaced by a patch. At `patches` lie first numbers of 32 bits: the index of
+ * the first patch of each block of outputs, in the order (groups, blocks), and then the number of patches. The
+ * patches follow, each with 16 bits: the lower byte is the distance in weights from the previous patch (for the
+ * first one, from the first weight of the block), the upper byte is the weight. */
 #include <string.h>
 
 #include "packing.h"
@@ -13,7 +15,7 @@
 
 enum { RESCALINGS = 512 };
 
-/* The pieces of scratch memory of a layer, after its lines: bytes from the start. */
+/* The pieces of the scratch memory of a layer, which lie after its lines: offsets in bytes from the start. */
 typedef struct {
     size_t initial;                  /* of each output of the block: the value that sums begin with, */
     size_t offsets, multipliers;     /* and its factor, in the vector form or as `sqz_factor` */

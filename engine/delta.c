@@ -1,4 +1,4 @@
-/* Applying and making deltas (docs/FORMAT.md, "Deltas"). Both are one function (`code_parts`), so that they cannot
+/* Applies and makes deltas (docs/FORMAT.md, "Deltas"). One function (`code_parts`) does both, so that they cannot
  * differ. `squeezenet/sqz/delta_reference.py` does the same in Python. */
 #include "delta.h"
 
@@ -22,7 +22,7 @@ enum {
     NUMBER_BYTES = 8 /* and for each number of a list */
 };
 
-/* Memory is handed out from front to back. If it does not suffice, only the bytes are counted. */
+/* Gives out memory from front to back. If the memory is too small, the bytes are only counted. */
 typedef struct {
     uint8_t *memory;
     size_t room, used, most;

@@ -1,5 +1,5 @@
-/* Levels of a new file, coded given those of an old one (docs/FORMAT.md, "Deltas"). `squeezenet/sqz/differences.py`
- * does the same in Python, slowly and plainly; a test compares the streams. */
+/* Codes the levels of a new file, given those of an old one (docs/FORMAT.md, "Deltas"). `squeezenet/sqz/differences.py`
+ * is the slow reference in Python; a test compares the streams. */
 #ifndef SQZ_DIFFERENCES_H
 #define SQZ_DIFFERENCES_H
 
@@ -57,8 +57,8 @@ int64_t sqz_rescaled(int64_t value, int32_t rescaling, int32_t *part);
 size_t sqz_differences_memory(sqz_shape shape);
 void sqz_differences_layer(sqz_differences *m, sqz_shape shape, void *memory);
 
-/* Code the levels of output number `output` of the layer, given those of the old one, `before`, or NULL. Returns 0 for a
- * level over the limit. */
+/* Code the levels of output number `output` of the layer. `before`: the levels of the old output, or NULL for none.
+ * Returns 0 for a level over the limit. */
 int sqz_code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output, const int32_t *before,
                     int32_t rescaling, int32_t *levels, direction way);
 

@@ -1,9 +1,11 @@
-/* Cortex-M4, M7 and others with the DSP extension. SMLAD multiplies two pairs of 16-bit numbers and adds both products,
- * so bytes must become halves of words first.
+/* Inner loops for Cortex-M4, M7 and other processors with the DSP extension. Its instruction SMLAD multiplies two
+ * pairs of 16-bit numbers and adds both products, so bytes must be widened to 16 bits first: to halves of 32-bit
+ * words.
  *
- * `multiply` widens the activations and the weights of a piece of all windows once for the whole tile. Its inner loop
- * computes two outputs at two positions: with 14 registers, no other shape takes as few instructions, 10 for 16 products
- * (docs/experiments.md, "Kernels for microcontrollers"). No compiler keeps all of it in registers, hence the assembly. */
+ * `multiply` widens the activations and the weights of a piece of all windows once for the whole tile. Its inner
+ * loop computes two outputs at two positions. With 14 registers, no other shape takes as few instructions: 10 for 16
+ * products (docs/experiments.md, "Kernels for microcontrollers"). The loop is in assembly, because compilers do not
+ * keep all values in registers. */
 #include "kernels.h"
 
 #ifdef SQZ_CORTEX_DSP
@@ -32,9 +34,9 @@ enum {
 
 /* Add the products of a piece to the sums of two outputs at pairs of positions.
  *
- * x: the activations, (pairs, packs, 2 positions, 4) halves; w: the weights, (packs, 2 outputs, 4) halves. Sums are read
- * from `from` on and written from `to` on; both move by a step from each position to the next. `skip`: PACK_OF_TWO for
- * each pack less than PIECE. `end`: of x. */
+ * x: the activations, (pairs, packs, 2 positions, 4) halves of words. w: the weights, (packs, 2 outputs, 4) halves.
+ * Sums are read from `from` on and written from `to` on; both move by a step from each position to the next. `skip`:
+ * bytes of code to skip, PACK_OF_TWO for each pack less than PIECE. `end`: the end of x. */
 void sqz_dsp_pairs(const uint32_t *x, const uint32_t *w, const int32_t *from, size_t from_step, int32_t *to,
                    size_t to_step, uint32_t skip, const uint32_t *end);
 __asm__(ENTER("sqz_dsp_pairs") //

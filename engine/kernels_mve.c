@@ -1,5 +1,6 @@
-/* Cortex-M55 and others with the vector extension (MVE, "Helium"). VMLADAVA multiplies 16 pairs of signed bytes and adds
- * all products to one general register, so 128 is subtracted from the activations, and a pack has 16 of them. */
+/* Inner loops for Cortex-M55 and other processors with the vector extension MVE ("Helium"). Its instruction VMLADAVA
+ * multiplies 16 pairs of signed bytes and adds all products to one general register. So 128 is subtracted from the
+ * activations, which makes them signed bytes, and a pack has 16 of them. */
 #include "kernels.h"
 
 #ifdef SQZ_CORTEX_MVE
@@ -24,10 +25,10 @@ enum {
 
 /* Add the products of n packs to the sums of BLOCK outputs at pairs of positions.
  *
- * x: the activations, (pairs, packs, 2 positions, DEPTH), up to `end`; the weights of a pack lie `step` bytes apart. Sums
- * are read from `from` on and written from `to` on; both move by a step from each position to the next. Only even
- * registers can hold such sums. The eight of them leave none for the compiler, hence the assembly. Argument i lies at
- * [sp, #36 + 4 * i]. */
+ * x: the activations, (pairs, packs, 2 positions, DEPTH), up to `end`; the weights of a pack lie `step` bytes apart.
+ * Sums are read from `from` on and written from `to` on; both move by a step from each position to the next. Only
+ * even registers can hold such sums. The loop needs eight of them, and compilers do not use so many: so it is in
+ * assembly. Argument i lies at [sp, #36 + 4 * i]. */
 void sqz_mve_pairs(const uint8_t *x, const int8_t *w, size_t step, uint32_t n, const int32_t *from, size_t from_step,
                    int32_t *to, size_t to_step, const uint8_t *end);
 __asm__(".syntax unified\n"

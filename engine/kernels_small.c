@@ -1,5 +1,6 @@
-/* Machines with 32-bit registers and no instructions for vectors: Cortex-M3, RISC-V. One multiplication counts for two
- * positions, and weights that are 0 are skipped (docs/experiments.md, "Kernels for microcontrollers"). */
+/* Inner loops for processors with 32-bit registers and no vector instructions: Cortex-M3, RISC-V. One multiplication
+ * computes the products of two positions, and weights that are 0 are skipped (docs/experiments.md, "Kernels for
+ * microcontrollers"). */
 #include "kernels.h"
 
 #ifdef SQZ_WITHOUT_VECTORS
@@ -14,9 +15,10 @@ enum {
 };
 #include "loops.h"
 
-/* Sums of two positions lie in the halves of a word, so that one product of words counts for both. They begin with
- * HALF in the lower half, which keeps it from borrowing. Both fit as long as the magnitudes of the weights add up to
- * MOST_WEIGHTS at most: 128 x 255 is below 2^15. Then they are added to sums of 32 bits. */
+/* The sums of two positions lie in the two halves of a word, so one multiplication of words adds a product to both. The
+ * lower half starts with HALF, so that it never becomes negative and changes the upper half. Both sums fit into their
+ * halves as long as the magnitudes of the weights add up to at most MOST_WEIGHTS: 128 x 255 is below 2^15. Before they
+ * add up to more, the halves are added to sums of 32 bits. */
 enum { HALF = 1 << 15, MOST_WEIGHTS = 128 };
 
 /* Where the sums of an output at all positions are: they are read from `from` on, and written to `to`. */
@@ -68,8 +70,8 @@ SQZ_INLINE void add_packs(const uint32_t *x, const int8_t *w, size_t step, size_
     add_halves(to, halves);
 }
 
-/* Put the activations of n packs at all positions side by side, from pack `first` on: (packs, DEPTH, PAIRS) words. Words
- * after the last position are not set: their sums are not used. */
+/* Put the activations of n packs at all positions side by side, from pack `first` on: (packs, DEPTH, PAIRS) words.
+ * Words after the last position are not set: their sums are not used. */
 static void transpose(uint32_t *to, const sqz_tile *t, uint32_t first, uint32_t n)
 {
     uint32_t row = first / t->packs, pack = first - row * t->packs;

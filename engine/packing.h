@@ -35,8 +35,8 @@ static inline void pack_line(uint8_t *to, const uint32_t *weights, const sqz_lay
         }
 }
 
-/* The weights of one output of a group, (inputs, kernel) levels or floats -> the order of `sqz_tile`: output `o` of a block
- * whose packs are `step` bytes apart. `area`: kernel positions. */
+/* Write the weights of one output of a group, (inputs, kernel) levels or floats, in the order of `sqz_tile`: as
+ * output `o` of a block whose packs are `step` bytes apart. `area`: number of kernel positions. */
 static inline void sqz_pack_output(uint8_t *to, const uint32_t *weights, const sqz_kernels *k, const sqz_layout *layout,
                                    size_t area, uint32_t o, size_t step)
 {

@@ -1,4 +1,4 @@
-/* Which rows an operation needs, and which it will need again: for rows.c and its planner. */
+/* Which rows of its input an operation needs, and which of them it will need again: for rows.c and its planner. */
 #ifndef SQZ_PROGRESS_H
 #define SQZ_PROGRESS_H
 
@@ -60,8 +60,8 @@ static inline uint32_t sqz_rows_kept(const sqz_network *network, const sqz_op *o
     }
 }
 
-/* The latest operation whose next rows can be computed; NULL if there is none. `done`: how many rows there are of the
- * image, and how many each operation has computed. */
+/* The last operation of the network whose next rows can be computed; NULL if there is none. `done`: how many rows of
+ * the image have arrived, and then how many rows each operation has computed. */
 const sqz_op *sqz_rows_next(const sqz_rows *rows, const uint32_t *done);
 
 #endif

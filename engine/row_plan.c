@@ -1,5 +1,5 @@
-/* Plans how a network runs by rows: which operations are left, where weights lie, how many rows of each value are in
- * memory, and where. */
+/* Plans how a network runs by rows: which operations are needed, in which form the weights of each layer lie in flash,
+ * how many rows of each value are in memory, and where they lie (docs/adr/0030-rows.md). */
 #include "row_plan.h"
 
 #include <stdlib.h>
@@ -20,20 +20,21 @@ enum {
     PACKED = MOST_DECODES + 1, /* in place of a number of decodes: stored weights with 4 bits */
     UNPACKED = 64,             /* so many weights are unpacked in the time of decoding one */
     MOST_BLOCK = 4096,         /* bytes of decoded weights that a block of several vectors may take */
-    PLANS_A_LAYER = 200,       /* that are tried */
-    FREEDOM = 50000,           /* how much worse a choice may be at the beginning, in bytes */
-    MOST_CHANGED = 8,          /* neighbouring operations that are changed together */
-    DEAR = 100,                /* what a byte over the limits costs in the end, in bytes */
+    PLANS_A_LAYER = 200,       /* changes that are tried for each layer, in each round of the search */
+    FREEDOM = 50000,           /* first threshold of the search: how much worse a change may be, in bytes of flash */
+    MOST_CHANGED = 8,          /* most neighbouring operations that are changed together */
+    DEAR = 100,                /* cost of a byte over the limits at the end of the search, in bytes of flash */
     ROUNDS = 4,
     WEIGHTS_A_BYTE = 100, /* see `score` */
     TRIES = 400           /* orders of blocks that are tried for the final plan */
 };
 #define NEVER UINT32_MAX
 
-/* A piece of memory: all values that lie in each other, the scratch memory of an operation, or the sums of a mean. */
+/* A piece of memory: for all values of a group (values that lie in the memory of the same host), for the scratch memory
+ * of an operation, or for the sums of a mean. */
 typedef struct {
     size_t bytes, offset;
-    uint32_t first, life; /* the first step in which it is in use, and how many there are */
+    uint32_t first, life; /* the first step in which it is in use, and in how many steps it is */
     uint64_t *used;       /* one bit for each step */
 } piece;
 

@@ -20,7 +20,7 @@ typedef struct {
     size_t flash;            /* bytes of its weights, factors and tables */
     size_t scratch;          /* bytes of scratch memory */
     uint32_t decodes;        /* how often its level stream is decoded for an image */
-    uint32_t weights;        /* in the file */
+    uint32_t weights;        /* number of its weights in the file */
 } sqz_row_op;
 
 typedef struct {
@@ -28,24 +28,25 @@ typedef struct {
     sqz_network network;
     uint32_t value_count, wait_count;
     sqz_row_op *infos;                       /* of each operation */
-    size_t weights_bytes;                    /* at `network.weights` */
-    size_t values_bytes;                     /* of all values at the time at which they take the most */
+    size_t weights_bytes;                    /* bytes at `network.weights` */
+    size_t values_bytes;                     /* bytes of all values in the step in which they take the most */
     size_t stored, packed, streams, factors; /* bytes of flash */
     uint64_t decoded;                        /* weights that are decoded for an image */
     uint32_t steps;                          /* how many times an operation is started */
     void *memory;                            /* that everything above lies in */
 } sqz_row_plan;
 
-/* Open a file (sqz_open) for a planner: with the kernels of the device, of which only the numbers are used. Then the
- * weights must be loaded. */
+/* Open a file (sqz_open) for the planner. `kernels` are those of the device; only their numbers are used, not their
+ * functions. Afterwards the weights must be loaded. */
 int sqz_open_rows(const uint8_t *file, size_t bytes, const sqz_kernels *kernels, void *memory, sqz_network **network);
 
-/* Plan an integer network that was opened by sqz_open_rows, and whose file is still in memory. `ram`: most bytes of
- * memory, `flash`: most bytes of `weights`; 0: no limit.
+/* Plan an integer network that was opened by sqz_open_rows, and whose file is still in memory. `ram` is the largest
+ * number of bytes of memory, `flash` the largest number of bytes of `weights`; 0 means no limit.
  *
- * With a limit of flash, the plan decodes few weights. Without it, the plan takes little flash, but does not decode many
- * weights to save a byte. Without `ram` the memory stays within what stored weights need, which is the least. Returns
- * SQZ_OK, SQZ_NO_MEMORY or SQZ_NO_PLAN. The same machine always finds the same plan. */
+ * With a limit of flash, the plan decodes as few weights as possible. Without this limit, the plan takes little
+ * flash, but does not decode many weights to save one byte. Without a limit of RAM, the plan takes no more memory
+ * than a plan with stored weights only, which takes the least. Returns SQZ_OK, SQZ_NO_MEMORY or SQZ_NO_PLAN. The
+ * same machine always finds the same plan. */
 int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_plan *plan);
 void sqz_free_rows(sqz_row_plan *plan);
 

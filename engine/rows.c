@@ -6,8 +6,8 @@
 #include "progress.h"
 #include "run.h"
 
-/* Whether `need` rows of what an operation (w - 1; 0: the image) makes are there. A mean is there when it is complete,
- * and so is a value of fewer rows, which is the same at all positions. */
+/* Whether the first `need` rows of the result of operation w - 1 (w = 0: of the image) are computed; `done` rows are. A
+ * mean must be complete. A value with fewer than `need` rows must be complete too: it is the same at all positions. */
 static int is_there(const sqz_network *network, uint32_t w, uint32_t done, uint32_t need)
 {
     const sqz_op *maker = network->ops + w - 1;
