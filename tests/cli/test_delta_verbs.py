@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from squeezenet.cli.main import main
+from squeezenet.sqz import delta_file
 from support import ROOT
+from support.commands import python
 
 GOLDEN = ROOT / "tests" / "golden"
 OLD, NEW = str(GOLDEN / "operations_integers_v2.sqz"), str(GOLDEN / "delta_v1.sqz")
@@ -24,6 +26,19 @@ def test_a_delta_is_made_and_applied(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert again.read_bytes() == Path(NEW).read_bytes()
     assert main(["delta", OLD, NEW, "--out", str(made)]) == 0  # may be replaced
     assert "% of" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not delta_file.HAS_ENGINE, reason="the C engine was not built here")
+def test_a_delta_is_applied_without_numpy_and_pillow(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["numpy", "PIL"]))
+from squeezenet.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+    out = tmp_path / "new.sqz"
+    python(code, "apply", OLD, str(GOLDEN / "delta_v1.sqzd"), "--out", str(out))
+    assert out.read_bytes() == Path(NEW).read_bytes()
 
 
 def test_another_old_file_is_refused_before_anything_is_written(

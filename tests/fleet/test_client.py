@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ from squeezenet.fleet.disk import Disk
 from squeezenet.fleet.fetch import Http
 from squeezenet.fleet.state import State, Trusted, decode, encode, load, save
 from squeezenet.runtime.classifier import Classifier
+from squeezenet.sqz import delta_file
 from support.commands import python
 from support.fleet import NOW, Files, copied, enrolled, new_publisher, publish, serving, small_model
 
@@ -214,10 +214,21 @@ def test_a_damaged_model_is_fetched_again(folder, device):
     assert Watched(device).release == 2
 
 
-def test_without_numpy_the_whole_file_is_fetched(folder, device, monkeypatch):
+@pytest.mark.skipif(not delta_file.HAS_ENGINE, reason="the C engine was not built here")
+def test_a_device_without_numpy_applies_a_delta(folder, device):
     publish(folder, small_model(3))
-    monkeypatch.setitem(sys.modules, "squeezenet.sqz.delta", None)
-    assert update(device, folder).model_bytes == len(small_model(3))
+    code = """
+import sys
+sys.modules["numpy"] = None
+from datetime import datetime
+from pathlib import Path
+from squeezenet.fleet import client
+from squeezenet.fleet.fetch import Http
+got = client.update(Path(sys.argv[1]), mirror=Http(sys.argv[2]), now=datetime.fromisoformat(sys.argv[3]))
+print(got.release, got.model_bytes < 200)
+"""
+    with serving(folder / "public") as server:
+        assert python(code, str(device), server.url, NOW.isoformat()) == "2 True\n"
 
 
 def test_rollback_is_possible_within_what_the_publisher_offers(folder, device):

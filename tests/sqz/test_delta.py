@@ -25,7 +25,7 @@ from squeezenet.errors import (
 )
 from squeezenet.graph import Linear
 from squeezenet.model import Grid, IntegerWeights, Model
-from squeezenet.sqz import delta, delta_reference
+from squeezenet.sqz import delta, delta_file, delta_reference
 from support import ROOT
 from support.hostile import varint
 
@@ -75,7 +75,7 @@ def test_a_delta_gives_the_new_file(share: float) -> None:
     new = sqz.encode(moved(old, share))
     made = delta.make(OLD, new)
     assert delta.apply(OLD, made) == new
-    assert delta.examine(made).kind == delta.LEVELS
+    assert delta_file.examine(made).kind == delta_file.LEVELS
 
 
 def test_a_delta_of_few_changes_is_small() -> None:
@@ -97,7 +97,7 @@ def test_labels_are_matched_by_name() -> None:
 def test_files_of_different_networks_come_back_whole() -> None:
     new = (GOLDEN / "tiny_v2.sqz").read_bytes()
     made = delta.make(OLD, new)
-    assert delta.examine(made).kind == delta.WHOLE
+    assert delta_file.examine(made).kind == delta_file.WHOLE
     assert delta.apply(OLD, made) == new
 
 
@@ -150,9 +150,10 @@ def test_both_implementations_write_and_read_the_same(
 ) -> None:
     before, after = sqz.encode(old), sqz.encode(new)
     plan = delta.plan_of(old, new)
-    made = delta.packed(delta.LEVELS, before, after, delta.body_of(before, after, plan))
+    made = delta_file.packed(delta_file.LEVELS, before, after, delta.body_of(before, after, plan))
     assert delta.apply(before, made) == after
     monkeypatch.setattr(delta, "HAS_ENGINE", False)
+    monkeypatch.setattr(delta_file, "HAS_ENGINE", False)
     assert delta.body_of(before, after, plan) == bytes(body_of(made))
     assert delta.apply(before, made) == after
 
@@ -208,7 +209,7 @@ DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
 @pytest.fixture(params=[pytest.param(True, marks=needs_engine), False], ids=["engine", "Python"])
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both implementations, one after the other."""
-    monkeypatch.setattr(delta, "HAS_ENGINE", request.param)
+    monkeypatch.setattr(delta_file, "HAS_ENGINE", request.param)
 
 
 @pytest.mark.usefixtures("either")
@@ -234,7 +235,7 @@ def test_no_damaged_delta_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
         if hostile == MADE:
             continue
         for engine in (True, False):
-            monkeypatch.setattr(delta, "HAS_ENGINE", engine)
+            monkeypatch.setattr(delta_file, "HAS_ENGINE", engine)
             with pytest.raises(FormatError) as raised:
                 delta.apply(OLD, hostile)
             found.append(raised.type.__name__)
@@ -247,7 +248,7 @@ def test_applying_a_delta_takes_little_memory() -> None:
     old, new = (zoo.find(name).read_bytes() for name in ("imagenet", "imagenet-small"))
     made = delta.make(old, new)
     assert len(made) < 0.2 * len(new)
-    found, memory = delta._engine.delta_apply(old, made, len(new))
+    found, memory = delta_file._engine.delta_apply(old, made, len(new))
     assert found == new
     assert memory < 100_000
 

@@ -26,12 +26,12 @@ def run(args: Namespace) -> dict[str, Any]:
     """Apply the delta, and say what was written."""
     from squeezenet import sqz
     from squeezenet.files import write_atomically
-    from squeezenet.sqz import delta
+    from squeezenet.sqz.delta_file import apply, examine
 
     may_write(args.out, args.force)
     old, data = sqz.read_bytes(args.old), sqz.read_bytes(args.delta)
     with sqz.named(args.delta):
-        new = delta.apply(old, data)
+        new = apply(old, data)
     write_atomically(Path(args.out), new)
     return {
         "old": args.old,
@@ -39,7 +39,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "out": args.out,
         "bytes": len(new),
         "of_full": round(len(data) / len(new), 6),
-        "sha256": delta.examine(data).new_sha256,
+        "sha256": examine(data).new_sha256,
     }
 
 

@@ -26,7 +26,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """Make the delta, and say how large it is."""
     from squeezenet import sqz
     from squeezenet.files import write_atomically
-    from squeezenet.sqz import delta
+    from squeezenet.sqz import delta, delta_file
 
     may_write(args.out, args.force)
     old, new = sqz.read_bytes(args.old), sqz.read_bytes(args.new)
@@ -35,7 +35,7 @@ def run(args: Namespace) -> dict[str, Any]:
             sqz.decode(data)
     made = delta.make(old, new)
     write_atomically(Path(args.out), made)
-    header = delta.examine(made)
+    header = delta_file.examine(made)
     return {
         "old": args.old,
         "new": args.new,
@@ -43,7 +43,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "bytes": len(made),
         "new_bytes": len(new),
         "of_full": round(len(made) / len(new), 6),
-        "whole": header.kind == delta.WHOLE,
+        "whole": header.kind == delta_file.WHOLE,
         "old_sha256": header.old_sha256,
         "new_sha256": header.new_sha256,
     }

@@ -28,6 +28,7 @@ from squeezenet.fleet.state import DOWNLOAD, SLOTS, Slot, State, contents, load,
 from squeezenet.fleet.trust import check_root, refresh
 from squeezenet.limits import FLEET_MODEL
 from squeezenet.runtime.classifier import Classifier
+from squeezenet.sqz import delta_file
 
 TESTS = 5
 """How often the device may stop during the self-test of a release before it refuses the release."""
@@ -174,9 +175,9 @@ def _install(disk: Disk, state: State, release: Release, source: "_Counted", tri
         data = None
         base = state.slots[index]
         delta = release.deltas.get(base.release) if base is not None and old is not None else None
-        if old is not None and delta is not None and (apply := _apply()) is not None:
+        if old is not None and delta is not None:
             state, patch = _downloaded(disk, state, delta, source, on_event)
-            data = _rebuilt(apply, old, patch, file, on_event)
+            data = _rebuilt(old, patch, file, on_event)
         if data is None:
             state, data = _downloaded(disk, state, file, source, on_event)
         disk.put(SLOTS[spare], data)
@@ -244,21 +245,10 @@ def _fetch(disk: Disk, file: File, source: "_Counted") -> None:
     disk.sync_names()
 
 
-def _apply() -> Callable[[bytes, bytes], bytes] | None:
-    """The function that applies a delta; None where a package is missing that it needs, such as NumPy."""
-    try:
-        from squeezenet.sqz.delta import apply
-    except ImportError:
-        return None
-    return apply
-
-
-def _rebuilt(
-    apply: Callable[[bytes, bytes], bytes], old: bytes, patch: bytes, file: File, on_event: Listener
-) -> bytes | None:
+def _rebuilt(old: bytes, patch: bytes, file: File, on_event: Listener) -> bytes | None:
     """The new file from the old one and a delta; None if the result is not the signed file."""
     try:
-        data = apply(old, patch)
+        data = delta_file.apply(old, patch)
     except SqueezeNetError as error:
         on_event(Event("refused", f"the delta does not fit ({error}); the whole file is fetched"))
         return None

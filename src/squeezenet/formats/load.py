@@ -17,7 +17,7 @@ from squeezenet.formats.about import NOTHING, About, refuse
 from squeezenet.formats.description import is_described
 from squeezenet.limits import MAX_TENSOR_HEADER
 from squeezenet.model import Model
-from squeezenet.sqz.delta import MAGIC as DELTA
+from squeezenet.sqz.delta_file import MAGIC as DELTA
 
 TENSORS = (".pth", ".pt", ".safetensors")
 KNOWN = f"known are {', '.join(('.sqz', '.net', '.onnx', *TENSORS))} and run folders"

@@ -1,4 +1,4 @@
-"""Deltas: small files that turn one `.sqz` file into another one, byte for byte (docs/FORMAT.md, "Deltas").
+"""Makes deltas: small files that turn one `.sqz` file into another one, byte for byte (docs/FORMAT.md, "Deltas").
 
     >>> delta = make(old, new)                                          # doctest: +SKIP
     >>> apply(old, delta) == new                                        # doctest: +SKIP
@@ -6,33 +6,22 @@
 
 Two files of integer networks are compared level by level (a level is an integer weight), because one changed level
 changes all coded bytes after it. If the result is not smaller than the new file, or if one of the networks is a float
-network, the delta holds the whole new file. A delta contains the SHA-256 of both files.
+network, the delta holds the whole new file. `delta_file` has the header of a delta and `apply`, which a device uses
+without NumPy.
 """
 
-import struct
-from binascii import crc32
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
-from hashlib import sha256
 from itertools import chain
 
 import numpy as np
 
-from squeezenet.errors import (
-    ChecksumMismatch,
-    FormatError,
-    LimitExceeded,
-    NotDelta,
-    TrailingBytes,
-    Truncated,
-    UnsupportedVersion,
-    WrongOldFile,
-)
+from squeezenet.errors import FormatError
 from squeezenet.graph import Activation, Layer
-from squeezenet.limits import DELTA_BYTES_A_BYTE, FREE_DELTA, MAX_MODEL_FILE
+from squeezenet.limits import DELTA_BYTES_A_BYTE, FREE_DELTA
 from squeezenet.model import Model
 from squeezenet.sqz import delta_reference, file
+from squeezenet.sqz.delta_file import LEVELS, WHOLE, apply, packed
 from squeezenet.sqz.delta_reference import Parts, Plan, Reference
 from squeezenet.sqz.differences import MOST_RESCALING
 from squeezenet.sqz.levels import HAS_ENGINE, dimensions
@@ -40,23 +29,7 @@ from squeezenet.sqz.levels import HAS_ENGINE, dimensions
 if HAS_ENGINE:
     from squeezenet import _engine
 
-MAGIC = b"\x89SQD"
-VERSION = 1
-WHOLE, LEVELS = 0, 1
-"""Kinds of deltas: the body is the new file; the body holds the differences between the levels of both files."""
-_HEADER = struct.Struct("<4sBBHIIII32s32s")
-"""Magic, version, kind, reserved, bytes of the delta, CRC-32, bytes and SHA-256 of old and new file."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a delta says about itself and about both files."""
-
-    kind: int
-    old_bytes: int
-    new_bytes: int
-    old_sha256: str  # 64 hexadecimal digits
-    new_sha256: str
+__all__ = ["apply", "make"]
 
 
 def make(old: bytes, new: bytes) -> bytes:
@@ -73,50 +46,6 @@ def make(old: bytes, new: bytes) -> bytes:
         return delta if apply(old, delta) == new else whole
     except FormatError:  # another writer coded the levels of `new` in another way
         return whole
-
-
-def apply(old: bytes, delta: bytes) -> bytes:
-    """The new file. Raises a subclass of `FormatError` for a damaged delta, `WrongOldFile` if `old` does not fit it."""
-    header = examine(delta)
-    if len(old) != header.old_bytes or sha256(old).hexdigest() != header.old_sha256:
-        raise WrongOldFile(
-            f"the delta is for a file with the SHA-256 {header.old_sha256[:16]}..., not for this one; "
-            "fetch the whole new file instead"
-        )
-    if HAS_ENGINE:
-        return _engine.delta_apply(old, delta, header.new_bytes)[0]
-    body = memoryview(delta)[_HEADER.size :]
-    new = bytes(body) if header.kind == WHOLE else delta_reference.decode(Parts.of(old), body, header.new_bytes)
-    if len(new) != header.new_bytes or sha256(new).hexdigest() != header.new_sha256:
-        raise ChecksumMismatch("the delta does not give the file that it promises; fetch it again")
-    return new
-
-
-def examine(delta: bytes) -> Header:
-    """Check all of a delta that can be checked without the old file. Raises a subclass of `FormatError`."""
-    if delta[: len(MAGIC)] != MAGIC[: len(delta)] or not delta:
-        raise NotDelta("not a delta: it does not begin with the magic bytes")
-    if len(delta) < _HEADER.size:
-        raise Truncated("the delta ends inside its header; fetch it again")
-    _, version, kind, reserved, total, checksum, old_bytes, new_bytes, old, new = _HEADER.unpack_from(delta)
-    if version != VERSION or kind not in (WHOLE, LEVELS) or reserved:
-        raise UnsupportedVersion(f"delta of version {version}, kind {kind}; this reader knows version {VERSION}")
-    if len(delta) < total:
-        raise Truncated(f"the delta has {len(delta)} of its {total} bytes; fetch it again")
-    if len(delta) > total:
-        raise TrailingBytes(f"the delta has {len(delta) - total} bytes after its end")
-    if crc32(memoryview(delta)[16:]) != checksum:
-        raise ChecksumMismatch("the delta's bytes are not those that were written; fetch it again")
-    if max(old_bytes, new_bytes) > MAX_MODEL_FILE or new_bytes > DELTA_BYTES_A_BYTE * (old_bytes + total) + FREE_DELTA:
-        raise LimitExceeded(f"a delta of {total} bytes cannot make {new_bytes} bytes from {old_bytes}")
-    return Header(kind, old_bytes, new_bytes, old.hex(), new.hex())
-
-
-def packed(kind: int, old: bytes, new: bytes, body: bytes) -> bytes:
-    """The delta of this kind with this body."""
-    tail = struct.pack("<II", len(old), len(new)) + sha256(old).digest() + sha256(new).digest() + body
-    head = struct.pack("<4sBBHII", MAGIC, VERSION, kind, 0, 16 + len(tail), crc32(tail))
-    return head + tail
 
 
 def body_of(old: bytes, new: bytes, plan: Plan) -> bytes | None:
