@@ -97,9 +97,9 @@ def configure(parser: ArgumentParser) -> None:
     updating = parser.add_argument_group("squeeze, for a small update").add_argument
     updating("--near", metavar="OLD.sqz",
              help="change as few weights of this older file as possible, so that `squeezenet delta` makes a small "
-             "update from it; MODEL is the same network, trained further")  # fmt: skip
+             "delta from it; MODEL is the same network, trained further")  # fmt: skip
     updating("--update-bytes", type=size, metavar="SIZE",
-             help="bytes of this update (default: a 20th of the bytes of OLD.sqz)")  # fmt: skip
+             help="largest size of this delta (default: a 20th of the bytes of OLD.sqz)")  # fmt: skip
     deep = parser.add_argument_group("svd (low rank), prune and deep-compression").add_argument
     deep("--rank", metavar="KEPT",
          help="a share of the full rank; energy=X: in each layer the rank that keeps the share X of the energy; "

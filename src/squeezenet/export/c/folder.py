@@ -111,7 +111,9 @@ def readme(e: Exported, result: dict[str, Any]) -> str:
     """README.md: the promises, the figures, how to use it. `result` is the JSON object of the verb."""
     channels, height, width = e.model.graph.input_shape
     p = e.model.preparation
-    resize = "stretched to" if p.fit == "stretch" else "with its aspect ratio, to the smallest size that covers"
+    resize = (
+        "stretch it to" if p.fit == "stretch" else "keep its aspect ratio; resize it to the smallest size that covers"
+    )
     meaning = "The highest one belongs to the best class"
     if e.model.outputs == "labels":
         meaning = "A logit above 0 says that the image has this label"
@@ -126,7 +128,7 @@ def readme(e: Exported, result: dict[str, Any]) -> str:
     return template(
         "templates/README.md", MODEL=comment(e.name), VERSION=__version__, ABOUT=f"`{e.board_name}` ({e.board.about})",
         FIGURES=_figures(result), TRY=fill(" ".join(f"{try_it}.".split()), 120),
-        PREPARATION=f"{resize} {p.resized[1]} x {p.resized[0]} pixels; then cut the middle {width} x {height}.",
+        PREPARATION=f"{resize} {p.resized[1]} x {p.resized[0]} pixels; then cut out the middle {width} x {height}.",
         WIDTH=width, CHANNELS="1 byte" if channels == 1 else f"{channels} bytes",
         ORDER="red, green, blue" if channels == 3 else "grey", CLASSES=e.model.graph.classes, MEANING=meaning,
         IO=e.board.sources[0], PARTS=", ".join(f"`{part}.c`" for part in e.parts),
