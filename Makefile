@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BY_FILE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test smoke coverage lint audit clean
+.PHONY: setup demo test smoke long coverage lint audit clean
 
 setup: $(READY)
 
@@ -25,6 +25,9 @@ test: lint
 
 smoke: $(READY)
 	$(BIN)/python -m pytest -m smoke
+
+long: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(BY_FILE) -m long
 
 # Lines and branches that the tests run, also in the processes that they start.
 coverage: $(READY)

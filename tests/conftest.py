@@ -18,8 +18,15 @@ settings.register_profile("patient", deadline=None)  # a busy machine is not a f
 settings.load_profile("patient")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest: one that began last would leave the other worker without work."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked `long` unless `-m` names them, and begin with the files that take longest.
+
+    A long file that began last would leave the other worker without work.
+    """
+    if "long" not in config.getoption("-m"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path not in slow, item.path.parent.name != "training"))
 

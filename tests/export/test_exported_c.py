@@ -87,7 +87,7 @@ def test_export_runs_the_example_and_counts_instructions(tmp_path: Path, capsys)
     assert "--run: host needs a board" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "board", "flash", "ram"), BARS)
 def test_networks_that_ship_run_on_small_boards(name: str, board: str, flash: int, ram: int, tmp_path: Path) -> None:
     said = exported(sqz.read(zoo.find(name)), tmp_path / "c", board, flash=flash << 10, ram=ram << 10)

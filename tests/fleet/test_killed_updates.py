@@ -17,7 +17,7 @@ from support import ROOT
 from support.fleet import NOW, Files, enrolled, new_publisher, publish, small_model
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
 def test_kills(tmp_path, count):
     folder = new_publisher(tmp_path / "birds", small_model(0))
     client.update(enrolled(tmp_path / "car", folder), mirror=Files(folder), now=NOW)
