@@ -34,7 +34,7 @@ typedef struct {
     size_t bytes;          /* of memory, counters and scratch memory included */
 } sqz_rows;
 
-/* Begin an image. `memory`: `rows->bytes` bytes, aligned to 8 bytes (SQZ_ALIGNMENT if the kernels have vectors). It
+/* Begin an image. `memory`: `rows->bytes` bytes, aligned to 8 bytes (16 if the kernels have vectors). It
  * need not be cleared, and it may be used for other purposes between two images. */
 void sqz_rows_start(const sqz_rows *rows, void *memory);
 

@@ -312,6 +312,7 @@ def test_a_clock_that_is_behind_is_said(world, days):
     with pytest.raises(WrongClock, match="set the clock"):
         world.update(NOW + timedelta(days=days))
     assert local.status(world.device, NOW + timedelta(days=days)).clock
+    assert not local.status(world.device, NOW - timedelta(minutes=5)).clock
     assert world.update().release == 2
 
 

@@ -20,7 +20,7 @@ from squeezenet.errors import FleetError, UpdateRefused
 from squeezenet.files import append_regular
 from squeezenet.fleet.disk import Disk
 from squeezenet.fleet.releases import listed
-from squeezenet.fleet.state import State, contents, load, save
+from squeezenet.fleet.state import SLACK, State, contents, load, save
 
 if sys.platform != "win32":
     import fcntl
@@ -126,7 +126,7 @@ def status(disk: Disk | Path, now: datetime | None = None) -> Status:
     state, now = load(disk), now or datetime.now(UTC)
     running, other = state.running, state.slots[1 - (state.active or 0)]
     usable = other is not None and contents(disk, other, 1 - (state.active or 0)) is not None
-    stamp = moment(now)
+    behind = moment(now + SLACK) < state.issued
     return Status(
         device=state.device,
         channel=state.channel,
@@ -140,7 +140,7 @@ def status(disk: Disk | Path, now: datetime | None = None) -> Status:
         refused=state.refused,
         signed=state.issued,
         expires=expires(state.trusted.targets),
-        clock=f"it says {stamp}, but metadata were signed at {state.issued}" if stamp < state.issued else "",
+        clock=f"it says {moment(now)}, but metadata were signed at {state.issued}" if behind else "",
     )
 
 

@@ -11,6 +11,7 @@ file that is being written, and the other one still holds the state before.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 
 from squeezenet.errors import FleetError, NotEnrolled
 from squeezenet.fleet.disk import Disk
@@ -19,6 +20,8 @@ from squeezenet.limits import FLEET_MODEL, FLEET_STATE
 RECORDS = ("state.0", "state.1")
 SLOTS = ("slot.a.sqz", "slot.b.sqz")
 DOWNLOAD = "download"
+SLACK = timedelta(minutes=10)
+"""How far the clock of a device may be behind that of the publisher."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ writes files without syncing them, and a power cut could then leave a device wit
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from tuf.api import exceptions as tuf
@@ -17,11 +17,8 @@ from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
 from squeezenet.errors import FleetError, UpdateRefused, WrongClock
-from squeezenet.fleet.state import Trusted
+from squeezenet.fleet.state import SLACK, Trusted
 from squeezenet.limits import FLEET_METADATA, FLEET_ROOT, FLEET_ROOTS, FLEET_TIMESTAMP
-
-SLACK = timedelta(minutes=10)
-"""How far the clock of a device may be behind that of the publisher."""
 
 Get = Callable[[str, int], bytes | None]
 """(path below the address of the repository, largest number of bytes) -> contents; None if there is no such file."""
