@@ -96,11 +96,10 @@ def patched(program: str, old: Path, new: Path) -> int | None:
 
 
 def changed(old: Model, new: Model) -> float:
-    """Share of the levels that differ; NaN for networks of different shape."""
-    pairs = [(grid(old, name), grid(new, name)) for name in new.weights if name in old.weights]
-    if len(pairs) != len(new.weights) or any(a.shape != b.shape for a, b in pairs):
-        return float("nan")
-    return float(sum(np.count_nonzero(a != b) for a, b in pairs) / sum(a.size for a, _ in pairs))
+    """Share of the levels of `new` that differ. All levels of a layer that `old` lacks, or has in another shape, do."""
+    levels = [(grid(old, name) if name in old.weights else None, grid(new, name)) for name in new.weights]
+    equal = sum(np.count_nonzero(a == b) for a, b in levels if a is not None and a.shape == b.shape)
+    return float(1 - equal / sum(b.size for _, b in levels))
 
 
 def grid(model: Model, name: str) -> np.ndarray:
