@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -83,8 +84,8 @@ def test_export_runs_the_example_and_counts_instructions(tmp_path: Path, capsys)
     assert 0 < said["stack_used"] <= said["stack"]
     assert f"took {said['instructions']:,} instructions" in (out / "README.md").read_text()
     command[5] = "host"
-    assert main(command) == 1
-    assert "--run: host needs a board" in capsys.readouterr().err
+    assert main(command) == 2
+    assert "--run: host has no emulator; name a board with --board" in capsys.readouterr().err
 
 
 @pytest.mark.long
@@ -189,7 +190,17 @@ def test_float_networks_and_limits_that_are_too_small_are_refused_by_name(tmp_pa
     assert "not c (only integer networks" in capsys.readouterr().out
     command[1] = "digits"
     for more, code, said in (
-        (["--ram", "1kB"], 1, "digits --to c: no plan keeps within these limits of RAM and flash: 1,000 bytes of RAM"),
+        (
+            ["--ram", "1kB"],
+            1,
+            "digits --to c: no plan keeps within these limits of RAM and flash: 1,000 bytes of RAM; w",
+        ),
+        (["--ram", "1kB"], 1, "without limits, the network alone takes 7,336 bytes of RAM and 228,424 of flash"),
+        (
+            ["--board", "lm3s6965evb", "--flash", "30kB"],
+            1,
+            " for the stack and the example) and 30,000 bytes of flash (",
+        ),
         (["--board", "lm3s6965evb", "--ram", "3kB"], 1, "digits --to c: stack, code and names alone take about"),
         (["--board", "lm3s6965evb", "--flash", "3kB"], 1, "digits --to c: stack, code and names alone take about"),
         (["--board", "lm3s6965evb", "--ram", "65KiB"], 2, "--ram 66,560: lm3s6965evb has 65,536 bytes"),
@@ -222,6 +233,38 @@ def test_a_folder_of_others_is_refused_and_files_of_others_stay(tmp_path: Path, 
     assert (out / "mine.c").read_text() == "mine"
     for wrong in (tmp_path / "none" / "c", out / "mine.c"):
         assert main([*command[:-1], str(wrong)]) == 2
+
+
+def test_a_cpp_program_uses_the_folder_and_the_memory_is_what_the_readme_says(tmp_path: Path) -> None:
+    need("host")
+    if shutil.which("c++") is None:
+        pytest.skip("c++ is not installed")
+    said = exported(sqz.read(zoo.find("digits")), tmp_path / "c")
+    made(tmp_path / "c")
+    program = """#include <cstdio>
+#include "model.h"
+static model_memory memory;
+int main() {
+    int32_t logits[MODEL_CLASSES];
+    static uint8_t row[MODEL_WIDTH * MODEL_CHANNELS];
+    model_begin(&memory);
+    for (int y = 0; y < MODEL_HEIGHT; y++) model_row(&memory, row);
+    model_finish(&memory, logits);
+    std::printf("%zu", sizeof memory);
+}
+"""
+    (tmp_path / "main.cpp").write_text(program)
+    objects = [*(tmp_path / "c/build").glob("*.o"), *(tmp_path / "c/build/engine").glob("*.o")]
+    objects.remove(tmp_path / "c/build/example.o")
+    command = ["c++", "-I", tmp_path / "c", tmp_path / "main.cpp", *objects, "-o", tmp_path / "main"]
+    subprocess.run(command, check=True)
+    assert subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout == str(said["memory"])
+
+
+def test_without_the_compiler_of_the_board_its_name_is_said(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["export", "digits", "--to", "c", "--board", "lm3s6965evb", "--out", str(tmp_path / "c")]) == 0
+    assert "arm-none-eabi-gcc or make is not installed here" in capsys.readouterr().out
 
 
 def test_the_json_names_every_file(tmp_path: Path, capsys) -> None:

@@ -124,7 +124,12 @@ def _render_c(result: dict[str, Any]) -> str:
             f"{result['decoding_instructions']:,} decode weights; {result['stack_used']:,} bytes of stack used"
         )
     if not result["compiler"] and result["board"] != "host":
-        lines.append("  its compiler is not installed here: `make` will show the bytes of code and stack")
+        from squeezenet.export.c.board import BOARDS
+
+        compiler = BOARDS[result["board"]].compiler
+        lines.append(
+            f"  {compiler} or make is not installed here; with them, export also tells what the whole program takes"
+        )
     return "\n".join(lines)
 
 

@@ -83,7 +83,15 @@ def _plan(data: bytes, board: Board, limit: Bytes, rest: Bytes) -> dict[str, Any
     try:
         return row_plan(data, GEOMETRY[board.kernels], left.ram or 0, left.flash or 0)
     except ValueError as error:
+        free = row_plan(data, GEOMETRY[board.kernels], 0, 0)
         raise UnsupportedOperation(
-            f"{error}: {limit.ram:,} bytes of RAM, of which {rest.ram:,} are for the stack and the example, and "
-            f"{limit.flash:,} of flash, of which {rest.flash:,} are for code and names"
+            f"{error}: {_limits(limit, rest)}; without limits, the network alone takes {free['rows']['bytes']:,} bytes "
+            f"of RAM and {len(free['weights']):,} of flash"
         ) from None
+
+
+def _limits(limit: Bytes, rest: Bytes) -> str:
+    """The limits that there are, and what the rest of the program takes of them."""
+    ram = f"{limit.ram:,} bytes of RAM" + (f" ({rest.ram:,} for the stack and the example)" if rest.ram else "")
+    flash = f"{limit.flash:,} bytes of flash" + (f" ({rest.flash:,} for code and names)" if rest.flash else "")
+    return " and ".join([ram] * bool(limit.ram) + [flash] * bool(limit.flash))

@@ -60,6 +60,16 @@ class Exported:
         return ["model", "weights", *(["labels"] if self.model.labels else [])]
 
     @property
+    def alignment(self) -> int:
+        """Of the memory that the caller provides, in bytes."""
+        return ALIGNED if self.board.kernels == "mve" else 8
+
+    @property
+    def memory(self) -> int:
+        """The bytes that the caller provides: those of the plan, up to the next multiple of `alignment`."""
+        return -(-int(self.plan["rows"]["bytes"]) // self.alignment) * self.alignment
+
+    @property
     def counts_decoding(self) -> bool:
         """Whether `make decoding` is there: weights are decoded, and the board counts instructions."""
         return bool(self.plan["decoded"] and self.board.prefix)
@@ -161,11 +171,11 @@ def _figures(result: dict[str, Any]) -> str:
 
 def _header(e: Exported) -> str:
     channels, height, width = e.model.graph.input_shape
-    aligned = f"__attribute__((aligned({ALIGNED}))) " if e.board.kernels == "mve" else ""
+    aligned = f"__attribute__((aligned({ALIGNED}))) " if e.alignment == ALIGNED else ""
     return template(
         "templates/model.h", VERSION=__version__, MODEL=comment(e.name), HEIGHT=height, WIDTH=width, CHANNELS=channels,
         ORDER="red, green, blue" if channels == 3 else "grey", CLASSES=e.model.graph.classes,
-        MEMORY=-(-e.plan["rows"]["bytes"] // ALIGNED) * ALIGNED, STEP=f"{e.model.scales[-1].step.hex()}f",
+        MEMORY=e.memory, STEP=f"{e.model.scales[-1].step.hex()}f",
         ALIGNED=aligned, LABELS=LABELS if e.model.labels else NO_LABELS,
     )  # fmt: skip
 

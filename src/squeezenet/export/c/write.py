@@ -62,7 +62,9 @@ def export(
     may_write(out, force)
     board = BOARDS[board_name]
     if run and (not tools(board) or shutil.which(board.emulator.split()[0]) is None):
-        wanted = f"{board.compiler}, make and {board.emulator.split()[0]}" if board.emulator else "a board"
+        if not board.emulator:
+            raise UsageError(f"--run: {board_name} has no emulator; name a board with --board, or run `make test`")
+        wanted = f"{board.compiler}, make and {board.emulator.split()[0]}"
         raise MissingDependency(f"--run: {board_name} needs {wanted}")
     limit = Bytes(_limit(board, board_name, "ram", ram), _limit(board, board_name, "flash", flash))
     pixels = picture(model, image)
@@ -78,7 +80,6 @@ def export(
     if board.prefix:
         stack = measured.reserved if measured else STACK_UNMEASURED
         written["board/link.ld"] = link_script(board, limit.flash, limit.ram, stack)
-    memory = plan["rows"]["bytes"]
     result = {
         "board": board_name,
         "ram": measured.ram if measured else None,
@@ -86,7 +87,7 @@ def export(
         "stack": measured.stack if measured else None,
         "code": measured.code if measured else None,
         "compiler": measured.compiler if measured else None,
-        "memory": memory,
+        "memory": e.memory,
         "activations": plan["memory"]["values"],
         "weights": len(plan["weights"]),
         "decoded": plan["decoded"],

@@ -13,6 +13,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
     MODEL_HEIGHT = @HEIGHT@,
     MODEL_WIDTH = @WIDTH@,
@@ -38,5 +42,9 @@ void model_row(model_memory *memory, const uint8_t *pixels);
 void model_finish(const model_memory *memory, int32_t logits[MODEL_CLASSES]);
 
 @LABELS@
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
