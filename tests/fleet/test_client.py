@@ -240,6 +240,9 @@ def test_rollback_is_possible_within_what_the_publisher_offers(folder, device):
         local.rollback(device, NOW + timedelta(days=181))
     assert local.rollback(device, NOW).release == 1
     assert update(device, folder).release == 1  # release 2 is not installed again
+    assert local.status(device, NOW).previous is None
+    with pytest.raises(UpdateRefused, match="release 2 was left before, so it is not installed again"):
+        local.rollback(device, NOW)
     publish(folder, small_model(6))
     publish(folder, small_model(9))
     assert update(device, folder).release == 4
@@ -339,6 +342,13 @@ def test_a_full_disk_leaves_the_old_model(folder, device):
         client.update(Full(device), mirror=Files(folder), now=NOW)
     assert Watched(device).release == 1
     assert update(device, folder).release == 2
+
+
+def test_a_device_without_a_model_has_nothing_to_confirm(folder, tmp_path):
+    car = enrolled(tmp_path / "new", folder)
+    for work in (local.confirm, local.rollback):
+        with pytest.raises(FleetError, match="has no model yet; squeezenet fleet update"):
+            work(car)
 
 
 def test_a_folder_of_something_else(tmp_path):

@@ -106,8 +106,13 @@ def test_accuracy_is_measured_on_the_data(there, fleet, refused):
         ("update nowhere", 2, "nowhere: is not enrolled; squeezenet fleet enrol nowhere --url URL --root FILE"),
         ("renew nowhere", 2, "nowhere: is not a publisher's folder; make one with: squeezenet fleet init nowhere"),
         ("enrol car --url ftp://a/ --root 0.sqz", 2, "ftp://a/: only http and https addresses can be used"),
-        ("enrol car --url http://a/ --root 0.sqz", 1, "root metadata refused: Failed to deserialize JSON"),
+        (
+            "enrol car --url http://a/ --root 0.sqz",
+            1,
+            "this is not the root of a publisher (Failed to deserialize JSON); it is called",
+        ),
         ("enrol car --url http://a/ --root none", 2, "none: No such file or directory"),
+        ("publish birds birds/fleet.json", 1, "fleet.json: not a .sqz file: it does not begin with the magic bytes"),
         ("publish birds none.sqz", 2, "none.sqz: No such file or directory"),
         (
             "publish birds 0.sqz --percent 101",

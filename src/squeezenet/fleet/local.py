@@ -20,7 +20,7 @@ from squeezenet.errors import FleetError, UpdateRefused
 from squeezenet.files import append_regular
 from squeezenet.fleet.disk import Disk
 from squeezenet.fleet.releases import listed
-from squeezenet.fleet.state import SLACK, State, contents, load, save
+from squeezenet.fleet.state import SLACK, Slot, State, contents, load, save
 
 if sys.platform != "win32":
     import fcntl
@@ -50,6 +50,7 @@ def confirm(disk: Disk | Path) -> None:
     disk = enrolled(disk)
     with alone(disk):
         state = load(disk)
+        _running(disk, state)
         if state.trial:
             save(disk, replace(state, trial=False, starts=0))
 
@@ -77,9 +78,7 @@ def rollback(disk: Disk | Path, now: datetime | None = None) -> Outcome:
     disk = enrolled(disk)
     with alone(disk):
         state = load(disk)
-        left = state.running
-        if left is None:
-            raise FleetError(f"{disk.folder}: has no model yet; squeezenet fleet update {disk.folder}")
+        left = _running(disk, state)
         if not state.trial:
             _check_listed(disk, state, now or datetime.now(UTC))
         state = save(disk, reverted(disk, state))
@@ -125,7 +124,8 @@ def status(disk: Disk | Path, now: datetime | None = None) -> Status:
     disk = enrolled(disk)
     state, now = load(disk), now or datetime.now(UTC)
     running, other = state.running, state.slots[1 - (state.active or 0)]
-    usable = other is not None and contents(disk, other, 1 - (state.active or 0)) is not None
+    usable = other is not None and state.candidate is None and other.release not in state.refused
+    usable = usable and contents(disk, other, 1 - (state.active or 0)) is not None
     behind = moment(now + SLACK) < state.issued
     return Status(
         device=state.device,
@@ -136,7 +136,7 @@ def status(disk: Disk | Path, now: datetime | None = None) -> Status:
         sha256="" if running is None else running.sha256,
         intact=running is not None and contents(disk, running, state.active or 0) is not None,
         trial=state.trial,
-        previous=other.release if other is not None and usable and state.candidate is None else None,
+        previous=other.release if other is not None and usable else None,
         refused=state.refused,
         signed=state.issued,
         expires=expires(state.trusted.targets),
@@ -154,6 +154,12 @@ def reverted(disk: Disk, state: State) -> State:
     return replace(state, active=back, trial=False, starts=0, refused=with_refused(state, left.release))
 
 
+def _running(disk: Disk, state: State) -> Slot:
+    if state.running is None:
+        raise FleetError(f"{disk.folder}: has no model yet; squeezenet fleet update {disk.folder}")
+    return state.running
+
+
 def with_refused(state: State, release: int) -> tuple[int, ...]:
     """The releases that a device refuses, with one more."""
     return (*(number for number in state.refused if number != release), release)[-MOST_REFUSED:]
@@ -164,6 +170,8 @@ def _check_listed(disk: Disk, state: State, now: datetime) -> None:
     slot = state.slots[1 - state.active]
     if slot is None:
         return  # `reverted` raises the error
+    if slot.release in state.refused:
+        raise UpdateRefused(f"release {slot.release} was left before, so it is not installed again")
     if slot.release not in listed(state.trusted.targets):
         raise UpdateRefused(
             f"release {slot.release} is not offered by the publisher any more, so it must not run again"

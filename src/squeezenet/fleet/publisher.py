@@ -77,7 +77,9 @@ def publish(
     """
     if len(data) > FLEET_MODEL:
         raise FleetError(f"{name}: has {len(data):,} bytes; devices take up to {FLEET_MODEL:,}")
-    if not sqz.decode(data).scales:
+    with sqz.named(name):
+        model = sqz.decode(data)
+    if not model.scales:
         raise ModelError(
             f"{name}: is a network of floats, whose answers differ from machine to machine, so a device cannot test "
             "it; make an integer network: squeezenet compress"

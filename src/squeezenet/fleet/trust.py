@@ -49,7 +49,13 @@ def refresh(trusted: Trusted, anchor: str, issued: str, get: Get, now: datetime)
 
 def check_root(data: bytes) -> None:
     """Raise `UpdateRefused` unless `data` is root metadata with enough signatures of its own keys."""
-    _verified("root", lambda: TrustedMetadataSet(data, EnvelopeType.METADATA))
+    try:
+        TrustedMetadataSet(data, EnvelopeType.METADATA)
+    except tuf.RepositoryError as error:
+        reason = " ".join(str(error).split())
+        raise UpdateRefused(
+            f"this is not the root of a publisher ({reason}); it is called public/metadata/1.root.json there"
+        ) from None
 
 
 class _Chain:
