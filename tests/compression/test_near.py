@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from squeezenet.compression import CompressionRecipe, compress
+from squeezenet.compression.squeeze.near import most_images
+from squeezenet.compression.squeeze.to_size import MOST_COMPENSATING
 from squeezenet.data import Pixels
 from squeezenet.errors import UsageError
 from squeezenet.model import Model, Plain, Weights
+from squeezenet.preparation import Preparation
 from squeezenet.sqz import delta
 from support.integer_networks import coloured_noise, little_model
 
@@ -48,6 +51,11 @@ def test_the_update_has_at_most_the_wanted_bytes(old: Path, pixels: Pixels) -> N
         assert sizes[-1] <= most
         assert 'near = "old.sqz"' in made.model.provenance["recipe"]
     assert sizes[0] < sizes[1]
+
+
+def test_small_images_are_all_used_and_large_ones_take_the_usual_memory() -> None:
+    assert most_images(Preparation(32, 32)) > 5_000
+    assert most_images(Preparation(227, 227)) == most_images(Preparation(512, 512)) == MOST_COMPENSATING
 
 
 def test_another_network_is_refused(old: Path, pixels: Pixels) -> None:

@@ -19,8 +19,9 @@ from squeezenet.compression import finetune
 from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
 from squeezenet.compression.recipe import GRAINS, KEY, USUAL_RATIO, CompressionRecipe
 from squeezenet.compression.squeeze.course import Course
-from squeezenet.compression.squeeze.near import update
+from squeezenet.compression.squeeze.near import most_images, update
 from squeezenet.compression.squeeze.to_size import (
+    MOST_COMPENSATING,
     Prepared,
     Rounding,
     learn_to_size,
@@ -87,7 +88,8 @@ def squeeze(
     record = sqz.front_size(replace(model, provenance=provenance)) - sqz.front_size(model)  # bytes of the recipe
     learns = pixels is not None and recipe.learning.epochs > 0
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
-    known = prepare(model, pixels, recipe.seed, course.prepared, recipe.calibration, GRAINS[recipe.scales])
+    most = MOST_COMPENSATING if recipe.near is None else most_images(model.preparation)
+    known = prepare(model, pixels, recipe.seed, course.prepared, recipe.calibration, GRAINS[recipe.scales], most)
     if recipe.near is not None:
         old = sqz.read_bytes(zoo.find(recipe.near))
         return encoded(update(model, known, old, provenance, recipe.update_bytes or len(old) // 20, course.rounded))

@@ -24,18 +24,29 @@ from squeezenet.compression.squeeze.gptaq import compensate
 from squeezenet.compression.squeeze.hessian import LayerHessian
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
 from squeezenet.compression.squeeze.rounding import STEP, near_layer
-from squeezenet.compression.squeeze.to_size import Prepared, Tick, as_model
+from squeezenet.compression.squeeze.to_size import MOST_COMPENSATING, Prepared, Tick, as_model
 from squeezenet.errors import UsageError
 from squeezenet.fixed_point import BIAS_BITS, EIGHTHS
 from squeezenet.graph import Layer
 from squeezenet.model import Grid, Model
 from squeezenet.models.network import Network
+from squeezenet.preparation import Preparation
 from squeezenet.sqz import delta
 
 TRIES = 8  # of the search
 LEAST, MOST = -4.0, 14.0  # log2 of `factor` / `multiplier`: nearly all that should change does; nearly nothing
 CLOSE = 0.05  # share of the wanted bytes by which a delta may be smaller
 MOVED_BIAS = 8.0  # bits of a bias that changes
+PIXELS = MOST_COMPENSATING * 227 * 227  # of all images for compensation: so many take the memory that is usual
+
+
+def most_images(preparation: Preparation) -> int:
+    """How many images compensation uses at most: more than usual if they are small.
+
+    As few levels change, later layers have much to compensate for (docs/experiments.md, "Deltas").
+    """
+    _, height, width = preparation.shape
+    return max(MOST_COMPENSATING, PIXELS // (height * width))
 
 
 def update(

@@ -110,13 +110,14 @@ class Prepared:
 
 
 def prepare(
-    model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, count: int = IMAGES, grain: int = 1
-) -> Prepared:
+    model: Model, pixels: Pixels | None, seed: int = 0, tick: Tick = quiet, count: int = IMAGES, grain: int = 1,
+    most: int = MOST_COMPENSATING,
+) -> Prepared:  # fmt: skip
     """Scales and second derivatives, measured on some of `pixels`, or on synthetic calibration images if that is None.
 
-    `count` is their number. `tick` gets the share of the work that was just done. The exponents of all scales will be
-    multiples of `grain`. Raises `BadGraph` for an operation that has no integer form, `ModelError` for a network whose
-    logits do not depend on the image.
+    `count` is their number; at most `most` of them are used for scales and compensation. `tick` gets the share of the
+    work that was just done. The exponents of all scales will be multiples of `grain`. Raises `BadGraph` for an
+    operation that has no integer form, `ModelError` for a network whose logits do not depend on the image.
     """
     check_operations(model.graph)
     network = from_model(model).eval()
@@ -124,7 +125,7 @@ def prepare(
     share = synthetic / len(images)
     damping = DAMPING ** (1 - share) * DAMPING_SYNTHETIC**share
     growth = GROWTH ** (1 - share) * GROWTH_SYNTHETIC**share
-    fewer = min(max(1, round(COMPENSATING * len(images))), MOST_COMPENSATING)
+    fewer = min(max(1, round(COMPENSATING * len(images))), most)
     rescaled = equalise(network, images)
     ranges = {i: ends for i, ends in model.ranges.items() if i not in rescaled}
     some = torch.arange(0, len(images), len(images) // fewer)[:fewer]
