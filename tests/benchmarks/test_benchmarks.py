@@ -24,12 +24,15 @@ SQUEEZENET, ALEXNET = 1_248_424, 60_965_224
 def loaded(name):
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
     sys.modules[name] = module  # where its dataclasses look for their types
     try:
         spec.loader.exec_module(module)
         yield module
     finally:
         del sys.modules[name]
+        if before is not None:  # a fixture loaded it too
+            sys.modules[name] = before
 
 
 @pytest.fixture(scope="module")
