@@ -9,7 +9,7 @@ BY_FILE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt setup.py $(wildcard engine/*)
+$(READY): pyproject.toml constraints.txt setup.py engine/sources.mk $(wildcard engine/*/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
@@ -39,7 +39,7 @@ coverage: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror engine/*.[ch]
+	$(BIN)/clang-format --dry-run -Werror engine/*/*.[ch]
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

@@ -1,9 +1,9 @@
 """Builds the C engine if there is a compiler; without one everything works, but slower. All else is in pyproject.toml.
 
-Most of the code runs once for a file or an operation, and is compiled to be small. `FAST` and `VECTORS` have the loops
-that take the time. Those of `FAST` work on strips of constant length: Clang, and GCC from 12 on, vectorise them at -O2.
+`engine/sources.mk` lists the C files, and says which are compiled to be small and which to be fast.
 """
 
+import re
 import shutil
 import sys
 from glob import glob
@@ -14,14 +14,16 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 UNIX = sys.platform != "win32"
-FAST = ["engine/differences.c", "engine/levels.c", "engine/mixed_text.c"]
-VECTORS = sorted(f"engine/{name}.c" for name in ("blocks", "convolution", "floats", "layers"))
-VECTORS += sorted(glob("engine/kernels_*.c"))
-EXACT = ["engine/python_rounding.c"]  # the same bits as NumPy: a product and a sum are rounded one after the other
+LISTS = re.findall(
+    r"^(\w+) =((?: \\\n +[\w/.]+)+)", Path("engine/sources.mk").read_text(encoding="utf-8"), re.MULTILINE
+)
+SOURCES = {name: [f"engine/{file}" for file in files.replace("\\", "").split()] for name, files in LISTS}
+FOLDERS = [f"engine/{name}" for name in ("include", "src", "kernels", "python")]
 COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 COMMON = [*COMMON, "-fno-align-functions", "-fno-align-jumps"] if UNIX else []
-SMALL, QUICK, QUICKEST = (["-Os"], ["-O2"], ["-O2", "-ftree-vectorize"]) if UNIX else ([], [], [])
-ROUNDED = ["-O3", "-ffp-contract=off"] if UNIX else []
+FLAGS = {"SMALL": ["-Os"], "FAST": ["-O2"], "PYTHON_SMALL": ["-Os"], "PYTHON_EXACT": ["-O3", "-ffp-contract=off"]}
+FLAGS = {name: flags if UNIX else [] for name, flags in FLAGS.items()}
+QUICKEST = ["-O2", "-ftree-vectorize"] if UNIX else []
 LINKED = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []  # no zeros between the parts
 
 
@@ -34,20 +36,18 @@ class Modules(build_py):
             return
         folder = Path(self.build_lib, "squeezenet/export/c/engine")
         folder.mkdir(parents=True, exist_ok=True)
-        for name in sorted(glob("engine/*.[ch]")):
-            if not name.startswith(("engine/python", "engine/binding")):
-                shutil.copy(name, folder)
+        for name in sorted(glob("engine/[iks]*/*.[ch]")):  # include, kernels, src
+            shutil.copy(name, folder)
 
 
 class Build(build_ext):
     """Compiles most files to be small. The flags are those of GCC and Clang; other compilers get none."""
 
     def build_extension(self, ext: Extension) -> None:
-        rest = sorted(set(glob("engine/*.c")) - {*FAST, *EXACT, *VECTORS})
         ext.extra_objects = []
-        for sources, flags in ((rest, SMALL), (FAST, QUICK), (EXACT, ROUNDED)):
+        for name, flags in FLAGS.items():
             ext.extra_objects += self.compiler.compile(
-                sources,
+                SOURCES[name],
                 output_dir=self.build_temp,
                 macros=ext.define_macros,
                 include_dirs=ext.include_dirs,
@@ -59,9 +59,9 @@ class Build(build_ext):
 
 engine = Extension(
     "squeezenet._engine",
-    sources=VECTORS,
-    depends=["setup.py", *sorted(glob("engine/*"))],
-    include_dirs=["engine"],
+    sources=SOURCES["VECTORS"],
+    depends=["setup.py", "engine/sources.mk", *sorted(glob("engine/*/*.[ch]"))],
+    include_dirs=FOLDERS,
     libraries=["m"] if UNIX else [],
     extra_compile_args=COMMON + QUICKEST,
     extra_link_args=LINKED,

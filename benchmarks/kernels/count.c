@@ -1,5 +1,5 @@
 /* Counts the instructions that layers take on an emulated Cortex-M, per multiply-accumulate: `count`. One line for each
- * layer and set of kernels (engine/kernels.h), and for CMSIS-NN if WITH_CMSIS is defined.
+ * layer and set of kernels (engine/kernels/kernels.h), and for CMSIS-NN if WITH_CMSIS is defined.
  *
  * The emulator must run with `-icount shift=0`: then each instruction takes a nanosecond, and the board's timer counts
  * instructions. count.py builds and runs this program. */
@@ -70,7 +70,7 @@ static void *have(size_t bytes)
     return (void *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
 }
 
-/* The layer row by row as engine/convolution.c computes it, with weights, factors and lines laid out beforehand. */
+/* The layer row by row as engine/src/convolution.c computes it, with weights, factors and lines laid out beforehand. */
 static void count_kernels(const char *set, const sqz_kernels *k, const layer *l)
 {
     const uint32_t padding = l->stride == 1 ? l->kernel / 2 : 0, across = (l->width - 1) * l->stride + l->kernel;

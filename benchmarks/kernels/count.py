@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.boards import BOARDS, COMPILER, Board, missing  # noqa: E402
+from support.engine_sources import INCLUDES, KERNELS  # noqa: E402
 
 CMSIS = {
     "ConvolutionFunctions": "*s8*.c",
@@ -38,7 +39,7 @@ def compile_cmsis(folder: Path, board: Board, work: Path) -> list[Path]:
 
 def count(board: Board, cmsis: Path | None, work: Path) -> list[list[str]]:
     """Rows of: kernels, layer, instructions per multiply-accumulate."""
-    sources: list[str | Path] = ["-std=gnu99", "-O2", "-I", ROOT / "engine", *(ROOT / "engine").glob("kernels*.c")]
+    sources: list[str | Path] = ["-std=gnu99", "-O2", *INCLUDES, *KERNELS]
     if cmsis is not None:
         sources += ["-DWITH_CMSIS", "-I", cmsis / "Include", *compile_cmsis(cmsis.resolve(), board, work)]
     program = work / "count.elf"

@@ -1,4 +1,4 @@
-"""The C engine (engine/python*.c). It may be missing: `squeezenet doctor` says which engine is in use."""
+"""The C engine (engine/python/). It may be missing: `squeezenet doctor` says which engine is in use."""
 
 from typing import Any, TypeAlias
 
@@ -40,7 +40,7 @@ def round_inputs(
     levels: Buffer, values: Buffer, errors: Buffer, /,
 ) -> None: ...  # fmt: skip
 def plan_rows(file: Buffer, geometry: tuple[int, ...], ram: int, flash: int, /) -> dict[str, Any]:
-    """The plan of an integer network that runs by rows (engine/rows.h), as plain data for the tables of the device.
+    """The plan of an integer network that runs by rows (engine/src/rows.h), as plain data for the tables of the device.
 
     `geometry` describes the kernels of the device (kernels.h): lanes, depth, bytes, centre, taps, interleaved, and
     most positions of a tile of 1, 2, 3 and 4 vectors. Those of kernels_scalar.c: (8, 4, 1, 0, 1, 0, 8, 8, 8, 8). `ram`

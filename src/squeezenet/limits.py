@@ -69,7 +69,7 @@ BATCH_BYTES = 40 * 2**20
 MAX_MODEL_FILE = 1 << 30
 """Bytes of a file that holds a model, of any kind."""
 
-# Of a `.sqz` file: docs/FORMAT.md, "What a reader refuses". `engine/budget.h` has the same numbers by the same names.
+# Of a `.sqz` file: docs/FORMAT.md, "What a reader refuses". `budget.h` of the engine has the same numbers by these names.
 
 MAX_OPERATIONS = 4096
 """Operations of a graph."""
@@ -117,7 +117,7 @@ MAX_LABELS = 1 << 20
 MAX_PAIRS = 256
 """Keys of the provenance."""
 
-# Of a delta (`.sqzd`): docs/FORMAT.md, "Deltas". `engine/delta.c` has the same numbers by the same names.
+# Of a delta (`.sqzd`): docs/FORMAT.md, "Deltas". `engine/src/delta.c` has the same numbers by the same names.
 
 FREE_DELTA = 1 << 12
 DELTA_BYTES_A_BYTE = 4

@@ -1,6 +1,6 @@
 /* Compares the inner loops of every path of the machine with plain ones, on random tiles of all sizes and on extreme
  * values. Prints a line for each path, its name and the numbers in its `sqz_kernels`, or what differs. Arrays have the
- * room past their end that engine/kernels.h promises, and no more: bytes after it must stay as they were. */
+ * room past their end that engine/kernels/kernels.h promises, and no more: bytes after it must stay as they were. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

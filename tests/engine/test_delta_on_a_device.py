@@ -10,6 +10,7 @@ import pytest
 from squeezenet import zoo
 from squeezenet.sqz import delta
 from support import ROOT
+from support.engine_sources import CORE, INCLUDES
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
@@ -19,10 +20,9 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program; of the engine, only the code that it calls is linked."""
     built = tmp_path_factory.mktemp("driver") / "driver"
-    sources = [ROOT / "tests" / "engine" / "delta_driver.c", *(ROOT / "engine").glob("*.c")]
-    core = [str(path) for path in sources if not path.name.startswith(("python", "threads"))]
-    flags = ["-std=c99", "-O1", f"-I{ROOT / 'engine'}", "-lm", "-o", str(built)]
-    subprocess.run([str(COMPILER), *core, *flags], check=True)
+    core = [path for path in CORE if path.name != "threads.c"]
+    flags = ["-std=c99", "-O1", *INCLUDES, "-lm", "-o", built]
+    subprocess.run([str(COMPILER), ROOT / "tests" / "engine" / "delta_driver.c", *core, *flags], check=True)
     return built
 
 

@@ -9,9 +9,10 @@ import pytest
 from squeezenet.export.c.fit import GEOMETRY
 from support import ROOT
 from support.boards import BOARDS, Board, missing
+from support.engine_sources import INCLUDES, KERNELS
 
-OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror", "-I", ROOT / "engine"]
-SOURCES = [ROOT / "tests" / "engine" / "kernels_driver.c", *(ROOT / "engine").glob("kernels*.c")]
+OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror", *INCLUDES]
+SOURCES = [ROOT / "tests" / "engine" / "kernels_driver.c", *KERNELS]
 
 
 def test_this_machine(tmp_path: Path) -> None:

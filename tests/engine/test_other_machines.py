@@ -19,17 +19,17 @@ from squeezenet.runtime.reference import Runner
 from support import ROOT
 from support.boards import BOARDS, Board, missing
 from support.engine_networks import NETWORKS, Builder, network, normalised
+from support.engine_sources import CORE, INCLUDES
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
 
 
-SOURCES = [path for path in (ROOT / "engine").glob("*.c") if not path.name.startswith("python")]
-SOURCES.append(ROOT / "tests" / "engine" / "engine_driver.c")
+SOURCES = [*CORE, ROOT / "tests" / "engine" / "engine_driver.c"]
 
 
 def build(compiler: list[str], program: Path, *more: str) -> Path:
     """`engine_driver.c` and the core."""
-    command = [*compiler, *STRICT, "-O2", "-I", ROOT / "engine", *SOURCES, "-lm", *more, "-o", program]
+    command = [*compiler, *STRICT, "-O2", *INCLUDES, *SOURCES, "-lm", *more, "-o", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program
@@ -83,7 +83,7 @@ def test_cortex_m(board: Board, tmp_path: Path) -> None:
     if missing():
         pytest.skip(missing())
     program = tmp_path / "driver.elf"
-    board.build(program, *STRICT, "-O2", "-I", ROOT / "engine", *SOURCES)
+    board.build(program, *STRICT, "-O2", *INCLUDES, *SOURCES)
     check(lambda files: board.command(program, files), tmp_path, ["reference", "scalar", *board.paths])
 
 

@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from squeezenet.zoo import SHIPPED
 from support import ROOT
+from support.engine_sources import CORE
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
@@ -85,9 +86,10 @@ def test_the_wheel_brings_models_cards_licences_and_what_is_exported(tmp_path):
         assert any(other.endswith(f"/licenses/src/squeezenet/zoo/{name}") for other in names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert "squeezenet/py.typed" in names
-    exported = [*(ROOT / "src/squeezenet/export/c").glob("[bt]*/*"), *(ROOT / "engine").glob("kernels*")]
-    for path in exported:  # what `export --to c` writes
+    for path in (ROOT / "src/squeezenet/export/c").glob("[bt]*/*"):  # what `export --to c` writes
         assert f"squeezenet/export/c/{path.parent.name}/{path.name}" in names
+    for path in CORE:
+        assert f"squeezenet/export/c/engine/{path.name}" in names
     for line in ("Name: sqznet", "License-Expression: BSD-2-Clause", "Author: The SqueezeNet project's maintainers"):
         assert f"\n{line}\n" in told
 

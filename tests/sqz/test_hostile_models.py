@@ -80,7 +80,7 @@ def test_figures_show_names_letter_for_letter() -> None:
 
 
 def test_python_and_the_engine_have_the_same_limits() -> None:
-    header = (ROOT / "engine" / "budget.h").read_text()
+    header = (ROOT / "engine" / "src" / "budget.h").read_text()
     defined = re.findall(r"#define SQZ_((?:MAX|FREE)_\w+|\w+_A_BYTE) (?:\()?UINT\d+_C\((\d+)\)(?: << (\d+)\))?", header)
     assert len(defined) == header.count("#define") - 1 == 19
     for name, number, shift in defined:

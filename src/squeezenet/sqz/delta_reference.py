@@ -1,4 +1,4 @@
-"""Codes and decodes the body of a delta in plain Python (docs/FORMAT.md, "Deltas"). `engine/delta.c` is much faster.
+"""Codes and decodes the body of a delta in plain Python (docs/FORMAT.md, "Deltas"). The engine is much faster.
 
 >>> body = encode(Parts.of(old), Parts.of(new), plan)              # doctest: +SKIP
 >>> decode(Parts.of(old), body, len(new)) == new                   # doctest: +SKIP

@@ -12,7 +12,7 @@
 
 For each level, the *forecast* is the old level of the same weight, rescaled to the new grid step. The first bit says
 whether the new level differs from the forecast. Several contexts predict this bit, and learned weights mix their
-predictions, as in `mixed_text`. `engine/differences.c` does the same; a test compares the streams.
+predictions, as in `mixed_text`. `engine/src/differences.c` does the same; a test compares the streams.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@
     >>> decode(stream, (2, 2, 1, 1))
     [0, 1, 0, -2]
 
-`engine/levels.c` writes the same bytes some hundred times faster. A level is coded as a zero flag and, if it is not
+`engine/src/levels.c` writes the same bytes some hundred times faster. A level is coded as a zero flag and, if it is not
 zero, a sign, the number of bits of its magnitude, and these bits. All are coded as bits; for each bit a context has a
 learned probability. Contexts depend on the density of kernel, row and column and on levels beside it; the context of a
 sign depends on a linear prediction from the signs already coded. The factors of the prediction are learned, too.

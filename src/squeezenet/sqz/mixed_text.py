@@ -6,7 +6,7 @@
     >>> decode(stream, 20)
     b'tabby cat, tiger cat'
 
-`engine/mixed_text.c` writes the same bytes some hundred times faster. Six contexts predict each bit of the text, and
+The engine writes the same bytes some hundred times faster. Six contexts predict each bit of the text, and
 learned weights mix their predictions: the method of PAQ (M. Mahoney, "Adaptive weighing of context models for lossless
 data compression", 2005). The model first learns the text `PRIMER`, so that words that are in many files cost little.
 """

@@ -22,7 +22,7 @@ from squeezenet.printable import counted, printable
 from squeezenet.version import __version__
 
 ENTRIES = ("sqz_rows_start", "sqz_rows_push", "sqz_rows_logits")
-"""The functions of engine/rows.h that model.c calls."""
+"""The functions of engine/src/rows.h that model.c calls."""
 HEADERS = ("rows.h", "run.h")
 """What model.c includes."""
 

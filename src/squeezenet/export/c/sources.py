@@ -15,23 +15,26 @@ INCLUDED = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 
-def folder() -> Path:
-    """The folder of the engine's sources: in an installed package beside this file, in a checkout `engine/`."""
+@cache
+def files() -> dict[str, Path]:
+    """Name → path of each file: in an installed package in the folder beside this file, in a checkout in `engine/`."""
     installed = Path(__file__).parent / "engine"
-    return installed if installed.is_dir() else Path(__file__).parents[4] / "engine"
+    engine = Path(__file__).parents[4] / "engine"
+    folders = [installed] if installed.is_dir() else [engine / name for name in ("include", "src", "kernels")]
+    return {path.name: path for folder in folders for path in sorted(folder.glob("*.[ch]"))}
 
 
 def needed(names: Iterable[str], headers: Iterable[str]) -> list[Path]:
     """The files that define the functions and tables `names`, the `headers`, and all files that these need, sorted."""
     definitions, uses, includes = _index()
-    files: set[str] = set()
+    found: set[str] = set()
     left = {*(definitions[name] for name in names), *headers}
     while left:
         file = left.pop()
-        files.add(file)
-        found = {definitions[name] for name in uses[file] if name in definitions} | includes[file]
-        left |= found - files
-    return [folder() / file for file in sorted(files)]
+        found.add(file)
+        left |= {definitions[name] for name in uses[file] if name in definitions} - found
+        left |= includes[file] - found
+    return [files()[file] for file in sorted(found)]
 
 
 @cache
@@ -40,12 +43,10 @@ def _index() -> tuple[dict[str, str], dict[str, set[str]], dict[str, set[str]]]:
     definitions: dict[str, str] = {}
     uses: dict[str, set[str]] = {}
     includes: dict[str, set[str]] = {}
-    for path in sorted([*folder().glob("*.c"), *folder().glob("*.h")]):
-        if path.name.startswith(("python", "binding")):
-            continue
+    for file, path in files().items():
         text = COMMENT.sub("", path.read_text(encoding="utf-8"))
-        uses[path.name] = set(USED.findall(text)) if path.suffix == ".c" else set()
-        includes[path.name] = set(INCLUDED.findall(text)) - {"binding.h"}
+        uses[file] = set(USED.findall(text)) if path.suffix == ".c" else set()
+        includes[file] = set(INCLUDED.findall(text))
         if path.suffix == ".c":
-            definitions |= dict.fromkeys(DEFINED.findall(text), path.name)
+            definitions |= dict.fromkeys(DEFINED.findall(text), file)
     return definitions, uses, includes

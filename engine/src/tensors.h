@@ -3,6 +3,7 @@
 #define SQZ_TENSORS_H
 
 #include "cursor.h"
+#include "levels.h"
 
 /* Bytes of memory to decode a float weight tensor of this shape, and then its biases. */
 size_t sqz_tensor_memory(sqz_shape shape);

@@ -3,6 +3,7 @@
 #define SQZ_PLAN_H
 
 #include "kernels.h"
+#include "levels.h"
 
 /* How a packed or depthwise layer walks through its input. */
 struct sqz_layout {

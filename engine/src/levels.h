@@ -9,19 +9,10 @@
 #ifndef SQZ_LEVELS_H
 #define SQZ_LEVELS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "sqz.h"
 
 #define SQZ_LARGEST_LEVEL 2097151 /* 2^21 - 1 */
 #define SQZ_LARGEST_KERNEL 1024   /* most kernel positions; a larger kernel is coded as 1x1 with more inputs */
-
-enum {
-    SQZ_OK = 0,
-    SQZ_TRUNCATED = -1, /* the stream ends before the last level */
-    SQZ_TRAILING = -2,  /* the stream goes on after the last level */
-    SQZ_TOO_LARGE = -3, /* a level over SQZ_LARGEST_LEVEL, or a kernel over SQZ_LARGEST_KERNEL */
-    SQZ_NO_ROOM = -4    /* the buffer for the stream is too short */
-};
 
 /* The shape of a weight tensor, last index fastest. A list of n levels is {n, 1, 1, 1}. All four are at least 1. */
 typedef struct {

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "levels.h" /* SQZ_OK, SQZ_TRUNCATED, SQZ_TRAILING */
+#include "sqz.h" /* SQZ_OK, SQZ_TRUNCATED, SQZ_TRAILING */
 
 #define CERTAIN (UINT32_C(1) << 22) /* a probability of 1 */
 

@@ -18,9 +18,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "levels.h" /* SQZ_OK, SQZ_TRUNCATED, SQZ_TRAILING */
-
 enum {
+    SQZ_OK = 0,
+    SQZ_TRUNCATED = -1,  /* the file ends before its last number */
+    SQZ_TRAILING = -2,   /* the file goes on after its last number */
+    SQZ_TOO_LARGE = -3,  /* a number over the largest one that the format has */
+    SQZ_NO_ROOM = -4,    /* the memory for the result is too small */
     SQZ_NOT_SQZ = -5,    /* does not begin with the magic bytes */
     SQZ_VERSION = -6,    /* a version or a flag that is newer than this reader */
     SQZ_CHECKSUM = -7,   /* not the bytes that were written */

@@ -3,6 +3,7 @@
 #ifndef SQZ_DIFFERENCES_H
 #define SQZ_DIFFERENCES_H
 
+#include "levels.h"
 #include "range_coder.h"
 
 enum {

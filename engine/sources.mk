@@ -1,0 +1,54 @@
+# The engine's C files, by the options they are compiled with. engine/Makefile includes this list, setup.py reads it.
+
+# Run once for a file or an operation: compiled to be small.
+SMALL = \
+    kernels/kernels.c \
+    src/delta.c \
+    src/file.c \
+    src/graph.c \
+    src/huffman.c \
+    src/image.c \
+    src/plan.c \
+    src/pooling.c \
+    src/reference.c \
+    src/row_plan.c \
+    src/rows.c \
+    src/run.c \
+    src/sha256.c \
+    src/tensors.c \
+    src/text.c \
+    src/threads.c \
+    src/weights.c
+
+# Loops that take the time of decoding.
+FAST = \
+    src/differences.c \
+    src/levels.c \
+    src/mixed_text.c
+
+# Loops that take the time of a run, on strips of constant length: Clang, and GCC from 12 on, vectorise them at -O2.
+VECTORS = \
+    kernels/kernels_avx2.c \
+    kernels/kernels_avx512vnni.c \
+    kernels/kernels_dsp.c \
+    kernels/kernels_mve.c \
+    kernels/kernels_neon.c \
+    kernels/kernels_scalar.c \
+    kernels/kernels_small.c \
+    kernels/kernels_wasm.c \
+    src/blocks.c \
+    src/convolution.c \
+    src/floats.c \
+    src/layers.c
+
+# The Python module, which the library does not have.
+PYTHON_SMALL = \
+    python/python.c \
+    python/python_coders.c \
+    python/python_delta.c \
+    python/python_network.c \
+    python/python_rows.c
+
+# The same bits as NumPy: a product and a sum are rounded one after the other.
+PYTHON_EXACT = \
+    python/python_rounding.c
