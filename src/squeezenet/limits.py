@@ -69,7 +69,7 @@ BATCH_BYTES = 40 * 2**20
 MAX_MODEL_FILE = 1 << 30
 """Bytes of a file that holds a model, of any kind."""
 
-# Of a `.sqz` file: docs/FORMAT.md, "What a reader refuses". `budget.h` of the engine has the same numbers by these names.
+# Of a `.sqz` file: docs/FORMAT.md, "What a reader refuses". The engine has the same numbers (`budget.h`).
 
 MAX_OPERATIONS = 4096
 """Operations of a graph."""
