@@ -115,8 +115,9 @@ def _render_c(result: dict[str, Any]) -> str:
     )
     if result["compiler"]:
         lines.append(
-            f"  program ({result['compiler']}): {result['ram']:,} bytes of RAM with the stack, of which the model uses "
-            f"at most {result['stack']:,}; {result['flash']:,} bytes of flash, {result['code']:,} of them code"
+            f"  program ({result['compiler']}): {result['ram']:,} bytes of RAM, "
+            f"{result['flash']:,} bytes of flash, {result['code']:,} of them code; stack of the model: "
+            f"{result['stack']:,} bytes"
         )
     if "instructions" in result:
         lines.append(

@@ -152,7 +152,7 @@ def _figures(result: dict[str, Any]) -> str:
         ("activations, a part of this memory", result["activations"]),
         ("flash for weights, level streams and other numbers that operations read", result["weights"]),
         ("flash for code, without that of the example", result["code"]),
-        ("stack that the three functions use at most; interrupts need their own", result["stack"]),
+        ("stack that the three functions use; interrupts need their own", result["stack"]),
         ("flash of the whole example", result["flash"]),
         ("RAM of the whole example, with its stack", result["ram"]),
     ]

@@ -44,9 +44,3 @@ def functions(value: Any) -> Iterator[str]:
     elif isinstance(value, tuple | list):
         for each in value:
             yield from functions(each)
-
-
-def pointers(plan: dict[str, Any]) -> tuple[set[str], set[str]]:
-    """The functions that compute operations, and those that these call through pointers."""
-    works = {op["work"] for op in plan["ops"] if "work" in op}
-    return works, {*functions([plan["ops"], plan["network"], plan["rows"]])} - works

@@ -1,7 +1,7 @@
 """Writes a folder with a network in C.
 
 >>> export(model, "digits", Path("digits-c"), "lm3s6965evb")["stack"]   # doctest: +SKIP
-2368
+5344
 """
 
 import contextlib
@@ -21,7 +21,6 @@ from squeezenet.export.c.board import BOARDS, Board
 from squeezenet.export.c.fit import STACK_UNMEASURED, Bytes, fitted
 from squeezenet.export.c.folder import Exported, contents, link_script, readme
 from squeezenet.export.c.measure import Measured, emulate, measure, tools
-from squeezenet.export.c.tables import pointers
 from squeezenet.export.targets import TARGETS
 from squeezenet.files import write_atomically
 from squeezenet.model import Model
@@ -95,6 +94,8 @@ def export(
     }
     if run:
         result |= _emulated(written)
+        if measured and result["stack_used"] > measured.stack:
+            raise ModelError(f"{board_name}: the stack in use is larger than computed; please report this model")
     written["README.md"] = readme(e, result).encode()
     marker = {"squeezenet": __version__, "to": "c", "model": printable(name), **result, "files": sorted(written)}
     written[MARKER] = (json.dumps(marker, indent=1) + "\n").encode()
@@ -138,9 +139,7 @@ def _measured(e: Exported) -> Measured:
     """The figures of a program."""
     with tempfile.TemporaryDirectory(prefix="squeezenet-") as temporary:
         _put(Path(temporary), contents(e))
-        return measure(
-            Path(temporary), e.board, pointers(e.plan), lambda stack: link_script(e.board, ROOM, ROOM, stack)
-        )
+        return measure(Path(temporary), e.board, lambda stack: link_script(e.board, ROOM, ROOM, stack))
 
 
 def _emulated(written: dict[str, bytes]) -> dict[str, int]:

@@ -58,9 +58,16 @@ void board_exit(int status)
     for (;;) {}
 }
 
+/* The stack pointer is a multiple of this number. A function may leave the last words of its frame as they were. */
+#ifdef __arm__
+enum { STEP = 4 };
+#else
+enum { STEP = 16 };
+#endif
+
 size_t board_used_stack(uintptr_t frame)
 {
     const uint32_t *at = stack_end;
     while ((uintptr_t)at < frame && *at == BOARD_PAINT) at++;
-    return frame - (uintptr_t)at;
+    return (frame - (uintptr_t)at + STEP - 1) / STEP * STEP;
 }
