@@ -4,6 +4,10 @@
 SMALL = \
     kernels/kernels.c \
     src/delta.c \
+    src/delta_front.c \
+    src/delta_layer.c \
+    src/delta_parts.c \
+    src/delta_walk.c \
     src/file.c \
     src/graph.c \
     src/huffman.c \
