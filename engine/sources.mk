@@ -15,7 +15,12 @@ SMALL = \
     src/plan.c \
     src/pooling.c \
     src/reference.c \
+    src/row_graph.c \
+    src/row_offsets.c \
     src/row_plan.c \
+    src/row_search.c \
+    src/row_timeline.c \
+    src/row_weights.c \
     src/rows.c \
     src/run.c \
     src/sha256.c \

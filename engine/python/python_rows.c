@@ -31,6 +31,10 @@ static int plan_file(const Py_buffer *file, const sqz_kernels *kernels, size_t r
     size_t size;
     void *decoding = NULL;
     memset(p, 0, sizeof *p);
+    if (!sqz_geometry_is_possible(kernels)) {
+        PyErr_SetString(PyExc_ValueError, "no kernels can have these numbers of lanes, activations and positions");
+        return -1;
+    }
     int status = sqz_measure(file->buf, (size_t)file->len, &size);
     if (status == SQZ_OK && (p->description = malloc(size)) == NULL) status = SQZ_NO_MEMORY;
     if (status == SQZ_OK) status = sqz_open_rows(file->buf, (size_t)file->len, kernels, p->description, &p->network);

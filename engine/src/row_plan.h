@@ -36,8 +36,12 @@ typedef struct {
     void *memory;                            /* that everything above lies in */
 } sqz_row_plan;
 
+/* Whether the engine can work with the numbers of these kernels: whole vectors in a chunk of channels, no more sums of
+ * a tile than fit, packs that do not reach too far beyond lines. */
+int sqz_geometry_is_possible(const sqz_kernels *kernels);
+
 /* Open a file (sqz_open) for the planner. `kernels` are those of the device; only their numbers are used, not their
- * functions. Afterwards the weights must be loaded. */
+ * functions, and they must be possible. Afterwards the weights must be loaded. */
 int sqz_open_rows(const uint8_t *file, size_t bytes, const sqz_kernels *kernels, void *memory, sqz_network **network);
 
 /* Plan an integer network that was opened by sqz_open_rows, and whose file is still in memory. `ram` is the largest

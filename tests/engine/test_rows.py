@@ -128,6 +128,18 @@ def test_small_levels_are_packed_in_four_bits_and_others_are_patched(name: str, 
         assert np.array_equal(by_rows(model, images, path, *limits), EngineRunner(data)(images))
 
 
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(0, 0), (0, 3), (0, 128), (1, 0), (1, 65), (2, 0), (2, 4), (3, 1), (4, 0), (4, 16), (6, 0), (9, 17), (9, 1 << 31)],
+)
+def test_kernels_that_cannot_be_are_refused(at: int, value: int) -> None:
+    """Lanes, depth, bytes, centre, taps, interleaved, and positions of tiles of 1 to 4 vectors."""
+    geometry = [8, 4, 1, 0, 1, 0, 8, 8, 8, 8]
+    geometry[at] = value
+    with pytest.raises(ValueError, match="no kernels can have these numbers"):
+        _engine.plan_rows(b"", tuple(geometry), 0, 0)
+
+
 def test_what_does_not_run_by_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="integer"):
         _engine.plan_rows(sqz.encode(normalised()), DEVICE, 0, 0)
