@@ -46,6 +46,7 @@ VECTORS = \
     kernels/kernels_small.c \
     kernels/kernels_wasm.c \
     src/blocks.c \
+    src/chains.c \
     src/convolution.c \
     src/floats.c \
     src/layers.c

@@ -36,6 +36,26 @@ struct sqz_tile {
     uint32_t vectors, positions;
     const uint8_t *ahead;
     size_t ahead_step;
+    const uint16_t *segments; /* NULL: the weights are not in chains */
+};
+
+/* Chains: products of bytes are added in 16 bits, and the sums are widened to 32 bits only where they could overflow.
+ *
+ * The products of a pack are added in pairs: the sums of two pairs belong to an output. A chain is a run of packs in
+ * which no sum of a pair can leave 16 bits, whatever the activations are: its positive weights add up to at most
+ * SQZ_CHAIN_LEVELS, and so do the magnitudes of its negative ones (255 x 128 is below 2^15). A pack that is too large
+ * for a chain is split: it is multiplied by half of each weight, and in the next chain by the rest.
+ *
+ * The weights of such a block of outputs have segments: parts of a chain in one line. A segment is a number of packs,
+ * times SQZ_SEGMENT_PACKS, and flags that say what happens after them. */
+enum {
+    SQZ_CHAIN_LEVELS = 128,
+    SQZ_CHAIN_VECTORS = 2, /* most vectors of a block in chains */
+    SQZ_CHAIN_ENDS = 1,
+    SQZ_PACK_AGAIN = 2, /* the next pack has the same activations as the last one */
+    SQZ_LINE_ENDS = 4,
+    SQZ_TILE_ENDS = 8,
+    SQZ_SEGMENT_PACKS = 16
 };
 
 /* Sums -> stored elements: (sum * multiplier + offset) >> 32 in 64 bits, limited to low..high. The offsets of a vector
@@ -56,8 +76,11 @@ typedef struct {
 } sqz_product;
 
 typedef struct sqz_kernels {
-    uint32_t lanes, depth;               /* outputs of a vector; activations of a pack */
-    uint32_t bytes;                      /* of an activation and of a weight as they are multiplied */
+    uint32_t lanes, depth; /* outputs of a vector; activations of a pack */
+    uint32_t bytes;        /* of an activation and of a weight as they are multiplied */
+    /* For layers in chains: the same lanes, centre and functions, but for `depth`, `bytes`, `multiply` and `widen`; NULL:
+     * there are none. */
+    const struct sqz_kernels *chains;
     int32_t centre;                      /* subtracted from every activation, where `multiply` needs signed bytes */
     uint32_t positions[SQZ_VECTORS + 1]; /* [v]: most positions of a tile with v vectors */
 

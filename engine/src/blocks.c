@@ -76,6 +76,7 @@ static void write_factors(const sqz_task *task, size_t first, uint32_t outputs, 
         } else
             factors[i] = sqz_factor_of(rescaling, bias, y->scale.zero);
     }
+    block->segments = NULL;
     block->offsets = offsets;
     block->multipliers = multipliers;
     block->halves = outputs;

@@ -26,7 +26,7 @@ sqz_shape sqz_weight_shape(const sqz_network *network, const sqz_op *op)
 
 sqz_layout sqz_layout_of(const sqz_network *network, const sqz_op *op)
 {
-    const sqz_kernels *k = network->kernels;
+    const sqz_kernels *k = sqz_kernels_for(network, op);
     const sqz_value *x = sqz_source(network, op), *y = sqz_made(network, op);
     const int pointwise = op->kernel[0] == 1 && op->kernel[1] == 1 && op->stride[0] == 1 && op->stride[1] == 1;
     const int depthwise = op->method == SQZ_DEPTHWISE;
@@ -65,7 +65,7 @@ static inline void store(const sqz_task *task, const int32_t *sums, const sqz_ti
                          const sqz_place *to, uint8_t *out, size_t step, size_t upper)
 {
     const sqz_op *op = task->op;
-    const sqz_kernels *k = task->network->kernels;
+    const sqz_kernels *k = sqz_kernels_for(task->network, task->op);
     const sqz_value *y = sqz_result(task);
     const uint32_t width = tile->vectors * k->lanes;
     const int interleaved = op->method == SQZ_DEPTHWISE && k->interleaved;
@@ -116,7 +116,7 @@ static void finish_positions(const sqz_task *task, size_t channel, size_t output
 /* Copy n elements to a line from its element `at` on; if `from` is NULL, write n zero points. */
 static void put_line(const sqz_task *task, uint8_t *line, size_t at, const uint8_t *from, size_t n)
 {
-    const sqz_kernels *k = task->network->kernels;
+    const sqz_kernels *k = sqz_kernels_for(task->network, task->op);
     uint8_t zeros[SQZ_CHUNK];
     if (task->network->floats && from != NULL)
         memcpy(line + at * k->bytes, from, n * k->bytes);
@@ -156,7 +156,7 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
     const sqz_op *op = task->op;
     const sqz_value *x = sqz_source(task->network, op);
     const size_t first = (size_t)row * op->stride[0], pixel = (layout->direct ? x->pitch : layout->inputs);
-    const size_t apart = layout->across * op->dilation[1] * pixel * task->network->kernels->bytes;
+    const size_t apart = layout->across * op->dilation[1] * pixel * sqz_kernels_for(task->network, op)->bytes;
     const uint32_t parts = op->kernel[1] / layout->across, taps = op->kernel[0] * parts;
     if (!layout->direct)
         for (size_t i = *next > first ? *next : first; i < first + layout->reach; *next = ++i)
@@ -179,8 +179,8 @@ static void fetch(const sqz_task *task, const sqz_layout *layout, uint32_t group
 void sqz_packed_layer(const sqz_task *task, unsigned part)
 {
     const sqz_network *network = task->network;
-    const sqz_kernels *k = network->kernels;
     const sqz_op *op = task->op;
+    const sqz_kernels *k = sqz_kernels_for(network, op);
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
     const sqz_layout layout = sqz_layout_of(network, op);
     const uint32_t begin_row = layout.flat ? 0 : task->from, rows = layout.flat ? layout.rows : task->to - task->from;
@@ -217,6 +217,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
             op->block(task, &layout, (uint32_t)group, vector, tile.vectors, &weights);
         prepared = group * layout.blocks + block;
         tile.weights = weights.weights;
+        tile.segments = weights.segments;
         tile.initial = weights.initial;
         const uint32_t left = layout.outputs - vector * k->lanes, width = tile.vectors * k->lanes;
         sqz_place to = {group * layout.outputs + vector * k->lanes, left < width ? left : width, 0, 1};
@@ -242,7 +243,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
 static void depthwise_chunk(const sqz_task *task, sqz_tile *tile, const sqz_block *weights, sqz_place *to, size_t begin,
                             size_t first, size_t count)
 {
-    const sqz_kernels *k = task->network->kernels;
+    const sqz_kernels *k = sqz_kernels_for(task->network, task->op);
     const uint32_t block = k->lanes * k->taps;
     SQZ_WHOLE_LINES int32_t sums[SQZ_MOST_SUMS];
     tile->vectors = (to->outputs + block - 1) / block * k->taps;
@@ -259,8 +260,8 @@ static void depthwise_chunk(const sqz_task *task, sqz_tile *tile, const sqz_bloc
 void sqz_depthwise(const sqz_task *task, unsigned part)
 {
     const sqz_network *network = task->network;
-    const sqz_kernels *k = network->kernels;
     const sqz_op *op = task->op;
+    const sqz_kernels *k = sqz_kernels_for(network, op);
     const sqz_value *x = sqz_source(network, op), *y = sqz_result(task);
     const sqz_layout layout = sqz_layout_of(network, op);
     const size_t pixel = layout.direct ? x->pitch : layout.inputs, end = sqz_first_row(task, part + 1);

@@ -1,4 +1,5 @@
 /* The weights of a layer: decoded, checked, and laid out as the path multiplies them. */
+#include "chains.h"
 #include "cursor.h"
 #include "fixed_point.h"
 #include "layers.h"
@@ -82,7 +83,7 @@ static int take_factors(const layer *l, sqz_op *op, const sqz_scale *from, const
 static void lay_out_factors(const sqz_network *network, const sqz_op *op, const sqz_factor *factors)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
-    const sqz_kernels *k = network->kernels;
+    const sqz_kernels *k = sqz_kernels_for(network, op);
     const int depthwise = op->method == SQZ_DEPTHWISE;
     const uint32_t groups = depthwise ? 1 : op->groups, padded = layout.vectors * k->lanes;
     int32_t *multipliers = (int32_t *)(void *)(network->weights + op->multipliers);
@@ -101,24 +102,40 @@ static void lay_out_factors(const sqz_network *network, const sqz_op *op, const 
         for (size_t i = 0; i < padded; i++) offsets[padded + i] = offsets[i] - ((int64_t)SQZ_HIGHEST << 32);
 }
 
-/* Weights (out, inputs, kernel), levels or floats -> the order of `sqz_tile`: (lines, packs, vectors, lanes, depth). */
-static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *weights)
+/* Weights (out, inputs, kernel), levels or floats -> the order of `sqz_tile`: (lines, packs, vectors, lanes, depth).
+ * Returns 0 if they are too large for the chains in which the layer was to be laid out. */
+static int pack(const sqz_network *network, const sqz_op *op, const uint32_t *weights)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
-    const sqz_kernels *k = network->kernels;
+    const sqz_kernels *k = sqz_kernels_for(network, op);
     const size_t area = (size_t)op->kernel[0] * op->kernel[1], each = layout.inputs * area;
     const size_t pack_bytes = (size_t)k->depth * k->bytes;
-    memset(network->weights + op->weights, 0, (size_t)op->groups * layout.vectors * layout.vector_bytes);
     for (uint32_t group = 0; group < op->groups; group++)
         for (uint32_t block = 0; block < layout.blocks; block++) {
             const uint32_t first = sqz_first_vector(&layout, block) * k->lanes;
             const uint32_t width = sqz_first_vector(&layout, block + 1) * k->lanes - first;
             const size_t vector = (size_t)group * layout.vectors + first / k->lanes, step = width * pack_bytes;
-            uint8_t *to = network->weights + op->weights + vector * layout.vector_bytes;
+            uint8_t *to = network->weights + op->weights + vector * sqz_vector_room(op, &layout);
+            memset(to, 0, width / k->lanes * layout.vector_bytes);
             for (uint32_t o = first; o < first + width && o < layout.outputs; o++)
                 sqz_pack_output(to, weights + ((size_t)group * layout.outputs + o) * each, k, &layout, area, o - first,
                                 step);
+            if (op->chains &&
+                !sqz_lay_out_chains((int8_t *)to, &layout, width, sqz_segments_of(network, op, &layout, vector)))
+                return 0;
         }
+    return 1;
+}
+
+/* In chains, if there are any and if they save time. */
+static void lay_out_packed(const sqz_network *network, sqz_op *op, const uint32_t *weights)
+{
+    if (network->kernels->chains != NULL && !network->by_rows) {
+        sqz_use_chains(op, 1);
+        if (pack(network, op, weights)) return;
+        sqz_use_chains(op, 0);
+    }
+    pack(network, op, weights);
 }
 
 /* Weights (channels, kernel) of a depthwise convolution -> the order of `depthwise` (kernels.h), chunk by chunk; and
@@ -126,7 +143,7 @@ static void pack(const sqz_network *network, const sqz_op *op, const uint32_t *w
 static void lay_out_depthwise(const sqz_network *network, const sqz_op *op, const layer *l, int32_t zero)
 {
     const sqz_layout layout = sqz_layout_of(network, op);
-    const sqz_kernels *k = network->kernels;
+    const sqz_kernels *k = sqz_kernels_for(network, op);
     const uint32_t padded = layout.vectors * k->lanes;
     uint8_t *weights = network->weights + op->weights;
     int32_t *initial = (int32_t *)(void *)(network->weights + op->initial);
@@ -187,7 +204,7 @@ int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *
     if (c->status == SQZ_OK) c->status = take_factors(&l, op, from, to, factors);
     if (c->status != SQZ_OK) return c->status;
     if (op->method == SQZ_PACKED) {
-        pack(network, op, (const uint32_t *)(const void *)l.levels);
+        lay_out_packed(network, op, (const uint32_t *)(const void *)l.levels);
         lay_out_initial_sums(network, op, &l, from->zero);
         lay_out_factors(network, op, factors);
     } else if (op->method == SQZ_DEPTHWISE) {
@@ -229,7 +246,8 @@ void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t g
     const sqz_op *op = task->op;
     const uint8_t *memory = task->network->weights;
     const size_t lanes = task->network->kernels->lanes, vector = (size_t)group * layout->vectors + first;
-    const sqz_block found = {memory + op->weights + vector * layout->vector_bytes,
+    const sqz_block found = {memory + op->weights + vector * sqz_vector_room(op, layout),
+                             op->chains ? sqz_segments_of(task->network, op, layout, vector) : NULL,
                              memory + op->initial + vector * lanes * sizeof(int32_t),
                              (const int32_t *)(const void *)(memory + op->multipliers) + vector * lanes,
                              (const int64_t *)(const void *)(memory + op->offsets) + vector * lanes,

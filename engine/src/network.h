@@ -157,6 +157,8 @@ typedef struct {
     int relu;  /* float layer: also computes the ReLU that follows it, with `cap` */
     int skip;  /* nothing to compute: another operation does it, or input and result share their memory */
     size_t multipliers, offsets; /* of a layer: bytes from the start of the memory of weights */
+    int chains;                  /* of a layer: its weights are in chains (kernels.h), */
+    size_t segments;             /* whose segments lie there */
     const uint8_t *coded;        /* where the layer begins in the file */
     uint64_t cost;               /* of decoding it: roughly proportional to time */
     unsigned part;               /* the part of the team that decodes it */

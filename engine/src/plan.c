@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "chains.h"
 #include "fixed_point.h"
 #include "run.h"
 #include "tensors.h"
@@ -227,7 +228,7 @@ static void plan_weights(sqz_network *network, sqz_op *op)
     size_t *used = &network->weights_bytes, padded = op->out, bytes = network->floats ? count * sizeof(float) : count;
     op->method = choose_method(network, op);
     op->repeat = op->method == SQZ_DEPTHWISE ? choose_repeat(op, y) : 1;
-    op->vectors = SQZ_VECTORS;
+    sqz_use_chains(op, 0);
     op->least = y->height;
     op->block = sqz_block_loaded;
     op->finish = network->floats ? sqz_finish_floats : sqz_finish;
@@ -236,6 +237,13 @@ static void plan_weights(sqz_network *network, sqz_op *op)
         const uint32_t vectors = (op->method == SQZ_DEPTHWISE ? 1 : op->groups) * layout.vectors;
         padded = (size_t)vectors * network->kernels->lanes;
         bytes = vectors * layout.vector_bytes;
+        if (op->method == SQZ_PACKED && network->kernels->chains != NULL && !network->by_rows) {
+            sqz_use_chains(op, 1);
+            const sqz_layout chains = sqz_layout_of(network, op);
+            if (vectors * sqz_vector_room(op, &chains) > bytes) bytes = vectors * sqz_vector_room(op, &chains);
+            op->segments = reserve(used, vectors * sqz_most_packs(&chains) * sizeof(uint16_t));
+            sqz_use_chains(op, 0); /* takes more scratch memory */
+        }
     }
     op->weights = reserve(used, bytes);
     op->factors = reserve(used, op->out * sizeof(sqz_factor));

@@ -20,6 +20,17 @@ struct sqz_layout {
     int blocks_first;         /* all rows of a block of outputs are computed before the next block */
 };
 
+/* The kernels that compute a layer. */
+static inline const sqz_kernels *sqz_kernels_for(const sqz_network *network, const sqz_op *op)
+{
+#ifdef SQZ_ROWS_ONLY
+    (void)op;
+    return network->kernels;
+#else
+    return op->chains ? network->kernels->chains : network->kernels;
+#endif
+}
+
 /* Fill what depends on the graph and the path alone: offsets of values and weights, methods, bytes of memory. */
 void sqz_plan(sqz_network *network);
 

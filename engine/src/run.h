@@ -14,10 +14,11 @@ struct sqz_task {
     unsigned parts;     /* of the team */
 };
 
-/* The weights of a block of outputs: weights and initial sums as in `sqz_tile`; then multipliers and offsets as in
+/* The weights of a block of outputs: weights, segments and initial sums as in `sqz_tile`; then multipliers and offsets as in
  * `sqz_rescale`, or one factor for each output. */
 struct sqz_block {
     const uint8_t *weights;
+    const uint16_t *segments;
     const void *initial;
     const int32_t *multipliers;
     const int64_t *offsets;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "chains.h"
 
 enum { MOST = 1 << 15, MARK = 0x5a, ROUNDS = 12 };
 
@@ -72,7 +72,8 @@ static void check_multiply(const sqz_kernels *k)
                 }
                 const void *w = k->bytes == 2 ? (const void *)wide_weights : (const void *)weights;
                 const sqz_tile t = {
-                    lines, rows, begin * k->bytes, stride * k->bytes, packs, w, initial, vectors, positions, inputs, 0};
+                    lines, rows, begin * k->bytes, stride * k->bytes, packs, w, initial, vectors, positions, inputs, 0,
+                                    NULL};
                 for (uint32_t p = 0; p < positions; p++)
                     for (uint32_t o = 0; o < width; o++) {
                         int32_t sum = initial[o];
@@ -89,6 +90,64 @@ static void check_multiply(const sqz_kernels *k)
                 memset(right + positions * width, MARK, sizeof right - positions * width * sizeof *right);
                 if (memcmp(sums, right, sizeof sums) != 0) fail("multiply");
             }
+}
+
+/* A weight for chains. Some rounds reach the limits of a pair and of a chain exactly, or pass them by one. In some, a
+ * few packs must be split. */
+static int8_t chained(uint32_t round)
+{
+    const uint32_t kind = round % 6;
+    const int8_t sign = number(2) ? 1 : -1;
+    if (kind == 0) return (int8_t)(number(3) - 1);
+    if (kind == 1) return (int8_t)(number(15) - 7);
+    if (kind == 2) return (int8_t)(sign * (int8_t)(number(40) ? number(4) : 127));
+    if (kind == 3) return 32; /* four pairs of a pack and the next one fill a chain */
+    if (kind == 4) return (int8_t)(number(4) ? -16 : -17);
+    return (int8_t)(number(30) ? 0 : sign * 127);
+}
+
+/* Products in chains. Inputs are 255 in some rounds, so that sums reach the limits of 16 bits. */
+static void check_chains(const sqz_kernels *k)
+{
+    static uint16_t segments[MOST];
+    static int8_t packed[MOST];
+    uint32_t done = 0, again = 0;
+    for (uint32_t round = 0; round < 4 * ROUNDS; round++)
+        for (uint32_t vectors = 1; vectors <= SQZ_CHAIN_VECTORS; vectors++)
+            for (uint32_t positions = 1; positions <= k->positions[vectors]; positions++) {
+                const uint32_t width = vectors * k->lanes, rows = 1 + number(4);
+                const size_t packs = 1 + number(30), stride = 1 + number(200), begin = number(99);
+                const size_t bytes = (size_t)rows * packs * width * k->depth;
+                const uint8_t *lines[4];
+                sqz_layout layout;
+                memset(&layout, 0, sizeof layout);
+                layout.lines = rows;
+                layout.packs = packs;
+                fill(round);
+                if (round % 4 == 0) memset(inputs, 255, sizeof inputs);
+                for (uint32_t row = 0; row < rows; row++) lines[row] = inputs + number(999);
+                for (size_t i = 0; i < bytes; i++) packed[i] = weights[i] = chained(round);
+                if (!sqz_lay_out_chains(packed, &layout, width, segments)) continue;
+                done++;
+                for (const uint16_t *s = segments; (*s & SQZ_TILE_ENDS) == 0; s++) again += (*s & SQZ_PACK_AGAIN) > 0;
+                const sqz_tile t = {lines,  rows, begin, stride, packs, packed, initial, vectors, positions, inputs, 0,
+                                    segments};
+                for (uint32_t p = 0; p < positions; p++)
+                    for (uint32_t o = 0; o < width; o++) {
+                        int32_t sum = initial[o];
+                        for (size_t i = 0; i < rows * packs * k->depth; i++) {
+                            const size_t pack = i / k->depth, in = pack % packs * k->depth + i % k->depth;
+                            const int32_t x = lines[pack / packs][begin + p * stride + in] - k->centre;
+                            sum += x * weights[(pack * width + o) * k->depth + i % k->depth];
+                        }
+                        right[p * width + o] = sum;
+                    }
+                memset(sums, MARK, sizeof sums);
+                k->multiply(&t, sums);
+                memset(right + positions * width, MARK, sizeof right - positions * width * sizeof *right);
+                if (memcmp(sums, right, sizeof sums) != 0) fail("multiply in chains");
+            }
+    if (done < 100 || again < 100) fail("number of chains");
 }
 
 static void check_depthwise(const sqz_kernels *k)
@@ -113,7 +172,7 @@ static void check_depthwise(const sqz_kernels *k)
             }
             const void *w = k->bytes == 2 ? (const void *)wide_weights : (const void *)weights;
             const sqz_tile t = {lines,  rows, begin * k->bytes, stride * k->bytes, 0, w, initial, vectors, positions,
-                                inputs, 0};
+                                inputs, 0, NULL};
             for (uint32_t p = 0; p < positions; p++)
                 for (uint32_t c = 0; c < width; c++) {
                     const uint32_t slot = sqz_slot(k, c), to = k->interleaved ? slot : c;
@@ -232,6 +291,7 @@ int main(void)
         const sqz_kernels *k = sqz_kernels_of((sqz_path)path, 0);
         doing = sqz_path_name((sqz_path)path);
         check_multiply(k);
+        if (k->chains != NULL) check_chains(k->chains);
         check_depthwise(k);
         check_rescale(k);
         check_values(k);

@@ -12,7 +12,7 @@ from support.boards import BOARDS, Board, missing
 from support.engine_sources import INCLUDES, KERNELS
 
 OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror", *INCLUDES]
-SOURCES = [ROOT / "tests" / "engine" / "kernels_driver.c", *KERNELS]
+SOURCES = [ROOT / "tests" / "engine" / "kernels_driver.c", ROOT / "engine" / "src" / "chains.c", *KERNELS]
 
 
 def test_this_machine(tmp_path: Path) -> None:
