@@ -217,6 +217,9 @@ static PyObject *describe(const sqz_row_plan *plan)
         Py_BuildValue("{snsnsnsnsnsn}", "all", (Py_ssize_t)r->bytes, "packed", (Py_ssize_t)plan->packed, "values",
                       (Py_ssize_t)plan->values_bytes, "stored", (Py_ssize_t)plan->stored, "streams",
                       (Py_ssize_t)plan->streams, "factors", (Py_ssize_t)plan->factors));
+    put(dict, "forms",
+        Py_BuildValue("{snsnsn}", "least_flash", (Py_ssize_t)plan->least_weights, "packed_flash",
+                      (Py_ssize_t)plan->packed_weights, "packed_ram", (Py_ssize_t)plan->packed_bytes));
     put(dict, "decoded", PyLong_FromUnsignedLongLong(plan->decoded));
     put(dict, "steps", PyLong_FromUnsignedLong(plan->steps));
     if (PyErr_Occurred()) Py_CLEAR(dict);

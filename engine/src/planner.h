@@ -85,6 +85,10 @@ uint32_t sqz_choice_of(const sqz_planner *p, uint32_t i);
 /* Lay out `weights` (NULL: only count). Returns its bytes. */
 size_t sqz_lay_out_weights(sqz_planner *p, uint8_t *weights);
 
+/* The same choice for all operations; for each the form of its weights that takes the least flash. */
+void sqz_place_all(sqz_planner *p, uint32_t choice);
+void sqz_place_smallest(sqz_planner *p);
+
 /* Room for the largest block of packed weights, in bytes. */
 size_t sqz_largest_block(const sqz_network *from);
 

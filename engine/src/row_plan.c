@@ -54,6 +54,17 @@ static size_t reserve(sqz_planner *p, uint8_t *memory, size_t wait_count)
     return used;
 }
 
+/* What all weights take in the same form, before a search. Afterwards all are stored. */
+static void measure_forms(sqz_planner *p)
+{
+    sqz_place_smallest(p);
+    p->plan->least_weights = sqz_lay_out_weights(p, NULL);
+    sqz_place_all(p, PACKED);
+    p->plan->packed_bytes = sqz_row_memory(p, 0);
+    p->plan->packed_weights = sqz_lay_out_weights(p, NULL);
+    sqz_place_all(p, 0);
+}
+
 int sqz_geometry_is_possible(const sqz_kernels *k)
 {
     int possible = k->lanes > 0 && k->depth > 0 && k->taps > 0 && (k->bytes == 1 || k->bytes == 2);
@@ -90,6 +101,7 @@ int sqz_plan_rows(const sqz_network *network, size_t ram, size_t flash, sqz_row_
     plan->rows.waits = p.waits;
     plan->value_count = p.value_count;
     sqz_measure_weights(&p);
+    measure_forms(&p);
     const int status = sqz_search_places(&p, ram, flash, number, renamed);
     if (status != SQZ_OK) return status;
     sqz_write_offsets(&p, sqz_row_memory(&p, TRIES));

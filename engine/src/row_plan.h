@@ -27,8 +27,10 @@ typedef struct {
     sqz_rows rows;
     sqz_network network;
     uint32_t value_count, wait_count;
-    sqz_row_op *infos;                       /* of each operation */
-    size_t weights_bytes;                    /* bytes at `network.weights` */
+    sqz_row_op *infos;    /* of each operation */
+    size_t weights_bytes; /* bytes at `network.weights` */
+    size_t least_weights; /* what `weights_bytes` would be if each layer had the smallest form of its weights, */
+    size_t packed_weights, packed_bytes;     /* and if all had packed ones; then also `rows.bytes` */
     size_t values_bytes;                     /* bytes of all values in the step in which they take the most */
     size_t stored, packed, streams, factors; /* bytes of flash */
     uint64_t decoded;                        /* weights that are decoded for an image */

@@ -63,6 +63,7 @@ int sqz_search_places(sqz_planner *p, size_t ram, size_t flash, uint32_t *best_p
     double best = rate(p, ram, flash, &best_over);
     for (uint32_t i = 0; i < p->op_count; i++) plans += p->stream_bytes[i] > 0 ? PLANS_A_LAYER : 0;
     save_places(p, best_places);
+    if (best_over == 0 && best == 0) return SQZ_OK; /* nothing is better than weights that all fit as they are */
     for (uint32_t round = 0; round < ROUNDS; round++) {
         double current = best, current_over = best_over;
         restore_places(p, best_places);

@@ -214,6 +214,20 @@ size_t sqz_lay_out_weights(sqz_planner *p, uint8_t *weights)
     return used + SQZ_SLACK;
 }
 
+void sqz_place_all(sqz_planner *p, uint32_t choice)
+{
+    for (uint32_t i = 0; i < p->op_count; i++)
+        if (p->stream_bytes[i] > 0) sqz_place_weights(p, i, choice);
+}
+
+void sqz_place_smallest(sqz_planner *p)
+{
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        const int packed = p->packed_bytes[i] > 0 && p->packed_bytes[i] + p->initial_bytes[i] < p->stream_bytes[i];
+        if (p->stream_bytes[i] > 0) sqz_place_weights(p, i, packed ? PACKED : 1);
+    }
+}
+
 size_t sqz_largest_block(const sqz_network *from)
 {
     size_t largest = MOST_BLOCK;

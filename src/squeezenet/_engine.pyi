@@ -61,6 +61,8 @@ def plan_rows(file: Buffer, geometry: tuple[int, ...], ram: int, flash: int, /) 
     decoded for an image, "scratch" the bytes of scratch memory;
     "memory": bytes of RAM by use ("values", "all" with scratch memory and counters) and of flash ("stored", "packed",
     "streams", "factors");
+    "forms": bytes of other plans: "least_flash", the length of "weights" if each layer had the smallest form of its
+    weights; "packed_flash" and "packed_ram", if all layers had packed weights;
     "decoded": how many weights are decoded for each image; "steps": how many times an operation is started.
     """
 

@@ -41,6 +41,17 @@ def _outputs(result: dict[str, Any]) -> str:
     return f"{count} outputs, {named} labels, each of them a yes or no"
 
 
+def _boards(boards: dict[str, dict[str, Any]]) -> str:
+    """Those that can take the network first, each of the others with the reason."""
+    said = {"yes": "", "perhaps": "perhaps ", "no": "not "}
+    return ", ".join(
+        f"{before}{name}" + (f" ({board['reason']})" if board["reason"] else "")
+        for fits, before in said.items()
+        for name, board in boards.items()
+        if board["fits"] == fits
+    )
+
+
 def render(result: dict[str, Any]) -> str:
     from squeezenet.preparation import spelled
 
@@ -78,6 +89,7 @@ def render(result: dict[str, Any]) -> str:
             f"reads {'x'.join(map(str, result['input']))} {prepared['channels']} images, {prepared['fit']} to "
             f"{spelled(prepared['resize'])}, crop {spelled(prepared['crop'])}; {_outputs(result)}",
             f"squeezenet export --to: {', '.join(places)}",
+            *([f"boards for --to c: {_boards(result['boards'])}"] if result["boards"] else []),
             *([f"memory in the C engine: {needs}"] if needs else []),
             *([made] if made else []),
             *(["recipe:", *(f"    {line}" for line in recipe)] if recipe else []),

@@ -3,12 +3,14 @@
 import re
 from argparse import Namespace
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from squeezenet import sqz
 from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli.arguments import model_path
 from squeezenet.errors import BadGraph, UsageError
+from squeezenet.export.c.beforehand import verdicts
 from squeezenet.export.targets import targets
 from squeezenet.factors import layer_names
 from squeezenet.graph import AdaptivePool, AvgPool, Conv, GlobalAvgPool, Graph, Linear, MaxPool, Window
@@ -50,8 +52,17 @@ def inspect(args: Namespace) -> dict[str, Any]:
         # what one thread of the C engine needs on this machine's fastest path
         "memory": EngineRunner(path.read_bytes()).memory._asdict() if PATHS and coded and not size else None,
         "targets": targets(model),
+        "boards": _boards(path, model) if PATHS and coded and model.scales and not size else None,
         "sections": {name: coded[name] for name in ("header", "graph", "text") if name in coded},
         "layers": _rows(model, graph, coded),
+    }
+
+
+def _boards(path: Path, model: Model) -> dict[str, dict[str, Any]]:
+    """For each board of `export --to c`, whether the network fits, and the least memory of the program (estimates)."""
+    return {
+        found.board: {"fits": found.fits, "ram": found.ram, "flash": found.flash, "reason": found.reason}
+        for found in verdicts(path.read_bytes(), model)
     }
 
 

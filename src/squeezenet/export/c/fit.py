@@ -43,6 +43,19 @@ class Bytes:
     flash: int
 
 
+def beside(model: Model, board: Board, low: bool) -> Bytes:
+    """What a program takes beside the network: stack, code, names and the example. An estimate, rather too low or high.
+
+    Of this machine, the limits are those of the network alone.
+    """
+    if not board.prefix:
+        return Bytes(0, 0)
+    channels, _, width = model.graph.input_shape
+    stack, code = (STACK[board.kernels], CODE) if low else (STACK_UNMEASURED, CODE_UNMEASURED)
+    names = sum(len(label.encode("utf-8", "replace")) + 5 for label in model.labels)
+    return Bytes(stack + max(channels * width, 4 * model.graph.classes) + 64, code + names)
+
+
 def fitted(
     model: Model, board: Board, limit: Bytes, compiled: bool, measure: Callable[[dict[str, Any]], Measured]
 ) -> tuple[dict[str, Any], Measured | None]:
@@ -51,12 +64,7 @@ def fitted(
     Raises `UnsupportedOperation` if there is no plan within the limits.
     """
     data = sqz.encode(model)
-    channels, _, width = model.graph.input_shape
-    stack, code = (STACK[board.kernels], CODE) if compiled else (STACK_UNMEASURED, CODE_UNMEASURED)
-    names = sum(len(label.encode("utf-8", "replace")) + 5 for label in model.labels)
-    rest = Bytes(stack + max(channels * width, 4 * model.graph.classes) + 64, code + names)
-    if not board.prefix:  # of this machine, the limits are those of the model alone
-        rest = Bytes(0, 0)
+    rest = beside(model, board, compiled)
     for left in reversed(range(ROUNDS)):
         plan = _plan(data, board, limit, rest)
         if not compiled:
