@@ -45,11 +45,16 @@ VECTORS = \
     kernels/kernels_scalar.c \
     kernels/kernels_small.c \
     kernels/kernels_wasm.c \
+    kernels/resize_avx2.c \
     src/blocks.c \
     src/chains.c \
     src/convolution.c \
     src/floats.c \
     src/layers.c
+
+# No product and sum are rounded at once: -ffp-contract=off.
+EXACT = \
+    src/resize.c
 
 # The Python module, which the library does not have.
 PYTHON_SMALL = \
@@ -57,8 +62,9 @@ PYTHON_SMALL = \
     python/python_coders.c \
     python/python_delta.c \
     python/python_network.c \
+    python/python_resize.c \
     python/python_rows.c
 
-# The same bits as NumPy: a product and a sum are rounded one after the other.
+# As EXACT.
 PYTHON_EXACT = \
     python/python_rounding.c

@@ -96,8 +96,8 @@ uint32_t sqz_layers(const sqz_network *network); /* operations with weights; the
 
 typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;
 
-/* How an image becomes the input of the network (docs/FORMAT.md, "Preparation of an image"). The caller resizes and
- * crops it; sqz_normalise does the rest. */
+/* How an image becomes the input of the network (docs/FORMAT.md, "Preparation of an image"). The caller decodes it, the
+ * functions sqz_resize_... resize and crop it, and sqz_normalise does the rest. */
 typedef struct {
     uint32_t resize[2], crop[2]; /* (height, width) in pixels after resizing, and after cropping */
     int shorter;                 /* 1: the smallest size of the image's aspect ratio that covers `resize` */
@@ -106,6 +106,20 @@ typedef struct {
 } sqz_preparation;
 
 const sqz_preparation *sqz_preparation_of(const sqz_network *network);
+
+/* Resize and crop an image of any size, to the same pixels as squeezenet in Python. `samples`: bytes of a pixel of the
+ * image: 1 (grey), 3 (R G B), or 4 (R G B and a byte without meaning). First the bytes of memory, or 0 if the numbers
+ * are impossible. Then start: `pixels`, the result, has room for height x width x channels of the network. Start tells
+ * which part of the image is needed. Then give the rows `top` to `bottom - 1` of this part, each from the pixel `left`
+ * on, one after the other. */
+typedef struct {
+    uint32_t left, top, right, bottom; /* right and bottom: first pixels that do not belong to the part */
+} sqz_box;
+
+size_t sqz_resize_memory(const sqz_preparation *preparation, uint32_t width, uint32_t height, uint32_t samples);
+sqz_box sqz_resize_start(const sqz_preparation *preparation, uint32_t width, uint32_t height, uint32_t samples,
+                         uint8_t *pixels, void *memory);
+void sqz_resize_row(void *memory, const uint8_t *row);
 
 /* Pixels (height, width, 3) in the order R G B, or (height, width) of grey -> a prepared image (channels, height,
  * width). */

@@ -27,6 +27,9 @@ PyObject *python_run_rows(PyObject *self, PyObject *args);
 PyObject *python_delta_apply(PyObject *self, PyObject *args);
 PyObject *python_delta_encode(PyObject *self, PyObject *args);
 
+/* python_resize.c */
+PyObject *python_resize(PyObject *self, PyObject *args);
+
 /* python_rounding.c */
 PyObject *python_round_inputs(PyObject *self, PyObject *args);
 

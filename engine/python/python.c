@@ -58,6 +58,8 @@ static PyMethodDef methods[] = {
      "run_rows(file, path, images, logits, ram, flash): fill int32 logits; the bytes of memory"},
     {"delta_apply", python_delta_apply, METH_VARARGS, "delta_apply(old, delta, bytes): the new file; memory needed"},
     {"delta_encode", python_delta_encode, METH_VARARGS, "delta_encode(old, new, plan): the levels in a delta, or None"},
+    {"resize", python_resize, METH_VARARGS,
+     "resize(resize, crop, shorter, grey, width, height, samples, read): the pixels that a network reads"},
     {"round_inputs", python_round_inputs, METH_VARARGS,
      "round_inputs(inputs, matrix, rows, before, scales, costs, levels, values, errors): see rounding.py"},
     {NULL, NULL, 0, NULL},

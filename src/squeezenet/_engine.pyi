@@ -1,5 +1,6 @@
 """The C engine (engine/python/). It may be missing: `squeezenet doctor` says which engine is in use."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 Buffer: TypeAlias = Any  # Python below 3.12 has no type for buffers
@@ -39,6 +40,15 @@ def round_inputs(
     inputs: int, matrix: Buffer, rows: Buffer, before: Buffer | None, scales: Buffer, costs: Buffer,
     levels: Buffer, values: Buffer, errors: Buffer, /,
 ) -> None: ...  # fmt: skip
+def resize(
+    resize: tuple[int, int], crop: tuple[int, int], shorter: bool, grey: bool, width: int, height: int, samples: int,
+    read: Callable[[tuple[int, int, int, int]], Buffer], /,
+) -> bytes:  # fmt: skip
+    """Resize and crop an image of `width` x `height` pixels with `samples` bytes each: 1, 3, or 4 (R G B X).
+
+    `read` gives the bytes of a part of the image: left, top, right, bottom. Raises `ValueError` for impossible sizes.
+    """
+
 def plan_rows(file: Buffer, geometry: tuple[int, ...], ram: int, flash: int, /) -> dict[str, Any]:
     """The plan of an integer network that runs by rows (engine/src/rows.h), as plain data for the tables of the device.
 

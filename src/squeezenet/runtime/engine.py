@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL.Image import Image
 
-from squeezenet.runtime.image import Framing, cut
+from squeezenet.runtime.image import Framing, cut_bytes
 from squeezenet.sqz.light import strings
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class EngineRunner:
 
     def prepare(self, image: Image) -> "memoryview[float]":
         """The input of the network, as flat float32: the same bits as from `runtime.image.prepare`."""
-        pixels = cut(image, self.framing).tobytes()
+        pixels = cut_bytes(image, self.framing)
         prepared = bytearray(FLOAT_BYTES * len(pixels))
         self._network.normalise(pixels, prepared)
         return memoryview(prepared).cast("f")

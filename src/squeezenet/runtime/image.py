@@ -16,6 +16,13 @@ from PIL import Image
 from squeezenet.limits import IMAGE_AREA, IMAGE_SIDE
 from squeezenet.runtime.decoding import FORMATS, SUFFIXES, ImageSource, open_image
 
+try:
+    from squeezenet import _engine
+except ImportError:  # there was no compiler
+    HAS_ENGINE = False
+else:
+    HAS_ENGINE = True
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -40,7 +47,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 
 class Framing(NamedTuple):
-    """The part of a `Preparation` that Pillow carries out: resizing, cropping and the order of channels."""
+    """The part of a `Preparation` that comes before normalising: resizing, cropping and the order of channels."""
 
     resized: tuple[int, int]  # (height, width), as `cropped`
     cropped: tuple[int, int]
@@ -50,6 +57,23 @@ class Framing(NamedTuple):
 
 def cut(image: Image.Image, preparation: "Preparation | Framing") -> Image.Image:
     """The centre of an image from `open_image`, resized and cropped, RGB or L."""
+    if not HAS_ENGINE:
+        return cut_by_pillow(image, preparation)
+    tall, wide = preparation.cropped
+    return Image.frombytes("L" if preparation.channels == "L" else "RGB", (wide, tall), cut_bytes(image, preparation))
+
+
+def cut_bytes(image: Image.Image, preparation: "Preparation | Framing") -> bytes:
+    """The pixels of `cut`, from top to bottom, in the order R G B. They are resized in the engine."""
+    raw, samples = ("L", 1) if image.mode == "L" else ("RGBX", 4)  # as Pillow stores them: copied, not converted
+    return _engine.resize(
+        preparation.resized, preparation.cropped, preparation.fit == "shorter", preparation.channels == "L",
+        image.width, image.height, samples, lambda part: image.crop(part).tobytes("raw", raw),
+    )  # fmt: skip
+
+
+def cut_by_pillow(image: Image.Image, preparation: "Preparation | Framing") -> Image.Image:
+    """The same pixels as from `cut`, for where there is no engine."""
     if preparation.channels == "L" and image.mode != "L":
         image = image.convert("L")
     width, height = resized(image.size, preparation)
