@@ -1,6 +1,7 @@
 """The attacks that The Update Framework names, on a hostile mirror. Each is refused in one line; the old model runs."""
 
 import contextlib
+import gzip
 import json
 import random
 import shutil
@@ -94,6 +95,20 @@ def mute(world):
     return lambda request: world.server.done.wait(20) and None
 
 
+def compressed(data, end=b""):
+    """An answer whose body is compressed with gzip, as many web servers do it."""
+
+    def answer(request):
+        body = gzip.compress(data) + end
+        request.send_response(200)
+        request.send_header("Content-Encoding", "gzip")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
 def flipped(data):
     return data[:-1] + bytes([data[-1] ^ 1])
 
@@ -134,6 +149,15 @@ def endless_timestamp(world):
 
 def endless_root(world):
     world.server.lies["metadata/2.root.json"] = endless
+
+
+def compression_bomb(world):
+    world.server.lies["metadata/timestamp.json"] = compressed(bytes(3_000_000))
+
+
+def compression_with_a_tail(world):
+    path = "metadata/timestamp.json"
+    world.server.lies[path] = compressed(public(world.publisher, path), b"!")
 
 
 def slow_model(world):
@@ -225,6 +249,8 @@ ATTACKS = {
     wrong_length_long: (UpdateRefused, "sends more than"),
     endless_model: (UpdateRefused, "sends more than"),
     endless_timestamp: (UpdateRefused, "sends more than the 4,096 bytes"),
+    compression_bomb: (UpdateRefused, "sends more than the 4,096 bytes"),
+    compression_with_a_tail: (UpdateRefused, "its gzip compression is damaged"),
     endless_root: (UpdateRefused, "sends more than the 65,536 bytes"),
     slow_model: (DownloadError, "bytes a second, less than"),
     slow_timestamp: (DownloadError, "bytes a second, less than"),
@@ -259,6 +285,14 @@ def test_an_attack_is_refused_and_the_old_model_runs(world, attack):
     newest = max(record.number for record in repository.load(world.publisher).ledger.releases)
     # After the rollback that prepares two of the attacks, release 2 is not installed again.
     assert world.update(NOW).release == (1 if status.refused else newest)
+
+
+def test_metadata_may_be_compressed_on_the_way(world):
+    for name in ("timestamp.json", "3.snapshot.json", "3.targets.json"):
+        data = public(world.publisher, f"metadata/{name}")
+        assert len(gzip.compress(data)) < 0.75 * len(data)
+        world.server.lies[f"metadata/{name}"] = compressed(data)
+    assert world.update().release == 2
 
 
 def test_a_fast_forward_is_recovered_from_by_a_new_key(world):

@@ -155,7 +155,7 @@ def test_a_release_that_fails_its_self_test_is_refused_for_ever(folder, device):
     """Its file is right, but this device computes other logits than the publisher."""
     got = publish(folder, small_model(3))
     changed = repository.load(folder)
-    changed.targets.signed.targets["2.sqz"].unrecognized_fields["custom"]["golden"]["seed"] = 9
+    changed.targets.signed.targets["2.sqz"].unrecognized_fields["custom"]["golden"] = "0123456789abcdef"
     repository.signed(changed, NOW)
     told = r"release 2 failed its self-test on this device \(its answers differ.*\); release 1 stays"
     with pytest.raises(FleetError, match=told):
@@ -179,7 +179,7 @@ def test_the_self_test_notices_one_wrong_level():
 def test_the_self_test_is_that_of_every_version():
     """A published release must pass it with later versions of squeezenet, too."""
     model = Classifier((zoo.HERE / "digits.sqz").read_bytes())
-    assert golden.logits_hash(model, 1) == "79f589dce9edc5ab05e256fdf5a7c5a1bea91244bfb28021af08c47a48150ca3"
+    assert golden.logits_hash(model, 1) == "79f589dce9edc5ab"
 
 
 def test_a_model_of_the_enrolment_gets_its_number_and_its_deltas(folder, tmp_path):

@@ -12,6 +12,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -40,10 +41,15 @@ class Http:
             raise UsageError(f"{self.url}: only http and https addresses can be used; give one with --url")
 
     def get(self, path: str, limit: int) -> bytes | None:
-        """A whole file; None if the server has no such file. Raises `DownloadError`, `UpdateRefused` if it is large."""
+        """A whole file; None if the server has no such file. Raises `DownloadError`, `UpdateRefused` if it is large.
+
+        The server may compress it on the way (gzip).
+        """
         try:
-            with self._open(path, 0) as response:
-                return b"".join(self._chunks(path, response, limit))
+            with self._open(path, 0, "gzip") as response:
+                data = b"".join(self._chunks(path, response, limit))
+                packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
+                return self._unpacked(path, data, limit) if packed else data
         except urllib.error.HTTPError as error:
             with error:
                 if error.code in (403, 404):  # buckets answer 403 for a file that does not exist
@@ -66,8 +72,8 @@ class Http:
             with error:
                 raise self._refused(path, error) from None
 
-    def _open(self, path: str, start: int) -> http.client.HTTPResponse:
-        headers = {"User-Agent": f"squeezenet/{__version__}", "Accept-Encoding": "identity"}
+    def _open(self, path: str, start: int, encoding: str = "identity") -> http.client.HTTPResponse:
+        headers = {"User-Agent": f"squeezenet/{__version__}", "Accept-Encoding": encoding}
         if start:
             headers["Range"] = f"bytes={start}-"
         try:
@@ -99,7 +105,7 @@ class Http:
                 break
             got, window = got + len(chunk), window + len(chunk)
             if got > limit:
-                raise UpdateRefused(f"{self.url}{path}: sends more than the {limit:,} bytes that it may have; refused")
+                raise self._too_large(path, limit)
             yield chunk
             if (passed := time.monotonic() - since) >= self.silence:
                 if window < self.slowest * passed:
@@ -110,6 +116,22 @@ class Http:
                 since, window = time.monotonic(), 0
         if response.length:  # it was announced and did not come
             raise Broken(f"{self.url}{path}: the connection broke after {got:,} bytes; try again")
+
+    def _unpacked(self, path: str, data: bytes, limit: int) -> bytes:
+        """What a gzip file holds. No more than `limit` bytes and one are unpacked."""
+        unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            found = unpacker.decompress(data, limit + 1)
+        except zlib.error:
+            raise UpdateRefused(f"{self.url}{path}: its gzip compression is damaged; refused") from None
+        if len(found) > limit:
+            raise self._too_large(path, limit)
+        if not unpacker.eof or unpacker.unused_data:
+            raise UpdateRefused(f"{self.url}{path}: its gzip compression is damaged; refused")
+        return found
+
+    def _too_large(self, path: str, limit: int) -> UpdateRefused:
+        return UpdateRefused(f"{self.url}{path}: sends more than the {limit:,} bytes that it may have; refused")
 
     def _silent(self, path: str) -> DownloadError:
         return DownloadError(f"{self.url}{path}: the server said nothing for {self.silence:g} seconds; try again later")

@@ -195,8 +195,7 @@ def _add_files(repository: Repository, record: Record, data: bytes, plan: Plan) 
     custom: dict[str, Any] = {"channels": {plan.channel: _share(plan.percent)}}
     if plan.devices:
         custom["devices"] = sorted(place(record.number, device) for device in plan.devices)
-    test = golden(data, record.number)
-    custom["golden"] = {"seed": test.seed, "logits": test.logits}
+    custom["golden"] = golden(data, record.number).logits
     deltas = {}
     earlier = [each for each in repository.ledger.releases if not each.withdrawn and _path(repository, each).exists()]
     for old in earlier[-DELTAS:]:

@@ -3,7 +3,7 @@
 A release has a number, which is never given again. Its model is the target `12.sqz`; a delta from release 11 is the
 target `11-12.sqzd`. The `custom` field of the model says for which channels and devices it is, and how to test it:
 
-    {"channels": {"stable": 2500}, "golden": {"seed": 12, "logits": "<SHA-256>"}, "devices": ["<place>", ...]}
+    {"channels": {"stable": 2500}, "golden": "<hash of the logits>", "devices": ["<place>", ...]}
 
 `channels` says how many of 10,000 devices of each channel get the release, here 25%. Which devices these are depends
 only on the release and on the name of the device: `place` is a hash of both, and a device is among the first 25% if its
@@ -96,7 +96,7 @@ def listed(targets: str) -> dict[int, Release]:
                     _file(name, entry),
                     {str(channel): int(share) * 100 / WHOLE for channel, share in custom["channels"].items()},
                     tuple(map(str, custom.get("devices", ()))),
-                    Golden(int(custom["golden"]["seed"]), str(custom["golden"]["logits"])),
+                    Golden(number, str(custom["golden"])),
                     deltas,
                 )
     except (KeyError, TypeError, ValueError, AttributeError):

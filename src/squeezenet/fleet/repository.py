@@ -123,7 +123,7 @@ def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime) -
         metadata.sign(signers[name], append=True)
     _write(folder / "public/metadata/1.root.json", metadata, FLEET_ROOT)
     start = Repository(folder, Ledger(days), metadata, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
-    return signed(start, now, first=True)
+    return signed(start, now)
 
 
 def load(folder: Path) -> Repository:
@@ -147,27 +147,28 @@ def load(folder: Path) -> Repository:
     return Repository(folder, ledger, root, targets, snapshot, timestamp)
 
 
-def signed(repository: Repository, now: datetime, targets: bool = True, first: bool = False) -> Repository:
+def signed(repository: Repository, now: datetime, targets: bool = True) -> Repository:
     """Sign a new version of the timestamp and the snapshot, and with `targets` of the list of releases; write all.
 
     The timestamp is written last: until then devices see the state before. Raises `FleetError` without the keys.
     """
-    days, step = repository.ledger.days, 0 if first else 1
+    days = repository.ledger.days
     public = repository.public / "metadata"
     writes: list[tuple[Path, Metadata[Any], int]] = []
     if targets:
         listing = repository.targets.signed
-        listing.version, listing.expires = listing.version + step, _after(now, days.targets)
+        listing.version, listing.expires = _next_version(public, "targets"), _after(now, days.targets)
         _sign(repository, "targets", repository.targets)
         writes.append((public / f"{listing.version}.targets.json", repository.targets, FLEET_METADATA))
     snapshot, timestamp = repository.snapshot.signed, repository.timestamp.signed
-    snapshot.version, snapshot.expires = snapshot.version + step, _after(now, days.snapshot)
+    snapshot.version, snapshot.expires = _next_version(public, "snapshot"), _after(now, days.snapshot)
     if targets:
         snapshot.meta["targets.json"] = _meta(repository.targets)
     _sign(repository, "snapshot", repository.snapshot)
     writes.append((public / f"{snapshot.version}.snapshot.json", repository.snapshot, FLEET_METADATA))
-    timestamp.version, timestamp.expires = timestamp.version + step, _after(now, days.timestamp)
-    timestamp.snapshot_meta = _meta(repository.snapshot)
+    timestamp.version += (public / "timestamp.json").exists()
+    timestamp.expires = _after(now, days.timestamp)
+    timestamp.snapshot_meta = MetaFile(snapshot.version)  # no hash: the same key has signed the snapshot
     timestamp.unrecognized_fields["issued"] = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     _sign(repository, "timestamp", repository.timestamp)
     writes.append((public / "timestamp.json", repository.timestamp, FLEET_TIMESTAMP))
@@ -333,6 +334,11 @@ def _roles_of(name: str) -> tuple[str, ...]:
 
 def _after(now: datetime, days: int) -> datetime:
     return now.astimezone(UTC).replace(microsecond=0) + timedelta(days=days)
+
+
+def _next_version(public: Path, role: str) -> int:
+    """A version that was never signed before, not even for files that no timestamp names because the power was cut."""
+    return 1 + max((int(path.name.partition(".")[0]) for path in public.glob(f"*.{role}.json")), default=0)
 
 
 def _meta(metadata: Metadata[Any]) -> MetaFile:
