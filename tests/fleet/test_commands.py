@@ -1,6 +1,8 @@
 """`squeezenet fleet ACTION`: every action, its JSON, its text, and its exit code."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -85,6 +87,14 @@ def test_from_the_first_release_to_a_return(there, fleet, capsys):
         (there / "car/slot.b.sqz").write_bytes(b"")
         assert main(["fleet", "status", "car"]) == 1
         assert "it is DAMAGED: squeezenet fleet update car" in capsys.readouterr().out
+
+
+def test_a_publisher_is_told_all_that_is_missing():
+    """`tuf` is in the extra of devices, too, but a publisher needs more than this extra."""
+    code = 'import sys; sys.modules["tuf"] = None; from squeezenet.cli.main import main; sys.exit(main(sys.argv[1:]))'
+    done = subprocess.run([sys.executable, "-c", code, "fleet", "init", "birds"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("needs tuf; install it with: pip install 'sqznet[publish]'")
 
 
 def test_accuracy_is_measured_on_the_data(there, fleet, refused):

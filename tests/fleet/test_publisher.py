@@ -59,7 +59,7 @@ def test_a_check_without_news_costs_few_bytes(folder, tmp_path):
     before = [(path.name, path.stat().st_mtime_ns) for path in sorted(device.iterdir())]
     got = client.update(device, mirror=mirror, now=NOW)
     assert mirror.asked == ["metadata/2.root.json", "metadata/timestamp.json"]
-    assert got.metadata_bytes < 550
+    assert got.metadata_bytes < 450
     assert got.model_bytes == 0
     assert before == [(path.name, path.stat().st_mtime_ns) for path in sorted(device.iterdir())]  # nothing is written
 
@@ -133,6 +133,13 @@ def test_the_list_stays_short_and_everybody_finds_a_release_in_it(folder):
     assert wanted(found, "car", "stable", ()) is not None
 
 
+@pytest.mark.parametrize("most", [0, 1, 6])
+def test_the_number_of_deltas_is_a_setting(folder, most):
+    for number in range(1, 6):
+        publish(folder, small_model(number))
+    assert sorted(publish(folder, small_model(6), deltas=most).deltas) == list(range(1, 7))[6 - most :]
+
+
 def measured(**top1):
     """A function that measures, in place of a data set: top-1 by the number of changed levels."""
     by_model = {small_model(int(name[1:])): value for name, value in top1.items()}
@@ -185,6 +192,34 @@ def test_signing_needs_the_keys(folder):
     (folder / "keys/online-1.pem").write_text("nothing")
     with pytest.raises(FleetError, match="is not a private key"):
         publish(folder, small_model(6))
+
+
+def test_root_keys_with_a_password(tmp_path, monkeypatch):
+    """It is asked for twice when a key is made, and once when the key signs; programs take it from a variable."""
+    asked, words = [], ["apple", "apple", "pear", "pear", "apple", "pear", "plum", "plum"]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("squeezenet.fleet.keys.getpass", lambda told: asked.append(told) or words.pop(0))
+    folder = repository.create(tmp_path / "birds", Keys(2, 2), Keys(1, 1), Days(), NOW, password=True).folder
+    assert b"ENCRYPTED" in (folder / "keys/root-1.pem").read_bytes()
+    assert b"ENCRYPTED" not in (folder / "keys/online-1.pem").read_bytes()
+    assert asked[:2] == ["password of root-1: ", "password of root-1, again: "]
+    publish(folder, small_model(0))
+    assert len(asked) == 4  # publishing needs no root key
+    assert repository.revoke(repository.load(folder), "online-1", NOW) is None
+    assert asked[4:] == ["password of root-1: ", "password of root-2: "]
+    words[1] = "grape"
+    with pytest.raises(UsageError, match="root-3: the password is empty, or was not typed the same way twice"):
+        repository.revoke(repository.load(folder), "root-2", NOW)
+    monkeypatch.setenv("SQUEEZENET_KEY_PASSWORD", "quince")
+    with pytest.raises(FleetError, match="or the password is wrong"):
+        repository.renew(repository.load(folder), NOW, root=True)
+    monkeypatch.delenv("SQUEEZENET_KEY_PASSWORD")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    with pytest.raises(FleetError, match="root-1: its password is needed; set SQUEEZENET_KEY_PASSWORD"):
+        repository.renew(repository.load(folder), NOW, root=True)
+    (folder / "keys/root-1.pem").write_bytes((folder / "keys/online-2.pem").read_bytes())
+    with pytest.raises(FleetError, match="is another key than root-1"):
+        repository.renew(repository.load(folder), NOW, root=True)
 
 
 def test_two_of_three_targets_keys(tmp_path):
@@ -258,7 +293,10 @@ def test_a_publication_that_was_cut_is_repeated(folder, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             publish(folder, small_model(3))
     assert runs(folder, device) == 1
+    cut = folder / "public/metadata/3.targets.json"
+    before = cut.read_bytes()
     assert publish(folder, small_model(3)).record.number == 3
+    assert cut.read_bytes() == before  # no version number is signed twice
     assert runs(folder, device) == 3
     publish(folder, small_model(6))
     assert runs(folder, device) == 4

@@ -4,8 +4,10 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
-from squeezenet.cli.arguments import DATA, count, not_negative
+from squeezenet.cli.arguments import DATA, count, not_negative, whole
+from squeezenet.cli.extras import modules
 from squeezenet.cli.parser import add_common
+from squeezenet.errors import MissingDependency
 
 EXAMPLES = """
 # the publisher: keys and an empty repository
@@ -57,7 +59,14 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> dict[str, Any]:
     """Do it; the JSON object of this verb, with the lines of its `text` for people."""
     if args.action in PUBLISHER:
-        from squeezenet.cli.fleet_publisher import ACTIONS
+        try:
+            from squeezenet.cli.fleet_publisher import ACTIONS
+        except ModuleNotFoundError as error:  # some of its packages are in the extra of the device, too
+            missing = (error.name or "").partition(".")[0]
+            if missing not in modules("publish"):
+                raise
+            told = f"a publisher needs {missing}; install it with: pip install 'sqznet[publish]'"
+            raise MissingDependency(told) from None
     else:
         from squeezenet.cli.fleet_device import ACTIONS
     return {"action": args.action, **ACTIONS[args.action](args)}
@@ -82,10 +91,14 @@ def _configure_publisher(actions: dict[str, ArgumentParser]) -> None:
         init.add_argument(f"--{role}-keys", type=count, default=number, metavar="N", help=keys)
         signers = f"how many of them must sign {what} (default: {needed})"
         init.add_argument(f"--{role}-threshold", type=count, default=needed, metavar="N", help=signers)
+    secret = "root keys get a password, from the terminal or the variable SQUEEZENET_KEY_PASSWORD"
+    init.add_argument("--password", action="store_true", help=secret)
     for role, days in (("root", 730), ("targets", 180), ("snapshot", 30), ("timestamp", 7)):
         valid = f"days for which {role} metadata are valid (default: {days})"
         init.add_argument(f"--{role}-days", type=count, default=days, metavar="N", help=valid)
     actions["publish"].add_argument("model", metavar="F.sqz", type=Path, help="an integer network, from `compress`")
+    start = "how many earlier releases get a delta to this one (default: 4)"
+    actions["publish"].add_argument("--deltas", type=whole, default=4, metavar="N", help=start)
     for name in ("rollout", "withdraw"):
         actions[name].add_argument("release", type=count, metavar="RELEASE", help="its number")
     for name in ("publish", "rollout"):

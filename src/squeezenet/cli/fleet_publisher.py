@@ -25,6 +25,7 @@ def init(args: Namespace) -> Result:
         Keys(args.targets_keys, args.targets_threshold),
         days,
         _now(),
+        args.password,
     )
     roots = [name for name in made.keys if name.startswith("root-")]
     text = [
@@ -40,7 +41,15 @@ def publish(args: Namespace) -> Result:
     data = read_regular(args.model, FLEET_MODEL)
     measure = None if args.data is None else _measure_on(args.data)
     got = publisher.publish(
-        repository.load(args.folder), data, args.model.name, _plan(args), _now(), measure, args.tolerance, args.override
+        repository.load(args.folder),
+        data,
+        args.model.name,
+        _plan(args),
+        _now(),
+        measure,
+        args.tolerance,
+        args.override,
+        args.deltas,
     )
     record = got.record
     lines = [f"release {record.number}: {record.name}, {record.length:,} bytes, for {_shown(_plan(args))}"]

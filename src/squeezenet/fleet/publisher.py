@@ -27,7 +27,7 @@ from squeezenet.limits import FLEET_MODEL
 from squeezenet.runtime.classifier import Classifier
 
 DELTAS = 4
-"""Releases from which a new release can be reached by a delta."""
+"""Releases from which a new release can be reached by a delta, if the publisher does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,12 @@ def publish(
     measure: Measure | None = None,
     tolerance: float = 0.0,
     override: str = "",
+    deltas: int = DELTAS,
 ) -> Published:
     """Offer a model as the next release. Raises `HeldBack` if a rule is broken and `override` gives no reason.
 
     `measure` finds the accuracy of a model; without it, this rule is not checked. The accuracy may be lower than that
-    of the last release by `tolerance` points.
+    of the last release by `tolerance` points. `deltas`: how many earlier releases get a delta to this one.
     """
     if len(data) > FLEET_MODEL:
         raise FleetError(f"{name}: has {len(data):,} bytes; devices take up to {FLEET_MODEL:,}")
@@ -102,10 +103,10 @@ def publish(
     if faults and not override:
         raise HeldBack(f"{name}: held back: {'; '.join(faults)}. Publish it anyway with --override REASON")
     record = replace(record, override=override if faults else "")
-    deltas = _add_files(repository, record, data, plan)
+    made = _add_files(repository, record, data, plan, deltas)
     ledger = replace(repository.ledger, releases=(*releases, record))
     signed(replace(repository, ledger=ledger), now)
-    return Published(record, deltas, tuple(faults))
+    return Published(record, made, tuple(faults))
 
 
 def rollout(
@@ -187,8 +188,8 @@ def _newest(repository: Repository, channel: str) -> Record | None:
     return record_of(repository, max(numbers)) if numbers else None
 
 
-def _add_files(repository: Repository, record: Record, data: bytes, plan: Plan) -> dict[int, int]:
-    """Write the model and its deltas, and list them; the bytes of the deltas."""
+def _add_files(repository: Repository, record: Record, data: bytes, plan: Plan, most: int) -> dict[int, int]:
+    """Write the model and at most `most` deltas, and list them; the bytes of the deltas."""
     from squeezenet.sqz.delta import make
 
     targets = repository.targets.signed.targets
@@ -198,7 +199,7 @@ def _add_files(repository: Repository, record: Record, data: bytes, plan: Plan) 
     custom["golden"] = golden(data, record.number).logits
     deltas = {}
     earlier = [each for each in repository.ledger.releases if not each.withdrawn and _path(repository, each).exists()]
-    for old in earlier[-DELTAS:]:
+    for old in earlier[max(0, len(earlier) - most) :]:
         delta = make(_model(repository, old), data)
         if len(delta) < len(data):
             _add(repository, f"{old.number}-{record.number}.sqzd", delta)

@@ -13,25 +13,22 @@ steal, and has the fewest rights.
 """
 
 import json
-import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Key, Metadata, MetaFile, Role, Root, Snapshot, Targets, Timestamp
 
 from squeezenet.errors import FleetError, UsageError
 from squeezenet.files import read_regular, write_atomically
+from squeezenet.fleet.keys import keys_here, new_key
 from squeezenet.limits import FLEET_METADATA, FLEET_ROOT, FLEET_TIMESTAMP
 
 ONLINE = ("timestamp", "snapshot")
 """The roles of the online key."""
 MOST_LEDGER = 2**26
-"""Bytes of fleet.json, and of a private key."""
+"""Bytes of fleet.json."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,7 @@ class Ledger:
     """fleet.json."""
 
     days: Days = field(default_factory=Days)
+    password: bool = False  # whether root keys have one
     releases: tuple[Record, ...] = ()
 
 
@@ -98,8 +96,11 @@ class Keys:
     threshold: int
 
 
-def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime) -> Repository:
-    """A new folder with keys, a root that all root keys have signed, and an empty list of releases."""
+def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime, password: bool = False) -> Repository:
+    """A new folder with keys, a root that all root keys have signed, and an empty list of releases.
+
+    With `password`, the root keys have one (`keys.py`).
+    """
     for role, keys in (("root", root), ("targets", targets)):
         if not 1 <= keys.threshold <= keys.number:
             raise UsageError(
@@ -112,7 +113,7 @@ def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime) -
     (folder / "keys").chmod(0o700)
     roots = [f"root-{number}" for number in range(1, root.number + 1)]
     names = [*roots, *(f"targets-{number}" for number in range(1, targets.number + 1)), "online-1"]
-    signers = {name: new_key(folder, name) for name in names}
+    signers = {name: new_key(folder, name, password and name in roots) for name in names}
     first = Root(version=1, expires=_after(now, days.root))
     first.roles["root"], first.roles["targets"] = Role([], root.threshold), Role([], targets.threshold)
     for name, signer in signers.items():
@@ -122,8 +123,8 @@ def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime) -
     for name in roots:
         metadata.sign(signers[name], append=True)
     _write(folder / "public/metadata/1.root.json", metadata, FLEET_ROOT)
-    start = Repository(folder, Ledger(days), metadata, Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
-    return signed(start, now)
+    ledger, empty = Ledger(days, password), (Metadata(Targets()), Metadata(Snapshot()), Metadata(Timestamp()))
+    return signed(Repository(folder, ledger, metadata, *empty), now)
 
 
 def load(folder: Path) -> Repository:
@@ -135,7 +136,7 @@ def load(folder: Path) -> Repository:
             f"{folder}: is not a publisher's folder; make one with: squeezenet fleet init {folder}"
         ) from None
     records = tuple(Record(**record) for record in values["releases"])
-    ledger = Ledger(Days(**values["days"]), records)
+    ledger = Ledger(Days(**values["days"]), values.get("password", False), records)
     public = folder / "public/metadata"
     version = max(int(path.name.partition(".")[0]) for path in public.glob("*.root.json"))
     timestamp = Metadata[Timestamp].from_bytes((public / "timestamp.json").read_bytes())
@@ -182,18 +183,6 @@ def signed(repository: Repository, now: datetime, targets: bool = True) -> Repos
 # Keys ----------------------------------------------------------------------------------------------------------------
 
 
-def new_key(folder: Path, name: str) -> CryptoSigner:
-    """Make a private key (ed25519) in a file that only its owner may read."""
-    signer = CryptoSigner.generate_ed25519()
-    handle = os.open(folder / "keys" / f"{name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(signer.private_bytes)
-        file.flush()
-        os.fsync(file.fileno())
-    signer.public_key.unrecognized_fields["name"] = name
-    return signer
-
-
 def revoke(repository: Repository, name: str, now: datetime) -> Path | None:
     """Replace a key. Returns None if the new root is published, or the path of a root that still needs signatures.
 
@@ -206,7 +195,8 @@ def revoke(repository: Repository, name: str, now: datetime) -> Path | None:
     _check_nothing_staged(repository)
     kind = name.partition("-")[0]
     for old in [name, *(other for other in keys if kind == "targets" and other.startswith("online-"))]:
-        key = new_key(repository.folder, _next_name(repository, old)).public_key
+        password = repository.ledger.password and old.startswith("root-")
+        key = new_key(repository.folder, _next_name(repository, old), password).public_key
         for role in _roles_of(old):
             root.revoke_key(keys[old], role)
             root.add_key(key, role)
@@ -248,9 +238,9 @@ def _new_root(repository: Repository, now: datetime) -> Path | None:
 def _finish(repository: Repository, new: Metadata[Root], now: datetime) -> Path | None:
     """Sign a new root with all root keys that are here, old and new; publish it if this is enough."""
     folder, old = repository.folder, repository.root.signed
-    for keyid, signer in _private(folder).items():
-        if keyid in old.roles["root"].keyids or keyid in new.signed.roles["root"].keyids:
-            new.sign(signer, append=True)
+    wanted = {_name(root.keys[keyid]): keyid for root in (old, new.signed) for keyid in root.roles["root"].keyids}
+    for signer in keys_here(folder, wanted):
+        new.sign(signer, append=True)
     staged = folder / "staged" / f"{new.signed.version}.root.json"
     _write(staged, new, FLEET_ROOT)
     result = new.signed.get_root_verification_result(old, new.signed_bytes, new.signatures)
@@ -259,7 +249,7 @@ def _finish(repository: Repository, new: Metadata[Root], now: datetime) -> Path 
     _write(repository.public / "metadata" / staged.name, new, FLEET_ROOT)
     signed(replace(repository, root=new), now)
     for path in (folder / "keys").glob("*.pem"):
-        if _signer(path).public_key.keyid not in new.signed.keys:
+        if path.stem not in map(_name, new.signed.keys.values()):
             path.unlink()
     staged.unlink()
     return None
@@ -276,29 +266,16 @@ def missing(repository: Repository, staged: Path) -> str:
 def _sign(repository: Repository, role: str, metadata: Metadata[Any]) -> None:
     """Sign with the keys of a role that are here. Raises `FleetError` if they are fewer than the threshold."""
     wanted = repository.root.signed.roles[role]
-    here = {keyid: signer for keyid, signer in _private(repository.folder).items() if keyid in wanted.keyids}
+    names = {name: keyid for name, keyid in repository.keys.items() if keyid in wanted.keyids}
+    here = keys_here(repository.folder, names)
     if len(here) < wanted.threshold:
-        names = sorted(name for name, keyid in repository.keys.items() if keyid in wanted.keyids)
         raise FleetError(
-            f"{repository.folder / 'keys'}: signing as {role} needs {wanted.threshold} of the keys {', '.join(names)}; "
-            f"{len(here)} of them are here"
+            f"{repository.folder / 'keys'}: signing as {role} needs {wanted.threshold} of the keys "
+            f"{', '.join(sorted(names))}; {len(here)} of them are here"
         )
     metadata.signatures.clear()
-    for signer in here.values():
+    for signer in here:
         metadata.sign(signer, append=True)
-
-
-def _private(folder: Path) -> dict[str, CryptoSigner]:
-    """The private keys that are here, by key id."""
-    signers: Iterable[CryptoSigner] = (_signer(path) for path in sorted((folder / "keys").glob("*.pem")))
-    return {signer.public_key.keyid: signer for signer in signers}
-
-
-def _signer(path: Path) -> CryptoSigner:
-    try:
-        return CryptoSigner(load_pem_private_key(read_regular(path, MOST_LEDGER), None))
-    except (ValueError, TypeError):
-        raise FleetError(f"{path}: is not a private key without a password in PEM form") from None
 
 
 def _name(key: Key) -> str:
