@@ -11,7 +11,9 @@ from squeezenet.printable import counted, printable
 TARGETS = {
     "onnx": "ONNX; an integer network gets 8-bit layers (QDQ), whose answers may differ a little from the model's",
     "onnx-exact": "ONNX with operations on integers only: in ONNX Runtime the same logits, bit for bit, on every CPU",
+    "qonnx": "QONNX, for compilers for FPGAs, from a network squeezed with --scales power-of-two; the same logits",
     "c": "a folder with C for a microcontroller; the same logits, bit for bit, in a fixed amount of memory",
+    "hls4ml": "a folder with a project of hls4ml, from a network squeezed with --scales power-of-two; the same logits",
 }
 
 ONLY_C = ("board", "ram", "flash", "image", "run")
@@ -23,6 +25,8 @@ squeezenet export birds.sqz --to onnx --out birds.onnx
 squeezenet export birds.sqz --to onnx-exact --out birds.onnx
 # C for a Cortex-M4; `make -C birds-c test` runs its example in an emulator
 squeezenet export birds.sqz --to c --board netduinoplus2 --out birds-c
+# a project of hls4ml; `make -C birds-hls test` runs its C simulation
+squeezenet export birds.sqz --to hls4ml --out birds-hls
 """
 
 OURS = b"\x12\x0asqueezenet"
@@ -35,7 +39,7 @@ def configure(parser: ArgumentParser) -> None:
     add_model(parser)
     what = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
     parser.add_argument("--to", required=True, choices=list(TARGETS), metavar="TARGET", help=what)
-    parser.add_argument("--out", required=True, metavar="OUT", help="the .onnx file or, for C, the folder to write")
+    parser.add_argument("--out", required=True, metavar="OUT", help="the .onnx file, or the folder to write")
     parser.add_argument("--force", action="store_true", help="replace files in OUT that squeezenet did not write")
     only_c = parser.add_argument_group("for --to c")
     boards = "; ".join(f"{name}: {board.about}" for name, board in BOARDS.items())
@@ -53,9 +57,9 @@ def run(args: Namespace) -> dict[str, Any]:
     """Write the file or folder; the JSON object names what was written, with its bytes."""
     out = Path(args.out)
     for option in ONLY_C:
-        if args.to != "c" and getattr(args, option):
+        if getattr(args, option) and args.to != "c" and (args.to, option) != ("hls4ml", "image"):
             raise UsageError(f"--{option}: only for --to c")
-    found = _c(args, out) if args.to == "c" else _onnx(args, out)
+    found = {"c": _c, "hls4ml": _hls4ml}.get(args.to, _onnx)(args, out)
     return {"model": args.model, "to": args.to, "out": args.out, **found}
 
 
@@ -77,6 +81,18 @@ def _c(args: Namespace, out: Path) -> dict[str, Any]:
         )  # fmt: skip
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"{args.model} --to c: {error}") from None
+
+
+def _hls4ml(args: Namespace, out: Path) -> dict[str, Any]:
+    from squeezenet.export.hls4ml.write import export, may_write
+    from squeezenet.formats import load_model
+
+    may_write(out)
+    model = load_model(args.model, args.random_weights)
+    try:
+        return export(model, Path(args.model).stem, out, Path(args.image) if args.image is not None else None)
+    except UnsupportedOperation as error:
+        raise UnsupportedOperation(f"{args.model} --to hls4ml: {error}") from None
 
 
 def _onnx(args: Namespace, out: Path) -> dict[str, Any]:
@@ -101,9 +117,12 @@ def _onnx(args: Namespace, out: Path) -> dict[str, Any]:
 def render(result: dict[str, Any]) -> str:
     if result["to"] == "c":
         return _render_c(result)
+    if result["to"] == "hls4ml":
+        what = counted(result["convolutions"], "convolution")
+        return f"{result['out']}: a project of hls4ml {result['hls4ml']}, {what}; next: make -C {result['out']} test"
     (file,) = result["files"]
-    form = "operations on integers only" if result["to"] == "onnx-exact" else "8-bit layers (QDQ)"
-    form = form if result["integer"] else "floats"
+    forms = {"onnx": "8-bit layers (QDQ)", "onnx-exact": "operations on integers only", "qonnx": "Quant nodes (QONNX)"}
+    form = forms[result["to"]] if result["integer"] else "floats"
     return f"{file['path']}: {file['bytes']:,} bytes, opset {result['opset']}, {form}"
 
 

@@ -9,12 +9,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from squeezenet.export.fixed import Convolution, Join, Pool, fixed
+from squeezenet.export.fixed import refusal as not_fixed
 from squeezenet.fixed_point import BIAS_BITS, Scale, step
 from squeezenet.graph import AvgPool, Conv, Graph, Layer
 from squeezenet.model import IntegerWeights, Model
 
 MAX_SUM = (1 << 31) - 1
 """The largest sum of products that a runtime with 32-bit accumulators can hold, biases included."""
+
+FLOAT_BITS = 24
+"""Bits of the integers that float32 holds exactly."""
 
 
 def targets(model: Model) -> dict[str, str | None]:
@@ -57,9 +62,38 @@ def _onnx_exact(model: Model) -> str | None:
     return None if model.scales else "a float network has no exact form; squeeze it first (squeezenet compress)"
 
 
+def _qonnx(model: Model) -> str | None:
+    """Why the sums of a network are not exact in float32, or None if they are."""
+    if reason := not_fixed(model):
+        return reason
+    network = fixed(model)
+    for stage in network.stages:
+        if not isinstance(stage, Convolution):
+            continue
+        bits = int(stage.largest(network.values[stage.source]).max()).bit_length()
+        if bits > FLOAT_BITS:
+            return f"{stage.name}: its sums may need {bits} bits, and QONNX computes in float32, which holds 24"
+    return None
+
+
+def _hls4ml(model: Model) -> str | None:
+    """Why hls4ml has no layer for a stage of the network, or None if it has one for each."""
+    if reason := not_fixed(model):
+        return reason
+    network = fixed(model)
+    for stage in network.stages:
+        if isinstance(stage, Join) and len(stage.sources) != 2:
+            return f"{stage.name}: joins {len(stage.sources)} values; hls4ml joins two"
+        if isinstance(stage, Pool) and stage.result.signed and any(stage.padding):
+            return f"{stage.name}: pads signed values; hls4ml pads with zeros, which may be the maximum"
+    return None
+
+
 def _c(model: Model) -> str | None:
     return None if model.scales else "only integer networks become C; squeeze it first (squeezenet compress)"
 
 
-TARGETS: dict[str, Callable[[Model], str | None]] = {"onnx": _onnx, "onnx-exact": _onnx_exact, "c": _c}
+TARGETS: dict[str, Callable[[Model], str | None]] = {
+    "onnx": _onnx, "onnx-exact": _onnx_exact, "qonnx": _qonnx, "c": _c, "hls4ml": _hls4ml,
+}  # fmt: skip
 """Each target, with the function that says why it cannot take a model."""

@@ -36,6 +36,7 @@ from squeezenet.sqz.levels_reference import LARGEST
 SAMPLE = 1 << 13  # elements of an activation, from each batch, from which its step is chosen
 BATCH = 8
 WIDE_BITS = 15  # bits of the largest magnitude of the logits on the images
+SIGNED = 128  # the zero point of a signed byte
 BIAS_MARGIN = 1.25  # by which corrected biases may exceed those of the float network
 # What justifies these: docs/experiments.md, "Constants of squeezing".
 FINER_TRIED = 3  # eighths of an octave below the step that clips nothing: the finest step that is tried
@@ -212,9 +213,9 @@ def _only_function(graph: Graph, group: Sequence[int]) -> Activation | None:
 class _Errors:
     """Squared errors that rounding causes in a sample, after the function that reads it."""
 
-    def __init__(self, seen: list[_Seen], function: Activation | None) -> None:
+    def __init__(self, seen: list[_Seen], function: Activation | None, grain: int) -> None:
         self._sample = torch.cat([s.sample for s in seen])
-        self._function = function
+        self._function, self._grain = function, grain
         self._exact = self._after(self._sample)
 
     def _after(self, values: Tensor) -> Tensor:
@@ -227,17 +228,17 @@ class _Errors:
     def useful(self, smallest: float, largest: float) -> tuple[float, float]:
         """The part of a range that is worth levels: all of it, or less if a function reads the values."""
         if self._function is not None:
-            shares = [2 ** (-i / HALVINGS) for i in range(MOST_CUTS)]
-            smallest = min((smallest * share for share in shares), key=lambda end: self(*_reach(end, largest)))
-            largest = min((largest * share for share in shares), key=lambda end: self(*_reach(smallest, end)))
+            grain, shares = self._grain, [2 ** (-i / HALVINGS) for i in range(MOST_CUTS)]
+            smallest = min((smallest * share for share in shares), key=lambda end: self(*_reach(end, largest, grain)))
+            largest = min((largest * share for share in shares), key=lambda end: self(*_reach(smallest, end, grain)))
         return smallest, largest
 
 
 def _group_scale(seen: list[_Seen], function: Activation | None, grain: int) -> Scale:
     """The scale with the smallest squared error, for values observed on photographs."""
-    errors = _Errors(seen, function)
+    errors = _Errors(seen, function, grain)
     whole = min(float(s.smallest.min()) for s in seen), max(float(s.largest.max()) for s in seen)
-    reach, zero = _reach(*errors.useful(*whole))
+    reach, zero = _reach(*errors.useful(*whole), grain)
     highest = grain * ceil(EIGHTHS * log2(reach) / grain)
 
     def error(exponent: int) -> float:
@@ -268,7 +269,7 @@ def _typical_scale(
     if synthetic < len(smallest):
         real = slice(len(smallest) - synthetic)
         typical = _hull([typical, (float(smallest[real].min()), float(largest[real].max()))])
-    reach, zero = _reach(*_Errors(seen, function).useful(*typical))
+    reach, zero = _reach(*_Errors(seen, function, grain).useful(*typical), grain)
     return Scale(grain * round((EIGHTHS * log2(reach) + margin) / grain), zero)
 
 
@@ -282,9 +283,13 @@ def _hull(ranges: Sequence[Range]) -> Range:
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
-def _reach(smallest: float, largest: float) -> tuple[float, int]:
-    """The smallest step that clips nothing between `smallest` and `largest`, and the zero point."""
+def _reach(smallest: float, largest: float, grain: int) -> tuple[float, int]:
+    """The smallest step that clips nothing between `smallest` and `largest`, and the zero point.
+
+    With steps that are powers of two, values are for fixed-point devices: they are unsigned or signed bytes.
+    """
     zero = 0 if smallest >= 0 else min(255, max(1, round(255 * -smallest / (max(largest, 0.0) - smallest))))
+    zero = SIGNED if zero and grain == EIGHTHS else zero
     return max(largest / max(255 - zero, 1), -smallest / zero if zero else 0.0, 1e-9), zero
 
 

@@ -1,4 +1,4 @@
-"""Models as ONNX files: `--to onnx` and `--to onnx-exact` ([ADR 28](docs/adr/0028-onnx.md)).
+"""Models as ONNX files: `--to onnx`, `--to onnx-exact` and `--to qonnx` ([ADR 28](docs/adr/0028-onnx.md)).
 
 >>> from squeezenet.export.onnx import encode
 >>> data = encode(model, "onnx")                                # doctest: +SKIP
@@ -13,7 +13,7 @@ float32 (N, classes). The metadata of the file are strings in JSON:
 | preparation | how an image becomes the input, as `inspect --json` prints it |
 | provenance | how the model was made |
 | squeezenet | the version of squeezenet that wrote the file |
-| target | `onnx` or `onnx-exact` |
+| target | `onnx`, `onnx-exact` or `qonnx` |
 """
 
 import json
@@ -26,6 +26,7 @@ from squeezenet.export.onnx.exact import exact_network
 from squeezenet.export.onnx.floats import float_network
 from squeezenet.export.onnx.nodes import Nodes
 from squeezenet.export.onnx.qdq import qdq_network
+from squeezenet.export.onnx.qonnx import qonnx_network
 from squeezenet.export.targets import TARGETS
 from squeezenet.model import Model
 from squeezenet.version import __version__
@@ -43,13 +44,15 @@ def encode(model: Model, target: str) -> bytes:
         raise UnsupportedOperation(reason)
     nodes = Nodes()
     image = nodes.given("image", np.float32, model.graph.input_shape)
-    network = exact_network if target == "onnx-exact" else qdq_network if model.scales else float_network
+    networks = {"onnx-exact": exact_network, "qonnx": qonnx_network}
+    network = networks.get(target, qdq_network if model.scales else float_network)
     result = network(nodes, model, image)
     logits = nodes.given("logits", np.float32, (model.graph.classes,))
     nodes.nodes.append(ir.node("Identity", [result], outputs=[logits], name="logits"))
+    domains = {node.domain: 1 for node in nodes.nodes} | {"": OPSET}
     graph = ir.Graph(
         [image], [logits], nodes=nodes.nodes, initializers=list(nodes.constants.values()),
-        opset_imports={"": OPSET}, name="classifier",
+        opset_imports=domains, name="classifier",
     )  # fmt: skip
     about = {
         "labels": list(model.labels),

@@ -19,8 +19,9 @@ import numpy as np
 import onnx_ir as ir
 
 from squeezenet.export.onnx.floats import adaptive_shares
-from squeezenet.export.onnx.moving import moved, moves, reached, windows
+from squeezenet.export.onnx.moving import moved, moves, windows
 from squeezenet.export.onnx.nodes import Nodes
+from squeezenet.export.reach import reached
 from squeezenet.fixed_point import BIAS_BITS, Integers, Scale, factor, fraction, step
 from squeezenet.graph import (
     Activation,

@@ -7,8 +7,9 @@ runtimes compute in different ways, is written as several nodes.
 import numpy as np
 import onnx_ir as ir
 
-from squeezenet.export.onnx.moving import moved, padded, reached, windows
+from squeezenet.export.onnx.moving import moved, padded, windows
 from squeezenet.export.onnx.nodes import Nodes
+from squeezenet.export.reach import reached
 from squeezenet.graph import (
     LRN,
     Activation,

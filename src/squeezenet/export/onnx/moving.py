@@ -7,9 +7,9 @@ import numpy as np
 import onnx_ir as ir
 
 from squeezenet.export.onnx.nodes import Nodes
+from squeezenet.export.reach import reached
 from squeezenet.graph import (
     AdaptivePool,
-    AvgPool,
     Concat,
     Flatten,
     MaxPool,
@@ -19,7 +19,6 @@ from squeezenet.graph import (
     Shape,
     Sides,
     Upsample,
-    sides,
 )
 
 Moving = MaxPool | AdaptivePool | Concat | Select | Upsample | Flatten
@@ -58,16 +57,6 @@ def moved(nodes: Nodes, op: Op, operands: list[ir.Value], shape: Shape, halves: 
         case Flatten():
             return nodes("Flatten", x, axis=1)
     raise AssertionError(f"{type(op).__name__} moves no elements")
-
-
-def reached(op: MaxPool | AvgPool, shape: Shape) -> Sides:
-    """Padding of a pool with which its windows fit exactly: the node then needs no attribute `ceil_mode`."""
-    top, left = sides(op.padding)[:2]
-    _, *out = op.shape(*shape)
-    after = []
-    for n, count, k, s, d, before in zip(shape[1:], out, op.kernel, op.stride, op.dilation, (top, left), strict=True):
-        after.append(max(0, (count - 1) * s + (k - 1) * d + 1 - n - before))
-    return top, left, after[0], after[1]
 
 
 def windows(kernel: Pair, stride: Pair, dilation: Pair, padding: Sides) -> dict[str, list[int]]:

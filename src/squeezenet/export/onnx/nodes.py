@@ -22,6 +22,9 @@ OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 MOST_OF_A_NAME = 100
 """Characters of a layer's name that are kept."""
 
+DOMAINS = {"Quant": "qonnx.custom_op.general"}
+"""The domains of operators that are not ONNX's own."""
+
 BATCH = "N"
 """The name of the first dimension of the images and of the logits."""
 
@@ -47,7 +50,7 @@ class Nodes:
 
     def __call__(self, kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         """Append a node with one result, and return this result."""
-        node = ir.node(kind, inputs, attributes, name=self._name(kind))
+        node = ir.node(kind, inputs, attributes, domain=DOMAINS.get(kind, ""), name=self._name(kind))
         node.outputs[0].name = node.name
         self.nodes.append(node)
         return node.outputs[0]

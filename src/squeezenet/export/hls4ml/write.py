@@ -1,0 +1,155 @@
+"""Writes a folder with a project of hls4ml, and a program that compares its logits with squeezenet's.
+
+>>> export(model, "digits", Path("digits-hls"))["convolutions"]         # doctest: +SKIP
+32
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import redirect_stdout
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from squeezenet.errors import MissingDependency, UnsupportedOperation, UsageError
+from squeezenet.export.fixed import Convolution, Network, fixed
+from squeezenet.export.hls4ml.layers import layers, name_of, types
+from squeezenet.export.targets import TARGETS
+from squeezenet.model import FloatArray, Model
+from squeezenet.printable import printable
+from squeezenet.runtime.image import normalise, prepare
+from squeezenet.runtime.integers import IntegerRunner
+from squeezenet.version import __version__
+
+PROJECT = "network"
+"""The name of the project: of its top function and of its files."""
+
+MARKER = "squeezenet.json"
+"""The file that tells a later export that squeezenet wrote this folder."""
+
+DRAWN = 8
+"""Random images with which the project is tested if no image is given."""
+
+
+def export(
+    model: Model, name: str, out: Path, image: Path | None = None, images: FloatArray | None = None
+) -> dict[str, Any]:
+    """Write the folder `out`; returns the JSON object of the verb.
+
+    The project is tested with prepared `images`, with an image file, or with random images.
+    """
+    if reason := TARGETS["hls4ml"](model):
+        raise UnsupportedOperation(reason)
+    may_write(out)
+    network = fixed(model)
+    tested = _tested(model, image) if images is None else images
+    out = out.absolute()
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    try:
+        version = _project(network, temporary)
+        result = {
+            "hls4ml": version,
+            "convolutions": sum(isinstance(stage, Convolution) for stage in network.stages),
+            "tested": len(tested),
+        }
+        for file, text in _ours(model, name, network, tested, version).items():
+            (temporary / file).parent.mkdir(exist_ok=True)
+            (temporary / file).write_text(text, encoding="utf-8")
+        marker = {"squeezenet": __version__, "to": "hls4ml", "model": printable(name), **result}
+        (temporary / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
+        os.umask(mask := os.umask(0))
+        temporary.chmod(0o777 & ~mask)
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    written = sorted(path for path in out.rglob("*") if path.is_file())
+    return {**result, "files": [{"path": str(path), "bytes": path.stat().st_size} for path in written]}
+
+
+def may_write(out: Path) -> None:
+    """Raise `UsageError` unless `out` does not exist, is an empty folder, or is a project that squeezenet wrote."""
+    name = printable(str(out))
+    if not out.parent.is_dir():
+        raise UsageError(f"{printable(str(out.parent))}: no such folder; create it, or name another")
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir() or out.is_symlink():
+        raise UsageError(f"{name}: is a file or a link, not a folder; give another name")
+    if any(out.iterdir()) and not _is_ours(out):
+        raise UsageError(f"{name}: exists, and squeezenet did not write it; name a folder that does not exist")
+
+
+def _is_ours(out: Path) -> bool:
+    try:
+        return bool(json.loads((out / MARKER).read_text(encoding="utf-8"))["to"] == "hls4ml")
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _project(network: Network, out: Path) -> str:
+    """hls4ml writes its project; returns its version. What it prints is not shown."""
+    try:
+        import hls4ml
+        from hls4ml.backends import get_backend
+        from hls4ml.model.graph import ModelGraph
+    except ImportError as error:
+        raise MissingDependency(f"writing a project of hls4ml needs {error.name}; pip install 'sqznet[hls]'") from None
+    made = layers(network)
+    each: dict[str, dict[str, Any]] = {name: {"Precision": precision} for name, precision in types(network).items()}
+    for index, stage in enumerate(network.stages, 1):
+        if isinstance(stage, Convolution):
+            # one multiplier for each output: hls4ml unrolls a layer whose weights are all used at once
+            inside = network.values[stage.source].shape[0] * stage.weights.shape[2] * stage.weights.shape[3]
+            each[name_of(index)] |= {"Strategy": "resource", "ReuseFactor": inside}
+    start = get_backend("Vitis").create_initial_config(io_type="io_stream")
+    model = {"Precision": "fixed<16,6>", "ReuseFactor": 1, "Strategy": "resource"}
+    names = {"OutputDir": str(out), "ProjectName": PROJECT, "Backend": "Vitis", "Stamp": "squeezenet"}
+    config = {**start, **names, "HLSConfig": {"Model": model, "LayerName": each}}
+    with redirect_stdout(StringIO()):
+        graph = ModelGraph.from_layer_list(config, made, [name_of(0)], [name_of(network.output)])
+        graph.write()
+    return str(hls4ml.__version__)
+
+
+def _tested(model: Model, image: Path | None) -> FloatArray:
+    how = model.preparation
+    if image is not None:
+        return prepare(image, how)[None]
+    drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, *model.graph.input_shape), np.uint8)
+    return np.stack([normalise(one, how) for one in drawn])
+
+
+def _ours(model: Model, name: str, network: Network, images: FloatArray, version: str) -> dict[str, str]:
+    """The files that squeezenet adds."""
+    logits = IntegerRunner(model)(images)
+    inputs = images.transpose(0, 2, 3, 1).reshape(len(images), -1)
+    how, image = model.preparation, network.image
+    values = {
+        "NAME": printable(name), "VERSION": version, "SQUEEZENET": __version__, "TESTED": len(images),
+        "INPUTS": inputs.shape[1], "CLASSES": logits.shape[1],
+        "WHERE": ", ".join(map(str, image.shape)), "STEP": f"2^{image.point}",
+        "BITS": f"{image.bits} bits, {'signed' if image.signed else 'unsigned'}",
+        "MEAN": ", ".join(f"{m:g}" for m in how.mean), "STD": ", ".join(f"{s:g}" for s in how.std),
+    }  # fmt: skip
+    found = {file: _template(file, values) for file in ("Makefile", "test.cpp", "README.md")}
+    return {**found, "tb_data/tb_input_features.dat": _rows(inputs), "tb_data/tb_output_predictions.dat": _rows(logits)}
+
+
+def _template(file: str, values: dict[str, object]) -> str:
+    text = (files("squeezenet.export.hls4ml") / "templates" / file).read_text(encoding="utf-8")
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    return text
+
+
+def _rows(numbers: FloatArray) -> str:
+    """Numbers as text that gives the same float32 when it is read."""
+    return "".join(" ".join(f"{number:.9g}" for number in row) + "\n" for row in numbers)
