@@ -18,9 +18,6 @@ from squeezenet.graph import Shape
 Layers = list[dict[str, Any]]
 Types = dict[str, dict[str, str]]
 
-MOST_PRODUCTS = 4096
-"""Products of a convolution that may be computed at once; compilers do not split an array into more parts."""
-
 
 def layers(network: Network) -> Layers:
     """The layers, in the order they run; channels are last."""
