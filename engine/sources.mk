@@ -12,6 +12,7 @@ SMALL = \
     src/graph.c \
     src/huffman.c \
     src/image.c \
+    src/labels.c \
     src/plan.c \
     src/pooling.c \
     src/reference.c \

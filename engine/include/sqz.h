@@ -6,17 +6,29 @@
  *     if (sqz_open(file, bytes, sqz_best_path(), malloc(size), &network) != SQZ_OK) ...
  *     sqz_needs needs = sqz_ask(network, 1);
  *     if (sqz_load_weights(network, malloc(needs.weights), malloc(needs.decoding), NULL) != SQZ_OK) ...
+ *     sqz_prepare(network, pixels, 3 * width, width, height, 3, image, malloc(sqz_prepare_memory(...)));
  *     sqz_run(network, image, logits, malloc(needs.running), NULL);
  *
  * Portable C99. The engine allocates nothing, prints nothing and keeps no state between calls. The caller provides all
- * memory; it must be aligned as malloc aligns, and need not be cleared. Only sqz_measure, sqz_open and sqz_load_weights
- * read the file. A damaged or hostile file is refused with a status; nothing is read past its end. A network does not
+ * memory; it must be aligned as malloc aligns, and need not be cleared. Only functions with an argument `file`
+ * and sqz_load_weights read the file. A damaged or hostile file is refused with a status; nothing is read past its end. A network does not
  * change after sqz_load_weights: any number of threads may run it, each with its own running memory. */
 #ifndef SQZ_H
 #define SQZ_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* Raised when a program that was compiled for an older library could fail; it is also in the name of the shared library
+ * (libsqz.so.1). New functions do not raise it. */
+#define SQZ_ABI 1
+
+#ifndef SQZ_API
+#define SQZ_API
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum {
     SQZ_OK = 0,
@@ -49,9 +61,9 @@ typedef enum {
     SQZ_PATHS    /* number of paths */
 } sqz_path;
 
-const char *sqz_path_name(sqz_path path);
-int sqz_has_path(sqz_path path); /* whether this machine has it */
-sqz_path sqz_best_path(void);
+SQZ_API const char *sqz_path_name(sqz_path path);
+SQZ_API int sqz_has_path(sqz_path path); /* whether this machine has it */
+SQZ_API sqz_path sqz_best_path(void);
 
 typedef struct sqz_network sqz_network;
 
@@ -71,28 +83,28 @@ typedef struct {
 } sqz_team;
 
 /* How many bytes of memory sqz_open needs. */
-int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory);
+SQZ_API int sqz_measure(const uint8_t *file, size_t bytes, size_t *memory);
 
 /* Read everything but the weights. `file` must stay in place until sqz_load_weights has returned, `memory` until the
  * last run. */
-int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network);
+SQZ_API int sqz_open(const uint8_t *file, size_t bytes, sqz_path path, void *memory, sqz_network **network);
 
 /* The memory that the network needs if a team of `parts` loads and runs it. */
-sqz_needs sqz_ask(const sqz_network *network, unsigned parts);
+SQZ_API sqz_needs sqz_ask(const sqz_network *network, unsigned parts);
 
 /* Decode the weights and lay them out as the path multiplies them. A team decodes several layers of an integer network
  * at once; result and status do not depend on the team. A float network is decoded by one part. `team` may be NULL. */
-int sqz_load_weights(sqz_network *network, void *weights, void *decoding, const sqz_team *team);
+SQZ_API int sqz_load_weights(sqz_network *network, void *weights, void *decoding, const sqz_team *team);
 
-void sqz_image_shape(const sqz_network *network, uint32_t shape[3]); /* channels, height, width */
-uint32_t sqz_classes(const sqz_network *network);
+SQZ_API void sqz_image_shape(const sqz_network *network, uint32_t shape[3]); /* channels, height, width */
+SQZ_API uint32_t sqz_classes(const sqz_network *network);
 
 /* What the logits mean: one of the classes is right, and the probabilities are their softmax; or each of them is a label
  * of its own, with the probability 1 / (1 + exp(-logit)). A network with one output has one label. */
 typedef enum { SQZ_CLASSES, SQZ_LABELS } sqz_outputs;
 
-sqz_outputs sqz_outputs_of(const sqz_network *network);
-uint32_t sqz_layers(const sqz_network *network); /* operations with weights; the text has a name for each */
+SQZ_API sqz_outputs sqz_outputs_of(const sqz_network *network);
+SQZ_API uint32_t sqz_layers(const sqz_network *network); /* operations with weights; the text has a name for each */
 
 typedef enum { SQZ_RGB, SQZ_BGR, SQZ_L } sqz_channels;
 
@@ -105,7 +117,7 @@ typedef struct {
     float mean[3], std[3]; /* of each channel: (pixel - mean) / std */
 } sqz_preparation;
 
-const sqz_preparation *sqz_preparation_of(const sqz_network *network);
+SQZ_API const sqz_preparation *sqz_preparation_of(const sqz_network *network);
 
 /* Resize and crop an image of any size, to the same pixels as squeezenet in Python. `samples`: bytes of a pixel of the
  * image: 1 (grey), 3 (R G B), or 4 (R G B and a byte without meaning). First the bytes of memory, or 0 if the numbers
@@ -116,22 +128,43 @@ typedef struct {
     uint32_t left, top, right, bottom; /* right and bottom: first pixels that do not belong to the part */
 } sqz_box;
 
-size_t sqz_resize_memory(const sqz_preparation *preparation, uint32_t width, uint32_t height, uint32_t samples);
-sqz_box sqz_resize_start(const sqz_preparation *preparation, uint32_t width, uint32_t height, uint32_t samples,
-                         uint8_t *pixels, void *memory);
-void sqz_resize_row(void *memory, const uint8_t *row);
+SQZ_API size_t sqz_resize_memory(const sqz_preparation *preparation, uint32_t width, uint32_t height, uint32_t samples);
+SQZ_API sqz_box sqz_resize_start(const sqz_preparation *preparation, uint32_t width, uint32_t height, uint32_t samples,
+                                 uint8_t *pixels, void *memory);
+SQZ_API void sqz_resize_row(void *memory, const uint8_t *row);
 
 /* Pixels (height, width, 3) in the order R G B, or (height, width) of grey -> a prepared image (channels, height,
  * width). */
-void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image);
+SQZ_API void sqz_normalise(const sqz_network *network, const uint8_t *pixels, float *image);
+
+/* All of this at once: an image whose rows are `stride` bytes apart -> a prepared image. `memory`: as many bytes as
+ * sqz_prepare_memory returns; 0 if the numbers are impossible. */
+SQZ_API size_t sqz_prepare_memory(const sqz_network *network, uint32_t width, uint32_t height, uint32_t samples);
+SQZ_API void sqz_prepare(const sqz_network *network, const uint8_t *pixels, size_t stride, uint32_t width,
+                         uint32_t height, uint32_t samples, float *image, void *memory);
 
 /* A prepared image (channels, height, width) -> logits (classes). `team` may be NULL: then this thread does all
  * work. */
-void sqz_run(const sqz_network *network, const float *image, float *logits, void *running, const sqz_team *team);
+SQZ_API void sqz_run(const sqz_network *network, const float *image, float *logits, void *running,
+                     const sqz_team *team);
 
 /* The text of a file that sqz_open has accepted: names and labels (docs/FORMAT.md, "Text"). First its length and the
  * bytes of working memory (about 460 kB; none for a file of version 1), then its bytes: `text` must have room for them. */
-int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length, size_t *memory);
-int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text, void *memory);
+SQZ_API int sqz_text_measure(const uint8_t *file, size_t bytes, size_t *length, size_t *memory);
+SQZ_API int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text, void *memory);
 
+/* The label of each class in such a text, as UTF-8 that ends with a byte 0. `labels` has room for one pointer a class,
+ * into `text`; all are NULL if the file has no labels. */
+SQZ_API int sqz_text_labels(const sqz_network *network, const uint8_t *text, size_t length, const char **labels);
+
+/* Call body(context, team) with a team of at most `parts` POSIX threads, or of one where there are none. The threads
+ * stay for about a millisecond, for a call that follows. No other function of this library starts threads. */
+SQZ_API void sqz_with_team(unsigned parts, void (*body)(void *context, const sqz_team *team), void *context);
+
+/* SQZ_ABI of the library that is in use. */
+SQZ_API int sqz_abi(void);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

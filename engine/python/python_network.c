@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "sqz.h"
-#include "threads.h"
 
 enum { MOST_THREADS = 64 };
 /* Most bytes of running memory that several threads take together. One thread may take all that it needs. */

@@ -215,3 +215,8 @@ sqz_needs sqz_ask(const sqz_network *network, unsigned parts)
     needs.running = network->values_bytes + parts * network->scratch_bytes + SQZ_ALIGNMENT;
     return needs;
 }
+
+int sqz_abi(void)
+{
+    return SQZ_ABI;
+}

@@ -5,7 +5,7 @@
  * After a call the team stays for the next one, because to start and end a thread takes longer than many an operation.
  * When its threads have polled LINGER times without a call (about a millisecond), they end. */
 #define _POSIX_C_SOURCE 200112L
-#include "threads.h"
+#include "sqz.h"
 
 #if defined(__GNUC__) && (defined(__unix__) || defined(__APPLE__))
 #include <pthread.h>

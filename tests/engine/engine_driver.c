@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "sqz.h"
-#include "threads.h"
 
 static void *have(void *memory)
 {
