@@ -104,7 +104,7 @@ def test_the_code_calls_no_library_has_no_state_and_uses_no_floats(board: str, t
     exported(NETWORKS["nine_bit"](), tmp_path / "c", board)
     made(tmp_path / "c")
     build, prefix = tmp_path / "c/build", BOARDS[board].prefix
-    objects = [build / "model.o", build / "weights.o", *sorted((build / "engine").glob("*.o"))]
+    objects = [build / "model.o", build / "model_weights.o", *sorted((build / "engine").glob("*.o"))]
     nm = subprocess.run([f"{prefix}nm", *objects], capture_output=True, text=True, check=True).stdout
     symbols = re.findall(r"^[0-9a-f ]* ([A-Za-z]) (\S+)$", nm, re.MULTILINE)
     defined = {name for kind, name in symbols if kind not in "Uu"}
@@ -144,7 +144,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "\x1b" not in ran(tmp_path / "c").output
     assert not (tmp_path / "c" / "made").exists()
     (tmp_path / "print.c").write_text(PRINT)
-    files = [tmp_path / "print.c", tmp_path / "c/labels.c"]
+    files = [tmp_path / "print.c", tmp_path / "c/model_labels.c"]
     command = ["cc", "-std=c99", "-trigraphs", "-w", "-I", tmp_path / "c", *files, "-o", tmp_path / "print"]
     subprocess.run(command, check=True)
     found = subprocess.run([tmp_path / "print"], capture_output=True, check=True).stdout.decode()
@@ -191,6 +191,7 @@ def test_float_networks_and_limits_that_are_too_small_are_refused_by_name(tmp_pa
         assert not out.exists()
     assert main(["export", "digits", "--to", "onnx", "--out", "a.onnx", "--board", "host"]) == 2
     assert "--board: only for --to c" in capsys.readouterr().err
+    assert main(["export", "digits", "--to", "onnx", "--out", "a.onnx", "--prefix", ""]) == 2
 
 
 def test_a_folder_of_others_is_refused_and_files_of_others_stay(tmp_path: Path, capsys) -> None:
@@ -240,6 +241,68 @@ int main() {
     command = ["c++", "-I", tmp_path / "c", tmp_path / "main.cpp", *objects, "-o", tmp_path / "main"]
     subprocess.run(command, check=True)
     assert subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout == str(said["memory"])
+
+
+TWO = """
+#include <stdio.h>
+#include "birds.h"
+#include "cats_2.h"
+
+#define RUN(name, NAME)                                                                            \\
+    {                                                                                              \\
+        static name##_memory memory;                                                               \\
+        static uint8_t row[NAME##_WIDTH * NAME##_CHANNELS];                                        \\
+        int32_t logits[NAME##_CLASSES];                                                            \\
+        FILE *image = fopen(#name "/test/image.bin", "rb");                                        \\
+        name##_begin(&memory);                                                                     \\
+        for (int y = 0; y < NAME##_HEIGHT && fread(row, 1, sizeof row, image) == sizeof row; y++)  \\
+            name##_row(&memory, row);                                                              \\
+        name##_finish(&memory, logits);                                                            \\
+        for (int i = 0; i < NAME##_CLASSES; i++) printf("logit %ld\\n", (long)logits[i]);          \\
+    }
+
+int main(void)
+{
+    RUN(birds, BIRDS)
+    RUN(cats_2, CATS_2)
+    return 0;
+}
+"""
+
+
+def test_two_models_in_one_program_have_the_logits_of_each(tmp_path: Path) -> None:
+    sources, expected = {}, ""
+    for prefix, name in (("birds", "fire"), ("cats_2", "mobile")):
+        out = tmp_path / prefix
+        model = NETWORKS[name]()
+        labels = tuple(f"model_{i}" for i in range(model.graph.classes))
+        exported(replace(model, labels=labels), out, prefix=prefix)
+        assert "model_2" in (out / f"{prefix}_labels.c").read_text()
+        assert f"`{prefix}_row`" in (out / "README.md").read_text()
+        expected += (out / "test/logits.txt").read_text()
+        sources |= {path.name: path for path in [*out.glob(f"{prefix}*.c"), *out.glob("engine/*.c")]}
+    (tmp_path / "main.c").write_text(TWO)
+    folders = [f"-I{tmp_path / name}" for name in ("birds", "cats_2", "birds/engine", "cats_2/engine")]
+    command = ["cc", "-std=c99", "-O1", "-DSQZ_ROWS_ONLY", "-DSQZ_NO_FLOATS", *folders, tmp_path / "main.c"]
+    subprocess.run([*command, *sources.values(), "-o", tmp_path / "two"], check=True)
+    done = subprocess.run([tmp_path / "two"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == expected
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "Birds", "2birds", "a-b", "a b", "a/b", "../a", "a;b", "$(id)", "é", "a" * 41, "a\n"]
+)
+def test_prefixes_that_are_no_names_are_refused(prefix: str, tmp_path: Path, capsys) -> None:
+    command = ["export", "digits", "--to", "c", f"--prefix={prefix}", "--out", str(tmp_path / "c")]
+    assert main(command) == 2
+    assert "must be lower-case letters a to z, digits and _" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("prefix", ["sqz_rows", "board", "example", "string", "stdint", "rows"])
+def test_prefixes_that_are_names_of_other_files_are_refused(prefix: str, tmp_path: Path, capsys) -> None:
+    assert main(["export", "digits", "--to", "c", "--prefix", prefix, "--out", str(tmp_path / "c")]) == 2
+    assert f"--prefix {prefix}: is taken" in capsys.readouterr().err
 
 
 def test_without_the_compiler_of_the_board_its_name_is_said(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -16,7 +16,7 @@ TARGETS = {
     "hls4ml": "a folder with a project of hls4ml, from a network squeezed with --scales power-of-two; the same logits",
 }
 
-ONLY_C = ("board", "ram", "flash", "image", "run")
+ONLY_C = ("board", "prefix", "ram", "flash", "image", "run")
 
 EXAMPLES = """
 # fast 8-bit layers in ONNX Runtime, OpenVINO and in browsers
@@ -44,6 +44,8 @@ def configure(parser: ArgumentParser) -> None:
     only_c = parser.add_argument_group("for --to c")
     boards = "; ".join(f"{name}: {board.about}" for name, board in BOARDS.items())
     only_c.add_argument("--board", choices=list(BOARDS), metavar="NAME", help=f"{boards} (default: host)")
+    prefix = "begin the names of files, functions and constants with NAME, so that a program can have several models"
+    only_c.add_argument("--prefix", metavar="NAME", help=f"{prefix} (default: model)")
     limit = (
         "bytes that the whole program may take, as in 128KiB (default: all of the board's; host: of the model alone)"
     )
@@ -57,7 +59,8 @@ def run(args: Namespace) -> dict[str, Any]:
     """Write the file or folder; the JSON object names what was written, with its bytes."""
     out = Path(args.out)
     for option in ONLY_C:
-        if getattr(args, option) and args.to != "c" and (args.to, option) != ("hls4ml", "image"):
+        given = getattr(args, option) not in (None, False)
+        if given and args.to != "c" and (args.to, option) != ("hls4ml", "image"):
             raise UsageError(f"--{option}: only for --to c")
     found = {"c": _c, "hls4ml": _hls4ml}.get(args.to, _onnx)(args, out)
     return {"model": args.model, "to": args.to, "out": args.out, **found}
@@ -77,6 +80,7 @@ def _c(args: Namespace, out: Path) -> dict[str, Any]:
     try:
         return export(
             model, Path(args.model).stem, out, args.board or "host",
+            prefix="model" if args.prefix is None else args.prefix,
             ram=args.ram or 0, flash=args.flash or 0, image=image, run=args.run, force=args.force,
         )  # fmt: skip
     except UnsupportedOperation as error:

@@ -4,6 +4,7 @@
 ['Makefile', 'board/board.h', 'board/host.c']
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -45,6 +46,8 @@ class Exported:
 
     model: Model
     name: str
+    prefix: str
+    """With which the names of files, functions and constants begin."""
     board_name: str
     board: Board
     plan: dict[str, Any]
@@ -57,7 +60,7 @@ class Exported:
     @property
     def parts(self) -> list[str]:
         """The C files that hold the model, without suffix."""
-        return ["model", "weights", *(["labels"] if self.model.labels else [])]
+        return [self.prefix, f"{self.prefix}_weights", *([f"{self.prefix}_labels"] if self.model.labels else [])]
 
     @property
     def alignment(self) -> int:
@@ -75,9 +78,21 @@ class Exported:
         return bool(self.plan["decoded"] and self.board.prefix)
 
 
-def template(name: str, **values: object) -> str:
-    """A file of `templates/` or `boards/`, with `@NAME@` replaced by the value."""
-    text = (files("squeezenet.export.c") / name).read_text(encoding="utf-8")
+NAMED = re.compile(r"\bmodel(?=_|\.[hc]\b)|\bMODEL(?=_)")
+
+
+def named(text: str, prefix: str) -> str:
+    """C or its documentation, with another prefix than `model`.
+
+    >>> named("#include \"model.h\"  MODEL_CLASSES, model_row of a model", "birds")
+    '#include "birds.h"  BIRDS_CLASSES, birds_row of a model'
+    """
+    return NAMED.sub(lambda found: prefix.upper() if found[0] == "MODEL" else prefix, text)
+
+
+def template(name: str, prefix: str = "model", **values: object) -> str:
+    """A file of `templates/` or `boards/`, with this prefix of names, and `@NAME@` replaced by the value."""
+    text = named((files("squeezenet.export.c") / name).read_text(encoding="utf-8"), prefix)
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     return text
@@ -93,11 +108,11 @@ def contents(e: Exported) -> dict[str, bytes]:
     if e.board.libraries:
         board.append("string.h")  # the compiler has no library
     text = {
-        "model.h": _header(e),
-        "model.c": _model(e),
-        "weights.c": _weights(e.plan["weights"]),
-        **({"labels.c": _labels(e.model)} if e.model.labels else {}),
-        "example.c": template("templates/example.c"),
+        f"{e.prefix}.h": _header(e),
+        f"{e.prefix}.c": _model(e),
+        f"{e.prefix}_weights.c": _weights(e),
+        **({f"{e.prefix}_labels.c": _labels(e)} if e.model.labels else {}),
+        "example.c": template("templates/example.c", e.prefix),
         "test/logits.txt": "".join(f"logit {value}\n" for value in e.logits.tolist()),
         "Makefile": _makefile(e, [path.name for path in engine], board),
         **{f"board/{name}": template(f"boards/{name}") for name in board},
@@ -127,7 +142,7 @@ def readme(e: Exported, result: dict[str, Any]) -> str:
     meaning = "The highest one belongs to the best class"
     if e.model.outputs == "labels":
         meaning = "A logit above 0 says that the image has this label"
-    meaning += "; `labels.c` has their names." if e.model.labels else "."
+    meaning += f"; `{e.prefix}_labels.c` has their names." if e.model.labels else "."
     try_it = f"""`make test` builds the example, runs it{" in QEMU" if e.board.prefix else ""} with the image
         `test/image.bin`, and compares the logits with those that squeezenet computed for this image
         (`test/logits.txt`). It prints the five best classes"""
@@ -136,7 +151,8 @@ def readme(e: Exported, result: dict[str, Any]) -> str:
     if e.counts_decoding:
         try_it += ". `make decoding` also counts the instructions that decode weights"
     return template(
-        "templates/README.md", MODEL=comment(e.name), VERSION=__version__, ABOUT=f"`{e.board_name}` ({e.board.about})",
+        "templates/README.md", e.prefix, MODEL=comment(e.name), VERSION=__version__,
+        ABOUT=f"`{e.board_name}` ({e.board.about})",
         FIGURES=_figures(result), TRY=fill(" ".join(f"{try_it}.".split()), 120),
         PREPARATION=f"{resize} {p.resized[1]} x {p.resized[0]} pixels; then cut out the middle {width} x {height}.",
         WIDTH=width, CHANNELS="1 byte" if channels == 1 else f"{channels} bytes",
@@ -173,10 +189,11 @@ def _header(e: Exported) -> str:
     channels, height, width = e.model.graph.input_shape
     aligned = f"__attribute__((aligned({ALIGNED}))) " if e.alignment == ALIGNED else ""
     return template(
-        "templates/model.h", VERSION=__version__, MODEL=comment(e.name), HEIGHT=height, WIDTH=width, CHANNELS=channels,
+        "templates/model.h", e.prefix, VERSION=__version__, MODEL=comment(e.name),
+        HEIGHT=height, WIDTH=width, CHANNELS=channels,
         ORDER="red, green, blue" if channels == 3 else "grey", CLASSES=e.model.graph.classes,
         MEMORY=e.memory, STEP=f"{e.model.scales[-1].step.hex()}f",
-        ALIGNED=aligned, LABELS=LABELS if e.model.labels else NO_LABELS,
+        ALIGNED=aligned, LABELS=named(LABELS if e.model.labels else NO_LABELS, e.prefix),
     )  # fmt: skip
 
 
@@ -191,49 +208,56 @@ def _model(e: Exported) -> str:
     network = initialiser(plan["network"])[1:-1]
     rows = initialiser(plan["rows"])[1:-1]
     included = "".join(f'#include "{name}"\n' for name in HEADERS)
+    before = (
+        "/* The network, as the planner of squeezenet laid it out. */\n"
+        f'{included}#include "model.h"\n\n'
+        "#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__\n"
+        "#error the weights are for processors with the least significant byte first\n#endif\n\n"
+        "extern const uint8_t model_weights[];\n"
+    )
+    after = (
+        "/* The engine does not write to any of these. */\n"
+        f"static const sqz_network network = {{.kernels = &sqz_{e.board.kernels}, .ops = (sqz_op *)ops,\n"
+        "    .values = (sqz_value *)values, .inputs = (uint32_t *)inputs, .weights = (uint8_t *)model_weights,\n"
+        f"    {network}}};\n\n"
+        f"static const sqz_rows rows = {{.network = &network, .waits = waits, {rows}}};\n\n"
+        "void model_begin(model_memory *memory)\n{\n    sqz_rows_start(&rows, memory);\n}\n\n"
+        "void model_row(model_memory *memory, const uint8_t *pixels)\n"
+        "{\n    sqz_rows_push(&rows, memory, pixels);\n}\n\n"
+        "void model_finish(const model_memory *memory, int32_t logits[MODEL_CLASSES])\n"
+        "{\n    sqz_rows_logits(&rows, memory, logits);\n}\n"
+    )
     return "\n".join(
         [
-            "/* The network, as the planner of squeezenet laid it out. */\n"
-            + included
-            + '#include "model.h"\n\n'
-            + "#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__\n"
-            + "#error the weights are for processors with the least significant byte first\n#endif\n\n"
-            + "extern const uint8_t model_weights[];\n",
+            named(before, e.prefix),
             array("static const sqz_op", "ops", ops),
             array("static const sqz_value", "values", map(initialiser, plan["values"])),
             array("static const uint32_t", "inputs", numbers(plan["inputs"])),
             array("static const uint32_t", "waits", numbers(plan["waits"])),
-            "/* The engine does not write to any of these. */\n"
-            f"static const sqz_network network = {{.kernels = &sqz_{e.board.kernels}, .ops = (sqz_op *)ops,\n"
-            "    .values = (sqz_value *)values, .inputs = (uint32_t *)inputs, .weights = (uint8_t *)model_weights,\n"
-            f"    {network}}};\n",
-            f"static const sqz_rows rows = {{.network = &network, .waits = waits, {rows}}};\n",
-            "void model_begin(model_memory *memory)\n{\n    sqz_rows_start(&rows, memory);\n}\n",
-            "void model_row(model_memory *memory, const uint8_t *pixels)\n"
-            "{\n    sqz_rows_push(&rows, memory, pixels);\n}\n",
-            "void model_finish(const model_memory *memory, int32_t logits[MODEL_CLASSES])\n"
-            "{\n    sqz_rows_logits(&rows, memory, logits);\n}\n",
+            named(after, e.prefix),
         ]
     )
 
 
-def _weights(weights: bytes) -> str:
+def _weights(e: Exported) -> str:
+    name = f"{e.prefix}_weights"
     return (
         "/* What the operations read: weights, factors, tables, level streams. */\n#include <stdint.h>\n\n"
-        "extern const uint8_t model_weights[];\n"
-        + array(f"__attribute__((aligned({ALIGNED}))) const uint8_t", "model_weights", numbers(weights))
+        f"extern const uint8_t {name}[];\n"
+        + array(f"__attribute__((aligned({ALIGNED}))) const uint8_t", name, numbers(e.plan["weights"]))
     )
 
 
-def _labels(model: Model) -> str:
-    rows = (string(printable(label)) for label in model.labels)
-    return '#include "model.h"\n\n' + array("const char *const", "model_labels", rows).replace("[]", "[MODEL_CLASSES]")
+def _labels(e: Exported) -> str:
+    size = named("[MODEL_CLASSES]", e.prefix)
+    names = array("const char *const", f"{e.prefix}_labels", (string(printable(label)) for label in e.model.labels))
+    return f'#include "{e.prefix}.h"\n\n' + names.replace("[]", size, 1)
 
 
 def _makefile(e: Exported, engine: list[str], board: list[str]) -> str:
     library = [*(f"{name}.c" for name in e.parts), *(f"engine/{name}" for name in engine if name.endswith(".c"))]
     own = ["example.c", *(f"board/{name}" for name in board if name.endswith(".c") and name != DECODING)]
-    headers = ["model.h", *(f"engine/{name}" for name in engine if name.endswith(".h")), "board/board.h"]
+    headers = [f"{e.prefix}.h", *(f"engine/{name}" for name in engine if name.endswith(".h")), "board/board.h"]
     script, flags = "board/link.ld" if e.board.prefix else "", _link_flags(e.board)
     decoding = template("templates/decoding.mk", SCRIPT=script, LINK_FLAGS=flags) + "\n" if e.counts_decoding else ""
     return template(

@@ -1,6 +1,6 @@
 """Compiles an exported folder for its board, and reads how much memory the linked program takes.
 
->>> measure(Path("birds"), BOARDS["netduinoplus2"], script)             # doctest: +SKIP
+>>> measure(Path("birds"), BOARDS["netduinoplus2"], "model", script)    # doctest: +SKIP
 Measured(flash=371204, ram=104512, stack=6052, reserved=6112, code=17820, compiler='arm-none-eabi-gcc 12.2.1')
 """
 
@@ -15,7 +15,8 @@ from squeezenet.errors import ModelError
 from squeezenet.export.c import stack
 from squeezenet.export.c.board import Board
 
-ENTRIES = ("model_begin", "model_row", "model_finish")
+ENTRIES = ("begin", "row", "finish")
+"""The three functions, without the prefix of their names."""
 
 COUNTED = re.compile(r"^(instructions|decoding|stack) (\d+)$", re.MULTILINE)
 """What the example prints."""
@@ -29,7 +30,7 @@ class Measured:
     ram: int
     """The memory of the model, the variables of the example, and the reserved stack."""
     stack: int
-    """Stack that the three functions of model.h use."""
+    """Stack that the three functions of the model use."""
     reserved: int
     """Stack that the whole example uses, up to the next multiple of 16."""
     code: int
@@ -46,8 +47,11 @@ def tools(board: Board) -> str | None:
     return f"{board.compiler} {version.stdout.strip()}"
 
 
-def measure(folder: Path, board: Board, script: Callable[[int], bytes]) -> Measured:
-    """Compile the files in `folder` and read the figures; `board/link.ld` becomes `script(bytes of stack)`."""
+def measure(folder: Path, board: Board, prefix: str, script: Callable[[int], bytes]) -> Measured:
+    """Compile the files in `folder` and read the figures; `board/link.ld` becomes `script(bytes of stack)`.
+
+    `prefix`: of the names of the three functions.
+    """
     link = folder / "board" / "link.ld"
     link.write_bytes(script(0))
     build(folder, "all", "EXTRA=-fcallgraph-info")
@@ -56,7 +60,7 @@ def measure(folder: Path, board: Board, script: Callable[[int], bytes]) -> Measu
     sources = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.rglob("*.[ch]")}
     reached = stack.pointers(graphs, sources)
     program = stack.functions(listing)
-    used = stack.deepest(program, reached, ENTRIES)
+    used = stack.deepest(program, reached, [f"{prefix}_{name}" for name in ENTRIES])
     reserved = -(-stack.deepest(program, reached, (board.start,)) // 16) * 16
     link.write_bytes(script(reserved))
     build(folder, "all")

@@ -7,6 +7,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from squeezenet import sqz
 from squeezenet.errors import MissingDependency, ModelError, UnsupportedOperation, UsageError
+from squeezenet.export.c import sources
 from squeezenet.export.c.board import BOARDS, Board
 from squeezenet.export.c.fit import STACK_UNMEASURED, Bytes, fitted
 from squeezenet.export.c.folder import Exported, contents, link_script, readme
@@ -35,6 +37,15 @@ MARKER = "squeezenet.json"
 FOLDERS = ("", "engine", "board", "test")
 """The folders in it."""
 
+PREFIX = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+
+TAKEN = re.compile(
+    r"sqz.*|board.*|example|assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal"
+    r"|std\w+|string|tgmath|threads|time|uchar|wchar|wctype"
+)
+"""Prefixes that begin names of the engine or of the example, and the names of C's headers, whose place `NAME.h` would
+take."""
+
 ROOM = 2 << 20
 """Bytes of RAM and of flash with which a program is linked to be measured."""
 
@@ -45,6 +56,7 @@ def export(
     out: Path,
     board_name: str = "host",
     *,
+    prefix: str = "model",
     ram: int = 0,
     flash: int = 0,
     image: Path | None = None,
@@ -54,10 +66,12 @@ def export(
     """Write the folder `out`; returns the JSON object of the verb.
 
     `ram` and `flash` are the bytes that the program may take; 0: all that the board has. The test image is the file
-    `image`, or a drawing. `run`: also run the example in the emulator of the board.
+    `image`, or a drawing. `run`: also run the example in the emulator of the board. `prefix`: with which the names of
+    files, functions and constants begin.
     """
     if reason := TARGETS["c"](model):
         raise UnsupportedOperation(reason)
+    check_prefix(prefix)
     may_write(out, force)
     board = BOARDS[board_name]
     if run and (not tools(board) or shutil.which(board.emulator.split()[0]) is None):
@@ -70,7 +84,7 @@ def export(
     logits = integer_logits(model, pixels)
 
     def exported(plan: dict[str, Any]) -> Exported:
-        return Exported(model, name, board_name, board, plan, pixels, logits)
+        return Exported(model, name, prefix, board_name, board, plan, pixels, logits)
 
     compiled = tools(board) is not None
     plan, measured = fitted(model, board, limit, compiled, lambda plan: _measured(exported(plan)))
@@ -81,6 +95,7 @@ def export(
         written["board/link.ld"] = link_script(board, limit.flash, limit.ram, stack)
     result = {
         "board": board_name,
+        "prefix": prefix,
         "ram": measured.ram if measured else None,
         "flash": measured.flash if measured else None,
         "stack": measured.stack if measured else None,
@@ -101,6 +116,15 @@ def export(
     written[MARKER] = (json.dumps(marker, indent=1) + "\n").encode()
     put(out, written)
     return {**result, "files": [{"path": str(out / path), "bytes": len(data)} for path, data in written.items()]}
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise `UsageError` if names of the C code cannot begin with it, or if it would be the name of another file."""
+    if not PREFIX.fullmatch(prefix):
+        shape = "lower-case letters a to z, digits and _, a letter first, at most 40"
+        raise UsageError(f"--prefix {printable(prefix)}: must be {shape}")
+    if TAKEN.fullmatch(prefix) or f"{prefix}.h" in sources.files():
+        raise UsageError(f"--prefix {prefix}: is taken by other files or names of the program; take another")
 
 
 def _limit(board: Board, name: str, what: str, asked: int) -> int:
@@ -139,7 +163,7 @@ def _measured(e: Exported) -> Measured:
     """The figures of a program."""
     with tempfile.TemporaryDirectory(prefix="squeezenet-") as temporary:
         _put(Path(temporary), contents(e))
-        return measure(Path(temporary), e.board, lambda stack: link_script(e.board, ROOM, ROOM, stack))
+        return measure(Path(temporary), e.board, e.prefix, lambda stack: link_script(e.board, ROOM, ROOM, stack))
 
 
 def _emulated(written: dict[str, bytes]) -> dict[str, int]:
