@@ -52,6 +52,7 @@ typedef enum {
     SQZ_SCALAR,    /* any machine */
     SQZ_SMALL,     /* machines with 32-bit registers and without vectors */
     SQZ_AVX2,
+    SQZ_AVXVNNI, /* AVX2 with dot products of bytes */
     SQZ_AVX512VNNI,
     SQZ_NEON,
     SQZ_NEONDOT,

@@ -21,6 +21,18 @@ static int x86_has(uint32_t leaf7_b, uint32_t leaf7_c, uint32_t registers)
 }
 #endif
 
+#ifdef SQZ_X86_VNNI
+static int has_avxvnni(void)
+{
+#ifdef SQZ_VNNI_OF_AVX512
+    return sqz_has_path(SQZ_AVX512VNNI);
+#else
+    uint32_t a, b, c, d;
+    return x86_has(bit_AVX2, 0, 0x06) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+#endif
+}
+#endif
+
 #ifdef SQZ_ARM_DOT
 static int has_dot_product(void)
 {
@@ -36,7 +48,7 @@ static int has_dot_product(void)
 
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "small",   "avx2", "avx512vnni",
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "small",   "avx2", "avxvnni", "avx512vnni",
                                                  "neon",      "neondot", "simd128", "dsp",  "mve"};
     return path < SQZ_PATHS ? names[path] : "";
 }
@@ -51,6 +63,9 @@ int sqz_has_path(sqz_path path)
 #endif
 #ifdef SQZ_X86
     case SQZ_AVX2: return x86_has(bit_AVX2, 0, 0x06);
+#ifdef SQZ_X86_VNNI
+    case SQZ_AVXVNNI: return has_avxvnni();
+#endif
     case SQZ_AVX512VNNI:
         return x86_has(bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ, bit_AVX512VNNI, 0xe6);
 #endif
@@ -85,6 +100,9 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
     if (path == SQZ_REFERENCE || !sqz_has_path(path)) return NULL;
 #ifdef SQZ_X86
     if (path == SQZ_AVX2) return floats ? &sqz_avx2_floats : &sqz_avx2;
+#ifdef SQZ_X86_VNNI
+    if (path == SQZ_AVXVNNI) return floats ? &sqz_avx2_floats : &sqz_avxvnni;
+#endif
     if (path == SQZ_AVX512VNNI && floats) return &sqz_avx512_floats;
     if (path == SQZ_AVX512VNNI) return x86_has(0, bit_AVX512VBMI, 0xe6) ? &sqz_avx512vbmi : &sqz_avx512vnni;
 #endif

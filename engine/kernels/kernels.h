@@ -134,6 +134,10 @@ extern const sqz_kernels sqz_small;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SQZ_X86 1
 extern const sqz_kernels sqz_avx2, sqz_avx2_floats, sqz_avx512vnni, sqz_avx512vbmi, sqz_avx512_floats;
+#if __GNUC__ >= 11 || __clang_major__ >= 12
+#define SQZ_X86_VNNI 1
+extern const sqz_kernels sqz_avxvnni;
+#endif
 #endif
 #if defined(__AARCH64EL__) && defined(__ARM_NEON)
 #define SQZ_ARM 1

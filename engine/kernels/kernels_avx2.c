@@ -14,6 +14,7 @@ enum {
     LANES = 8,
     DEPTH = 2,
     CHAIN_DEPTH = 4,
+    VNNI_DEPTH = 4,
     TOGETHER = 6, /* most positions whose sums in chains stay in registers */
     MOST_POSITIONS = SQZ_MOST_SUMS / (SQZ_CHAIN_VECTORS * LANES)
 };
@@ -21,7 +22,7 @@ enum {
 /* One or two vectors of a tile at once are as fast as all four, with a fraction of the code. */
 #define REGISTERS 1
 #define AT_ONCE 2
-#define FITS(vectors, positions) (vectors <= 2 && vectors * positions <= 12)
+#define FITS(vectors, positions) (vectors <= 2 && positions <= 6)
 
 #define LOAD_BYTES(address) _mm256_loadu_si256((const __m256i *)(const void *)(address))
 #define STORE_BYTES(address, vector) _mm256_storeu_si256((__m256i *)(void *)(address), vector)
@@ -94,6 +95,7 @@ SQZ_TARGET SQZ_INLINE void by_chains(const sqz_tile *t, size_t begin, int32_t *s
 SQZ_TARGET static void multiply_chains(const sqz_tile *t, void *out)
 {
     const uint32_t groups = (t->positions + TOGETHER - 1) / TOGETHER;
+    for (size_t i = 0, n = t->ahead_step * t->rows * t->packs; i < n; i += 64) __builtin_prefetch(t->ahead + i);
     for (uint32_t group = 0, first = 0, next; group < groups; group++, first = next) {
         next = t->positions * (group + 1) / groups;
         const uint32_t positions = next - first;
@@ -123,8 +125,9 @@ SQZ_TARGET static void rescale(const sqz_rescale *r, const int32_t *sums, uint32
 {
     const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
     const __m128i low = _mm_set1_epi8((char)r->low), high = _mm_set1_epi8((char)r->high);
-    for (uint32_t o = 0; o < r->outputs; o += 2 * LANES) {
-        const uint32_t left = r->outputs - o, other = o + LANES < r->vectors * LANES ? LANES : 0;
+    const uint32_t outputs = r->outputs, width = r->vectors * LANES;
+    for (uint32_t o = 0; o < outputs; o += 2 * LANES) {
+        const uint32_t left = outputs - o, other = o + LANES < width ? LANES : 0;
         const int32_t *from = sums + o, *multipliers = r->multipliers + o;
         const int64_t *offsets = r->offsets + o;
         const __m256i a = LOAD_BYTES(multipliers), b = LOAD_BYTES(multipliers + other);
@@ -133,7 +136,7 @@ SQZ_TARGET static void rescale(const sqz_rescale *r, const int32_t *sums, uint32
         const __m256i even_b_offset = LOAD_BYTES(offsets + other);
         const __m256i odd_b_offset = LOAD_BYTES(offsets + other + LANES / 2);
         uint8_t *to = out + o;
-        for (uint32_t position = 0; position < positions; position++, from += r->vectors * LANES, to += step) {
+        for (uint32_t position = 0; position < positions; position++, from += width, to += step) {
             const __m256i first = level_of(from, a, odd_a, even_a_offset, odd_a_offset);
             const __m256i second = level_of(from + other, b, odd_b, even_b_offset, odd_b_offset);
             const __m256i words = _mm256_packs_epi32(first, second);
@@ -228,7 +231,7 @@ const sqz_kernels sqz_avx2 = {
     .depth = DEPTH,
     .bytes = 2,
     .chains = &with_chains,
-    .positions = {0, 8, 6, 6, 6},
+    .positions = {0, 6, 6, 6, 6},
     .multiply = multiply,
     .rescale = rescale,
     .taps = DEPTH,
@@ -237,6 +240,90 @@ const sqz_kernels sqz_avx2 = {
     .look_up = look_up,
     SQZ_PLAIN_LOOPS,
 };
+
+#ifdef SQZ_X86_VNNI
+/* AVX-VNNI: 32 products of bytes at once, added up in groups of four in 32 bits. AVX-512 has the same instruction in
+ * another encoding; tests use it on machines without AVX-VNNI. */
+#undef SQZ_TARGET
+#ifdef SQZ_VNNI_OF_AVX512
+#define SQZ_TARGET __attribute__((target("avx2,fma,avx512vl,avx512vnni")))
+#define ADD_FOUR(sum, x, w) _mm256_dpbusd_epi32(sum, x, w)
+#else
+#define SQZ_TARGET __attribute__((target("avx2,fma,avxvnni")))
+#define ADD_FOUR(sum, x, w) _mm256_dpbusd_avx_epi32(sum, x, w)
+#endif
+
+#define MULTIPLY multiply_vnni
+#define PACK VNNI_DEPTH
+#define WEIGHT int8_t
+#define VECTOR __m256i
+#define LOAD(address) LOAD_BYTES(address)
+#define STORE(address, vector) STORE_BYTES(address, vector)
+#define BROADCAST(x) _mm256_set1_epi32(four_bytes(x))
+#define ADD_PRODUCTS(sum, x, w) ADD_FOUR(sum, x, w)
+#include "tile.h"
+
+/* The four taps of a channel become one lane: (taps, 32 channels) -> (4 vectors, 8 lanes, taps). */
+SQZ_TARGET SQZ_INLINE void depthwise_vnni_some(const sqz_tile *t, size_t begin, const int8_t *w, const int32_t *initial,
+                                               int32_t *sums, const uint32_t positions)
+{
+    const size_t width = t->vectors * LANES;
+    __m256i sum[2 * VNNI_DEPTH];
+    SQZ_EACH(i, VNNI_DEPTH * positions) sum[i] = _mm256_setzero_si256();
+    for (size_t row = 0; row < t->rows; row += VNNI_DEPTH, w += VNNI_DEPTH * SQZ_CHUNK)
+        SQZ_EACH(p, positions) {
+            __m256i x[VNNI_DEPTH];
+            SQZ_EACH(i, VNNI_DEPTH) x[i] = LOAD_BYTES(t->lines[row + i] + begin + p * t->stride);
+            const __m256i first = _mm256_unpacklo_epi8(x[0], x[1]), second = _mm256_unpacklo_epi8(x[2], x[3]);
+            const __m256i third = _mm256_unpackhi_epi8(x[0], x[1]), fourth = _mm256_unpackhi_epi8(x[2], x[3]);
+            __m256i *const to = sum + p * VNNI_DEPTH;
+            to[0] = ADD_FOUR(to[0], _mm256_unpacklo_epi16(first, second), LOAD_BYTES(w));
+            to[1] = ADD_FOUR(to[1], _mm256_unpackhi_epi16(first, second), LOAD_BYTES(w + 32));
+            to[2] = ADD_FOUR(to[2], _mm256_unpacklo_epi16(third, fourth), LOAD_BYTES(w + 64));
+            to[3] = ADD_FOUR(to[3], _mm256_unpackhi_epi16(third, fourth), LOAD_BYTES(w + 96));
+        }
+    SQZ_EACH(p, positions)
+        SQZ_EACH(i, 2) { /* back to the order of channels */
+            const __m256i *const from = sum + p * VNNI_DEPTH + 2 * i;
+            const __m256i first = _mm256_permute2x128_si256(from[0], from[1], 0x20);
+            const __m256i second = _mm256_permute2x128_si256(from[0], from[1], 0x31);
+            const size_t at = i * LANES;
+            STORE_BYTES(sums + p * width + at, _mm256_add_epi32(first, LOAD_BYTES(initial + at)));
+            STORE_BYTES(sums + p * width + at + 2 * LANES,
+                        _mm256_add_epi32(second, LOAD_BYTES(initial + at + 2 * LANES)));
+        }
+}
+
+SQZ_TARGET static void depthwise_vnni(const sqz_tile *t, int32_t *sums)
+{
+    const size_t width = t->vectors * LANES;
+    for (uint32_t o = 0; o < width; o += VNNI_DEPTH * LANES) {
+        const int8_t *w = (const int8_t *)t->weights + o * VNNI_DEPTH;
+        const int32_t *initial = (const int32_t *)t->initial + o;
+        const size_t begin = t->begin + o;
+        uint32_t p = 0;
+        for (; p + 2 <= t->positions; p += 2)
+            depthwise_vnni_some(t, begin + p * t->stride, w, initial, sums + p * width + o, 2);
+        if (p < t->positions) depthwise_vnni_some(t, begin + p * t->stride, w, initial, sums + p * width + o, 1);
+    }
+}
+
+const sqz_kernels sqz_avxvnni = {
+    .lanes = LANES,
+    .depth = VNNI_DEPTH,
+    .bytes = 1,
+    .positions = {0, 6, 6, 6, 6},
+    .multiply = multiply_vnni,
+    .rescale = rescale,
+    .taps = VNNI_DEPTH,
+    .depthwise = depthwise_vnni,
+    .widen = widen_to_bytes,
+    .look_up = look_up,
+    SQZ_PLAIN_LOOPS,
+};
+#undef SQZ_TARGET
+#define SQZ_TARGET __attribute__((target("avx2,fma")))
+#endif
 
 #define FLOATS
 #define VECTOR __m256
@@ -247,5 +334,5 @@ const sqz_kernels sqz_avx2 = {
 #include "tile.h"
 
 const sqz_kernels sqz_avx2_floats = {
-    .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 8, 6, 6, 6}, .multiply = multiply_floats};
+    .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 6, 6, 6, 6}, .multiply = multiply_floats};
 #endif

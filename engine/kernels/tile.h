@@ -8,6 +8,7 @@
  *
  *     FLOATS                   if defined, the function is `multiply_floats`, for floats; else:
  *     MULTIPLY, WEIGHT         name of the function; type of a weight as it is multiplied
+ *     PACK                     activations of a pack, if not DEPTH
  *     VECTOR, LOAD, STORE      type of a register, how it is read and written
  *     BROADCAST(x)             a register with the pack of activations at x (4 bytes) in every lane
  *     ADD_PRODUCTS(sum, x, w)  sum + the products of activations and weights, lane by lane
@@ -21,7 +22,9 @@
 #define PACK 1
 #else
 #define SUM int32_t
+#ifndef PACK
 #define PACK DEPTH
+#endif
 #endif
 
 #ifndef TILE

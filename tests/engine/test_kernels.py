@@ -15,14 +15,17 @@ OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", 
 SOURCES = [ROOT / "tests" / "engine" / "kernels_driver.c", ROOT / "engine" / "src" / "chains.c", *KERNELS]
 
 
-def test_this_machine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["-DSQZ_VNNI_OF_AVX512"]], ids=["as built", "AVX-VNNI by AVX-512"])
+def test_this_machine(options: list[str], tmp_path: Path) -> None:
     if (compiler := shutil.which("cc")) is None:
         pytest.skip("needs a C compiler")
     program = tmp_path / "kernels_driver"
-    subprocess.run([compiler, *OPTIONS, *SOURCES, "-o", program], check=True)
+    subprocess.run([compiler, *OPTIONS, *options, *SOURCES, "-o", program], check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("scalar ")
+    if options and "avx512vnni" in done.stdout:
+        assert "avxvnni" in done.stdout
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.processor)

@@ -14,6 +14,7 @@ import pytest
 
 from squeezenet import sqz
 from squeezenet.model import Model
+from squeezenet.runtime.engine import PATHS
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
 from support import ROOT
@@ -76,6 +77,15 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_arm(arm: Path, processor: str, paths: list[str], tmp_path: Path) -> None:
     emulator = ["qemu-aarch64", "-cpu", processor, str(arm)]
     check(lambda files: [*emulator, *files], tmp_path, ["reference", "scalar", *paths])
+
+
+def test_avxvnni(tmp_path: Path) -> None:
+    """AVX-512 has the instruction of AVX-VNNI in another encoding."""
+    if PATHS[-1:] != ("avx512vnni",) or shutil.which("cc") is None:
+        pytest.skip("needs a processor with AVX-512 VNNI, and a C compiler")
+    program = build(["cc", "-DSQZ_VNNI_OF_AVX512"], tmp_path / "engine_driver", "-lpthread")
+    paths = ["reference", "scalar", "avx2", "avxvnni", "avx512vnni"]
+    check(lambda files: [str(program), *files], tmp_path, paths)
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.processor)
