@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from squeezenet.cli.arguments import add_model, size
+from squeezenet.cli.arguments import add_model, count, size
 from squeezenet.errors import MissingDependency, UnsupportedOperation, UsageError
 from squeezenet.printable import counted, printable
 
@@ -14,9 +14,20 @@ TARGETS = {
     "qonnx": "QONNX, for compilers for FPGAs, from a network squeezed with --scales power-of-two; the same logits",
     "c": "a folder with C for a microcontroller; the same logits, bit for bit, in a fixed amount of memory",
     "hls4ml": "a folder with a project of hls4ml, from a network squeezed with --scales power-of-two; the same logits",
+    "rtl": "a folder with Verilog for an FPGA; the same logits, bit for bit, with all weights on the chip",
 }
 
-ONLY_C = ("board", "prefix", "ram", "flash", "image", "run")
+ONLY_FOR = {
+    "board": ("c",),
+    "prefix": ("c",),
+    "ram": ("c",),
+    "flash": ("c",),
+    "run": ("c",),
+    "image": ("c", "hls4ml", "rtl"),
+    "cycles": ("rtl",),
+    "part": ("rtl",),
+}
+"""Options that only some targets have."""
 
 EXAMPLES = """
 # fast 8-bit layers in ONNX Runtime, OpenVINO and in browsers
@@ -27,6 +38,8 @@ squeezenet export birds.sqz --to onnx-exact --out birds.onnx
 squeezenet export birds.sqz --to c --board netduinoplus2 --out birds-c
 # a project of hls4ml; `make -C birds-hls test` runs its C simulation
 squeezenet export birds.sqz --to hls4ml --out birds-hls
+# Verilog for FPGAs: about 50,000 cycles for an image
+squeezenet export birds.sqz --to rtl --cycles 50000 --out birds-rtl
 """
 
 OURS = b"\x12\x0asqueezenet"
@@ -35,6 +48,7 @@ OURS = b"\x12\x0asqueezenet"
 
 def configure(parser: ArgumentParser) -> None:
     from squeezenet.export.c.board import BOARDS
+    from squeezenet.export.rtl.parts import PARTS
 
     add_model(parser)
     what = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
@@ -51,18 +65,22 @@ def configure(parser: ArgumentParser) -> None:
     )
     only_c.add_argument("--ram", type=size, metavar="BYTES", help=f"RAM: {limit}")
     only_c.add_argument("--flash", type=size, metavar="BYTES", help=f"flash: {limit}")
-    only_c.add_argument("--image", metavar="FILE", help="the image that comes with the example (default: a drawing)")
+    parser.add_argument("--image", metavar="FILE", help="for c and rtl: the image of the test (default: drawings)")
     only_c.add_argument("--run", action="store_true", help="also run the example in the board's emulator, and count")
+    only_rtl = parser.add_argument_group("for --to rtl")
+    goal = "the cycles that an image may take (default: as few as fit into the part)"
+    only_rtl.add_argument("--cycles", type=count, metavar="N", help=goal)
+    parts = "; ".join(f"{name}: {part.about}" for name, part in PARTS.items())
+    only_rtl.add_argument("--part", choices=list(PARTS), metavar="NAME", help=f"{parts} (default: ecp5-85f)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """Write the file or folder; the JSON object names what was written, with its bytes."""
     out = Path(args.out)
-    for option in ONLY_C:
-        given = getattr(args, option) not in (None, False)
-        if given and args.to != "c" and (args.to, option) != ("hls4ml", "image"):
-            raise UsageError(f"--{option}: only for --to c")
-    found = {"c": _c, "hls4ml": _hls4ml}.get(args.to, _onnx)(args, out)
+    for option, targets in ONLY_FOR.items():
+        if args.to not in targets and getattr(args, option) not in (None, False):
+            raise UsageError(f"--{option}: only for --to {', '.join(targets)}")
+    found = {"c": _c, "hls4ml": _hls4ml, "rtl": _rtl}.get(args.to, _onnx)(args, out)
     return {"model": args.model, "to": args.to, "out": args.out, **found}
 
 
@@ -71,10 +89,11 @@ def _c(args: Namespace, out: Path) -> dict[str, Any]:
 
     if not PATHS:
         raise MissingDependency("writing C needs the C engine; install a C compiler, then squeezenet again")
-    from squeezenet.export.c.write import export, may_write
+    from squeezenet.export.c.write import export
+    from squeezenet.export.folders import may_write
     from squeezenet.formats import load_model
 
-    may_write(out, args.force)
+    may_write(out, "c", args.force)
     model = load_model(args.model, args.random_weights)
     image = Path(args.image) if args.image is not None else None
     try:
@@ -97,6 +116,27 @@ def _hls4ml(args: Namespace, out: Path) -> dict[str, Any]:
         return export(model, Path(args.model).stem, out, Path(args.image) if args.image is not None else None)
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"{args.model} --to hls4ml: {error}") from None
+
+
+def _rtl(args: Namespace, out: Path) -> dict[str, Any]:
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        raise MissingDependency("writing Verilog needs NumPy; pip install 'sqznet[numpy]'") from None
+    from squeezenet.export.folders import may_write
+    from squeezenet.export.rtl.write import export
+    from squeezenet.formats import load_model
+
+    may_write(out, "rtl", args.force)
+    model = load_model(args.model, args.random_weights)
+    images = [Path(args.image)] if args.image is not None else None
+    try:
+        return export(
+            model, Path(args.model).stem, out, cycles=args.cycles or 0, part=args.part or "ecp5-85f", images=images,
+            force=args.force,
+        )  # fmt: skip
+    except UnsupportedOperation as error:
+        raise UnsupportedOperation(f"{args.model} --to rtl: {error}") from None
 
 
 def _onnx(args: Namespace, out: Path) -> dict[str, Any]:
@@ -124,6 +164,8 @@ def render(result: dict[str, Any]) -> str:
     if result["to"] == "hls4ml":
         what = counted(result["convolutions"], "convolution")
         return f"{result['out']}: a project of hls4ml {result['hls4ml']}, {what}; next: make -C {result['out']} test"
+    if result["to"] == "rtl":
+        return _render_rtl(result)
     (file,) = result["files"]
     forms = {"onnx": "8-bit layers (QDQ)", "onnx-exact": "operations on integers only", "qonnx": "Quant nodes (QONNX)"}
     form = forms[result["to"]] if result["integer"] else "floats"
@@ -155,6 +197,22 @@ def _render_c(result: dict[str, Any]) -> str:
             f"  {compiler} or make is not installed here; with them, export also tells what the whole program takes"
         )
     return "\n".join(lines)
+
+
+def _render_rtl(result: dict[str, Any]) -> str:
+    from squeezenet.export.rtl.parts import PARTS
+
+    part, cycles = PARTS[result["part"]], result["cycles"]
+    skipped = 100 * result["skipped"]
+    return "\n".join(
+        [
+            f"{result['out']}: Verilog in {len(result['stages'])} stages; next: make -C {result['out']} test",
+            f"  an image takes {cycles:,} cycles by plan: {80_000_000 // cycles:,} images a second at 80 MHz; "
+            f"{skipped:.1f}% of the multiplications by 0 are skipped",
+            f"  {result['multipliers']:,} multipliers and {result['block_rams']:,} block RAMs by arithmetic; a "
+            f"{part.about} has {part.multipliers:,} and {part.block_rams:,}",
+        ]
+    )
 
 
 def _check(out: Path, force: bool) -> None:

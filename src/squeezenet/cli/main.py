@@ -33,7 +33,7 @@ VERBS = {
     "explore": "search for network designs: accuracy against bytes, MACs and RAM",
     "reproduce": "make the paper's tables and figure 3, beside our figures",
     "convert": "convert between .sqz and other model files",
-    "export": "write a model for other runtimes: ONNX, C for microcontrollers",
+    "export": "write a model for other runtimes: ONNX, C, Verilog",
     "data": "pack images into shards, for faster training",
     "models": "list the included models, those to download, and the networks",
     "pull": "download published weights",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from squeezenet.export.fixed import Convolution, Join, Pool, fixed
 from squeezenet.export.fixed import refusal as not_fixed
+from squeezenet.export.rtl.stages import refusal as rtl_refusal
 from squeezenet.fixed_point import BIAS_BITS, Scale, step
 from squeezenet.graph import AvgPool, Conv, Graph, Layer
 from squeezenet.model import IntegerWeights, Model
@@ -94,6 +95,6 @@ def _c(model: Model) -> str | None:
 
 
 TARGETS: dict[str, Callable[[Model], str | None]] = {
-    "onnx": _onnx, "onnx-exact": _onnx_exact, "qonnx": _qonnx, "c": _c, "hls4ml": _hls4ml,
+    "onnx": _onnx, "onnx-exact": _onnx_exact, "qonnx": _qonnx, "c": _c, "hls4ml": _hls4ml, "rtl": rtl_refusal,
 }  # fmt: skip
 """Each target, with the function that says why it cannot take a model."""

@@ -4,9 +4,7 @@
 5344
 """
 
-import contextlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -23,16 +21,13 @@ from squeezenet.export.c.board import BOARDS, Board
 from squeezenet.export.c.fit import STACK_UNMEASURED, Bytes, fitted
 from squeezenet.export.c.folder import Exported, contents, link_script, readme
 from squeezenet.export.c.measure import Measured, emulate, measure, tools
+from squeezenet.export.folders import MARKER, may_write, put, put_files
+from squeezenet.export.pictures import picture, prepared
 from squeezenet.export.targets import TARGETS
-from squeezenet.files import write_atomically
 from squeezenet.model import Model
 from squeezenet.printable import printable
 from squeezenet.runtime.engine import EngineRunner, run_rows
-from squeezenet.runtime.image import cut, normalise, open_image
 from squeezenet.version import __version__
-
-MARKER = "squeezenet.json"
-"""The file that tells a later export that squeezenet wrote this folder, and which files in it."""
 
 FOLDERS = ("", "engine", "board", "test")
 """The folders in it."""
@@ -72,7 +67,7 @@ def export(
     if reason := TARGETS["c"](model):
         raise UnsupportedOperation(reason)
     check_prefix(prefix)
-    may_write(out, force)
+    may_write(out, "c", force)
     board = BOARDS[board_name]
     if run and (not tools(board) or shutil.which(board.emulator.split()[0]) is None):
         if not board.emulator:
@@ -80,7 +75,7 @@ def export(
         wanted = f"{board.compiler}, make and {board.emulator.split()[0]}"
         raise MissingDependency(f"--run: {board_name} needs {wanted}")
     limit = Bytes(_limit(board, board_name, "ram", ram), _limit(board, board_name, "flash", flash))
-    pixels = picture(model, image)
+    pixels = picture(model.preparation, model.graph.input_shape, image)
     logits = integer_logits(model, pixels)
 
     def exported(plan: dict[str, Any]) -> Exported:
@@ -114,7 +109,7 @@ def export(
     written["README.md"] = readme(e, result).encode()
     marker = {"squeezenet": __version__, "to": "c", "model": printable(name), **result, "files": sorted(written)}
     written[MARKER] = (json.dumps(marker, indent=1) + "\n").encode()
-    put(out, written)
+    put(out, written, "c", FOLDERS)
     return {**result, "files": [{"path": str(out / path), "bytes": len(data)} for path, data in written.items()]}
 
 
@@ -134,24 +129,10 @@ def _limit(board: Board, name: str, what: str, asked: int) -> int:
     return asked or has
 
 
-def picture(model: Model, image: Path | None) -> NDArray[np.uint8]:
-    """The test image, resized and cropped, (height, width, channels) in the order R G B: from a file, or a drawing."""
-    channels, height, width = model.graph.input_shape
-    if image is not None:
-        return np.asarray(cut(open_image(image), model.preparation)).reshape(height, width, channels)
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]  # fmt: skip
-    disc = np.hypot(x - 0.4, y - 0.5) < 0.3
-    planes = [x, y, 1 - x][:channels]
-    drawn = [255 * np.where(disc, 1 - plane, 0.2 + 0.6 * plane) for plane in planes]
-    return np.stack(drawn, -1).astype(np.uint8)
-
-
 def integer_logits(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
     """The logits of the test image, in steps of the last value; as floats they are the logits of the host."""
     data = sqz.encode(model)
-    order = pixels[:, :, ::-1] if model.preparation.channels == "BGR" else pixels
-    prepared = normalise(np.ascontiguousarray(order.transpose(2, 0, 1)), model.preparation)
-    expected = np.asarray(EngineRunner(data)(prepared[None]))[0]
+    expected = np.asarray(EngineRunner(data)(prepared(pixels, model.preparation)[None]))[0]
     logits = np.empty(model.graph.classes, np.int32)
     run_rows(data, pixels, logits)
     if not np.array_equal(logits.astype(np.float32) * np.float32(model.scales[-1].step), expected):
@@ -162,63 +143,12 @@ def integer_logits(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.int32]
 def _measured(e: Exported) -> Measured:
     """The figures of a program."""
     with tempfile.TemporaryDirectory(prefix="squeezenet-") as temporary:
-        _put(Path(temporary), contents(e))
+        put_files(Path(temporary), contents(e))
         return measure(Path(temporary), e.board, e.prefix, lambda stack: link_script(e.board, ROOM, ROOM, stack))
 
 
 def _emulated(written: dict[str, bytes]) -> dict[str, int]:
     """What the example does in the emulator of its board."""
     with tempfile.TemporaryDirectory(prefix="squeezenet-") as temporary:
-        _put(Path(temporary), written)
+        put_files(Path(temporary), written)
         return emulate(Path(temporary))
-
-
-def may_write(out: Path, force: bool) -> None:
-    """Raise `UsageError` unless `out` does not exist, is an empty folder, or is a folder that squeezenet wrote."""
-    name = printable(str(out))
-    if not out.parent.is_dir():
-        raise UsageError(f"{printable(str(out.parent))}: no such folder; create it, or name another")
-    if not out.exists() and not out.is_symlink():
-        return
-    if not out.is_dir():
-        raise UsageError(f"{name}: is a file, not a folder; give another name")
-    if not force and any(out.iterdir()) and not _ours(out):
-        raise UsageError(f"{name}: exists, and squeezenet did not write it; pass --force to write into it")
-
-
-def _ours(out: Path) -> list[str]:
-    """The files that an earlier export wrote, or nothing."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        held = json.loads((out / MARKER).read_text(encoding="utf-8"))
-        if held["to"] == "c":
-            return [str(name) for name in held["files"]]
-    return []
-
-
-def put(out: Path, written: dict[str, bytes]) -> None:
-    """Write the files. A new folder appears at once and complete; in an existing one each file is replaced.
-
-    Files of an earlier export that this one does not write are removed; files of others stay.
-    """
-    if not out.exists():
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-        try:
-            _put(temporary, written)
-            os.umask(mask := os.umask(0))
-            temporary.chmod(0o777 & ~mask)
-            temporary.rename(out)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        return
-    stale = [name for name in _ours(out) if name not in written and Path(name).parent.name in FOLDERS]
-    _put(out, written)
-    for name in stale:
-        (out / Path(name).parent.name / Path(name).name).unlink(missing_ok=True)
-
-
-def _put(folder: Path, written: dict[str, bytes]) -> None:
-    for name, data in written.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, data)

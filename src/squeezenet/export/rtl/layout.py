@@ -11,7 +11,7 @@ read L neighbouring places of a plane.
 """
 
 from dataclasses import dataclass
-from math import gcd
+from math import ceil, gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,9 @@ class Lines:
     done: int
     last_done: int
     strips: int
+    """Words of a block of the result."""
+    width: int
+    """Words of a block in the ring: more, if windows reach columns that the result does not have."""
     ring: int
     planes: int
     pair: bool
@@ -82,7 +85,7 @@ class Lines:
 
 
 def flat(source: Stream, result: Stream, taps: tuple[Tap, ...], stride: tuple[int, int]) -> tuple[Stream, Stream]:
-    """The same streams with words as rows, if a window is a single place. Then no word waits for the rest of its row."""
+    """The same streams with words as rows, if a window is a single place: no word waits for the rest of its row."""
     if taps != ((0, 0),) or stride != (1, 1) or source.pitch != result.pitch or source.shape[1:] != result.shape[1:]:
         return source, result
     lanes = result.lanes
@@ -98,10 +101,15 @@ def chunk(source: Stream, result: Stream, stride: tuple[int, int]) -> tuple[int,
     if stride == (1, 1) and source.pitch == result.pitch:
         return gcd(source.lanes, result.lanes), 1
     across = stride[1]
-    run = gcd(min(source.lanes, source.pitch), result.pitch * across, min(result.lanes, result.pitch) * across)
+    run = gcd(min(source.lanes, source.pitch), min(result.lanes, result.pitch) * across)
     if across == 1:
         return run, 1
     return (run, across) if run % across == 0 else (1, 1)
+
+
+def columns(width: int, result: int, taps: tuple[Tap, ...], across: int) -> int:
+    """How many columns of a plane windows read."""
+    return max(result, min(ceil(width / across), result + max(column // across for _, column in taps)))
 
 
 def allowed(source: Stream, result: Stream, taps: tuple[Tap, ...], stride: tuple[int, int]) -> bool:
@@ -111,6 +119,8 @@ def allowed(source: Stream, result: Stream, taps: tuple[Tap, ...], stride: tuple
     if size % source.beat:
         return False
     if result.rows > 1:
+        if columns(source.shape[2], result.shape[2], taps, stride[1]) > result.pitch:
+            return False
         whole = result.lanes == result.shape[1] * result.pitch
         phases = {-(-(source.shape[1] - phase) // stride[0]) for phase in range(stride[0])}
         if not whole and any(rows % result.rows for rows in phases):
@@ -125,10 +135,12 @@ def lines(source: Stream, result: Stream, taps: tuple[Tap, ...], stride: tuple[i
     """The layout."""
     source, result = flat(source, result, taps, stride)
     (down, across), rows = stride, max(result.rows, 1)
-    channels, height, width = source.shape
+    channels, height, _ = source.shape
     reads = result.shape[1] // rows
-    blocks = -(-(-(-height // down)) // rows)
+    blocks = ceil(ceil(height / down) / rows)
     strips = max(result.pitch // result.lanes, 1)
+    reached = columns(source.shape[2], result.shape[2], taps, across)
+    width = max(strips, ceil(reached / result.lanes)) if result.rows <= 1 else 1
     size, phases = chunk(source, result, stride)
     block_rows = down * rows
     rows_in = max(source.rows, 1)
@@ -137,14 +149,14 @@ def lines(source: Stream, result: Stream, taps: tuple[Tap, ...], stride: tuple[i
     period = 1 if whole else min(max(block_rows // rows_in, 1) * strips_in, source.words)
     done = 0 if whole else max(rows_in // block_rows, 1)
     last_done = blocks if whole else blocks - done * ((source.words - 1) // period)
-    read, pair = _taps(result, taps, stride, source, reads, blocks, strips, rows)
+    read, pair = _taps(result, taps, stride, source, reads, blocks, strips, width)
     before = max(min(0, *(r.first for r in read)), 1 - reads)
     after = min(max(0, *(r.last for r in read)), blocks - 1)
-    placed, touched = _writes(source, result, stride, size, phases, period, rows, strips)
-    ring_blocks = after - before + 1 + touched
-    if pair and ring_blocks * strips % 2:
+    placed, touched = _writes(source, result, stride, size, phases, period, width)
+    ring_blocks = after - before + 2 * touched  # one word of the input is read while the next one is written
+    if pair and ring_blocks * width % 2:
         ring_blocks += 1
-    ring = ring_blocks * strips
+    ring = ring_blocks * width
     planes = down * across
     kinds: list[tuple[int, bytes]] = []
     found = []
@@ -158,8 +170,9 @@ def lines(source: Stream, result: Stream, taps: tuple[Tap, ...], stride: tuple[i
         masks[:, kinds.index((r.shift, r.mask.tobytes()))] = r.mask
     return Lines(
         chunk=size, phases=phases, chunks=source.lanes // size, words=source.words, period=period, done=done,
-        last_done=last_done, strips=strips, ring=ring, planes=planes, pair=pair, blocks=blocks, reads=reads,
-        before=before, after=after, limit=ring_blocks + before - touched, shifts=tuple(shift for shift, _ in kinds),
+        last_done=last_done, strips=strips, width=width, ring=ring, planes=planes, pair=pair, blocks=blocks,
+        reads=reads, before=before, after=after, limit=ring_blocks + before - touched,
+        shifts=tuple(shift for shift, _ in kinds),
         writes=[(on, group, word % ring, plane * channels) for on, group, word, plane in placed], taps=found,
         masks=masks, rows_of_block=block_rows, source=source,
     )  # fmt: skip
@@ -181,7 +194,7 @@ class _Read:
 
 def _taps(
     result: Stream, taps: tuple[Tap, ...], stride: tuple[int, int], source: Stream, reads: int, blocks: int,
-    strips: int, rows: int,
+    strips: int, ring_width: int,
 ) -> tuple[list[_Read], bool]:  # fmt: skip
     (down, across), (_, height, width) = stride, source.shape
     lanes, pitch = result.lanes, result.pitch
@@ -189,7 +202,7 @@ def _taps(
     place = np.arange(strips * lanes).reshape(strips, lanes)
     y, x = place // pitch, place % pitch
     distances = [(row // down * pitch if by_rows else 0) + column // across for row, column in taps]
-    single = (blocks == reads == 1) if by_rows else strips == 1
+    single = (blocks == reads == 1) if by_rows else ring_width == 1
     pair = not single and any(distance % lanes for distance in distances)
     found = []
     for (row, column), distance in zip(taps, distances, strict=True):
@@ -207,7 +220,7 @@ def _taps(
         else:
             first = last = block
             inside = _inside(block, reads, -(-(height - row % down) // down)) * 2
-            word = block * strips + words
+            word = block * ring_width + words
         reach = np.arange(lanes) + shift
         assert not (mask & ((reach < 0) | (reach >= lanes * (1 + pair)))).any()
         plane = row % down * across + column % across
@@ -222,10 +235,11 @@ def _inside(block: int, reads: int, blocks: int) -> tuple[int, int]:
 
 
 def _writes(
-    source: Stream, result: Stream, stride: tuple[int, int], size: int, phases: int, period: int, rows: int, strips: int
+    source: Stream, result: Stream, stride: tuple[int, int], size: int, phases: int, period: int, width: int
 ) -> tuple[list[tuple[int, int, int, int]], int]:
     """Where each chunk of each word of the period goes; how many blocks a word touches at most."""
-    (down, across), part = stride, size // phases
+    (down, across), part, rows = stride, size // phases, max(result.rows, 1)
+    row_places = result.pitch if result.rows > 1 else width * result.lanes
     found, touched = [], 1
     for word in range(period):
         for start in range(0, source.lanes, size):
@@ -234,10 +248,10 @@ def _writes(
             for phase in range(phases):
                 x = (column + phase) // across
                 block, within = divmod(row // down, rows)
-                on = x < result.pitch and column < source.shape[2] and row < source.shape[1]
+                on = x < row_places and column < source.shape[2] and row < source.shape[1]
                 if on:
                     touched = max(touched, block + 1)
-                strip, lane = divmod((within * result.pitch if result.rows > 1 else 0) + x, result.lanes)
+                strip, lane = divmod(within * row_places + x, result.lanes)
                 plane = row % down * across + (column + phase) % across
-                found.append((int(on), lane // part if on else 0, block * strips + strip if on else 0, plane))
+                found.append((int(on), lane // part if on else 0, block * width + strip if on else 0, plane))
     return found, touched

@@ -88,7 +88,7 @@ def channels(factors: tuple[tuple[int, int, int], ...]) -> str:
 
 
 def mean_masks(value: Value, pitch: int, lanes: int, beat: int, period: int) -> str:
-    """The file of `sn_mean`: which elements of each beat are in the image, at the address {word of the period, beat}."""
+    """The file of `sn_mean`: which elements of a beat are in the image, at the address {word of the period, beat}."""
     beats = lanes // beat
     wide = bits(beats)
     words = [0] * (1 << (bits(period) + wide))

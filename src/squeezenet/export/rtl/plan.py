@@ -4,11 +4,11 @@
 7920
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from squeezenet.errors import UnsupportedOperation
 from squeezenet.export.rtl.layout import Lines, Stream, allowed, lines
@@ -32,6 +32,10 @@ MULTIPLIER = 18
 """Bits of a factor of a multiplier, with sign."""
 SUMMED = 6
 """Cycles that `sn_mean` takes for a channel of a word, besides those of its beats."""
+
+
+Streams = Callable[[int], Stream]
+"""How the result of a stage travels, by its number, while the plan is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +63,8 @@ def plan(made: list[Stage], goal: int) -> Plan:
     pitches = _pitches(made)
     classes = _classes(made)
     chains = {c: _chain(pitches[made[c].value.shape[1:]], made[c].value.shape[1]) for c in set(classes)}
-    lanes = {c: 0 for c in chains}
-    beats = {c: 0 for c in chains}
+    lanes = dict.fromkeys(chains, 0)
+    beats = dict.fromkeys(chains, 0)
     chains[classes[0]] = [1]  # the image comes pixel by pixel
 
     def stream(number: int) -> Stream:
@@ -79,60 +83,57 @@ def plan(made: list[Stage], goal: int) -> Plan:
         members = [number for number in range(len(made)) if classes[number] == c]
         while beats[c] < lanes[c] and any(_time(made, stream, number) > goal for number in members):
             beats[c] += 1
-            if not _fits(made, stream):
+            if not all(_fits(made, stream, number) for number in range(len(made))):
                 beats[c] -= 1
                 break
     streams = tuple(stream(number) for number in range(len(made)))
     laid = tuple(
-        lines(streams[stage.inputs[0]], streams[number], stage.taps, stage.stride) if isinstance(stage, Window) else None
+        lines(streams[stage.inputs[0]], streams[number], stage.taps, stage.stride)
+        if isinstance(stage, Window)
+        else None
         for number, stage in enumerate(made)
     )
     times = tuple(_time(made, stream, number) for number in range(len(made)))
     return Plan(tuple(made), streams, laid, times, _queues(made, streams, laid))
 
 
-def _settle(made, classes, chains, lanes, beats, stream) -> None:  # type: ignore[no-untyped-def]
-    """More lanes, then smaller beats, until the lines of all stages can be laid out."""
+def _settle(
+    made: list[Stage], classes: list[int], chains: dict[int, list[int]], lanes: dict[int, int], beats: dict[int, int],
+    stream: Streams,
+) -> None:  # fmt: skip
+    """More lanes or fewer, or smaller beats and words of the input, until the lines of all stages can be laid out."""
     for _ in range(1000):
-        bad = [
-            number
-            for number, stage in enumerate(made)
-            if isinstance(stage, Window)
-            and not allowed(stream(stage.inputs[0]), stream(number), stage.taps, stage.stride)
-        ]
+        bad = [number for number in range(len(made)) if not _fits(made, stream, number)]
         if not bad:
             return
         number = bad[0]
         c, source = classes[number], classes[made[number].inputs[0]]
-        if lanes[c] + 1 < len(chains[c]):
-            lanes[c] += 1
-        elif beats[source]:
-            beats[source] -= 1
-        elif lanes[source]:
-            lanes[source] -= 1
+        now = lanes[c]
+        for option in (*range(now + 1, len(chains[c])), *reversed(range(beats[c], now))):
+            lanes[c] = option
+            if _fits(made, stream, number):
+                break
         else:
-            break
+            lanes[c] = now
+            if beats[source]:
+                beats[source] -= 1
+            elif lanes[source]:
+                lanes[source] -= 1
+            else:
+                break
     raise UnsupportedOperation(f"stage {number}: its rows do not fit together with those of its input")
 
 
-def _fits(made: list[Stage], stream) -> bool:  # type: ignore[no-untyped-def]
-    return all(
-        allowed(stream(stage.inputs[0]), stream(number), stage.taps, stage.stride)
-        for number, stage in enumerate(made)
-        if isinstance(stage, Window)
-    )
+def _fits(made: list[Stage], stream: Streams, number: int) -> bool:
+    """Whether the lines of a stage, if it has some, can be laid out."""
+    stage = made[number]
+    if not isinstance(stage, Window):
+        return True
+    return allowed(stream(stage.inputs[0]), stream(number), stage.taps, stage.stride)
 
 
 def _pitches(made: list[Stage]) -> dict[tuple[int, ...], int]:
-    found: dict[tuple[int, ...], int] = {}
-    for stage in made:
-        key = stage.value.shape[1:]
-        need = key[1]
-        if isinstance(stage, Window) and stage.taps != ((0, 0),):
-            width = made[stage.inputs[0]].value.shape[2]
-            reach = max(column // stage.stride[1] for _, column in stage.taps)
-            need = max(need, min(ceil(width / stage.stride[1]), need + reach))
-        found[key] = max(found.get(key, 1), need)
+    found = {stage.value.shape[1:]: stage.value.shape[2] for stage in made}
     return {key: -(-need // 4) * 4 if need >= ROUND_FROM else need for key, need in found.items()}
 
 
@@ -162,35 +163,37 @@ def _classes(made: list[Stage]) -> list[int]:
 def _work(stage: Stage, out: Stream) -> int:
     """Cycles in which the multipliers, or the comparisons of a pool, of a stage are at work for an image."""
     if isinstance(stage, Convolution):
-        return out.words * int(np.maximum(np.count_nonzero(stage.levels.reshape(len(stage.levels), -1), axis=1), 1).sum())
+        return out.words * stage.entries
     return out.words * out.shape[0] * len(stage.taps) if isinstance(stage, Pool) else 0
 
 
-def _time(made: list[Stage], stream, number: int) -> int:  # type: ignore[no-untyped-def]
+def _time(made: list[Stage], stream: Streams, number: int) -> int:
     stage, out = made[number], stream(number)
     match stage:
         case Pixels() | Join() | Joined() | Limit():
-            return int(out.beats)
+            return out.beats
         case Convolution():
-            entries = np.maximum(np.count_nonzero(stage.levels.reshape(len(stage.levels), -1), axis=1), 1)
-            passes = int(np.maximum(entries, out.lanes // out.beat).sum())
-            return max(int(out.words) * passes + out.words // max(out.pitch // out.lanes, 1) * 2, stream(stage.inputs[0]).beats)
+            passes = int(np.maximum(stage.counts, out.lanes // out.beat).sum())
+            waits = 2 * out.words // max(out.pitch // out.lanes, 1)
+            return max(out.words * passes + waits, stream(stage.inputs[0]).beats)
         case Pool():
             each = max(len(stage.taps), out.lanes // out.beat)
-            return max(int(out.words) * out.shape[0] * each, stream(stage.inputs[0]).beats)
+            return max(out.words * out.shape[0] * each, stream(stage.inputs[0]).beats)
         case Mean():
             source = stream(stage.inputs[0])
-            return int(source.words) * source.shape[0] * (source.lanes // source.beat + SUMMED)
+            return source.words * source.shape[0] * (source.lanes // source.beat + SUMMED)
 
 
-def _queues(made: list[Stage], streams: tuple[Stream, ...], laid: tuple[Lines | None, ...]) -> dict[tuple[int, int], int]:
+def _queues(
+    made: list[Stage], streams: tuple[Stream, ...], laid: tuple[Lines | None, ...]
+) -> dict[tuple[int, int], int]:
     """Beats that wait at the stages with two inputs, so that a value that is read twice never stops its own reader.
 
     For each word of a value we know how many pixels of the image must have come before it. While a stage waits for a
     word of one input, the other input holds at most those words that need no more pixels. A block more for each stage
     on the longer way lets them work at the same time.
     """
-    pixels: list[np.ndarray] = []
+    pixels: list[NDArray[np.int64]] = []
     depth: list[int] = []
     for number, (stage, stream) in enumerate(zip(made, streams, strict=True)):
         words = np.arange(stream.words)

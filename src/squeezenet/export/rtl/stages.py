@@ -8,6 +8,7 @@ joined, become one convolution: a 1x1 kernel is a 3x3 kernel in which only the m
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,22 @@ class Convolution:
     """Multiplications for an image if those of weights that are 0 are done, too, as `Graph.macs` counts."""
     zero_macs: int
     """Those of weights that are 0."""
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Entries of each output in the list of weights: those that are not 0, but at least 1."""
+        found: NDArray[np.int64] = np.maximum(np.count_nonzero(self.levels, axis=(1, 2)), 1)
+        return found
+
+    @property
+    def nonzero(self) -> int:
+        """Weights that are not 0."""
+        return int(np.count_nonzero(self.levels))
+
+    @property
+    def entries(self) -> int:
+        """Entries of the list of weights."""
+        return int(self.counts.sum())
 
 
 @dataclass(frozen=True)
@@ -225,9 +242,7 @@ def _read_once(made: list[Stage], number: int) -> bool:
     return not any(number in stage.inputs for stage in made)
 
 
-def _stage(
-    model: Model, index: int, op: Op, inputs: tuple[int, ...], value: Value, made: list[Stage]
-) -> list[Stage]:
+def _stage(model: Model, index: int, op: Op, inputs: tuple[int, ...], value: Value, made: list[Stage]) -> list[Stage]:
     scales = [model.scales[i] for i in op.inputs]
     target = model.scales[index + 1]
     match op:

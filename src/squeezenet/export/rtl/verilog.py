@@ -52,8 +52,11 @@ def _wrapped(text: str, width: int = 118) -> list[str]:
     return [*rows, row.rstrip()]
 
 
-def design(plan: Plan, names: list[str], tables: list[list[int]]) -> Top:
-    """The top and its memories. `names` say in comments what a stage is; `tables` are those of the pixels."""
+def design(plan: Plan, names: list[str], order: str, tables: list[list[int]]) -> Top:
+    """The top and its memories. `names` say in comments what a stage is.
+
+    `tables` are those of the channels of the network. `order` is the order of its channels: RGB, BGR or L.
+    """
     top = Top()
     channels = plan.stages[0].value.shape[0]
     last = plan.stages[-1].value
@@ -76,7 +79,7 @@ def design(plan: Plan, names: list[str], tables: list[list[int]]) -> Top:
         _wires(top, plan, number, readers)
     for number, stage in enumerate(plan.stages):
         top.lines += ["", f"    // {number}: {comment(names[number])}"]
-        _stage(top, plan, number, stage, readers, tables)
+        _stage(top, plan, number, stage, order, tables)
         _fan_out(top, number, readers[number])
     out = len(plan.stages) - 1
     top.lines += ["", f"    assign logit_valid = v{out};", f"    assign logit_data = d{out};"]
@@ -128,17 +131,18 @@ def _fan_out(top: Top, number: int, readers: list[tuple[int, int]]) -> None:
                  "out_valid": f"{{{valid}}}", "out_ready": f"{{{ready}}}"})  # fmt: skip
 
 
-def _stage(top: Top, plan: Plan, number: int, stage: Stage, readers: Any, tables: list[list[int]]) -> None:
+def _stage(top: Top, plan: Plan, number: int, stage: Stage, order: str, tables: list[list[int]]) -> None:
     out = {"out_valid": f"v{number}", "out_ready": f"r{number}", "out_data": f"d{number}"}
     clock = {"clk": "clk", "rst": "rst"}
     name, stream = f"stage_{number}", plan.streams[number]
     match stage:
-        case Pixels(value):
+        case Pixels(value=value):
             wide = memories.bits(len(tables))
+            pixel = "{pixel_data[7:0], pixel_data[15:8], pixel_data[23:16]}" if order == "BGR" else "pixel_data"
             words = [x for table in tables for x in table] + [0] * (256 * ((1 << wide) - len(tables)))
             file = top.file(f"{number}_pixels", memories.hexadecimal(words, value.bits))
-            top.put("sn_pixels", name, {"C": value.shape[0], "X": value.bits, "FILE": file},
-                    {**clock, "in_valid": "pixel_valid", "in_ready": "pixel_ready", "in_data": "pixel_data", **out})  # fmt: skip
+            ports = {"in_valid": "pixel_valid", "in_ready": "pixel_ready", "in_data": pixel}
+            top.put("sn_pixels", name, {"C": value.shape[0], "X": value.bits, "FILE": file}, {**clock, **ports, **out})
         case Convolution() | Pool():
             top.put(
                 "sn_conv" if isinstance(stage, Convolution) else "sn_pool", name,
@@ -147,7 +151,9 @@ def _stage(top: Top, plan: Plan, number: int, stage: Stage, readers: Any, tables
         case Mean(value=value):
             source, origin = plan.streams[stage.inputs[0]], plan.stages[stage.inputs[0]].value
             period = max(source.pitch // source.lanes, 1)
-            masks = top.file(f"{number}_masks", memories.mean_masks(origin, source.pitch, source.lanes, source.beat, period))
+            masks = top.file(
+                f"{number}_masks", memories.mean_masks(origin, source.pitch, source.lanes, source.beat, period)
+            )
             top.put("sn_mean", name, {
                 "C": value.shape[0], "X": origin.bits, "SIGNED": origin.signed, "S": source.beat,
                 "BEATS": source.lanes // source.beat, "WORDS": source.words, "PERIOD": period,
@@ -201,7 +207,7 @@ def _input(plan: Plan, number: int, i: int, port: str) -> dict[str, str]:
 
 def _queued(top: Top, plan: Plan, number: int) -> dict[str, str]:
     """The two inputs of a stage, each behind its queue."""
-    ports = {}
+    ports: dict[str, str] = {}
     for i, letter in enumerate("ab"):
         source, name, depth = plan.stages[number].inputs[i], f"{number}_{i}", plan.queues[number, i]
         deep = depth > SHALLOW
@@ -221,9 +227,10 @@ def _window(top: Top, plan: Plan, number: int, stage: Convolution | Pool) -> Ite
     yield from {
         "C": channels, "X": origin.bits, "SIGNED": origin.signed, "S": source.beat, "U": held.chunk,
         "PH": held.phases, "L": stream.lanes, "Q": held.chunks, "WORDS": held.words, "PERIOD": held.period,
-        "DONE": held.done, "LAST_DONE": held.last_done, "STEP": held.done * held.strips % held.ring,
-        "LAST_STEP": held.last_done * held.strips % held.ring, "NS": held.strips, "RING": held.ring,
-        "NEXT": ((held.blocks - held.reads) * held.strips + 1) % held.ring, "PLANES": held.planes,
+        "DONE": held.done, "LAST_DONE": held.last_done, "STEP": held.done * held.width % held.ring,
+        "LAST_STEP": held.last_done * held.width % held.ring, "NS": held.strips, "RING": held.ring,
+        "SKIP": (held.width - held.strips + 1) % held.ring,
+        "NEXT": ((held.blocks - held.reads + 1) * held.width - held.strips + 1) % held.ring, "PLANES": held.planes,
         "PAIR": held.pair, "BLOCKS": held.blocks, "READS": held.reads, "AFTER": held.after, "LIMIT": held.limit,
         "TAPS": len(held.taps), "K": len(held.shifts), "SHIFTS": (16, held.shifts),
         "WRITES_FILE": top.file(f"{number}_writes", memories.writes(held, channels, stream.lanes)),

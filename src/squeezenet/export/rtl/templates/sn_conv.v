@@ -7,7 +7,7 @@ module sn_conv #(
     parameter C = 1, parameter X = 8, parameter SIGNED = 0, parameter S = 1, parameter U = 1, parameter PH = 1,
     parameter L = 1, parameter Q = 1, parameter WORDS = 1, parameter PERIOD = 1,
     parameter integer DONE = 1, parameter integer LAST_DONE = 1, parameter STEP = 1,
-    parameter LAST_STEP = 1, parameter NS = 1, parameter RING = 2, parameter NEXT = 1, parameter PLANES = 1,
+    parameter LAST_STEP = 1, parameter NS = 1, parameter RING = 2, parameter SKIP = 1, parameter NEXT = 1, parameter PLANES = 1,
     parameter PAIR = 0, parameter integer BLOCKS = 1, parameter integer READS = 1,
     parameter integer AFTER = 0, parameter integer LIMIT = 1, parameter TAPS = 1, parameter K = 1,
     parameter [16*K-1:0] SHIFTS = 0,
@@ -45,7 +45,7 @@ module sn_conv #(
     wire [NB-1:0] block, e2_block;
     wire [SB-1:0] strip, e2_strip;
     wire [RBITS-1:0] place, e2_place;
-    sn_walk #(.READS(READS), .NS(NS), .RING(RING), .NEXT(NEXT)) walk (
+    sn_walk #(.READS(READS), .NS(NS), .RING(RING), .SKIP(SKIP), .NEXT(NEXT)) walk (
         .clk(clk), .rst(rst), .enable(enable), .ready(ready), .entry_last(entry_last), .running(running),
         .block(block), .strip(strip), .place(place), .taken(taken), .image(image));
     sn_count #(.N(ENTRIES)) count (

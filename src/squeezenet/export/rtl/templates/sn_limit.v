@@ -17,7 +17,9 @@ module sn_limit #(
         for (i = 0; i < S; i = i + 1) begin : element
             wire [X-1:0] x = in_data[i*X +: X];
             wire signed [31:0] value = {{(32-X){SIGNED != 0 && x[X-1]}}, x};
+            /* verilator lint_off UNUSED */
             wire signed [31:0] limited = value < LOW ? LOW : value > HIGH ? HIGH : value;
+            /* verilator lint_on UNUSED */
             assign out_data[i*OUT_X +: OUT_X] = limited[OUT_X-1:0];
         end
     endgenerate

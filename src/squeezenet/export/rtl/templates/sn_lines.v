@@ -1,6 +1,6 @@
 // The rows of a stream that windows still need, in block RAM.
 //
-// Elements of one channel in L neighbouring places are a word. Words lie in a ring of blocks; a block has NS words, each
+// Elements of one channel in L neighbouring places are a word. Words lie in a ring of blocks; a block has some words, each
 // for PLANES * C channels (the rows and columns of a stride are planes of their own). A window reads, for each of its
 // taps, L elements that begin anywhere in a word: with PAIR, memories of even and of odd words are read at once.
 // Where a window leaves the image, `mask` is 0 and the element is 0. Which places that are, where each chunk of the
@@ -20,7 +20,7 @@ module sn_lines #(
     parameter integer LAST_DONE = 1,  // and after the last word of an image
     parameter STEP = 1,  // the same in words of the ring, modulo its length
     parameter LAST_STEP = 1,
-    parameter NS = 1,  // words of a block
+    parameter NS = 1,  // words of a block of the result
     parameter RING = 2,  // words of the ring
     parameter PLANES = 1,
     parameter PAIR = 0,

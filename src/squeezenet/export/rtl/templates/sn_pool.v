@@ -4,7 +4,7 @@ module sn_pool #(
     parameter C = 1, parameter X = 8, parameter SIGNED = 0, parameter S = 1, parameter U = 1, parameter PH = 1,
     parameter L = 1, parameter Q = 1, parameter WORDS = 1, parameter PERIOD = 1,
     parameter integer DONE = 1, parameter integer LAST_DONE = 1, parameter STEP = 1,
-    parameter LAST_STEP = 1, parameter NS = 1, parameter RING = 2, parameter NEXT = 1, parameter PLANES = 1,
+    parameter LAST_STEP = 1, parameter NS = 1, parameter RING = 2, parameter SKIP = 1, parameter NEXT = 1, parameter PLANES = 1,
     parameter PAIR = 0, parameter integer BLOCKS = 1, parameter integer READS = 1,
     parameter integer AFTER = 0, parameter integer LIMIT = 1, parameter TAPS = 1, parameter K = 1,
     parameter [16*K-1:0] SHIFTS = 0,
@@ -37,7 +37,7 @@ module sn_pool #(
     wire [NB-1:0] block;
     wire [SB-1:0] strip;
     wire [RBITS-1:0] place;
-    sn_walk #(.READS(READS), .NS(NS), .RING(RING), .NEXT(NEXT)) walk (
+    sn_walk #(.READS(READS), .NS(NS), .RING(RING), .SKIP(SKIP), .NEXT(NEXT)) walk (
         .clk(clk), .rst(rst), .enable(enable), .ready(ready), .entry_last(tap_last && channel_last),
         .running(running), .block(block), .strip(strip), .place(place), .taken(taken), .image(image));
     sn_count #(.N(TAPS)) count_tap (
@@ -48,7 +48,9 @@ module sn_pool #(
     sn_flag #(.N(5)) flag_taken (.clk(clk), .rst(rst), .enable(enable), .in(taken), .out(e5_taken));
     sn_flag #(.N(5)) flag_image (.clk(clk), .rst(rst), .enable(enable), .in(taken && image), .out(e5_image));
     wire [L*(X+1)-1:0] lanes;
+    /* verilator lint_off UNUSED */
     wire [L-1:0] mask;
+    /* verilator lint_on UNUSED */
     sn_lines #(
         .C(C), .X(X), .SIGNED(SIGNED), .S(S), .U(U), .PH(PH), .L(L), .Q(Q), .WORDS(WORDS), .PERIOD(PERIOD),
         .DONE(DONE), .LAST_DONE(LAST_DONE), .STEP(STEP), .LAST_STEP(LAST_STEP), .NS(NS), .RING(RING),

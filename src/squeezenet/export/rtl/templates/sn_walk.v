@@ -4,7 +4,8 @@ module sn_walk #(
     parameter READS = 1,  // blocks of the result
     parameter NS = 1,  // words of a block
     parameter RING = 2,  // words in the ring of the lines
-    parameter NEXT = 1,  // from the last word of an image to the first of the next one, modulo RING
+    parameter SKIP = 1,  // places from the last word of a block to the first of the next one, modulo RING
+    parameter NEXT = 1,  // the same from an image to the next one
     parameter NB = READS > 1 ? $clog2(READS) : 1,
     parameter SB = NS > 1 ? $clog2(NS) : 1,
     parameter RBITS = RING > 1 ? $clog2(RING) : 1
@@ -21,7 +22,7 @@ module sn_walk #(
     output wire taken,  // the last entry of a block begins
     output wire image  // and the block is the last one of an image
 );
-    localparam [31:0] RING32 = RING, NEXT32 = NEXT;
+    localparam [31:0] RING32 = RING, SKIP32 = SKIP, NEXT32 = NEXT;
     localparam [RBITS:0] LENGTH = RING32[RBITS:0];
     wire strip_last, block_last;
     wire pass = enable && running && entry_last;
@@ -29,7 +30,8 @@ module sn_walk #(
     assign image = block_last;
     sn_count #(.N(NS)) count_strip (.clk(clk), .rst(rst), .step(pass), .value(strip), .last(strip_last));
     sn_count #(.N(READS)) count_block (.clk(clk), .rst(rst), .step(taken), .value(block), .last(block_last));
-    wire [RBITS:0] sum = {1'b0, place} + (strip_last && block_last ? NEXT32[RBITS:0] : 1);
+    wire [RBITS:0] sum = {1'b0, place} + 
+        (!strip_last ? 1 : block_last ? NEXT32[RBITS:0] : SKIP32[RBITS:0]);
     /* verilator lint_off UNUSED */
     wire [RBITS:0] less = sum - LENGTH;
     /* verilator lint_on UNUSED */
