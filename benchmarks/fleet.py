@@ -35,7 +35,7 @@ from squeezenet import sqz
 from squeezenet.model import Grid, Model
 from squeezenet.sqz import delta
 
-HEADER = 88  # bytes of the header of a delta
+HEADER = 56  # bytes of the header of a delta
 ZSTD = ["zstd", "-q", "--ultra", "-22", "--long=31"]
 
 

@@ -6,13 +6,20 @@
 #include "delta_walk.h"
 
 enum {
-    HEADER = 88,  /* bytes of the header of a delta */
+    VERSION = 2,
+    HASHES = 24,  /* where the hashes of both files begin */
     CHECKED = 16, /* the checksum covers the bytes from this offset on */
     WHOLE = 0,    /* kinds: the body is the new file; */
     LEVELS = 1    /* or what differs between the levels of both */
 };
 
-static int apply_levels(const uint8_t *old, size_t old_bytes, sqz_cursor body, arena *a, output *o)
+/* Bytes of each hash, the first ones of a SHA-256. */
+static size_t hash_bytes(const uint8_t *delta)
+{
+    return delta[4] == 1 ? 32 : 16;
+}
+
+static int apply_levels(const uint8_t *old, size_t old_bytes, sqz_cursor body, int version, arena *a, output *o)
 {
     part *old_parts, *parts;
     uint32_t old_count, count;
@@ -32,6 +39,7 @@ static int apply_levels(const uint8_t *old, size_t old_bytes, sqz_cursor body, a
     memset(&w, 0, sizeof w);
     w.c = reader(body.at, (size_t)(body.end - body.at));
     w.way = READ;
+    w.version = version;
     w.a = a;
     w.old_parts = old_parts;
     w.old_count = old_count;
@@ -41,22 +49,23 @@ static int apply_levels(const uint8_t *old, size_t old_bytes, sqz_cursor body, a
     return status == SQZ_OK && end_of_reading(&w.c) != SQZ_OK ? SQZ_BAD_STREAM : status;
 }
 
-static int check_digest(const uint8_t *bytes, size_t count, const uint8_t *expected)
+static int check_digest(const uint8_t *bytes, size_t count, const uint8_t *expected, size_t size)
 {
     sqz_sha256 s;
     uint8_t digest[32];
     sqz_sha256_start(&s);
     sqz_sha256_take(&s, bytes, count);
     sqz_sha256_end(&s, digest);
-    return memcmp(digest, expected, sizeof digest) == 0;
+    return memcmp(digest, expected, size) == 0;
 }
 
 static int check_delta(const uint8_t *delta, size_t bytes)
 {
     static const uint8_t magic[4] = {0x89, 'S', 'Q', 'D'};
     if (bytes == 0 || memcmp(delta, magic, bytes < sizeof magic ? bytes : sizeof magic) != 0) return SQZ_NOT_DELTA;
-    if (bytes < HEADER) return SQZ_TRUNCATED;
-    if (delta[4] != 1 || delta[5] > LEVELS || delta[6] != 0 || delta[7] != 0) return SQZ_VERSION;
+    if (bytes < HASHES) return SQZ_TRUNCATED;
+    if (delta[4] == 0 || delta[4] > VERSION || delta[5] > LEVELS || delta[6] != 0 || delta[7] != 0) return SQZ_VERSION;
+    if (bytes < HASHES + 2 * hash_bytes(delta)) return SQZ_TRUNCATED;
     if (sqz_little(delta + 8) != bytes) return sqz_little(delta + 8) > bytes ? SQZ_TRUNCATED : SQZ_TRAILING;
     if (sqz_crc32(0, delta + CHECKED, bytes - CHECKED) != sqz_little(delta + 12)) return SQZ_CHECKSUM;
     const uint64_t old = sqz_little(delta + 16), made = sqz_little(delta + 20);
@@ -74,18 +83,20 @@ int sqz_delta_apply(const uint8_t *old, size_t old_bytes, const uint8_t *delta, 
     uint8_t digest[32];
     int status = check_delta(delta, delta_bytes);
     if (status != SQZ_OK) return status;
-    if (sqz_little(delta + 16) != old_bytes || !check_digest(old, old_bytes, delta + 24)) return SQZ_WRONG_OLD;
+    const size_t hash = hash_bytes(delta), header = HASHES + 2 * hash;
+    if (sqz_little(delta + 16) != old_bytes || !check_digest(old, old_bytes, delta + HASHES, hash))
+        return SQZ_WRONG_OLD;
     o.size = sqz_little(delta + 20);
     sqz_sha256_start(&o.digest);
-    const sqz_cursor body = {delta + HEADER, delta + delta_bytes, SQZ_OK};
+    const sqz_cursor body = {delta + header, delta + delta_bytes, SQZ_OK};
     if (delta[5] == WHOLE)
-        status = emit(&o, body.at, delta_bytes - HEADER);
+        status = emit(&o, body.at, delta_bytes - header);
     else
-        status = apply_levels(old, old_bytes, body, &a, &o);
+        status = apply_levels(old, old_bytes, body, delta[4], &a, &o);
     *room = a.most;
     if (status != SQZ_OK) return status;
     sqz_sha256_end(&o.digest, digest);
-    return o.at == o.size && memcmp(digest, delta + 56, sizeof digest) == 0 ? SQZ_OK : SQZ_CHECKSUM;
+    return o.at == o.size && memcmp(digest, delta + HASHES + hash, hash) == 0 ? SQZ_OK : SQZ_CHECKSUM;
 }
 
 SMALL int sqz_delta_encode(const uint8_t *old, size_t old_bytes, const uint8_t *new_file, size_t new_bytes,
@@ -102,6 +113,7 @@ SMALL int sqz_delta_encode(const uint8_t *old, size_t old_bytes, const uint8_t *
         memset(&w, 0, sizeof w);
         w.c = writer(bytes, *size);
         w.way = WRITE;
+        w.version = VERSION;
         w.a = &a;
         w.old_parts = old_parts;
         w.old_count = old_count;

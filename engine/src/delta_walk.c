@@ -104,7 +104,7 @@ int sqz_delta_code_parts(walk *w, const part *parts, uint32_t count)
     int status = SQZ_OK;
     w->m = take(w->a, sizeof *w->m);
     if (w->m == NULL) return SQZ_NO_ROOM;
-    sqz_differences_start(w->m);
+    sqz_differences_start(w->m, w->version);
     w->follows = w->aligned = CERTAIN / 2 << 10;
     for (int i = 0; i <= STREAMS; i++) w->same[i] = CERTAIN / 2 << 10;
     for (uint32_t i = 0; i < count && status == SQZ_OK; i++) {

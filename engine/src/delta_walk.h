@@ -16,6 +16,7 @@ typedef struct {
 typedef struct {
     coder c;
     direction way;
+    int version; /* of the delta */
     arena *a;
     sqz_differences *m;
     const part *old_parts;

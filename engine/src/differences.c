@@ -35,6 +35,12 @@ static inline uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static inline uint16_t towards(uint32_t value, uint32_t target, uint32_t rate)
+{
+    return (uint16_t)(target > value ? value + ((target - value) * rate >> 16)
+                                     : value - ((value - target) * rate >> 16));
+}
+
 static unsigned bits_of(uint64_t value)
 {
     unsigned bits = 0;
@@ -52,9 +58,10 @@ static void fill_weights(int32_t *weights, size_t count, int32_t weight)
     for (size_t i = 0; i < count; i++) weights[i] = weight;
 }
 
-void sqz_differences_start(sqz_differences *m)
+void sqz_differences_start(sqz_differences *m, int version)
 {
     const uint32_t even = CERTAIN / 2 << 10;
+    m->version = version;
     fill(m->changed, sizeof m->changed / sizeof *m->changed, CERTAIN / 16 << 10 | 3);
     fill(m->away, sizeof m->away / sizeof *m->away, even);
     fill(m->negative, sizeof m->negative / sizeof *m->negative, even);
@@ -65,6 +72,9 @@ void sqz_differences_start(sqz_differences *m)
     fill_weights(m->changed_weight[0], 25 * INPUTS, 98304 / (INPUTS * 2));
     fill_weights(m->away_weight[0], 8, 98304 / 2);
     fill_weights(m->negative_weight[0], 4, 98304 / 2);
+    fill(m->length_of_move[0], SQZ_MOVES * SQZ_MOVE_BITS, even);
+    fill(m->digit_of_move[0], SQZ_MOVES * SQZ_MOVE_BITS, even);
+    fill_weights(m->move_weight[0], 10, 32768);
     for (uint32_t i = 0; i < 1026; i++) m->rate[i] = (uint16_t)(65536 / (i + 2));
     sqz_fill_stretched(m->stretched);
     for (uint32_t i = 0, found = 0; i <= ONE >> 5; i++) { /* classes as in level streams */
@@ -74,9 +84,9 @@ void sqz_differences_start(sqz_differences *m)
     }
 }
 
-/* Code a bit that `count` contexts predict. `second` may be NULL. */
+/* Code a bit that `count` contexts predict. `second` may be NULL. The smaller `shift`, the faster the weights learn. */
 INLINE uint32_t mix(sqz_differences *m, coder *c, uint32_t **context, size_t count, int32_t *first, int32_t *second,
-                    uint32_t bit, direction way)
+                    unsigned shift, uint32_t bit, direction way)
 {
     int32_t input[INPUTS];
     int64_t sum = 0;
@@ -88,7 +98,7 @@ INLINE uint32_t mix(sqz_differences *m, coder *c, uint32_t **context, size_t cou
     bit = split(c, ones < 32 ? 32 : ones > 65504 ? 65504 : ones, bit, way);
     const int32_t error = (int32_t)(bit << 16) - (int32_t)ones;
     for (size_t i = 0; i < count; i++) {
-        const int32_t step = (input[i] * error + 32768) >> 16;
+        const int32_t step = (input[i] * error + (1 << (shift - 1))) >> shift;
         for (int32_t *weights = first; weights != NULL; weights = weights == first ? second : NULL) {
             const int32_t next = weights[i] + step;
             weights[i] = next > MOST_WEIGHT ? MOST_WEIGHT : next < -MOST_WEIGHT ? -MOST_WEIGHT : next;
@@ -137,24 +147,50 @@ int64_t sqz_rescaled(int64_t value, int32_t rescaling, int32_t *part)
 
 size_t sqz_differences_memory(sqz_shape shape)
 {
-    return 2 * (size_t)shape.inputs * (2 + (size_t)shape.height * shape.width);
+    return 2 * (size_t)shape.inputs * (2 + 2 * (size_t)shape.height * shape.width);
 }
 
 void sqz_differences_layer(sqz_differences *m, sqz_shape shape, void *memory)
 {
-    uint16_t *column = memory, *dense = column + shape.inputs, *lean = dense + shape.inputs;
+    const size_t cells = (size_t)shape.inputs * shape.height * shape.width;
+    uint16_t *column = memory, *dense = column + shape.inputs, *lean = dense + shape.inputs, *place = lean + cells;
     for (size_t i = 0; i < shape.inputs; i++) {
         column[i] = ONE / 16;
         dense[i] = ONE / 4;
     }
-    for (size_t i = 0; i < (size_t)shape.inputs * shape.height * shape.width; i++) lean[i] = ONE / 2;
+    for (size_t i = 0; i < cells; i++) {
+        lean[i] = ONE / 2;
+        place[i] = ONE / 16;
+    }
     m->seen = m->differing = 0;
+    m->move = m->moves = 0;
 }
 
-static inline uint16_t towards(uint32_t value, uint32_t target, uint32_t rate)
+/* Code the distance of a level from its forecast, minus 1; more than 2 * MOST_LEVEL is wrong. `kind`: 0 for a forecast of
+ * 0, 1 towards zero, 2 away from zero, 3 without a forecast. */
+INLINE uint32_t code_move(sqz_differences *m, coder *c, uint32_t size, uint32_t kind, uint32_t value, direction way)
 {
-    return (uint16_t)(target > value ? value + ((target - value) * rate >> 16)
-                                     : value - ((value - target) * rate >> 16));
+    const uint32_t mean = least(bits_of((m->move >> 6) + 1), 7) - 1, more = value + 1;
+    const uint32_t by_kind = 7 * kind + mean, by_size = 4 * 7 + 7 * (kind == 3 ? 8 : bits_of(size)) + mean;
+    const unsigned last = way == READ ? SQZ_MOVE_BITS : bits_of(more) - 1;
+    unsigned length = 0;
+    for (;;) {
+        uint32_t *context[2] = {m->length_of_move[by_kind] + length, m->length_of_move[by_size] + length};
+        if (!mix(m, c, context, 2, m->move_weight[least(length, 3)], NULL, 14, length < last, way)) break;
+        if (++length == SQZ_MOVE_BITS) return UINT32_MAX; /* a reader only */
+    }
+    uint32_t prefix = 1;
+    for (unsigned left = length; left-- > 0;) {
+        const uint32_t bit = way == READ ? 0 : more >> left & 1;
+        uint32_t *context[2] = {m->digit_of_move[by_kind] + length, m->digit_of_move[by_size] + length};
+        prefix = prefix << 1 | (prefix == 1 ? mix(m, c, context, 2, m->move_weight[4], NULL, 14, bit, way)
+                                            : split(c, 32768, bit, way));
+    }
+    if (kind < 3) {
+        m->move = towards(m->move, (prefix - 1) << 6, m->rate[m->moves]);
+        if (m->moves < 14) m->moves++;
+    }
+    return prefix - 1;
 }
 
 /* Code a level that differs from its forecast. */
@@ -166,18 +202,21 @@ INLINE int32_t code_other(sqz_differences *m, coder *c, int32_t forecast, int32_
     if (size == 0) {
         context[0] = m->negative + hint;
         context[1] = m->negative + 27 + (lean >> 10);
-        down = mix(m, c, context, 2, m->negative_weight[wide], NULL, level < 0, way);
+        down = mix(m, c, context, 2, m->negative_weight[wide], NULL, 16, level < 0, way);
         kind = fresh ? 10 : 1;
+        if (m->version > 1) kind = fresh ? 3 : 0;
     } else {
         context[0] = m->away + 8 * least(size, 7) + (uint32_t)(part + 4);
         context[1] = m->away + 64 + 3 * few + *last;
         const uint32_t away =
-            mix(m, c, context, 2, m->away_weight[few], NULL, (level > forecast) == (forecast > 0), way);
+            mix(m, c, context, 2, m->away_weight[few], NULL, 16, (level > forecast) == (forecast > 0), way);
         *last = 1 + away;
         down = (forecast > 0) != (away == 1);
-        kind = 2 * least(size, 4) + away;
+        kind = m->version > 1 ? 1 + away : 2 * least(size, 4) + away;
     }
-    const uint32_t moved = natural(m, c, SQZ_SIZE + kind, magnitude(level - forecast) - 1, way);
+    const uint32_t value = magnitude(level - forecast) - 1;
+    const uint32_t moved =
+        m->version > 1 ? code_move(m, c, size, kind, value, way) : natural(m, c, SQZ_SIZE + kind, value, way);
     if (moved >= 2 * MOST_LEVEL) return MOST_LEVEL + 1;
     return down ? forecast - 1 - (int32_t)moved : forecast + 1 + (int32_t)moved;
 }
@@ -189,7 +228,8 @@ INLINE int code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memo
     const int fresh = before == NULL, wide = places > 1;
     const size_t cells = (size_t)inputs * places, seen = (size_t)output * places + 3;
     const uint32_t rate = m->rate[seen < 64 ? seen : 64], lean_rate = m->rate[output < 64 ? output : 64];
-    uint16_t *column = memory, *dense = column + inputs, *lean = dense + inputs;
+    const uint32_t place_rate = m->rate[output + 3 < 30 ? output + 3 : 30];
+    uint16_t *column = memory, *dense = column + inputs, *lean = dense + inputs, *place = lean + cells;
     uint32_t row = (uint32_t)((m->differing * ONE + 2 * ONE) / (m->seen + 32)), row_seen = 7, last = 0;
     uint64_t kept = 0, differing = 0;
     for (size_t i = 0; i < cells && !fresh; i++) kept += before[i] != 0;
@@ -223,12 +263,14 @@ INLINE int code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memo
                 m->changed + AT_ROW + 5 * row_class + few,
                 m->changed + AT_COLUMN + 5 * m->class[column[i] >> 5] + few,
                 m->changed + AT_NEAR + 5 * least(near, 7) + few,
-                m->changed + AT_DENSITY + 5 * (8 * dense_row + least(dense[i] >> 10, 7)) + few,
+                m->changed + AT_DENSITY + few +
+                    5 * (m->version > 1 ? m->class[place[cell] >> 5] : 8 * dense_row + least(dense[i] >> 10, 7)),
                 m->changed + AT_SIZE + (fresh ? 16 : 17 * (uint32_t)(part + 4) + least(size, 15)),
             };
             int32_t level = way == WRITE ? levels[cell] : 0;
-            const uint32_t differs = mix(m, c, context, INPUTS, m->changed_weight[2 * some + (uint32_t)wide],
-                                         m->changed_weight[14 + row_class / 3], level != forecast, way);
+            const uint32_t differs =
+                mix(m, c, context, INPUTS, m->changed_weight[2 * some + (uint32_t)wide],
+                    m->changed_weight[14 + row_class / 3], m->version > 1 ? 17 : 16, level != forecast, way);
             flag[k] = (uint8_t)differs;
             if (differs) {
                 const int32_t left = x > 0 ? sign(levels[cell - 1]) : 0, above = y > 0 ? sign(levels[cell - width]) : 0;
@@ -244,6 +286,7 @@ INLINE int code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memo
             if (!fresh) {
                 column[i] = towards(column[i], differs * ONE, rate);
                 dense[i] = towards(dense[i], before[cell] != 0 ? ONE : 0, rate);
+                place[cell] = towards(place[cell], differs * ONE, place_rate);
             }
             signs += sign(level);
             lean[cell] = towards(lean[cell], (uint32_t)(ONE / 2 * (1 + sign(level))), lean_rate);

@@ -8,7 +8,9 @@
 
 enum {
     SQZ_MOST_RESCALING_OF_LEVELS = 64, /* eighths of an octave between the old and the new step */
-    SQZ_NUMBERS = 43                   /* kinds of numbers */
+    SQZ_NUMBERS = 43,                  /* kinds of numbers */
+    SQZ_MOVES = 4 * 7 + 9 * 7,         /* classes of moves: by kind and mean move, by magnitude and mean move */
+    SQZ_MOVE_BITS = 8
 };
 
 /* Kinds of numbers: of the structure of a delta, then of the levels. */
@@ -26,10 +28,15 @@ enum {
     SQZ_SIZE = 32
 };
 
-/* The statistics of a whole delta. */
+/* The statistics of a whole delta. `version`: of the delta. Version 1 uses neither `length_of_move` nor `digit_of_move`,
+ * and codes moves as numbers of the kinds from SQZ_SIZE on. */
 typedef struct {
+    int version;
     uint32_t changed[63 + 165 + 165 + 40 + 320 + 136], away[64 + 12], negative[27 + 17], same_step;
     int32_t changed_weight[14 + 11][6], away_weight[4][2], negative_weight[2][2];
+    uint32_t length_of_move[SQZ_MOVES][SQZ_MOVE_BITS], digit_of_move[SQZ_MOVES][SQZ_MOVE_BITS];
+    int32_t move_weight[5][2];
+    uint32_t move, moves; /* mean move in this layer, in 64ths; number of moves, up to 14 */
     uint32_t length[SQZ_NUMBERS][32], digit[SQZ_NUMBERS][64], sign[SQZ_NUMBERS];
     uint16_t rate[1026];
     int16_t stretched[4096];
@@ -37,7 +44,7 @@ typedef struct {
     uint64_t seen, differing; /* levels of the present layer, and how many of them changed */
 } sqz_differences;
 
-void sqz_differences_start(sqz_differences *m);
+void sqz_differences_start(sqz_differences *m, int version);
 
 /* Code a bit in its context. */
 static inline uint32_t sqz_code_flag(sqz_differences *m, coder *c, uint32_t *context, uint32_t bit, direction way)

@@ -312,14 +312,14 @@ def changed_model(made: Model) -> Model:
     return replace(made, weights=weights, provenance={**made.provenance, "note": "changed"})
 
 
-def release_delta(name: str, old: str) -> None:
-    """Write a delta from the golden file `old`, and the new file, once."""
-    path = HERE / f"{name}.sqzd"
+def release_delta(name: str, old: str, new: str) -> None:
+    """Write a delta between two golden files, and the file `new` from the file `old`, once."""
+    path, after = HERE / f"{name}.sqzd", HERE / f"{new}.sqz"
+    before = (HERE / f"{old}.sqz").read_bytes()
+    if not after.exists():
+        after.write_bytes(sqz.encode(changed_model(sqz.decode(before))))
     if not path.exists():
-        before = (HERE / f"{old}.sqz").read_bytes()
-        after = sqz.encode(changed_model(sqz.decode(before)))
-        path.write_bytes(delta.make(before, after))
-        (HERE / f"{name}.sqz").write_bytes(after)
+        path.write_bytes(delta.make(before, after.read_bytes()))
 
 
 if __name__ == "__main__":
@@ -335,4 +335,4 @@ if __name__ == "__main__":
     release("operations_integers_v2", operations_integer_model())
     release("oblong_v2", oblong_model())
     release("functions_v2", functions_model())
-    release_delta("delta_v1", "operations_integers_v2")
+    release_delta("delta_v2", "operations_integers_v2", "delta_v1")

@@ -30,6 +30,7 @@ from support import ROOT
 from support.hostile import varint
 
 GOLDEN = ROOT / "tests" / "golden"
+HEADER = 56  # bytes of the header of a delta
 needs_engine = pytest.mark.skipif(not delta.HAS_ENGINE, reason="the C engine was not built here")
 OLD = (GOLDEN / "operations_integers_v2.sqz").read_bytes()
 
@@ -140,7 +141,7 @@ def rescaled(model: Model, eighths: int) -> Model:
 
 
 def body_of(made: bytes) -> memoryview:
-    return memoryview(made)[88:]
+    return memoryview(made)[HEADER:]
 
 
 @needs_engine
@@ -166,12 +167,12 @@ def repaired(data: bytes) -> bytes:
 def with_body(body: bytes, new_bytes: int | None = None) -> bytes:
     """A delta from `OLD` to `NEW` whose body is given."""
     size = MADE[20:24] if new_bytes is None else struct.pack("<I", new_bytes)
-    return repaired(MADE[:20] + size + MADE[24:88] + body)
+    return repaired(MADE[:20] + size + MADE[24:HEADER] + body)
 
 
 NEW = sqz.encode(moved(sqz.decode(OLD), 0.1))
 MADE = delta.make(OLD, NEW)
-BODY = MADE[88:]
+BODY = MADE[HEADER:]
 FRONT = delta_reference.after_front(NEW)[0].at
 GRAPH_END = 24 + struct.unpack_from("<I", OLD, 16)[0]
 SAME = b"\1\0" + varint(FRONT) + b"\0"  # the front of the old file, whose sections are as long as those of the new one
@@ -179,16 +180,18 @@ SAME = b"\1\0" + varint(FRONT) + b"\0"  # the front of the old file, whose secti
 DAMAGE: dict[str, tuple[bytes, type[FormatError]]] = {
     "nothing": (b"", NotDelta),
     "a model": (OLD, NotDelta),
-    "version 2": (MADE[:4] + b"\2" + MADE[5:], UnsupportedVersion),
+    "version 0": (MADE[:4] + b"\0" + MADE[5:], UnsupportedVersion),
+    "version 3": (MADE[:4] + b"\3" + MADE[5:], UnsupportedVersion),
+    "version 1, cut short": (MADE[:4] + b"\1" + MADE[5:87], Truncated),
     "another kind": (MADE[:5] + b"\2" + MADE[6:], UnsupportedVersion),
     "a reserved bit": (MADE[:7] + b"\1" + MADE[8:], UnsupportedVersion),
-    "half a header": (MADE[:60], Truncated),
+    "half a header": (MADE[:50], Truncated),
     "cut short": (MADE[:-1], Truncated),
     "longer": (MADE + b"\0", TrailingBytes),
     "another byte": (MADE[:-1] + bytes([MADE[-1] ^ 1]), ChecksumMismatch),
     "an old file over its limit": (repaired(MADE[:16] + struct.pack("<I", 2**30 + 1) + MADE[20:]), LimitExceeded),
     "a new file over its limit": (with_body(BODY, 4 * (len(OLD) + len(MADE)) + 4097), LimitExceeded),
-    "another new file": (repaired(MADE[:56] + bytes(32) + MADE[88:]), ChecksumMismatch),
+    "another new file": (repaired(MADE[:40] + bytes(16) + MADE[HEADER:]), ChecksumMismatch),
     "no body": (with_body(b""), Truncated),
     "no pieces": (with_body(b"\0" + bytes(4)), Truncated),
     "a piece before the old file": (with_body(b"\1\1\4\0" + bytes(4)), BadStream),
@@ -228,9 +231,9 @@ def test_no_damaged_delta_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(300):
         data = bytearray(MADE)
         for _ in range(chance.choice([1, 1, 2, 8])):
-            data[chance.randrange(88, len(data))] = chance.randrange(256)
+            data[chance.randrange(HEADER, len(data))] = chance.randrange(256)
         if chance.random() < 0.2:
-            del data[chance.randrange(88, len(data)) :]
+            del data[chance.randrange(HEADER, len(data)) :]
         hostile, found = repaired(bytes(data)), []
         if hostile == MADE:
             continue
@@ -256,8 +259,18 @@ def test_applying_a_delta_takes_little_memory() -> None:
 @pytest.mark.usefixtures("either")
 def test_golden_deltas_are_applied_for_ever() -> None:
     new = (GOLDEN / "delta_v1.sqz").read_bytes()
-    assert delta.apply(OLD, (GOLDEN / "delta_v1.sqzd").read_bytes()) == new
-    assert delta.make(OLD, new) == (GOLDEN / "delta_v1.sqzd").read_bytes()
+    for version in (1, 2):
+        assert delta.apply(OLD, (GOLDEN / f"delta_v{version}.sqzd").read_bytes()) == new
+    assert delta.make(OLD, new) == (GOLDEN / "delta_v2.sqzd").read_bytes()
+
+
+@needs_engine
+@pytest.mark.parametrize(("name", "old", "new"), list(pairs()), ids=[each[0] for each in pairs()])
+def test_deltas_of_version_1_are_read(name: str, old: Model, new: Model) -> None:
+    before, after = sqz.encode(old), sqz.encode(new)
+    parts = delta_reference.Parts.of(before), delta_reference.Parts.of(after)
+    body = delta_reference.encode(*parts, delta.plan_of(old, new), version=1)
+    assert delta.apply(before, delta_file.packed(delta_file.LEVELS, before, after, body, version=1)) == after
 
 
 @pytest.mark.usefixtures("either")

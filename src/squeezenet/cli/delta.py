@@ -24,6 +24,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Make the delta, and say how large it is."""
+    from hashlib import sha256
+
     from squeezenet import sqz
     from squeezenet.files import write_atomically
     from squeezenet.sqz import delta, delta_file
@@ -44,8 +46,8 @@ def run(args: Namespace) -> dict[str, Any]:
         "new_bytes": len(new),
         "of_full": round(len(made) / len(new), 6),
         "whole": header.kind == delta_file.WHOLE,
-        "old_sha256": header.old_sha256,
-        "new_sha256": header.new_sha256,
+        "old_sha256": sha256(old).hexdigest(),
+        "new_sha256": sha256(new).hexdigest(),
     }
 
 

@@ -31,36 +31,44 @@ else:
     HAS_ENGINE = True
 
 MAGIC = b"\x89SQD"
-VERSION = 1
+VERSION = 2
 WHOLE, LEVELS = 0, 1
 """Kinds of deltas: the body is the new file; the body holds the differences between the levels of both files."""
-_HEADER = struct.Struct("<4sBBHIIII32s32s")
-"""Magic, version, kind, reserved, bytes of the delta, CRC-32, bytes and SHA-256 of old and new file."""
+_HEADER = struct.Struct("<4sBBHIIII")
+"""Magic, version, kind, reserved, bytes of the delta, CRC-32, bytes of the old and of the new file."""
+_HASH_BYTES = {1: 32, 2: 16}
+"""For each version, how many bytes of the SHA-256 of each file follow."""
 
 
 @dataclass(frozen=True)
 class Header:
     """What a delta says about itself and about both files."""
 
+    version: int
     kind: int
     old_bytes: int
     new_bytes: int
-    old_sha256: str  # 64 hexadecimal digits
-    new_sha256: str
+    old_sha256: bytes  # all 32 bytes in version 1, the first 16 in version 2
+    new_sha256: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of the header; the body follows."""
+        return _HEADER.size + 2 * _HASH_BYTES[self.version]
 
 
 def apply(old: bytes, delta: bytes) -> bytes:
     """The new file. Raises a subclass of `FormatError` for a damaged delta, `WrongOldFile` if `old` does not fit it."""
     header = examine(delta)
-    if len(old) != header.old_bytes or sha256(old).hexdigest() != header.old_sha256:
+    if len(old) != header.old_bytes or not sha256(old).digest().startswith(header.old_sha256):
         raise WrongOldFile(
-            f"the delta is for a file with the SHA-256 {header.old_sha256[:16]}..., not for this one; "
+            f"the delta is for a file with the SHA-256 {header.old_sha256[:8].hex()}..., not for this one; "
             "fetch the whole new file instead"
         )
     if HAS_ENGINE:
         return _engine.delta_apply(old, delta, header.new_bytes)[0]
-    new = _applied_in_python(header, old, memoryview(delta)[_HEADER.size :])
-    if len(new) != header.new_bytes or sha256(new).hexdigest() != header.new_sha256:
+    new = _applied_in_python(header, old, memoryview(delta)[header.size :])
+    if len(new) != header.new_bytes or not sha256(new).digest().startswith(header.new_sha256):
         raise ChecksumMismatch("the delta does not give the file that it promises; fetch it again")
     return new
 
@@ -70,7 +78,7 @@ def _applied_in_python(header: Header, old: bytes, body: memoryview) -> bytes:
         return bytes(body)
     from squeezenet.sqz import delta_reference  # needs NumPy
 
-    return delta_reference.decode(delta_reference.Parts.of(old), body, header.new_bytes)
+    return delta_reference.decode(delta_reference.Parts.of(old), body, header.new_bytes, header.version)
 
 
 def examine(delta: bytes) -> Header:
@@ -79,9 +87,13 @@ def examine(delta: bytes) -> Header:
         raise NotDelta("not a delta: it does not begin with the magic bytes")
     if len(delta) < _HEADER.size:
         raise Truncated("the delta ends inside its header; fetch it again")
-    _, version, kind, reserved, total, checksum, old_bytes, new_bytes, old, new = _HEADER.unpack_from(delta)
-    if version != VERSION or kind not in (WHOLE, LEVELS) or reserved:
-        raise UnsupportedVersion(f"delta of version {version}, kind {kind}; this reader knows version {VERSION}")
+    _, version, kind, reserved, total, checksum, old_bytes, new_bytes = _HEADER.unpack_from(delta)
+    if version not in _HASH_BYTES or kind not in (WHOLE, LEVELS) or reserved:
+        raise UnsupportedVersion(f"delta of version {version}, kind {kind}; this reader knows versions 1 and {VERSION}")
+    middle, end = (_HEADER.size + count * _HASH_BYTES[version] for count in (1, 2))
+    header = Header(version, kind, old_bytes, new_bytes, delta[_HEADER.size : middle], delta[middle:end])
+    if len(delta) < end:
+        raise Truncated("the delta ends inside its header; fetch it again")
     if len(delta) < total:
         raise Truncated(f"the delta has {len(delta)} of its {total} bytes; fetch it again")
     if len(delta) > total:
@@ -90,11 +102,12 @@ def examine(delta: bytes) -> Header:
         raise ChecksumMismatch("the delta's bytes are not those that were written; fetch it again")
     if max(old_bytes, new_bytes) > MAX_MODEL_FILE or new_bytes > DELTA_BYTES_A_BYTE * (old_bytes + total) + FREE_DELTA:
         raise LimitExceeded(f"a delta of {total} bytes cannot make {new_bytes} bytes from {old_bytes}")
-    return Header(kind, old_bytes, new_bytes, old.hex(), new.hex())
+    return header
 
 
-def packed(kind: int, old: bytes, new: bytes, body: bytes) -> bytes:
+def packed(kind: int, old: bytes, new: bytes, body: bytes, version: int = VERSION) -> bytes:
     """The delta of this kind with this body."""
-    tail = struct.pack("<II", len(old), len(new)) + sha256(old).digest() + sha256(new).digest() + body
-    head = struct.pack("<4sBBHII", MAGIC, VERSION, kind, 0, 16 + len(tail), crc32(tail))
+    hashes = [sha256(file).digest()[: _HASH_BYTES[version]] for file in (old, new)]
+    tail = struct.pack("<II", len(old), len(new)) + b"".join(hashes) + body
+    head = struct.pack("<4sBBHII", MAGIC, version, kind, 0, 16 + len(tail), crc32(tail))
     return head + tail

@@ -113,29 +113,29 @@ def _shapes(graph: Graph) -> Iterator[Dimensions | None]:
             yield None
 
 
-def encode(old: Parts, new: Parts, plan: Plan) -> bytes:
-    """The body of a delta."""
+def encode(old: Parts, new: Parts, plan: Plan, version: int = 2) -> bytes:
+    """The body of a delta of this version."""
     out = bytearray()
     put_front(out, old.data, new.data[: new.front])
-    return bytes(out) + encode_parts(old, new, plan)
+    return bytes(out) + encode_parts(old, new, plan, version)
 
 
-def encode_parts(old: Parts, new: Parts, plan: Plan) -> bytes:
+def encode_parts(old: Parts, new: Parts, plan: Plan, version: int = 2) -> bytes:
     """The levels of all layers, as one stream of the range coder."""
     writer = Writer()
-    walk = _Walk(old, writer)
+    walk = _Walk(old, writer, version)
     for part, reference in zip(new.parts, plan, strict=True):
         walk.part(part.shape, part, reference)
     return writer.finish()
 
 
-def decode(old: Parts, body: memoryview, size: int) -> bytes:
-    """The new file of `size` bytes, not yet verified. Raises a subclass of `FormatError`."""
+def decode(old: Parts, body: memoryview, size: int, version: int = 2) -> bytes:
+    """The new file of `size` bytes, not yet verified. `version`: of the delta. Raises a subclass of `FormatError`."""
     cursor = Cursor(body, "delta")
     out = bytearray(take_front(cursor, old.data, size))
     graph, _ = _graph(Cursor(bytes(out), "delta"), size)
     reader = Reader(cursor.take(cursor.left))
-    walk = _Walk(old, reader)
+    walk = _Walk(old, reader, version)
     for shape in _shapes(graph):
         for stream in walk.part(shape, None, None):
             put_varint(out, len(stream))
@@ -214,10 +214,10 @@ def _pieces(old: bytes, front: bytes) -> list[tuple[int, int, bytes]]:
 class _Walk:
     """Codes the parts of the new file one after another: writes them, or finds their streams."""
 
-    def __init__(self, old: Parts, coder: Writer | Reader) -> None:
+    def __init__(self, old: Parts, coder: Writer | Reader, version: int) -> None:
         self.old = old
         self.coder = coder
-        self.model = Differences(coder)
+        self.model = Differences(coder, version)
         self.next = 0  # the old part after the last one that was used
         self.follows, self.aligned = Context(), Context()
         self.kinds = [Context() for _ in range(4)]

@@ -31,6 +31,7 @@ NONE = -1
 """Stands in place of the number of an old output if there is no such output."""
 
 _ONE = 1 << 14  # a density of 1, or the mean of signs that are all positive
+_MOVE_BITS = 8
 _FRESH = 6  # class of a magnitude where there is no old level
 _STRETCHED = stretched()
 
@@ -46,10 +47,14 @@ class Layer:
 
 
 class _Mixer:
-    """Weighted sums of predictions, each by a context; the weights are learned. `inputs` predictions, some sets."""
+    """Weighted sums of predictions, each by a context; the weights are learned. `inputs` predictions, some sets.
 
-    def __init__(self, inputs: int, sets: list[int]) -> None:
-        share = 98304 // (inputs * len(sets))
+    The smaller `shift`, the faster the weights learn. `total`: the sum of the weights at first; 65536 is 1.
+    """
+
+    def __init__(self, inputs: int, sets: list[int], shift: int = 16, total: int = 98304) -> None:
+        share = total // (inputs * len(sets))
+        self.shift = shift
         self.weights = [[[share] * inputs for _ in range(count)] for count in sets]
 
     def bit(self, coder: Writer | Reader, contexts: list[Context], chosen: list[int], bit: int) -> int:
@@ -61,7 +66,9 @@ class _Mixer:
         error = (bit << 16) - ones
         for weights in sets:
             for i, x in enumerate(inputs):
-                weights[i] = min(max(weights[i] + (x * error + 32768 >> 16), -(1 << 20)), 1 << 20)
+                weights[i] = min(
+                    max(weights[i] + (x * error + (1 << self.shift - 1) >> self.shift), -(1 << 20)), 1 << 20
+                )
         for context in contexts:
             context.learn(bit)
         return bit
@@ -111,16 +118,18 @@ class Numbers:
 class Differences(Numbers):
     """The statistics of a whole delta, which are learned while it is read or written."""
 
-    def __init__(self, coder: Writer | Reader) -> None:
+    def __init__(self, coder: Writer | Reader, version: int = 2) -> None:
         super().__init__(coder)
+        self.version = version
         rare = CERTAIN // 16, 3
         self.changed = [_contexts(count, *rare) for count in (7 * 9, 33 * 5, 33 * 5, 8 * 5, 64 * 5, 8 * 17)]
-        self.changed_mixer = _Mixer(6, [14, 11])
+        self.changed_mixer = _Mixer(6, [14, 11], 16 if version == 1 else 17)
         self.away = [_contexts(64), _contexts(12)]
         self.away_mixer = _Mixer(2, [4])
         self.negative = [_contexts(27), _contexts(17)]
         self.negative_mixer = _Mixer(2, [2])
         self.same_step = Context()
+        self.moves = Moves(coder)
 
     def exponents(self, new: list[int], old: list[int], outputs: list[int]) -> None:
         """Fill `new` if the coder is a reader. `outputs`: the old output at the place of each new one, or `NONE`."""
@@ -152,6 +161,8 @@ class Differences(Numbers):
         places = height * width
         column, dense = [_ONE // 16] * inputs, [_ONE // 4] * inputs  # share of changed and of old levels that are not 0
         lean = [_ONE // 2] * (inputs * places)  # mean signs
+        place = [_ONE // 16] * (inputs * places)  # share of changed levels
+        self.moves.begin()
         changed = all_ = 0
         for output, source in enumerate(outputs):
             start, rescaling = output * inputs * places, 0
@@ -192,7 +203,7 @@ class Differences(Numbers):
                         self.changed[1][5 * density_class(row) + few],
                         self.changed[2][5 * density_class(column[i]) + few],
                         self.changed[3][5 * min(near, 7) + few],
-                        self.changed[4][5 * (8 * kept + min(dense[i] >> 10, 7)) + few],
+                        self.changed[4][5 * (self._density(kept, dense[i], place[cell])) + few],
                         self.changed[5][16 if fresh else 17 * (part + 4) + min(size, 15)],
                     ]
                     sets = [2 * some + (places > 1), density_class(row) // 3]
@@ -217,7 +228,11 @@ class Differences(Numbers):
                             last = 1 + away
                             down = int((forecast > 0) != (away == 1))
                             kind = _SIZE + 2 * min(size, 4) + away
-                        moved = self.natural(kind, abs(level - forecast) - 1) + 1
+                        if self.version == 1:
+                            moved = self.natural(kind, abs(level - forecast) - 1) + 1
+                        else:
+                            way = 3 if fresh else 0 if size == 0 else 1 + away
+                            moved = self.moves.code(size, way, abs(level - forecast) - 1) + 1
                         level = forecast - moved if down else forecast + moved
                         if abs(level) > MAX_LEVEL:
                             raise BadStream("delta: a level is over its limit")
@@ -229,12 +244,55 @@ class Differences(Numbers):
                     if not fresh:
                         column[i] = towards(column[i], differs * _ONE, rate)
                         dense[i] = towards(dense[i], _ONE if before[cell] else 0, rate)
+                        place[cell] = towards(place[cell], differs * _ONE, RATE[min(output + 3, 30)])
                     signs += _sign(level)
                     lean[cell] = towards(lean[cell], _ONE // 2 * (1 + _sign(level)), RATE[min(output, 64)])
                 if not fresh:
                     changed += count
             if not fresh:
                 all_ += inputs * places
+
+    def _density(self, kept: int, dense: int, place: int) -> int:
+        """The class of the fourth context of a change."""
+        return 8 * kept + min(dense >> 10, 7) if self.version == 1 else density_class(place)
+
+
+class Moves:
+    """The distances of levels from their forecasts, minus 1. Two contexts predict each bit. Since version 2."""
+
+    def __init__(self, coder: Writer | Reader) -> None:
+        self.coder = coder
+        self.lengths = [[_contexts(_MOVE_BITS) for _ in range(count)] for count in (4 * 7, 9 * 7)]
+        self.digits = [[_contexts(_MOVE_BITS) for _ in range(count)] for count in (4 * 7, 9 * 7)]
+        self.mixer = _Mixer(2, [5], 14, 65536)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a layer."""
+        self.mean = self.seen = 0
+
+    def code(self, size: int, kind: int, value: int) -> int:
+        """`kind`: 0 for a forecast of 0, 1 towards zero, 2 away from zero, 3 without a forecast."""
+        mean = min(((self.mean >> 6) + 1).bit_length(), 7) - 1
+        places = (7 * kind + mean, 7 * (8 if kind == 3 else size.bit_length()) + mean)
+        lengths, digits = ([each[i] for each, i in zip(held, places, strict=True)]
+                           for held in (self.lengths, self.digits))  # fmt: skip
+        last, length, prefix = (value + 1).bit_length() - 1, 0, 1
+        while self.mixer.bit(self.coder, [each[length] for each in lengths], [min(length, 3)], int(length < last)):
+            length += 1
+            if length == _MOVE_BITS:
+                raise BadStream("delta: a level is over its limit")
+        for left in reversed(range(length)):
+            bit = value + 1 >> left & 1
+            if prefix == 1:
+                bit = self.mixer.bit(self.coder, [each[length] for each in digits], [4], bit)
+            else:
+                bit = self.coder.bit(32768, bit)
+            prefix = prefix << 1 | bit
+        if kind < 3:
+            self.mean = towards(self.mean, prefix - 1 << 6, RATE[self.seen])
+            self.seen = min(self.seen + 1, 14)
+        return prefix - 1
 
 
 # Kinds of numbers. Those of the files and layers are in `delta_reference`.
