@@ -10,6 +10,11 @@ All programs get the two files, and what they write is applied and compared with
 - zstd: `zstd --ultra -22 --long=31 --patch-from=OLD`; xdelta3: `xdelta3 -e -9 -S lzma -s OLD`; bsdiff4; detools: its
   sequential patches with LZMA, made for embedded devices.
 
+An update also takes signed metadata. A publisher's folder with the old file as release 1 and the new one as release 2
+is made, and the column "metadata" has the bytes of the three files that a device fetches: timestamp, snapshot, list of
+releases. "gzip": the same if the web server compresses them. "update" is the delta and "gzip", as share of the whole
+file.
+
 nncodec gets the differences of the levels of all layers, new minus old, as int32 tensors, and codes them with DeepCABAC
 (row skipping, parameter optimisation, the better of two unary lengths). The column "levels" is what the body of our
 delta takes for the same: from the old network to the old network with the new levels.
@@ -18,6 +23,7 @@ A program that is not installed has no figure.
 """
 
 import argparse
+import gzip
 import importlib
 import io
 import json
@@ -26,6 +32,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +102,23 @@ def patched(program: str, old: Path, new: Path) -> int | None:
         return patch.stat().st_size
 
 
+def metadata(old: bytes, new: bytes) -> list[bytes] | None:
+    """The signed files that bring a device from `old` to `new`. None without the packages of the extra `[publish]`."""
+    try:
+        from squeezenet.fleet import publisher, repository
+    except ModuleNotFoundError:
+        return None
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    with tempfile.TemporaryDirectory() as folder:
+        one = repository.Keys(1, 1)
+        made = repository.create(Path(folder), one, one, repository.Days(), now)
+        for data in (old, new):
+            found = repository.load(made.folder)
+            publisher.publish(found, data, "model.sqz", publisher.Plan(), now, override="the labels may differ")
+        names = ("timestamp.json", "3.snapshot.json", "3.targets.json")
+        return [(made.public / "metadata" / name).read_bytes() for name in names]
+
+
 def changed(old: Model, new: Model) -> float:
     """Share of the levels of `new` that differ. All levels of a layer that `old` lacks, or has in another shape, do."""
     levels = [(grid(old, name) if name in old.weights else None, grid(new, name)) for name in new.weights]
@@ -126,6 +150,9 @@ def measured(old: Path, new: Path, nncodec: Peer | None) -> dict[str, object]:
         "old": old.name, "new": new.name, "changed": changed(*models), "float32": models[1].float32_bytes,
         "whole": len(after), "squeezenet": len(made),
     }  # fmt: skip
+    if (signed := metadata(before, after)) is not None:
+        row["metadata"], row["gzip"] = (sum(map(len, files)) for files in (signed, map(gzip.compress, signed)))
+        row["update"] = (len(made) + row["gzip"]) / len(after)
     row |= {program: patched(program, old, new) for program in PROGRAMS}
     if nncodec is not None:
         differences = {name: grid(models[1], name) - grid(models[0], name) for name in models[1].weights}
