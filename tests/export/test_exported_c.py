@@ -99,6 +99,13 @@ def test_networks_that_ship_run_on_small_boards(name: str, board: str, flash: in
     assert found.output.startswith(f"{best.label}: class ")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_operation_takes_the_stack_that_was_printed(name: str, tmp_path: Path) -> None:
+    said = exported(NETWORKS[name](), tmp_path / "c", "lm3s6965evb")
+    assert ran(tmp_path / "c").stack == said["stack"]
+
+
 @pytest.mark.parametrize("board", ["netduinoplus2", "riscv32"])
 def test_the_code_calls_no_library_has_no_state_and_uses_no_floats(board: str, tmp_path: Path) -> None:
     exported(NETWORKS["nine_bit"](), tmp_path / "c", board)

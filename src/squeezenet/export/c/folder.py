@@ -174,7 +174,9 @@ def _figures(result: dict[str, Any]) -> str:
     ]
     lines = ["| | bytes |", "|-|-|", *(f"| {what} | {value:,} |" for what, value in rows if value is not None), ""]
     if result["compiler"]:
-        lines.append(f"These are the figures of {result['compiler']} and the flags of the Makefile.")
+        said = f"""These are the figures of {result["compiler"]} and the flags of the Makefile. The stack is read from
+            the machine code of the linked program; `make test` measures it, too."""
+        lines.append(fill(" ".join(said.split()), 120))
     lines.append(f"{counted(result['decoded'], 'weight')} are decoded for each image.")
     if "instructions" in result:
         said = (
