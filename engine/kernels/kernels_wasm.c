@@ -4,7 +4,7 @@
 #ifdef __wasm_simd128__
 #include <wasm_simd128.h>
 
-enum { LANES = 4, DEPTH = 2 };
+enum { LANES = 4, DEPTH = 2, TOGETHER = 4 /* most positions whose sums stay in registers */ };
 
 #define SQZ_TARGET
 #define LINE int16_t
@@ -12,8 +12,8 @@ enum { LANES = 4, DEPTH = 2 };
 #include "loops.h"
 
 #define REGISTERS 1
-#define AT_ONCE SQZ_VECTORS
-#define FITS(vectors, positions) (vectors * positions <= 12)
+#define AT_ONCE 2
+#define FITS(vectors, positions) (vectors <= 2 && positions <= TOGETHER)
 
 #define MULTIPLY multiply
 #define WEIGHT int16_t
@@ -24,25 +24,58 @@ enum { LANES = 4, DEPTH = 2 };
 #define ADD_PRODUCTS(sum, x, w) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
 #include "tile.h"
 
+/* Positions are computed in groups whose sums stay in registers. */
+static void multiply_groups(const sqz_tile *t, void *out)
+{
+    const uint32_t groups = (t->positions + TOGETHER - 1) / TOGETHER;
+    int32_t *sums = out;
+    sqz_tile part = *t;
+    for (uint32_t group = 0; group < groups; group++) {
+        part.positions = t->positions * (group + 1) / groups - t->positions * group / groups;
+        multiply(&part, sums);
+        part.begin += part.positions * t->stride;
+        sums += part.positions * t->vectors * LANES;
+    }
+}
+
+/* (sum * factor + offset) >> 32 of 4 sums. */
+SQZ_INLINE v128_t level_of(const int32_t *sums, v128_t factors, v128_t first_offsets, v128_t second_offsets)
+{
+    const v128_t sum = wasm_v128_load(sums);
+    const v128_t first = wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4(sum, factors), first_offsets);
+    const v128_t second = wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4(sum, factors), second_offsets);
+    return wasm_i32x4_shuffle(first, second, 1, 3, 5, 7); /* the upper halves */
+}
+
+/* Two vectors at a time become 8 bytes. */
 static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out, size_t step)
 {
-    const v128_t low = wasm_i32x4_splat(r->low), high = wasm_i32x4_splat(r->high);
-    for (uint32_t v = 0; v * LANES < r->outputs; v++) {
-        const uint32_t left = r->outputs - v * LANES;
-        const v128_t factors = wasm_v128_load(r->multipliers + LANES * v);
-        const v128_t even = wasm_v128_load(r->offsets + LANES * v);
-        const v128_t odd = wasm_v128_load(r->offsets + LANES * v + LANES / 2);
-        const v128_t first_offsets = wasm_i64x2_shuffle(even, odd, 0, 2);
-        const v128_t second_offsets = wasm_i64x2_shuffle(even, odd, 1, 3);
-        for (uint32_t position = 0; position < positions; position++) {
-            const v128_t sum = wasm_v128_load(sums + (position * r->vectors + v) * LANES);
-            const v128_t first = wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4(sum, factors), first_offsets);
-            const v128_t second = wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4(sum, factors), second_offsets);
-            v128_t level = wasm_i32x4_shuffle(first, second, 1, 3, 5, 7); /* the upper halves */
-            level = wasm_i32x4_min(wasm_i32x4_max(level, low), high);
-            const v128_t half = wasm_u16x8_narrow_i32x4(level, level);
-            const uint32_t bytes = (uint32_t)wasm_i32x4_extract_lane(wasm_u8x16_narrow_i16x8(half, half), 0);
-            memcpy(out + position * step + v * LANES, &bytes, left < LANES ? left : LANES);
+    const v128_t low = wasm_u8x16_splat((uint8_t)r->low), high = wasm_u8x16_splat((uint8_t)r->high);
+    const uint32_t outputs = r->outputs, width = r->vectors * LANES;
+    for (uint32_t o = 0; o < outputs; o += 2 * LANES) {
+        const uint32_t left = outputs - o;
+        const int32_t *from = sums + o;
+        uint8_t *to = out + o;
+        v128_t factors[2], first_offsets[2], second_offsets[2];
+        SQZ_EACH(i, 2) {
+            const uint32_t at = o + i * LANES < width ? o + i * LANES : o;
+            const v128_t even = wasm_v128_load(r->offsets + at), odd = wasm_v128_load(r->offsets + at + LANES / 2);
+            factors[i] = wasm_v128_load(r->multipliers + at);
+            first_offsets[i] = wasm_i64x2_shuffle(even, odd, 0, 2);
+            second_offsets[i] = wasm_i64x2_shuffle(even, odd, 1, 3);
+        }
+        for (uint32_t position = 0; position < positions; position++, from += width, to += step) {
+            const v128_t first = level_of(from, factors[0], first_offsets[0], second_offsets[0]);
+            const v128_t second = level_of(from + LANES, factors[1], first_offsets[1], second_offsets[1]);
+            const v128_t words = wasm_i16x8_narrow_i32x4(first, second);
+            const v128_t bytes = wasm_u8x16_min(wasm_u8x16_max(wasm_u8x16_narrow_i16x8(words, words), low), high);
+            if (left >= 2 * LANES)
+                wasm_v128_store64_lane(to, bytes, 0);
+            else {
+                uint8_t some[16];
+                wasm_v128_store(some, bytes);
+                for (uint32_t i = 0; i < left; i++) to[i] = some[i];
+            }
         }
     }
 }
@@ -50,15 +83,16 @@ static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t position
 static void widen(void *line, const uint8_t *x, size_t n)
 {
     int16_t *to = line;
-    for (size_t i = 0; i < n; i++) to[i] = x[i];
+    for (size_t i = 0; i < n; i += STRIP, x += STRIP, to += STRIP)
+        SQZ_EACH(j, STRIP / 8) wasm_v128_store(to + 8 * j, wasm_u16x8_load8x8(x + 8 * j));
 }
 
 const sqz_kernels sqz_simd128 = {
     .lanes = LANES,
     .depth = DEPTH,
     .bytes = 2,
-    .positions = {0, 8, 6, 4, 3},
-    .multiply = multiply,
+    .positions = {0, 32, 32, 32, 32},
+    .multiply = multiply_groups,
     .rescale = rescale,
     .taps = 1,
     .depthwise = depthwise,
@@ -76,5 +110,5 @@ const sqz_kernels sqz_simd128 = {
 #include "tile.h"
 
 const sqz_kernels sqz_simd128_floats = {
-    .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 8, 6, 4, 3}, .multiply = multiply_floats};
+    .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 4, 4, 4, 4}, .multiply = multiply_floats};
 #endif
