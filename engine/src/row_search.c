@@ -18,7 +18,7 @@ static double rate(sqz_planner *p, size_t ram, size_t flash, double *over)
     double decoded = 0;
     for (uint32_t i = 0; i < p->op_count; i++) decoded += (double)p->plan->infos[i].decodes * p->plan->infos[i].weights;
     *over = (bytes > ram ? (double)(bytes - ram) : 0) + (flash > 0 && weights > flash ? (double)(weights - flash) : 0);
-    return decoded / WEIGHTS_A_BYTE + (flash > 0 ? 0 : (double)weights);
+    return decoded / (double)WEIGHTS_A_BYTE + (flash > 0 ? 0 : (double)weights);
 }
 
 /* Change the places of the layers from i to j and of the peers of layer i. Returns whether that changes anything. */
@@ -57,6 +57,7 @@ static uint32_t choose(uint32_t *state, uint32_t n)
  * costs more and more. Each round begins with the best choice so far. */
 int sqz_search_places(sqz_planner *p, size_t ram, size_t flash, uint32_t *best_places, uint32_t *places)
 {
+    const double most = PRICE_OVER_LIMITS;
     uint32_t random = 1, plans = 0;
     double over, best_over;
     if (ram == 0) ram = sqz_row_memory(p, 0);
@@ -69,12 +70,12 @@ int sqz_search_places(sqz_planner *p, size_t ram, size_t flash, uint32_t *best_p
         restore_places(p, best_places);
         for (uint32_t tried = 0; tried < plans; tried++) {
             const double progress = (double)tried / plans;
-            const double price = round % 2 > 0 ? PRICE_OVER_LIMITS : PRICE_OVER_LIMITS * progress * progress + 1;
+            const double price = round % 2 > 0 ? most : most * progress * progress + 1;
             const uint32_t i = choose(&random, p->op_count), more = choose(&random, 2) * choose(&random, MOST_CHANGED);
             save_places(p, places);
             if (!place_some(p, i, i + more, choose(&random, PACKED + 1))) continue;
             const double cost = rate(p, ram, flash, &over);
-            if (cost + price * over > current + price * current_over + FIRST_THRESHOLD * (1 - progress)) {
+            if (cost + price * over > current + price * current_over + (double)FIRST_THRESHOLD * (1 - progress)) {
                 restore_places(p, places);
                 continue;
             }

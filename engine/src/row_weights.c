@@ -73,7 +73,7 @@ static size_t pack(const sqz_planner *p, uint32_t i, uint8_t *to, uint8_t *patch
             const uint8_t weight = p->block[j];
             if (to != NULL) to[j / 8 * 4 + j % 4] |= (uint8_t)((weight & 15) << j % 8 / 4 * 4);
             if (fits_four_bits((int8_t)weight) && j - last < 255) continue;
-            if (list != NULL) list[count] = (uint16_t)(weight << 8 | (j - last));
+            if (list != NULL) list[count] = (uint16_t)((uint32_t)weight << 8 | (j - last));
             last = j;
             count++;
         }
