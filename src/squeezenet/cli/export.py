@@ -48,7 +48,7 @@ OURS = b"\x12\x0asqueezenet"
 
 def configure(parser: ArgumentParser) -> None:
     from squeezenet.export.c.board import BOARDS
-    from squeezenet.export.rtl.parts import PARTS
+    from squeezenet.export.rtl.parts import PARTS, PLANNED
 
     add_model(parser)
     what = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
@@ -70,8 +70,8 @@ def configure(parser: ArgumentParser) -> None:
     only_rtl = parser.add_argument_group("for --to rtl")
     goal = "the cycles that an image may take (default: as few as fit into the part)"
     only_rtl.add_argument("--cycles", type=count, metavar="N", help=goal)
-    parts = "; ".join(f"{name}: {part.about}" for name, part in PARTS.items())
-    only_rtl.add_argument("--part", choices=list(PARTS), metavar="NAME", help=f"{parts} (default: ecp5-85f)")
+    parts = "; ".join(f"{name}: {PARTS[name].about}" for name in PLANNED)
+    only_rtl.add_argument("--part", choices=list(PLANNED), metavar="NAME", help=f"{parts} (default: ecp5-85f)")
 
 
 def run(args: Namespace) -> dict[str, Any]:
