@@ -267,7 +267,8 @@ INTEGER: dict[str, Callable[[Case], FloatArray]] = {
     "integer reference": lambda c: IntegerRunner(c.unchecked())(c.images),
     "trainable integer network": lambda c: trained(in_float32(from_integer_model(c.unchecked())), c.images),
     "file writer": lambda c: IntegerRunner(sqz.decode(sqz.encode(c.integers())))(c.images),
-    "ONNX Runtime": lambda c: in_onnx_runtime(exported(c.integers(), "onnx-exact"), c.images),
+    "ONNX Runtime": lambda c: in_onnx_runtime(exported(c.integers(), "onnx"), c.images),
+    "ONNX Runtime, integers only": lambda c: in_onnx_runtime(exported(c.integers(), "onnx-exact"), c.images),
     "file reader": lambda c: IntegerRunner(sqz.decode(c.file()))(c.images),
 }
 

@@ -9,13 +9,19 @@ from squeezenet.errors import MissingDependency, UnsupportedOperation, UsageErro
 from squeezenet.printable import counted, printable
 
 TARGETS = {
-    "onnx": "ONNX; an integer network gets 8-bit layers (QDQ), whose answers may differ a little from the model's",
-    "onnx-exact": "ONNX with operations on integers only: in ONNX Runtime the same logits, bit for bit, on every CPU",
+    "onnx": "ONNX; an integer network gets 8-bit layers, and in ONNX Runtime the same logits, bit for bit",
+    "onnx-qdq": "ONNX with 8-bit layers in the usual form (QDQ): faster, but its answers may differ from the model's",
+    "onnx-exact": "ONNX with operations on integers only: the same logits, bit for bit, also without optimisations",
     "qonnx": "QONNX, for compilers for FPGAs, from a network squeezed with --scales power-of-two; the same logits",
     "c": "a folder with C for a microcontroller; the same logits, bit for bit, in a fixed amount of memory",
     "hls4ml": "a folder with a project of hls4ml, from a network squeezed with --scales power-of-two; the same logits",
     "rtl": "a folder with Verilog for an FPGA; the same logits, bit for bit, with all weights on the chip",
 }
+
+FORMS = {
+    "onnx": "8-bit layers", "onnx-qdq": "8-bit layers (QDQ)", "onnx-exact": "operations on integers only",
+    "qonnx": "Quant nodes (QONNX)",
+}  # fmt: skip
 
 ONLY_FOR = {
     "board": ("c",),
@@ -30,10 +36,10 @@ ONLY_FOR = {
 """Options that only some targets have."""
 
 EXAMPLES = """
-# fast 8-bit layers in ONNX Runtime, OpenVINO and in browsers
+# for ONNX Runtime, OpenVINO and browsers: the logits that squeezenet computes
 squeezenet export birds.sqz --to onnx --out birds.onnx
-# the same logits as squeezenet computes, bit for bit
-squeezenet export birds.sqz --to onnx-exact --out birds.onnx
+# faster there, but with other logits: up to a few steps of 8 bits
+squeezenet export birds.sqz --to onnx-qdq --out birds.onnx
 # C for a Cortex-M4; `make -C birds-c test` runs its example in an emulator
 squeezenet export birds.sqz --to c --board netduinoplus2 --out birds-c
 # a project of hls4ml; `make -C birds-hls test` runs its C simulation
@@ -167,8 +173,7 @@ def render(result: dict[str, Any]) -> str:
     if result["to"] == "rtl":
         return _render_rtl(result)
     (file,) = result["files"]
-    forms = {"onnx": "8-bit layers (QDQ)", "onnx-exact": "operations on integers only", "qonnx": "Quant nodes (QONNX)"}
-    form = forms[result["to"]] if result["integer"] else "floats"
+    form = FORMS[result["to"]] if result["integer"] else "floats"
     return f"{file['path']}: {file['bytes']:,} bytes, opset {result['opset']}, {form}"
 
 

@@ -1,7 +1,7 @@
 """The targets of `squeezenet export`, and which models each of them takes. `inspect` uses it, so it needs NumPy only.
 
 >>> targets(model)                                              # doctest: +SKIP
-{'onnx': None, 'onnx-exact': 'a float network has no exact form; squeeze it first (squeezenet compress)', 'c': ...}
+{'onnx': None, 'onnx-qdq': None, 'onnx-exact': 'a float network has no exact form; ...', 'c': ...}
 """
 
 from collections.abc import Callable
@@ -34,17 +34,22 @@ def is_matrix_product(graph: Graph, op: Conv) -> bool:
 
 
 def _onnx(model: Model) -> str | None:
+    """ONNX takes every model."""
+    return None
+
+
+def _onnx_qdq(model: Model) -> str | None:
     """Why an integer network has a layer that 8-bit kernels of runtimes cannot compute, or None if it has none."""
     if not model.scales:
         return None
     for index, op in enumerate(model.graph.ops):
         source, target = model.scales[op.inputs[0]], model.scales[index + 1]
         if isinstance(op, AvgPool) and op.dilation != (1, 1):
-            return "AvgPool: ONNX Runtime has no 8-bit mean over elements that are not neighbours; use onnx-exact"
+            return "AvgPool: ONNX Runtime has no 8-bit mean over elements that are not neighbours; use onnx"
         if isinstance(op, Conv) and target.wide and not is_matrix_product(model.graph, op):
-            return f"{op.name}: with logits of 24 bits, this convolution would stay float; use onnx-exact"
+            return f"{op.name}: with logits of 24 bits, this convolution would stay float; use onnx"
         if isinstance(op, Layer) and largest_sums(model, op, source, target).max() > MAX_SUM:
-            return f"{op.name}: a bias in steps of the products needs more than 32 bits; use onnx-exact"
+            return f"{op.name}: a bias in steps of the products needs more than 32 bits; use onnx"
     return None
 
 
@@ -95,6 +100,7 @@ def _c(model: Model) -> str | None:
 
 
 TARGETS: dict[str, Callable[[Model], str | None]] = {
-    "onnx": _onnx, "onnx-exact": _onnx_exact, "qonnx": _qonnx, "c": _c, "hls4ml": _hls4ml, "rtl": rtl_refusal,
+    "onnx": _onnx, "onnx-qdq": _onnx_qdq, "onnx-exact": _onnx_exact, "qonnx": _qonnx, "c": _c, "hls4ml": _hls4ml,
+    "rtl": rtl_refusal,
 }  # fmt: skip
 """Each target, with the function that says why it cannot take a model."""

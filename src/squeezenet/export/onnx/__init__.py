@@ -1,4 +1,4 @@
-"""Models as ONNX files: `--to onnx`, `--to onnx-exact` and `--to qonnx` ([ADR 28](docs/adr/0028-onnx.md)).
+"""Models as ONNX files: `--to onnx`, `onnx-qdq`, `onnx-exact` and `qonnx` (docs/adr/0028-onnx.md, 0036-mixed.md).
 
 >>> from squeezenet.export.onnx import encode
 >>> data = encode(model, "onnx")                                # doctest: +SKIP
@@ -13,7 +13,7 @@ float32 (N, classes). The metadata of the file are strings in JSON:
 | preparation | how an image becomes the input, as `inspect --json` prints it |
 | provenance | how the model was made |
 | squeezenet | the version of squeezenet that wrote the file |
-| target | `onnx`, `onnx-exact` or `qonnx` |
+| target | `onnx`, `onnx-qdq`, `onnx-exact` or `qonnx` |
 """
 
 import json
@@ -24,6 +24,7 @@ import onnx_ir as ir
 from squeezenet.errors import UnsupportedOperation
 from squeezenet.export.onnx.exact import exact_network
 from squeezenet.export.onnx.floats import float_network
+from squeezenet.export.onnx.mixed import mixed_network
 from squeezenet.export.onnx.nodes import Nodes
 from squeezenet.export.onnx.qdq import qdq_network
 from squeezenet.export.onnx.qonnx import qonnx_network
@@ -42,10 +43,12 @@ def encode(model: Model, target: str) -> bytes:
     """The bytes of an ONNX file. Raises `UnsupportedOperation` if the target cannot take the model."""
     if reason := TARGETS[target](model):
         raise UnsupportedOperation(reason)
-    nodes = Nodes()
+    nodes = Nodes(np.int64 if target == "onnx-exact" else np.float64)
     image = nodes.given("image", np.float32, model.graph.input_shape)
-    networks = {"onnx-exact": exact_network, "qonnx": qonnx_network}
-    network = networks.get(target, qdq_network if model.scales else float_network)
+    integers = {
+        "onnx": mixed_network, "onnx-qdq": qdq_network, "onnx-exact": exact_network, "qonnx": qonnx_network,
+    }  # fmt: skip
+    network = integers[target] if model.scales else float_network
     result = network(nodes, model, image)
     logits = nodes.given("logits", np.float32, (model.graph.classes,))
     nodes.nodes.append(ir.node("Identity", [result], outputs=[logits], name="logits"))

@@ -30,9 +30,13 @@ BATCH = "N"
 
 
 class Nodes:
-    """The nodes of a graph in the order they run, and its constants. Calling it appends a node."""
+    """The nodes of a graph in the order they run, and its constants. Calling it appends a node.
 
-    def __init__(self) -> None:
+    `numbers` is the type of whole numbers that need more than 32 bits.
+    """
+
+    def __init__(self, numbers: type[np.int64 | np.float64] = np.int64) -> None:
+        self.numbers = numbers
         self.nodes: list[ir.Node] = []
         self.constants: dict[tuple[object, ...], ir.Value] = {}
         self.scope = ""
@@ -54,6 +58,16 @@ class Nodes:
         node.outputs[0].name = node.name
         self.nodes.append(node)
         return node.outputs[0]
+
+    def pieces(self, x: ir.Value, sizes: NDArray[np.int64]) -> list[ir.Value]:
+        """Append a node that cuts `x` into so many channels each."""
+        name = self._name("Split")
+        inputs = (x, self.constant("sizes", sizes.astype(np.int64)))
+        node = ir.node("Split", inputs, {"axis": 1}, num_outputs=len(sizes), name=name)
+        for index, output in enumerate(node.outputs):
+            output.name = f"{name}.{index}"
+        self.nodes.append(node)
+        return list(node.outputs)
 
     def constant(self, name: str, array: NDArray[Any] | np.generic) -> ir.Value:
         """A constant. Equal constants are stored once, under the name of the first."""

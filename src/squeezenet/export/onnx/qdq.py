@@ -4,6 +4,7 @@ their own 8-bit kernels.
 A value is a tensor of unsigned bytes. Each operation reads it through DequantizeLinear, computes with floats, and ends
 with QuantizeLinear. Weights are int8, biases int32. Runtimes replace such a group of nodes by one kernel for integers,
 and round in their own way: the logits may differ from those of the engine by a few steps (docs/experiments.md).
+`mixed.py` avoids these differences.
 
 A 9-bit value q becomes two channels of 8 bits, min(q, 255) and max(q - 255, 0), as FORMAT.md says. A layer computes
 its outputs twice to make the two halves, the second time with a bias that is lower by 255 steps.
