@@ -6,7 +6,7 @@ Each output of a convolution is computed in one of two ways:
   it has. This is possible for outputs whose int32 bias and float32 step can be chosen so that the kernel gives the
   integers of the format for every input (`staircase.fused`);
 - otherwise by ConvInteger, whose sums QuantizeLinear divides and rounds. Here the bias is a float, and as fine as
-  needed (`staircase.divided`). This kernel needs twice the time.
+  needed (`staircase.divided`). This takes about twice the time.
 
 All other operations are those of `exact.py`.
 """
@@ -22,7 +22,7 @@ from squeezenet.fixed_point import Integers, Scale
 from squeezenet.graph import Conv, Linear, Shape, sides
 from squeezenet.model import IntegerWeights, Model
 
-FEW = 1 / 4
+FEW = 1 / 2
 """If a smaller share of the outputs of a layer can have the fastest kernel, none gets it."""
 
 
