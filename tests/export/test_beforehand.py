@@ -43,6 +43,13 @@ def test_a_board_fits_or_not_or_only_export_finds_out(
         fitted(model, board, Bytes(ram, flash), False, lambda plan: pytest.fail("there is no compiler"))
 
 
+def test_no_plan_is_made_of_a_very_large_network(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(beforehand, "MOST_STEPS", 500)
+    assert beforehand.verdicts(DIGITS.read_bytes(), sqz.read(DIGITS)) == []
+    assert main(["inspect", "digits"]) == 0
+    assert "boards for --to c" not in capsys.readouterr().out
+
+
 def test_inspect_names_the_boards(tmp_path, capsys) -> None:
     assert main(["inspect", "digits"]) == 0
     assert "boards for --to c: netduinoplus2, lm3s6965evb, mps3-an547, riscv32\n" in capsys.readouterr().out

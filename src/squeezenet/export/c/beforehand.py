@@ -21,6 +21,11 @@ from squeezenet.runtime.engine import row_plan
 UNLIMITED = 1 << 30
 """Bytes of RAM or flash: no network of a microcontroller needs as many."""
 
+MOST_OPERATIONS = 300
+MOST_STEPS = 5_000_000
+"""A plan takes steps for each row of each activation, and looks at all operations in each step. Larger networks fit no
+microcontroller, and `inspect` should not wait for their plans."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -46,7 +51,10 @@ class Verdict:
 
 
 def verdicts(data: bytes, model: Model) -> list[Verdict]:
-    """For each board with limits; `data` is the file of the model, an integer network."""
+    """For each board with limits; empty for a very large network. `data` is the file of the integer network `model`."""
+    count = len(model.graph.ops)
+    if count > MOST_OPERATIONS or count * _rows(model) > MOST_STEPS:
+        return []
 
     @cache
     def stored(kernels: str) -> dict[str, Any]:
@@ -71,3 +79,8 @@ def verdicts(data: bytes, model: Model) -> list[Verdict]:
             fits = "perhaps"
         found.append(Verdict(name, fits, needs.ram, needs.flash))
     return found
+
+
+def _rows(model: Model) -> int:
+    """Rows of all activations."""
+    return sum(shape[1] if len(shape) == 3 else 1 for shape in model.graph.shapes())
