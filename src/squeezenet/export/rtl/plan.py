@@ -173,11 +173,11 @@ def _time(made: list[Stage], stream: Streams, number: int) -> int:
         case Pixels() | Join() | Joined() | Limit():
             return out.beats
         case Convolution():
-            passes = int(np.maximum(stage.counts, out.lanes // out.beat).sum())
+            passes = int(np.maximum(stage.counts, out.lanes // out.beat + 1).sum())
             waits = 2 * out.words // max(out.pitch // out.lanes, 1)
             return max(out.words * passes + waits, stream(stage.inputs[0]).beats)
         case Pool():
-            each = max(len(stage.taps), out.lanes // out.beat)
+            each = max(len(stage.taps), out.lanes // out.beat + 1)
             return max(out.words * out.shape[0] * each, stream(stage.inputs[0]).beats)
         case Mean():
             source = stream(stage.inputs[0])

@@ -39,7 +39,7 @@ module sn_emit #(
     sn_count #(.N(N)) count_beat (.clk(clk), .rst(rst), .step(send), .value(unused_beat), .last(beat_last));
     sn_count #(.N(C)) count_c (
         .clk(clk), .rst(rst), .step(send && beat_last), .value(channel), .last(unused_last));
-    assign busy = full && !(send && beat_last);
+    assign busy = full;  // without a look at `send`: this signal stops all lanes of a stage, so its path is short
     always @(posedge clk) begin
         if (load) word <= sums;
         else if (send) word <= word >> (S*ACC);
