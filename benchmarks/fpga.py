@@ -154,12 +154,12 @@ def main() -> None:
     else:
         rows = []
         for folder in args.folders:
-            row: Row = {"design": folder.name, "cycles": cycles(folder), **synthesised(folder, "lattice", args.yosys)}
+            row: Row = {"design": folder.name, **synthesised(folder, "lattice", args.yosys)}
             rows.append(row)
             if args.only:
                 rows.append({"design": folder.name, **synthesised(folder, "xilinx", args.yosys)})
             else:
-                row |= routed(folder, args.nextpnr, args.seed)
+                row |= {**routed(folder, args.nextpnr, args.seed), "cycles": cycles(folder)}
                 if row["cycles"]:
                     row["images_per_second"] = int(1e6 * row["mhz"] / row["cycles"])
             print(json.dumps(rows[-1]))

