@@ -103,7 +103,11 @@ def test_names_of_layers_cannot_leave_their_comments(tmp_path: Path) -> None:
     hostile = 'a */ `include "x" \n endmodule // \\'
     graph = model.graph.renamed([hostile, "b"])
     model = replace(model, graph=graph, weights={hostile: model.weights["a"], "b": model.weights["b"]})
+    model = replace(model, labels=("a\nb", "`include \x1b[2J", "*/"))
     exported(model, tmp_path / "rtl", 5000, name=hostile)
+    names = (tmp_path / "rtl/labels.txt").read_text()
+    assert names.count("\n") == 3
+    assert "\x1b" not in names
     for path in ("rtl/squeezenet_top.v", "README.md"):
         text = (tmp_path / "rtl" / path).read_text()
         assert "`include" not in text

@@ -20,7 +20,7 @@ from squeezenet.export.rtl.text import comment
 from squeezenet.export.rtl.verilog import design
 from squeezenet.fixed_point import step
 from squeezenet.model import Model
-from squeezenet.printable import counted
+from squeezenet.printable import counted, printable
 from squeezenet.version import __version__
 
 PATIENCE = 30
@@ -95,6 +95,7 @@ def contents(e: Exported) -> dict[str, bytes]:
             SOURCES=" ".join(f"rtl/{name}" for name in [*modules, "squeezenet_top.v"]),
         ),
         "example.lpf": template("example.lpf"),
+        **({"labels.txt": "".join(f"{printable(label)}\n" for label in e.model.labels)} if e.model.labels else {}),
         "test/logits.txt": "".join(f"{logit}\n" for logits in e.logits for logit in logits.tolist()),
         "README.md": _readme(e),
     }  # fmt: skip
@@ -113,6 +114,8 @@ def _readme(e: Exported) -> str:
     meaning = "The highest one belongs to the best class."
     if e.model.outputs == "labels":
         meaning = "A logit above 0 says that the image has this label."
+    if e.model.labels:
+        meaning += " `labels.txt` has the names, in the order of the logits."
     figures = [
         ("cycles of an image, by plan", f"{e.plan.cycles:,}"),
         ("images a second at 80 MHz", f"{80_000_000 // e.plan.cycles:,}"),

@@ -174,11 +174,13 @@ def _time(made: list[Stage], stream: Streams, number: int) -> int:
             return out.beats
         case Convolution():
             passes = int(np.maximum(stage.counts, out.lanes // out.beat + 1).sum())
-            waits = 2 * out.words // max(out.pitch // out.lanes, 1)
-            return max(out.words * passes + waits, stream(stage.inputs[0]).beats)
+            source = stream(stage.inputs[0])
+            waits = 3 * out.words // max(out.pitch // out.lanes, 1)
+            return max(out.words * passes + waits, source.beats + source.words)
         case Pool():
+            source = stream(stage.inputs[0])
             each = max(len(stage.taps), out.lanes // out.beat + 1)
-            return max(out.words * out.shape[0] * each, stream(stage.inputs[0]).beats)
+            return max(out.words * out.shape[0] * each, source.beats + source.words)
         case Mean():
             source = stream(stage.inputs[0])
             return source.words * source.shape[0] * (source.lanes // source.beat + SUMMED)

@@ -56,7 +56,7 @@ module sn_lines #(
     output reg [L-1:0] mask,
     // progress
     input wire [NB-1:0] now,  // the block that is to be read next
-    output wire ready,  // everything that it needs is here
+    output reg ready,  // everything that it needs is here
     input wire taken,  // its last entry begins
     input wire take_image,  // and it is the last block of an image
     input wire freed,  // the last entry of a block was read
@@ -119,7 +119,9 @@ module sn_lines #(
     sn_count #(.N(WORDS)) count_image (
         .clk(clk), .rst(rst), .step(beat && word_last), .value(unused_word), .last(image_last));
     reg chunk_valid;
-    assign in_ready = (word_at != 0 || held <= LIMIT16) && (!chunk_last || !chunk_valid || phase_last);
+    reg may_begin;  // a word; one cycle late, so it is 0 in the cycle after a word
+    always @(posedge clk) may_begin <= !rst && !(beat && word_last) && held <= LIMIT16;
+    assign in_ready = (word_at != 0 || may_begin) && (!chunk_last || !chunk_valid || phase_last);
     reg [U*X-1:0] chunk;
     generate
         if (U > S) begin : collect
@@ -242,7 +244,7 @@ module sn_lines #(
     wire signed [15:0] add_ahead = !w3_full ? 16'sd0 : w3_image ? LAST_DONE16 : DONE16;
     wire signed [15:0] add_held = !(beat && word_last) ? 16'sd0 : image_last ? LAST_DONE16 : period_last ? DONE16 : 16'sd0;
     wire signed [15:0] left = BLOCKS16 - $signed({{(16-NB){1'b0}}, now});
-    assign ready = ahead > AFTER16 || ahead >= left;
+    always @(posedge clk) ready <= !rst && !taken && (ahead > AFTER16 || ahead >= left);
     always @(posedge clk)
         if (rst) begin
             ahead <= 0;
