@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FAST = ("avx2", "avxvnni", "avx512vnni", "neon", "neondot")
+FAST = ("avx2", "avxvnni", "avx512vnni", "neon", "neondot", "neoni8mm")
 WORKER = """
 import sys, time, zlib
 from dataclasses import replace

@@ -56,10 +56,11 @@ typedef enum {
     SQZ_AVX512VNNI,
     SQZ_NEON,
     SQZ_NEONDOT,
-    SQZ_SIMD128, /* WebAssembly */
-    SQZ_DSP,     /* Cortex-M with the DSP extension */
-    SQZ_MVE,     /* Cortex-M with the vector extension */
-    SQZ_PATHS    /* number of paths */
+    SQZ_NEONI8MM, /* products of matrices of bytes */
+    SQZ_SIMD128,  /* WebAssembly */
+    SQZ_DSP,      /* Cortex-M with the DSP extension */
+    SQZ_MVE,      /* Cortex-M with the vector extension */
+    SQZ_PATHS     /* number of paths */
 } sqz_path;
 
 SQZ_API const char *sqz_path_name(sqz_path path);

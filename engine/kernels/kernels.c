@@ -1,7 +1,7 @@
 /* The paths, and which of them this machine has. */
 #include "kernels.h"
 
-#if defined(SQZ_ARM_DOT) && defined(__linux__)
+#if (defined(SQZ_ARM_DOT) || defined(SQZ_ARM_MATRIX)) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
@@ -46,10 +46,23 @@ static int has_dot_product(void)
 }
 #endif
 
+#ifdef SQZ_ARM_MATRIX
+static int has_matrix_product(void)
+{
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    return 1;
+#elif defined(__linux__)
+    return (getauxval(AT_HWCAP2) >> 13 & 1) != 0; /* HWCAP2_I8MM */
+#else
+    return 0;
+#endif
+}
+#endif
+
 const char *sqz_path_name(sqz_path path)
 {
-    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "small",   "avx2", "avxvnni", "avx512vnni",
-                                                 "neon",      "neondot", "simd128", "dsp",  "mve"};
+    static const char *const names[SQZ_PATHS] = {"reference", "scalar",  "small",    "avx2",    "avxvnni", "avx512vnni",
+                                                 "neon",      "neondot", "neoni8mm", "simd128", "dsp",     "mve"};
     return path < SQZ_PATHS ? names[path] : "";
 }
 
@@ -74,6 +87,9 @@ int sqz_has_path(sqz_path path)
 #endif
 #ifdef SQZ_ARM_DOT
     case SQZ_NEONDOT: return has_dot_product();
+#endif
+#ifdef SQZ_ARM_MATRIX
+    case SQZ_NEONI8MM: return has_matrix_product();
 #endif
 #ifdef __wasm_simd128__
     case SQZ_SIMD128: return 1;
@@ -111,6 +127,9 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #endif
 #ifdef SQZ_ARM_DOT
     if (path == SQZ_NEONDOT) return floats ? &sqz_neon_floats : &sqz_neondot;
+#endif
+#ifdef SQZ_ARM_MATRIX
+    if (path == SQZ_NEONI8MM) return floats ? &sqz_neon_floats : &sqz_neoni8mm;
 #endif
 #ifdef __wasm_simd128__
     if (path == SQZ_SIMD128) return floats ? &sqz_simd128_floats : &sqz_simd128;

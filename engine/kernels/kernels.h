@@ -147,6 +147,10 @@ extern const sqz_kernels sqz_neon, sqz_neon_floats;
 #define SQZ_ARM_DOT 1
 extern const sqz_kernels sqz_neondot;
 #endif
+#if defined(__ARM_FEATURE_MATMUL_INT8) || __GNUC__ >= 10 || __clang_major__ >= 17
+#define SQZ_ARM_MATRIX 1
+extern const sqz_kernels sqz_neoni8mm;
+#endif
 #endif
 #ifdef __wasm_simd128__
 extern const sqz_kernels sqz_simd128, sqz_simd128_floats;

@@ -256,6 +256,93 @@ const sqz_kernels sqz_neondot = {
 };
 #endif
 
+#ifdef SQZ_ARM_MATRIX
+#ifdef __ARM_FEATURE_MATMUL_INT8
+#define MATRIX_TARGET
+#else
+#define MATRIX_TARGET __attribute__((target("arch=armv8.2-a+i8mm")))
+#endif
+
+enum { MATRIX_DEPTH = 8, PAIRS = 3 /* most pairs of positions whose sums stay in registers, with two vectors */ };
+
+/* The sums of one or two vectors, from vector v on, at some pairs of positions. An instruction multiplies the packs of
+ * two positions by the weights of two outputs: four sums of 8 products. `last`: whether the second position of the last
+ * pair is none, and the first one is read twice. */
+MATRIX_TARGET SQZ_INLINE void products_of_matrices(const sqz_tile *t, size_t begin, uint32_t v, int32_t *sums, int last,
+                                                   const uint32_t vectors, const uint32_t pairs)
+{
+    const size_t width = t->vectors * LANES, second = last ? 0 : t->stride;
+    const int8_t *w = (const int8_t *)t->weights + LANES * MATRIX_DEPTH * v;
+    const int32_t *initial = (const int32_t *)t->initial + LANES * v;
+    int32x4_t sum[24]; /* (vectors, 4 pairs of outputs, pairs of positions) */
+    SQZ_EACH(i, 4 * vectors)
+        SQZ_EACH(p, pairs) sum[i * pairs + p] = vdupq_n_s32(0);
+    for (size_t row = 0; row < t->rows; row++) {
+        const uint8_t *x = t->lines[row] + begin;
+        for (size_t i = 0; i < t->packs; i++, x += MATRIX_DEPTH, w += width * MATRIX_DEPTH) {
+            uint8x16_t packs[PAIRS];
+            SQZ_EACH(p, pairs) {
+                const uint8_t *from = x + 2 * p * t->stride;
+                packs[p] = vcombine_u8(vld1_u8(from), vld1_u8(from + (p + 1 < pairs ? t->stride : second)));
+            }
+            SQZ_EACH(o, 4 * vectors) {
+                const int8x16_t weights = vld1q_s8(w + 2 * MATRIX_DEPTH * o);
+                SQZ_EACH(p, pairs) sum[o * pairs + p] = vusmmlaq_s32(sum[o * pairs + p], packs[p], weights);
+            }
+        }
+    }
+    SQZ_EACH(o, 2 * vectors) {
+        const int32x4_t start = vld1q_s32(initial + 4 * o);
+        SQZ_EACH(p, pairs) {
+            const int64x2_t a = vreinterpretq_s64_s32(sum[2 * o * pairs + p]);
+            const int64x2_t b = vreinterpretq_s64_s32(sum[(2 * o + 1) * pairs + p]);
+            int32_t *to = sums + 2 * p * width + 4 * o;
+            vst1q_s32(to, vaddq_s32(start, vreinterpretq_s32_s64(vzip1q_s64(a, b))));
+            if (p + 1 == pairs && last) continue;
+            vst1q_s32(to + width, vaddq_s32(start, vreinterpretq_s32_s64(vzip2q_s64(a, b))));
+        }
+    }
+}
+
+#define PAIRS_OF(vectors) \
+    switch ((positions + 1) / 2) { \
+    case 1: products_of_matrices(t, begin, v, to, last, vectors, 1); break; \
+    case 2: products_of_matrices(t, begin, v, to, last, vectors, 2); break; \
+    default: products_of_matrices(t, begin, v, to, last, vectors, PAIRS); \
+    }
+
+MATRIX_TARGET static void multiply_matrices(const sqz_tile *t, void *sums)
+{
+    for (uint32_t first = 0; first < t->positions; first += 2 * PAIRS) {
+        const uint32_t left = t->positions - first, positions = left < 2 * PAIRS ? left : 2 * PAIRS;
+        const size_t begin = t->begin + first * t->stride;
+        const int last = positions % 2 > 0;
+        for (uint32_t v = 0; v < t->vectors; v += 2) {
+            int32_t *to = (int32_t *)sums + (first * t->vectors + v) * LANES;
+            if (t->vectors - v > 1) {
+                PAIRS_OF(2)
+            } else {
+                PAIRS_OF(1)
+            }
+        }
+    }
+}
+
+const sqz_kernels sqz_neoni8mm = {
+    .lanes = LANES,
+    .depth = MATRIX_DEPTH,
+    .bytes = 1,
+    .positions = {0, 4 * PAIRS, 4 * PAIRS, 4 * PAIRS, 4 * PAIRS},
+    .multiply = multiply_matrices,
+    .rescale = rescale,
+    .taps = 1,
+    .depthwise = depthwise,
+    .widen = widen_to_bytes,
+    .look_up = look_up,
+    SQZ_PLAIN_LOOPS,
+};
+#endif
+
 #define FLOATS
 #define VECTOR float32x4_t
 #define LOAD(address) vld1q_f32(address)

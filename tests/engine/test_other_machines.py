@@ -73,7 +73,7 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build([compiler, "-static"], tmp_path_factory.mktemp("arm") / "engine_driver", "-lpthread")
 
 
-@pytest.mark.parametrize(("processor", "paths"), [("cortex-a72", ["neon"]), ("max", ["neon", "neondot"])])
+@pytest.mark.parametrize(("processor", "paths"), [("cortex-a72", ["neon"]), ("max", ["neon", "neondot", "neoni8mm"])])
 def test_arm(arm: Path, processor: str, paths: list[str], tmp_path: Path) -> None:
     emulator = ["qemu-aarch64", "-cpu", processor, str(arm)]
     check(lambda files: [*emulator, *files], tmp_path, ["reference", "scalar", *paths])
