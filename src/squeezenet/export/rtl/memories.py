@@ -11,8 +11,8 @@ import numpy as np
 from squeezenet.export.rtl.layout import Lines
 from squeezenet.export.rtl.stages import Convolution, Value
 
-BIAS_BITS = 24
 FACTOR_BITS = 16
+"""Bits of the multiplier of a channel."""
 
 
 def bits(count: int) -> int:
@@ -76,15 +76,20 @@ def shifts(factors: tuple[tuple[int, int, int], ...]) -> list[int]:
     return sorted({shift - 4 for _, shift, _ in factors})
 
 
+def bias_bits(factors: tuple[tuple[int, int, int], ...]) -> int:
+    """Bits of the biases of a layer, 8 added, with sign."""
+    return max(max(abs(bias + 8) for _, _, bias in factors).bit_length() + 1, 5)
+
+
 def channels(factors: tuple[tuple[int, int, int], ...]) -> str:
     """The file of `sn_rescale`: for each channel which shift, the bias, the multiplier."""
-    found = shifts(factors)
+    found, biases = shifts(factors), bias_bits(factors)
     index = bits(len(found))
     words = (
-        packed(((found.index(shift - 4), index), (bias + 8, BIAS_BITS), (multiplier, FACTOR_BITS)))
+        packed(((found.index(shift - 4), index), (bias + 8, biases), (multiplier, FACTOR_BITS)))
         for multiplier, shift, bias in factors
     )
-    return hexadecimal(words, index + BIAS_BITS + FACTOR_BITS)
+    return hexadecimal(words, index + biases + FACTOR_BITS)
 
 
 def mean_masks(value: Value, pitch: int, lanes: int, beat: int, period: int) -> str:

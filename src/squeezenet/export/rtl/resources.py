@@ -7,13 +7,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from squeezenet.export.rtl.memories import BIAS_BITS, FACTOR_BITS, bits
+from squeezenet.export.rtl.memories import FACTOR_BITS, bias_bits, bits, shifts
 from squeezenet.export.rtl.parts import Part
 from squeezenet.export.rtl.plan import Plan, level_bits, multipliers, sum_bits
 from squeezenet.export.rtl.stages import Convolution, Mean, Pool
 
-IN_LOGIC = 1024
-"""Memories of up to so many bits become logic."""
+IN_LOGIC = 1536
+"""Memories of up to so many bits become logic, as Yosys decides for an ECP5."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def memories(plan: Plan) -> Iterator[Memory]:
             _, taps, channels = stage.levels.shape
             width = 1 + level_bits(stage) + bits(channels) + bits(taps)
             yield Memory(number, "weights", width, stage.entries)
-            yield Memory(number, "weights", BIAS_BITS + FACTOR_BITS + 1, len(stage.factors))
+            width = bits(len(shifts(stage.factors))) + bias_bits(stage.factors) + FACTOR_BITS
+            yield Memory(number, "weights", width, len(stage.factors))
         if isinstance(stage, Convolution | Pool):
             assert held is not None
             source = plan.stages[stage.inputs[0]].value

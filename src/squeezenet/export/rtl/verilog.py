@@ -158,6 +158,7 @@ def _stage(top: Top, plan: Plan, number: int, stage: Stage, order: str, tables: 
                 "C": value.shape[0], "X": origin.bits, "SIGNED": origin.signed, "S": source.beat,
                 "BEATS": source.lanes // source.beat, "WORDS": source.words, "PERIOD": period,
                 "ACC": sum_bits(stage, plan), "OUT_X": value.bits, "LEAST": memories.shifts(stage.factors)[0],
+                "BIAS": memories.bias_bits(stage.factors),
                 "SHIFTS": (8, memories.shifts(stage.factors)), "LOW": value.low, "HIGH": value.high,
                 "MASKS_FILE": masks, "FACTORS_FILE": top.file(f"{number}_factors", memories.channels(stage.factors)),
             }, {**clock, **_input(plan, number, 0, "in"), **out})  # fmt: skip
@@ -252,6 +253,7 @@ def _window(top: Top, plan: Plan, number: int, stage: Convolution | Pool) -> Ite
         found = memories.shifts(factors)
         yield from {
             "ACC": sum_bits(stage, plan), "NT": len(found), "FACTOR_SHIFTS": (8, found), "LEAST": found[0],
+            "BIAS": memories.bias_bits(factors),
             "FACTORS_FILE": top.file(f"{number}_factors", memories.channels(factors)),
         }.items()  # fmt: skip
     else:

@@ -20,7 +20,7 @@ module sn_conv #(
     // of the result
     parameter OUT = 1, parameter OUT_S = 1, parameter ACC = 20, parameter OUT_X = 8, parameter NT = 1,
     parameter [8*NT-1:0] FACTOR_SHIFTS = 12, parameter LEAST = 12,
-    parameter signed [31:0] LOW = 0, parameter signed [31:0] HIGH = 255, parameter FACTORS_FILE = ""
+    parameter signed [31:0] LOW = 0, parameter signed [31:0] HIGH = 255, parameter BIAS = 24, parameter FACTORS_FILE = ""
 ) (
     input wire clk,
     input wire rst,
@@ -119,7 +119,7 @@ module sn_conv #(
         end
     sn_emit #(
         .C(OUT), .L(L), .S(OUT_S), .ACC(ACC), .X(OUT_X), .NT(NT), .SHIFTS(FACTOR_SHIFTS), .LEAST(LEAST), .LOW(LOW),
-        .HIGH(HIGH), .FILE(FACTORS_FILE)
+        .HIGH(HIGH), .BIAS(BIAS), .FILE(FACTORS_FILE)
     ) emit (
         .clk(clk), .rst(rst), .load(load), .sums(sums), .busy(busy), .out_valid(out_valid), .out_ready(out_ready),
         .out_data(out_data));

@@ -12,6 +12,7 @@ module sn_emit #(
     parameter LEAST = 12,
     parameter signed [31:0] LOW = 0,
     parameter signed [31:0] HIGH = 255,
+    parameter BIAS = 24,
     parameter FILE = ""
 ) (
     input wire clk,
@@ -59,7 +60,7 @@ module sn_emit #(
         if (RESCALE != 0) begin : scaled
             sn_rescale #(
                 .C(C), .S(S), .ACC(ACC), .X(X), .NT(NT), .SHIFTS(SHIFTS), .LEAST(LEAST), .LOW(LOW), .HIGH(HIGH),
-                .FILE(FILE)
+                .BIAS(BIAS), .FILE(FILE)
             ) rescale (
                 .clk(clk), .rst(rst), .in_valid(send), .sums(word[S*ACC-1:0]), .channel(channel),
                 .out_valid(done), .out(result));

@@ -14,6 +14,7 @@ module sn_mean #(
     parameter signed [31:0] LOW = 0,
     parameter signed [31:0] HIGH = 255,
     parameter MASKS_FILE = "",  // for each word of the period and each beat: which elements are in the image
+    parameter BIAS = 24,
     parameter FACTORS_FILE = ""
 ) (
     input wire clk,
@@ -103,7 +104,7 @@ module sn_mean #(
     end
     sn_emit #(
         .C(C), .L(1), .S(1), .ACC(ACC), .X(OUT_X), .SHIFTS(SHIFTS), .LEAST(LEAST), .LOW(LOW), .HIGH(HIGH),
-        .FILE(FACTORS_FILE)
+        .BIAS(BIAS), .FILE(FACTORS_FILE)
     ) emit (
         .clk(clk), .rst(rst), .load(load), .sums(sum), .busy(busy), .out_valid(out_valid), .out_ready(out_ready),
         .out_data(out_data));

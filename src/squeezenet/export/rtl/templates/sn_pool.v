@@ -13,7 +13,7 @@ module sn_pool #(
     // of the result
     parameter OUT_S = 1, parameter ACC = 20, parameter OUT_X = 8, parameter NT = 1,
     parameter [8*NT-1:0] FACTOR_SHIFTS = 12, parameter LEAST = 12,
-    parameter signed [31:0] LOW = 0, parameter signed [31:0] HIGH = 255, parameter FACTORS_FILE = ""
+    parameter signed [31:0] LOW = 0, parameter signed [31:0] HIGH = 255, parameter BIAS = 24, parameter FACTORS_FILE = ""
 ) (
     input wire clk,
     input wire rst,
@@ -100,7 +100,7 @@ module sn_pool #(
     always @(posedge clk) if (enable) m1_last <= m0_last;
     sn_emit #(
         .C(C), .L(L), .S(OUT_S), .ACC(ACC), .X(OUT_X), .RESCALE(MEAN), .NT(NT), .SHIFTS(FACTOR_SHIFTS), .LEAST(LEAST), .LOW(LOW),
-        .HIGH(HIGH), .FILE(FACTORS_FILE)
+        .HIGH(HIGH), .BIAS(BIAS), .FILE(FACTORS_FILE)
     ) emit (
         .clk(clk), .rst(rst), .load(load), .sums(sums), .busy(busy), .out_valid(out_valid), .out_ready(out_ready),
         .out_data(out_data));

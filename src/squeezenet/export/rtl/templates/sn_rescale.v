@@ -11,7 +11,8 @@ module sn_rescale #(
     parameter LEAST = 12,  // the smallest of them
     parameter signed [31:0] LOW = 0,
     parameter signed [31:0] HIGH = 255,
-    parameter FILE = "",  // for each channel: which shift, bias + 8 (24 bits), m (16 bits)
+    parameter BIAS = 24,  // bits of a bias + 8
+    parameter FILE = "",  // for each channel: which shift, bias + 8, m (16 bits)
     parameter CB = C > 1 ? $clog2(C) : 1
 ) (
     input wire clk,
@@ -25,18 +26,18 @@ module sn_rescale #(
     localparam TB = NT > 1 ? $clog2(NT) : 1;
     localparam PB = ACC + 17;
     localparam WIDE = PB - LEAST > 24 ? PB - LEAST : 24;
-    wire [TB+39:0] how;
-    sn_rom #(.W(TB + 40), .DEPTH(C), .FILE(FILE)) channels (
+    wire [TB+BIAS+15:0] how;
+    sn_rom #(.W(TB + BIAS + 16), .DEPTH(C), .FILE(FILE)) channels (
         .clk(clk), .enable(1'b1), .at(channel), .out(how));
     sn_flag #(.N(6)) flag (.clk(clk), .rst(rst), .enable(1'b1), .in(in_valid), .out(out_valid));
     wire [S*ACC-1:0] e2_sums;
     sn_delay #(.W(S*ACC), .N(2)) delay (.clk(clk), .enable(1'b1), .in(sums), .out(e2_sums));
     wire [TB-1:0] e2_shift;
-    wire signed [23:0] e2_bias;
+    wire signed [BIAS-1:0] e2_bias;
     wire [15:0] e2_factor;
     assign {e2_shift, e2_bias, e2_factor} = how;
     reg [TB-1:0] e3_shift;
-    reg signed [23:0] e3_bias, e4_bias;
+    reg signed [BIAS-1:0] e3_bias, e4_bias;
     always @(posedge clk) begin
         e3_shift <= e2_shift;
         e3_bias <= e2_bias;
@@ -70,7 +71,7 @@ module sn_rescale #(
             always @(posedge clk) begin
                 product <= $signed(e2_sums[i*ACC +: ACC]) * $signed({1'b0, e2_factor});
                 e4 <= chosen;
-                e5 <= {e4[WIDE-1], e4} + {{(WIDE-23){e4_bias[23]}}, e4_bias};
+                e5 <= {e4[WIDE-1], e4} + {{(WIDE+1-BIAS){e4_bias[BIAS-1]}}, e4_bias};
                 out[i*X +: X] <= value > TOP ? TOP[X-1:0]
                     : value < BOTTOM ? BOTTOM[X-1:0] : value[X-1:0];
             end
