@@ -11,7 +11,8 @@ from squeezenet.cli.main import main
 from squeezenet.export.pictures import picture
 from squeezenet.export.rtl.stages import refusal
 from squeezenet.export.targets import targets
-from squeezenet.graph import Conv
+from squeezenet.fixed_point import Scale
+from squeezenet.graph import AvgPool, Conv, Multiply, ReLU
 from support.engine_networks import NETWORKS, Builder, network
 from support.exported_rtl import exported, lint, need, simulated
 
@@ -19,10 +20,12 @@ TAKEN = [name for name in NETWORKS if refusal(NETWORKS[name]()) is None]
 
 
 def small():
-    """A convolution with a bypass and wide logits, in few elements: it is simulated in CI."""
+    """A value that is read twice, a product, a mean over windows, wide logits, in few elements: simulated in CI."""
     b = Builder(11, side=6)
-    x = b.layer(Conv((0,), "a", 4, (3, 3), padding=(1, 1)), b.scale(0))
-    return b.finish(b.layer(Conv((x,), "b", 3, (6, 6)), b.scale(wide=True)))
+    x = b.layer(Conv((0,), "a", 4, (3, 3), padding=(1, 1)), b.scale(100))
+    x = b.put(Multiply((x, b.put(ReLU((x,))))), Scale(2 * b.scales[x].exponent + 48, 50))
+    x = b.put(AvgPool((x,), (2, 2), (2, 2)))
+    return b.finish(b.layer(Conv((x,), "b", 3, (3, 3)), b.scale(wide=True)))
 
 
 def test_a_simulated_network_has_the_logits_of_squeezenet(tmp_path: Path) -> None:

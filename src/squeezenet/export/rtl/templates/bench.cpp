@@ -14,10 +14,8 @@ static const uint64_t PATIENCE = @PATIENCE@;  // cycles without a logit after wh
 int main(int argc, char **argv)
 {
     Verilated::commandArgs(argc, argv);
-    const char *folder = "test/";
     int images = argc > 1 ? atoi(argv[1]) : 1, percent = argc > 2 ? atoi(argv[2]) : 0;
     unsigned seed = argc > 3 ? (unsigned)atoi(argv[3]) : 1;
-    (void)folder;
     std::vector<uint8_t> pixels;
     FILE *file = fopen("test/images.bin", "rb");
     if (!file) return perror("test/images.bin"), 2;

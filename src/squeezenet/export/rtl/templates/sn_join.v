@@ -23,7 +23,10 @@ module sn_join #(
     wire pop = out_valid && out_ready;
     assign a_ready = send;
     assign b_ready = send;
-    wire done, never_full_unused;
+    wire done;
+    /* verilator lint_off UNUSED */
+    wire never_full;
+    /* verilator lint_on UNUSED */
     reg [S*X-1:0] result;
     sn_flag #(.N(4)) flag (.clk(clk), .rst(rst), .enable(1'b1), .in(send), .out(done));
     genvar i;
@@ -65,6 +68,6 @@ module sn_join #(
         else if (send && !pop) room <= room - 1;
         else if (pop && !send) room <= room + 1;
     sn_fifo #(.W(S*X)) fifo (
-        .clk(clk), .rst(rst), .in_valid(done), .in_ready(never_full_unused), .in_data(result),
+        .clk(clk), .rst(rst), .in_valid(done), .in_ready(never_full), .in_data(result),
         .out_valid(out_valid), .out_ready(out_ready), .out_data(out_data));
 endmodule

@@ -21,8 +21,11 @@ module sn_queue #(
     wire read = used != 0 && room != 0;
     wire pop = out_valid && out_ready;
     assign in_ready = used != MOST[AB:0];
-    sn_count #(.N(DEPTH)) count_tail (.clk(clk), .rst(rst), .step(push), .value(tail), /* verilator lint_off PINCONNECTEMPTY */ .last() /* verilator lint_on PINCONNECTEMPTY */);
-    sn_count #(.N(DEPTH)) count_head (.clk(clk), .rst(rst), .step(read), .value(head), /* verilator lint_off PINCONNECTEMPTY */ .last() /* verilator lint_on PINCONNECTEMPTY */);
+    /* verilator lint_off UNUSED */
+    wire unused_tail, unused_head;
+    /* verilator lint_on UNUSED */
+    sn_count #(.N(DEPTH)) count_tail (.clk(clk), .rst(rst), .step(push), .value(tail), .last(unused_tail));
+    sn_count #(.N(DEPTH)) count_head (.clk(clk), .rst(rst), .step(read), .value(head), .last(unused_head));
     wire [W-1:0] found;
     sn_ram #(.W(W), .DEPTH(DEPTH)) ram (
         .clk(clk), .write(push), .write_at(tail), .in(in_data), .enable(1'b1), .read_at(head), .out(found));
