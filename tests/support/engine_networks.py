@@ -45,6 +45,8 @@ class Builder:
 
     def __init__(self, seed: int, side: int = 7, channels: str = "RGB") -> None:
         self.random = np.random.default_rng(seed)
+        self.largest = 127
+        """Largest magnitude of a level."""
         self.preparation = Preparation(
             side, side, "stretch", channels, (100.0,) * len(channels), (9.0,) * len(channels)
         )
@@ -69,9 +71,11 @@ class Builder:
     def layer(self, op: Conv | Linear, target: Scale | None = None, rescalings: int | None = None) -> int:
         value = op.inputs[0]
         shape = op.weight_shape(*self.shapes[value])
-        levels = self.random.integers(-127, 128, shape)
+        levels = self.random.integers(-self.largest, self.largest + 1, shape)
         levels[self.random.random(shape) < 0.3] = 0
-        spread = 8 * np.log2(1 + 40 * np.sqrt(np.prod(shape[1:]))) + self.random.normal(0, 4, op.out)
+        spread = 8 * np.log2(1 + 40 * self.largest / 127 * np.sqrt(np.prod(shape[1:]))) + self.random.normal(
+            0, 4, op.out
+        )
         chosen = (
             np.clip(np.rint(spread), MIN_RESCALING, MAX_RESCALING)
             if rescalings is None
@@ -199,6 +203,21 @@ def loud() -> Model:
     return b.finish(b.layer(Conv((x,), "c", 12, (3, 3)), b.scale(wide=True)))
 
 
+def chained() -> Model:
+    """Activations of 0 and 255, levels that fill sums in 16 bits to their limits (ADR 40), and a few too large ones."""
+    b = Builder(8, side=8)
+    b.scales = [Scale(-80, 0)]
+    x = 0
+    for name, levels, often in (("a", [32], 0.0), ("b", [-16, -17, 15, 16], 0.0), ("c", [-3, -2, -1, 0, 1, 2], 0.001)):
+        x = b.layer(Conv((x,), name, 40, (2, 2)), b.scale(0), rescalings=40)
+        held = b.weights[name]
+        drawn = b.random.choice(levels, held.weight.shape)
+        drawn = np.where(b.random.random(drawn.shape) < often, b.random.choice([-127, 127], drawn.shape), drawn)
+        b.weights[name] = replace(held, weight=replace(held.weight, levels=drawn.astype(np.int16)))
+    b.largest = 3
+    return b.finish(b.layer(Conv((x,), "d", 12, (3, 3)), b.scale(wide=True)))
+
+
 def excited() -> Model:
     """The forms of MobileNetV3 and EfficientNet: tables behind layers of every kind, channels that are weighed."""
     b = Builder(7, side=12)
@@ -239,6 +258,8 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "excited": excited,
     "shuffled": shuffled,
 }
+EVERY_SUM = {**NETWORKS, "chained": chained}
+"""With what only the ways of adding up tell apart."""
 
 
 def network(seed: int) -> Model:
