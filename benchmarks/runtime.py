@@ -17,7 +17,7 @@ All of it takes about eight minutes on two idle cores.
 - cold: the start of a process to a printed label, JPEG decoding by Pillow included, files in the page cache. Ours is
   `squeezenet classify` of a base install made for the occasion, a peer is `runtimes/label.py` in an environment with
   nothing but it, NumPy and Pillow. Peers may use all cores, ours takes at most four. Compiled PyTorch is left out: it
-  would have to compile. What each printed goes to stderr.
+  would have to compile. What each printed goes to stderr. `--program` adds `sqz`, with the same file.
 - decode: from the bytes of the file as it was given to a network ready to run, with its labels; a process each time,
   a median over `--cold-rounds`. Ours alone.
 - peak: resident memory of that process, MB (10^6).
@@ -40,7 +40,7 @@ from importlib.metadata import distribution, version
 from pathlib import Path
 
 from runtimes import installs
-from runtimes.bars import Table, judged, rendered
+from runtimes.bars import PROGRAM, Table, judged, rendered
 from runtimes.peers import OURS, PEERS, ROWS, Rows, our_rows
 from runtimes.processes import HERE, cold, decoding, environment, warm
 
@@ -108,6 +108,9 @@ def measure(model: str, rows: Rows, starts: dict[str, list[str]], args: argparse
             if name != OURS and (name, kind) not in NO_COLD_START:
                 given = [name, kind, str(folder), str(os.cpu_count()), args.photo, *preparation]
                 commands[row] = [*starts[name], *given]
+        if args.program:  # it may have a model inside, but reads the same file as the others
+            commands[PROGRAM] = [args.program, "classify", str(folder / "squeezenet.sqz"), args.photo]
+            table[PROGRAM] = {"disk, MB": Path(args.program).stat().st_size / 1e6}
         for row, (milliseconds, peak, said) in cold(commands, args.cold_rounds).items():
             table[row] |= {"cold, ms": milliseconds, "peak, MB": peak}
             label = said.splitlines()[1 if row.startswith(OURS) else 0]  # ours names the photo first
@@ -142,6 +145,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--runs", type=int, default=20, help="of one runtime in one round")
     parser.add_argument("--cold-rounds", type=int, default=11)
+    parser.add_argument("--program", help="`sqz` with a model inside (engine/program), for a row of its own")
     parser.add_argument("--here", action="store_true", help="start ours from this environment, not from a base install")
     parser.add_argument("--out", help="write the figures to this JSON file")
     args = parser.parse_args()
@@ -162,7 +166,7 @@ def main() -> None:
         if engine is not None:
             table[next(iter(rows))]["engine, kB"] = engine
         for row, figures in table.items():
-            if "cold, ms" in figures and rows[row][0] in disk:
+            if "cold, ms" in figures and row in rows and rows[row][0] in disk:
                 figures["disk, MB"] = disk[rows[row][0]]
     print("\n\n".join(["", *(rendered(model, table) for model, table in tables.items())]))
     if args.out:

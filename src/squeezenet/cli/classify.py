@@ -12,6 +12,8 @@ from squeezenet.cli.cores import available_cores
 from squeezenet.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from squeezenet.runtime import Classifier
 
 EXAMPLES = """
@@ -49,10 +51,13 @@ def run(args: Namespace) -> dict[str, Any]:
         raise UsageError("-: images are not read from standard input; save the image to a file first")
     threads = args.threads or min(available_cores(), USUAL_THREADS)
     model = zoo.DEFAULT if args.model is None else args.model
-    classifier = load(zoo.default_model() if args.model is None else args.model, threads)
+    path = zoo.default_model() if args.model is None else args.model
+    single = len(args.images) == 1 and not os.path.isdir(args.images[0])
+    first = _opened_meanwhile(path, threads, args.images[0]) if single and threads > 1 else None
+    classifier = load(path, threads)
     about = {"model": model, "outputs": classifier.outputs}
-    if len(args.images) == 1 and not os.path.isdir(args.images[0]):
-        answer = _classify(classifier, args.images[0], args.top)
+    if single:
+        answer = _classify(classifier, args.images[0], args.top, first)
         return {"model": model, "results": [answer], "as": "csv"} if args.csv else {**about, **answer}
     results = [_tried(classifier, image, args.top) for image in _images(args.images)]
     if len(args.images) == len(results) == 1 and "error" in results[0]:
@@ -97,9 +102,32 @@ def _tried(classifier: "Classifier", image: str, top: int) -> dict[str, Any]:
         return {"image": image, "error": str(error)}
 
 
-def _classify(classifier: "Classifier", image: str, top: int) -> dict[str, Any]:
+def _opened_meanwhile(model: "str | os.PathLike[str]", threads: int, image: str) -> "tuple[Image, float] | None":
+    """The image, and the seconds that it took, decoded while another thread decodes the model.
+
+    None if the image cannot be read: the model comes first, and so do its errors.
+    """
+    from squeezenet.sqz import ahead
+
+    ahead.begin(zoo.find(model), max(1, threads - 1))
+    from squeezenet.runtime.image import open_image
+
     start = time.perf_counter()
-    predictions = classifier.classify(image, top)
+    try:
+        return open_image(image), time.perf_counter() - start
+    except ImageError:
+        return None
+
+
+def _classify(
+    classifier: "Classifier", image: str, top: int, opened: "tuple[Image, float] | None" = None
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    if opened is None:
+        predictions = classifier.classify(image, top)
+    else:
+        predictions = classifier.of_opened(opened[0], top)
+        start -= opened[1]
     milliseconds = 1000 * (time.perf_counter() - start)
     return {
         "image": image,

@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = verb.run(args)
         if result.get("rank", 0) == 0:  # of several processes, one speaks
             _say(_json(result) if args.json else verb.render(harmless(result)))
+        if chosen == "classify" and argv is None:
+            gc.freeze()  # at its end, Python would look at all objects, several times
         return 1 if result.get("failed") else 0  # of several images, those that cannot be read
     except KeyboardInterrupt as stop:  # which may say what is kept
         print(f"squeezenet {chosen}: {_one_line(str(stop)) or 'interrupted'}", file=sys.stderr)

@@ -94,7 +94,11 @@ class Classifier:
         return self._one(image, top)
 
     def _one(self, image: "ImageSource", top: int) -> Predictions:
-        logits = self.see(image)
+        return self.of_opened(open_image(image), top)
+
+    def of_opened(self, image: Image, top: int) -> Predictions:
+        """The `top` most probable classes of an image that `runtime.image.open_image` has decoded."""
+        logits = self._network.see(image)
         if not all(map(isfinite, logits)):
             raise ModelError("the network gives values that are not numbers; its weights are of no use")
         probability = softmax(logits) if self.outputs == "classes" else [sigmoid(logit) for logit in logits]
