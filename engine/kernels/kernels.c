@@ -143,5 +143,9 @@ const sqz_kernels *sqz_kernels_of(sqz_path path, int floats)
 #ifdef SQZ_CORTEX_MVE
     if (path == SQZ_MVE && !floats) return &sqz_mve;
 #endif
+#ifdef SQZ_ONLY_SIMD128 /* a program that runs nothing else */
+    return floats ? &sqz_simd128_floats : &sqz_simd128;
+#else
     return floats ? &sqz_scalar_floats : &sqz_scalar;
+#endif
 }

@@ -8,7 +8,11 @@
  * arrays that the loop indexes can stay in registers. */
 #ifdef __GNUC__
 #define SQZ_INLINE __attribute__((always_inline)) static inline
+#if defined(__clang__) && defined(__wasm__) /* Clang 14 unrolls before it inlines: it needs a constant end */
+#define SQZ_EACH(i, count) _Pragma("unroll") for (uint32_t i = 0; i < 8; i++) if (i < (count))
+#else
 #define SQZ_EACH(i, count) _Pragma("GCC unroll 8") for (uint32_t i = 0; i < (count); i++)
+#endif
 #else
 #define SQZ_INLINE static inline
 #define SQZ_EACH(i, count) for (uint32_t i = 0; i < (count); i++)
