@@ -153,8 +153,15 @@ class CompressionRecipe:
             raise UsageError("max_bytes and max_loss: give one of them; the other is what comes out")
         if self.near is None and self.update_bytes is not None:
             raise UsageError("update_bytes is the size of the update from the file near; name this file, too")
-        if self.near is not None and (self.max_bytes, self.max_loss, self.learning.epochs) != (None, None, 0):
-            raise UsageError("near: the file has the size of the old one; leave max_bytes, max_loss and learning out")
+        if self.near is not None and (self.max_bytes, self.max_loss) != (None, None):
+            raise UsageError(
+                "near: the file keeps the steps and nearly all levels of the old one, so its size cannot be chosen; "
+                "leave max_bytes and max_loss out, and give update_bytes"
+            )
+        if self.near is not None and self.learning.step_lr:
+            raise UsageError(
+                "near and learning.step_lr: the file keeps the steps of the old one; leave one of the two out"
+            )
         if self.near is not None and "svd" in self.methods:
             raise UsageError("near and method svd: the old file has another graph; leave one of the two out")
         if self.learning.features and self.teacher:

@@ -19,7 +19,8 @@ from squeezenet.compression import finetune
 from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
 from squeezenet.compression.recipe import GRAINS, KEY, USUAL_RATIO, CompressionRecipe
 from squeezenet.compression.squeeze.course import Course
-from squeezenet.compression.squeeze.near import most_images, update
+from squeezenet.compression.squeeze.near import most_images, refuse_another_network, update
+from squeezenet.compression.squeeze.near_learning import learn_near
 from squeezenet.compression.squeeze.to_size import (
     MOST_COMPENSATING,
     Prepared,
@@ -87,13 +88,16 @@ def squeeze(
     model = replace(model.dequantised(), provenance={key: provenance[key] for key in provenance if key != KEY})
     record = sqz.front_size(replace(model, provenance=provenance)) - sqz.front_size(model)  # bytes of the recipe
     learns = pixels is not None and recipe.learning.epochs > 0
+    old = None if recipe.near is None else sqz.read_bytes(zoo.find(recipe.near))
+    if old is not None:
+        refuse_another_network(sqz.decode(old), model.graph, str(recipe.near))
     course = Course(listener.progress, learns, STAGES if recipe.max_loss is not None else 1)
     most = MOST_COMPENSATING if recipe.near is None else most_images(model.preparation)
     known = prepare(model, pixels, recipe.seed, course.prepared, recipe.calibration, GRAINS[recipe.scales], most)
-    if recipe.near is not None:
-        old = sqz.read_bytes(zoo.find(recipe.near))
-        return encoded(update(model, known, old, provenance, recipe.update_bytes or len(old) // 20, course.rounded))
     teaching = _teaching(model, known, pixels, recipe, device) if pixels is not None and learns else None
+
+    if old is not None:
+        return encoded(_near(model, known, old, provenance, recipe, teaching, course, listener, work))
 
     def made(size: int, folder: Path | None, share: float = 1.0) -> Compressed:
         """The best file that was found in `size` bytes; it learns for this share of the epochs."""
@@ -128,6 +132,21 @@ def squeeze(
             "allow more with --max-bytes"
         )
     return squeezed
+
+
+def _near(
+    model: Model, known: Prepared, old: bytes, provenance: Mapping[str, str], recipe: CompressionRecipe,
+    teaching: finetune.Teaching | None, course: Course, listener: Listener, work: Path | None,
+) -> Model:  # fmt: skip
+    """The integer network whose delta from the file `old` has the bytes that the recipe asks for."""
+    most = recipe.update_bytes or len(old) // 20
+    rounded, factor = update(model, known, old, provenance, most, course.rounded)
+    if teaching is None:
+        return rounded
+    how = (teaching, recipe.learning, known.hessians, course.learned, work, recipe.seed)
+    learned = learn_near(rounded, factor, old, most, *how)
+    listener.learned(learned.before, learned.after)
+    return learned.model
 
 
 def _teaching(

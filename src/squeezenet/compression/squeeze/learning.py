@@ -23,7 +23,7 @@ from squeezenet.compression.outcome import quiet
 from squeezenet.compression.recipe import Learning
 from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
-from squeezenet.compression.squeeze.rate import level_bits, rate_gradient, total_bits
+from squeezenet.compression.squeeze.rate import FileRate, LevelRate
 from squeezenet.data.augment import draw
 from squeezenet.training.checkpoint import Checkpoint
 from squeezenet.training.loop import Plan, nothing, resume, take_steps, warm_cosine
@@ -40,16 +40,18 @@ WARMUP = 0.05  # share of the steps in which the learning rates rise
 class _Rate:
     """The rate term: bits of the levels, their gradient, and the multiplier that is steered towards `goal` bits."""
 
-    def __init__(self, grids: Mapping[str, GridWeight], goal: float, multiplier: float) -> None:
-        self.grids, self.goal, self.multiplier = grids, goal, multiplier
+    def __init__(
+        self, grids: Mapping[str, GridWeight], rates: Mapping[str, LevelRate], goal: float, multiplier: float
+    ) -> None:
+        self.grids, self.rates, self.goal, self.multiplier = grids, rates, goal, multiplier
         self.count()
         self.start, self.damped = self.bits, multiplier
 
     def count(self) -> None:
-        """Count all levels: `tables` holds the bits of a level by its magnitude for each layer, `bits` the sum."""
+        """Count all levels: `tables` holds the bits of a level for each layer (`LevelRate`), `bits` the sum."""
         levels = {name: grid.levels() for name, grid in self.grids.items()}
-        self.tables = {name: level_bits(level) for name, level in levels.items()}
-        self.bits = sum(total_bits(level, self.tables[name]) for name, level in levels.items())
+        self.tables = {name: self.rates[name].table(level) for name, level in levels.items()}
+        self.bits = sum(self.rates[name].total(level, self.tables[name]) for name, level in levels.items())
 
     def steer(self, done: float) -> None:
         """Count, and change the multiplier by how far the size is off after the share `done` of the steps."""
@@ -62,7 +64,7 @@ class _Rate:
     def add_gradients(self) -> None:
         for name, grid in self.grids.items():
             steps = grid.steps()
-            steps.backward(self.damped * rate_gradient(steps.detach(), self.tables[name]))
+            steps.backward(self.damped * self.rates[name].gradient(steps.detach(), self.tables[name]))
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"table.{name}": table for name, table in self.tables.items()}
@@ -85,12 +87,15 @@ def learn(
     checkpoints: Path | None = None,
     importance: Mapping[str, float] = MappingProxyType({}),
     seed: int = 0,
+    rates: Mapping[str, LevelRate] = MappingProxyType({}),
+    lr: float = LR,
 ) -> float:
     """Train `network` in place until its levels have `goal_bits`; returns the multiplier at the end.
 
     `tick` gets the share of the steps that is done, the last known loss, and the bits of all levels.
-    `importance` weights the errors of each layer's output, where `learning.features` are asked for. The network learns
-    on the device of `teaching`, and is moved back afterwards. With a folder of `checkpoints`, a run that was stopped
+    `importance` weights the errors of each layer's output, where `learning.features` are asked for. `rates` says which
+    bits of each layer are meant, if not those in the file. `lr` is the usual learning rate. The network learns on the
+    device of `teaching`, and is moved back afterwards. With a folder of `checkpoints`, a run that was stopped
     goes on from its last one. Raises `TrainingError` when the loss is not a number; Ctrl-C and SIGTERM write a
     checkpoint, then raise `KeyboardInterrupt`.
     """
@@ -103,12 +108,12 @@ def learn(
     for growth in growths:
         growth.requires_grad_(learning.step_lr > 0)
     groups: list[dict[str, Any]] = [
-        {"params": [*(grid.values for grid in grids.values()), *network.biases.parameters()], "lr": learning.lr or LR},
+        {"params": [*(grid.values for grid in grids.values()), *network.biases.parameters()], "lr": learning.lr or lr},
         *([{"params": growths, "lr": learning.step_lr}] if learning.step_lr else []),
     ]
     # A bfloat16 teacher is four times as fast as one in float32, and costs 0.0013 nats (the authors' network).
     bf16 = device.type != "cpu" or network.dtype == torch.bfloat16
-    rate = _Rate(grids, goal_bits, multiplier)
+    rate = _Rate(grids, rates or dict.fromkeys(grids, FileRate()), goal_bits, multiplier)
 
     def batches(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Indices of images, and random numbers for their augmentation."""

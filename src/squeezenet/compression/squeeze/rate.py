@@ -8,6 +8,8 @@ A level of magnitude m takes -log2(frequency of m) bits, and one more for its si
 estimate.
 """
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,3 +57,48 @@ def change_bits(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[n
     changed = np.bincount(sizes, (old != new).ravel(), minlength=CLASSES) + RARE * PRIOR_COUNT
     share = np.minimum(changed / count, 0.5)
     return np.stack([-np.log2(1 - share), -np.log2(share) + MOVE_BITS])
+
+
+class LevelRate(Protocol):
+    """The bits of the levels of one layer, and what a table of them has to say."""
+
+    def table(self, levels: Tensor) -> Tensor:
+        """Bits by what the coder knows of a level, as often as each case occurs in `levels`."""
+
+    def total(self, levels: Tensor, table: Tensor) -> float:
+        """Bits of all `levels`."""
+
+    def gradient(self, steps: Tensor, table: Tensor) -> Tensor:
+        """Derivative of the bits with respect to each value, in bits per step."""
+
+
+class FileRate:
+    """Bits in the file."""
+
+    def table(self, levels: Tensor) -> Tensor:
+        return level_bits(levels)
+
+    def total(self, levels: Tensor, table: Tensor) -> float:
+        return total_bits(levels, table)
+
+    def gradient(self, steps: Tensor, table: Tensor) -> Tensor:
+        return rate_gradient(steps, table)
+
+
+class DeltaRate:
+    """Bits in a delta from a file that has the levels `old`."""
+
+    def __init__(self, old: Tensor) -> None:
+        self.old, self.sizes = old, old.abs().long().clamp(max=CLASSES - 1)
+
+    def table(self, levels: Tensor) -> Tensor:
+        bits = change_bits(self.old.double().cpu().numpy(), levels.double().cpu().numpy())
+        return torch.from_numpy(bits).float().to(levels.device)
+
+    def total(self, levels: Tensor, table: Tensor) -> float:
+        return float(table[(levels != self.old).long(), self.sizes].double().sum())
+
+    def gradient(self, steps: Tensor, table: Tensor) -> Tensor:
+        """Up to one step from the old level the bits are interpolated linearly; beyond it they are constant."""
+        off = steps - self.old
+        return (table[1] - table[0])[self.sizes] * off.sign() * (off.abs() < 1)
