@@ -156,6 +156,8 @@ def _teaching(
     if recipe.teacher is not None:
         about = (model.preparation, model.labels, model.graph.classes, device, model.outputs)
         teacher = load_teacher(recipe.teacher, *about).answer
+    elif recipe.near is not None:  # labels alone would spend the update on other confidences (docs/experiments.md)
+        teacher = finetune.teacher_of(known.network).to(device)
     images, features = (pixels, recipe.objective, recipe.augmentation), recipe.learning.features > 0
     return finetune.teaching_for(model, known.network, *images, features, teacher, device)
 
