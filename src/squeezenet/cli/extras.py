@@ -29,5 +29,5 @@ def modules(extra: str) -> set[str]:
 
 def extra_with(module: str, small: bool = False) -> str | None:
     """The extra to install for `module`: the one for training, or with `small` one with less, if there is one."""
-    extras = ("numpy", "train") if small else ("train", "explore", "fleet", "publish")
+    extras = ("numpy", "train") if small else ("train", "explore", "fleet", "publish", "serve")
     return next((extra for extra in extras if module in modules(extra)), None)

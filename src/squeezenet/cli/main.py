@@ -39,9 +39,13 @@ VERBS = {
     "pull": "download published weights",
     "delta": "make a small file that turns one .sqz file into another",
     "apply": "make the new .sqz file from the old one and a delta",
+    "serve": "label images for other programs, over HTTP",
     "fleet": "publish signed updates of a model, and update devices",
     "doctor": "check this installation",
 }
+
+GO_ON = {"serve"}
+"""Verbs that print their result and then go on with `afterwards(args)`, until they are stopped."""
 
 ARRAYS = {"classify", "inspect", "delta", "apply", "export"}
 """Verbs that need NumPy at most for a `.sqz` file; the others need what trains as well."""
@@ -63,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = verb.run(args)
         if result.get("rank", 0) == 0:  # of several processes, one speaks
             _say(_json(result) if args.json else verb.render(harmless(result)))
+        if chosen in GO_ON:
+            verb.afterwards(args)
         if chosen == "classify" and argv is None:
             gc.freeze()  # at its end, Python would look at all objects, several times
         return 1 if result.get("failed") else 0  # of several images, those that cannot be read

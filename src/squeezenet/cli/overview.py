@@ -11,7 +11,7 @@ squeezenet compress run --data photos/ --out birds.sqz  # one small file
 """
 
 GROUPS = {
-    "use a model": ("classify", "inspect", "export", "models", "pull"),
+    "use a model": ("classify", "serve", "inspect", "export", "models", "pull"),
     "make a model": ("train", "evaluate", "compress", "convert", "data"),
     "ship updates": ("delta", "apply", "fleet"),
     "study networks": ("explore", "reproduce"),

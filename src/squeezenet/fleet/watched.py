@@ -38,7 +38,7 @@ class Watched:
         self._loading = threading.Lock()
         self.fault = ""
         started(self._disk)
-        self._sha256, self.release, self._model = self._load("")
+        self.sha256, self.release, self._model = self._load("")
         self._due = time.monotonic() + seconds
         on_change(self.release)
 
@@ -63,13 +63,13 @@ class Watched:
 
     def _reload(self) -> None:
         try:
-            sha256, release, model = self._load(self._sha256)
+            sha256, release, model = self._load(self.sha256)
         except (SqueezeNetError, OSError, MemoryError) as error:
             self.fault = str(error)
             return
         self.fault = ""
         if model is not self._model:
-            self._sha256, self.release, self._model = sha256, release, model
+            self.sha256, self.release, self._model = sha256, release, model
             self._on_change(release)
 
     def _load(self, known: str) -> tuple[str, int, Classifier]:

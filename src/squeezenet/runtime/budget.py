@@ -26,7 +26,7 @@ ORIENTATION = 0x0112
 """The EXIF tag of the orientation: how to turn the pixels upright."""
 
 
-def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
+def loaded(image: Image.Image, file: IO[bytes] | None = None, most_pixels: int = IMAGE_PIXELS) -> Image.Image:
     """`image` with its pixels loaded. Raises `ImageError` if loading them would exceed a limit.
 
     `file` is the open file of the image, if it is known: then a large JPEG is decoded at a fraction of its size.
@@ -37,10 +37,8 @@ def loaded(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
         image.load()
         return image
     width, height = image.size
-    if width * height > IMAGE_PIXELS:
-        raise ImageError(
-            f"{width} x {height} pixels are over the limit of {IMAGE_PIXELS:,}; scale the image down first"
-        )
+    if width * height > most_pixels:
+        raise ImageError(f"{width} x {height} pixels are over the limit of {most_pixels:,}; scale the image down first")
     held = _held(image, tiles, file)
     factor = 1
     if file is not None and image.format == "JPEG":

@@ -54,12 +54,13 @@ COPIES = 4
 """How many copies of an AVIF or WebP file are in memory while it is decoded."""
 
 
-def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image:
+def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE, most_pixels: int = IMAGE_PIXELS) -> Image.Image:
     """Decode an image upright, as RGB or (when it has no colour) L, 8 bits a channel.
 
     16-bit images keep their upper 8 bits, transparent images get a white background, animations give their first frame.
     JPEGs, and images that must be converted, are made smaller by a whole factor where they would exceed the budget of
-    memory. Raises `ImageError`, which names the file; also for a file of more than `most_bytes`.
+    memory. Raises `ImageError`, which names the file; also for a file of more than `most_bytes`, and, before it is
+    decoded, for one of more than `most_pixels`.
     """
     with _readable_errors(os.fsdecode(source) if isinstance(source, str | os.PathLike) else "image"):
         if isinstance(source, Image.Image):
@@ -68,7 +69,7 @@ def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image
             return upright(_from_array(source))
         with _opened(source, most_bytes) as file:
             try:
-                return _decoded(file)
+                return _decoded(file, most_pixels)
             except (ImageError, MemoryError, Image.DecompressionBombError):
                 raise
             except Exception as error:  # a damaged file can raise anything in Pillow
@@ -79,20 +80,20 @@ def open_image(source: ImageSource, most_bytes: int = IMAGE_FILE) -> Image.Image
             file.seek(0)
             if (bare := without(file, _kind(file.read(16)))) is not None:
                 with suppress(Exception):
-                    return _decoded(bare)
+                    return _decoded(bare, most_pixels)
             raise ImageError(said)
 
 
-def _decoded(file: IO[bytes]) -> Image.Image:
+def _decoded(file: IO[bytes], most_pixels: int) -> Image.Image:
     with _identified(file) as image:
-        return _pixels(image, file)
+        return _pixels(image, file, most_pixels)
 
 
-def _pixels(image: Image.Image, file: IO[bytes] | None = None) -> Image.Image:
+def _pixels(image: Image.Image, file: IO[bytes] | None = None, most_pixels: int = IMAGE_PIXELS) -> Image.Image:
     if 0 in image.size:
         raise ImageError(f"an image of {image.width} x {image.height} has no pixels")
     how = rawmode(image)
-    return upright(loaded(image, file), how)
+    return upright(loaded(image, file, most_pixels), how)
 
 
 # Sources
