@@ -56,12 +56,13 @@ def memories(plan: Plan) -> Iterator[Memory]:
 
 
 def block_rams(width: int, depth: int, size: int) -> int:
-    """Block RAMs of `size` bits for a memory. They are 36, 18, 9, 4, 2 or 1 bits wide; parity bits count from 9 on."""
+    """Block RAMs of `size` bits for a memory: of 512 rows (small ones: 256), or of more and narrower rows."""
     if width * depth <= IN_LOGIC:
         return 0
-    deep = size // 36
-    shapes = [(36, deep), (18, 2 * deep), (9, 4 * deep), (4, 8 * deep), (2, 16 * deep), (1, 32 * deep)]
-    return min(-(-width // wide) * -(-depth // rows) for wide, rows in shapes)
+    rows = 512 if size > 8192 else 256
+    widest = size // rows
+    shapes = [(widest >> k, rows << k) for k in range(widest.bit_length())]
+    return min(-(-width // wide) * -(-depth // deep) for wide, deep in shapes)
 
 
 @dataclass(frozen=True)
