@@ -21,8 +21,9 @@ SOURCES = {name: [f"engine/{file}" for file in files.replace("\\", "").split()] 
 FOLDERS = [f"engine/{name}" for name in ("include", "src", "kernels", "python")]
 COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 COMMON = [*COMMON, "-fno-align-functions", "-fno-align-jumps"] if UNIX else []
-ROUNDED = ["-O3", "-ffp-contract=off"]  # each product, each sum: the same bits as NumPy and Pillow
-FLAGS = {"SMALL": ["-Os"], "FAST": ["-O2"], "PYTHON_SMALL": ["-Os"], "EXACT": ROUNDED, "PYTHON_EXACT": ROUNDED}
+APART = "-ffp-contract=off"  # each product and each sum is rounded: the same bits as NumPy and Pillow
+EXACT = ["-O2", "-ftree-vectorize", APART]
+FLAGS = {"SMALL": ["-Os"], "FAST": ["-O2"], "PYTHON_SMALL": ["-Os"], "EXACT": EXACT, "PYTHON_EXACT": ["-O3", APART]}
 FLAGS = {name: flags if UNIX else [] for name, flags in FLAGS.items()}
 QUICKEST = ["-O2", "-ftree-vectorize"] if UNIX else []
 LINKED = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []  # no zeros between the parts
