@@ -22,8 +22,9 @@ A MODEL is an integer network, its name or its file; `@224` sets the side of its
 - parts: `decoded`: decoded weights, lines and accumulators are at most the bits of all its memories. `coded`: only
   coded weights and rows are; a design would need the adaptive decoder in hardware. `-`: not even these.
 
-`synth`: logic of synth_ecp5, placed and routed for an ECP5-85F in the slowest speed grade; with `--only yosys`, of
-synth_ecp5 and synth_xilinx without placement. Cycles are those that `make test` counted (`build/bench`).
+`synth`: logic of synth_ecp5, placed and routed for an ECP5-85F in the slowest speed grade; with `--only lattice` or
+`--only xilinx`, of synth_ecp5 or synth_xilinx without placement. Cycles are those that `make test` counted
+(`build/bench`).
 
 `compilers`: logits that differ from squeezenet's, in QONNX's own execution and in the C simulation of hls4ml.
 """
@@ -160,7 +161,7 @@ def main() -> None:
     synth.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     synth.add_argument("--yosys", default="yosys", help="the command (default: yosys)")
     synth.add_argument("--nextpnr", default="nextpnr-ecp5", help="the command (default: nextpnr-ecp5)")
-    synth.add_argument("--only", choices=["yosys"], help="no placement; also the cells of a Xilinx 7-series part")
+    synth.add_argument("--only", choices=list(CELLS), help="only the cells of this family, not placed")
     synth.add_argument("--seed", type=int, default=1, help="of the placement")
     both = verbs.add_parser("compilers", help="logits in QONNX and in hls4ml")
     both.add_argument("models", nargs="+", metavar="MODEL")
@@ -177,11 +178,9 @@ def main() -> None:
     else:
         rows = []
         for folder in args.folders:
-            row: Row = {"design": folder.name, **synthesised(folder, "lattice", args.yosys)}
+            row: Row = {"design": folder.name, **synthesised(folder, args.only or "lattice", args.yosys)}
             rows.append(row)
-            if args.only:
-                rows.append({"design": folder.name, **synthesised(folder, "xilinx", args.yosys)})
-            else:
+            if not args.only:
                 row |= {**routed(folder, args.nextpnr, args.seed), "cycles": cycles(folder)}
                 if row["cycles"]:
                     row["images_per_second"] = int(1e6 * row["mhz"] / row["cycles"])
