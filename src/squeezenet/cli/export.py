@@ -71,7 +71,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     only_c.add_argument("--ram", type=size, metavar="BYTES", help=f"RAM: {limit}")
     only_c.add_argument("--flash", type=size, metavar="BYTES", help=f"flash: {limit}")
-    parser.add_argument("--image", metavar="FILE", help="for c, hls4ml, rtl: the test image (default: artificial images)")
+    parser.add_argument("--image", metavar="FILE", help="for c, hls4ml, rtl: the test image (default: artificial ones)")
     only_c.add_argument("--run", action="store_true", help="also run the example in the board's emulator, and count")
     only_rtl = parser.add_argument_group("for --to rtl")
     goal = "the cycles that an image may take (default: as few as fit into the part)"
