@@ -1,5 +1,6 @@
 """The HTTP API over a real connection: answers, limits, hosts and origins, and the metrics."""
 
+import gc
 import io
 import socket
 import threading
@@ -218,7 +219,7 @@ def test_a_full_queue_sends_clients_away_and_empties(held, png):
         assert served.classify(png)[0] == 200
 
 
-def test_a_client_that_leaves_gives_its_place_back(held, png):
+def test_a_client_that_leaves_gives_its_place_back(held, png, caplog):
     with serving("digits", workers=1, queue=3) as served, ThreadPoolExecutor(8) as pool:
         first = pool.submit(served.classify, png)
         until(lambda: served.service.workers.gate.taken == 1)
@@ -229,6 +230,8 @@ def test_a_client_that_leaves_gives_its_place_back(held, png):
         until(lambda: served.service.workers.gate.taken == 1)
         held.set()
         assert first.result()[0] == 200
+    gc.collect()
+    assert not caplog.records
 
 
 def test_an_image_that_waits_too_long_is_given_up(held, png):

@@ -109,7 +109,7 @@ class Service:
         return Response(self.metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
     async def _openapi(self, request: Request) -> Response:
-        return JSONResponse(description(self.limits))
+        return JSONResponse(description(self.limits, self.models))
 
     async def _page(self, request: Request) -> Response:
         page = self._pages.get(request.path_params["path"])

@@ -1,9 +1,10 @@
 """The description of the API that `/openapi.json` gives: OpenAPI 3.1.
 
->>> sorted(description(Limits())["paths"])[0]
+>>> sorted(description(Limits(), ["birds"])["paths"])[0]
 '/healthz'
 """
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -28,9 +29,9 @@ WHY = {
 """What each status of a refusal means."""
 
 
-def description(limits: Limits) -> Schema:
-    """The whole description."""
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+def description(limits: Limits, models: Collection[str]) -> Schema:
+    """The whole description; `models` are the names of the models."""
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": list(models)}}
     top = {"type": "integer", "minimum": 1, "maximum": MOST_TOP, "default": 5}
     classify = {
         "operationId": "classify",

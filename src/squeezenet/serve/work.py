@@ -47,6 +47,7 @@ class Workers:
             )
             futures.append(future)
         answers = asyncio.gather(*map(asyncio.wrap_future, futures))
+        answers.add_done_callback(lambda done: done.cancelled() or done.exception())  # of what nobody waits for
         gone = asyncio.ensure_future(receive())  # after the body, this returns when the client has left
         try:
             done, _ = await asyncio.wait(
