@@ -102,12 +102,12 @@ int sqz_lay_out_chains(int8_t *weights, const sqz_layout *layout, uint32_t outpu
             chains++;
             if (!add_pack(&sum, &pack, pairs)) {
                 int8_t half[SQZ_CHAIN_VECTORS * PAIRS * 2], rest[SQZ_CHAIN_VECTORS * PAIRS * 2];
+                if (2 * ++split_packs > packs) return 0; /* there is no room for another segment (chains.h) */
                 split(w, half, rest, bytes);
                 load_pack(&sum, rest, pairs);
                 to.open = 1;
                 close_segment(&to, SQZ_CHAIN_ENDS | SQZ_PACK_AGAIN);
                 chains++;
-                split_packs++;
             }
         }
         chain = sum;
@@ -116,7 +116,6 @@ int sqz_lay_out_chains(int8_t *weights, const sqz_layout *layout, uint32_t outpu
             close_segment(&to, SQZ_CHAIN_ENDS | SQZ_TILE_ENDS);
         else if ((i + 1) % layout->packs == 0)
             close_segment(&to, SQZ_LINE_ENDS);
-        if (2 * split_packs > packs) return 0;
     }
     if (COST_OF_A_PACK * (packs + split_packs) + COST_OF_A_CHAIN * chains >= COST_WIDENED * packs) return 0;
     spread(weights, &to, packs, split_packs, bytes);

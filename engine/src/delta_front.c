@@ -53,8 +53,9 @@ int sqz_delta_read_front(arena *a, sqz_cursor body, const uint8_t *old, size_t o
     int status = take_front(&body, old, old_bytes, size, &to);
     if (status != SQZ_OK) return status;
     if (to.at < SQZ_FILE_HEADER) return SQZ_TRUNCATED;
-    *bytes = SQZ_FILE_HEADER + (size_t)sqz_little(header + 16);
-    if (*bytes > size) return SQZ_TRUNCATED;
+    const size_t graph = sqz_little(header + 16);
+    if (graph > size - SQZ_FILE_HEADER) return SQZ_TRUNCATED; /* `take_front` gave no more than `size` bytes */
+    *bytes = SQZ_FILE_HEADER + graph;
     *front = take(a, *bytes);
     if (*front == NULL) return SQZ_NO_ROOM;
     const sink all = {NULL, *front, 0, *bytes};

@@ -150,6 +150,25 @@ static void check_chains(const sqz_kernels *k)
     if (done < 100 || again < 100) fail("number of chains");
 }
 
+/* Blocks have no more segments than there is room for, whichever packs are split. */
+static void check_segments(const sqz_kernels *k)
+{
+    static uint16_t segments[MOST];
+    static int8_t packed[MOST];
+    for (size_t packs = 1; packs <= 64; packs++)
+        for (size_t whole = 0; whole <= packs; whole++) {
+            const size_t bytes = k->lanes * k->depth;
+            sqz_layout layout;
+            memset(&layout, 0, sizeof layout);
+            layout.lines = 1;
+            layout.packs = packs;
+            for (size_t i = 0; i < packs * bytes; i++) packed[i] = i / bytes < whole ? 64 : 127; /* 127: it is split */
+            memset(segments, MARK, sizeof segments);
+            sqz_lay_out_chains(packed, &layout, k->lanes, segments);
+            if (segments[sqz_most_packs(&layout)] != (MARK << 8 | MARK)) fail("room of segments");
+        }
+}
+
 static void check_depthwise(const sqz_kernels *k)
 {
     static int16_t wide_line[MOST], wide_weights[MOST];
@@ -291,7 +310,10 @@ int main(void)
         const sqz_kernels *k = sqz_kernels_of((sqz_path)path, 0);
         doing = sqz_path_name((sqz_path)path);
         check_multiply(k);
-        if (k->chains != NULL) check_chains(k->chains);
+        if (k->chains != NULL) {
+            check_chains(k->chains);
+            check_segments(k->chains);
+        }
         check_depthwise(k);
         check_rescale(k);
         check_values(k);

@@ -10,6 +10,7 @@ import pytest
 from squeezenet import zoo
 from squeezenet.sqz import delta
 from support import ROOT
+from support.boards import BOARDS, missing
 from support.engine_sources import CORE, INCLUDES
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -53,3 +54,13 @@ def test_too_little_memory_is_said_before_anything_is_written(driver: Path, tmp_
     assert done.returncode == 2
     assert 70_000 < int(done.stdout) < 100_000
     assert out.stat().st_size == 0
+
+
+def test_the_size_of_a_graph_does_not_wrap_around_in_32_bits(tmp_path: Path) -> None:
+    if missing():
+        pytest.skip(missing())
+    program = tmp_path / "front.elf"
+    sources = [ROOT / "engine" / "src" / name for name in ("delta_front.c", "sha256.c")]
+    BOARDS[0].build(program, "-std=c99", "-O1", *INCLUDES, ROOT / "tests" / "engine" / "delta_front_driver.c", *sources)
+    done = subprocess.run(BOARDS[0].command(program, []), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
