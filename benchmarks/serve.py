@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 from squeezenet import load
+from squeezenet.serve.settings import Limits
 
 HERE = Path(__file__).parent
 FINE = {"200", "429", "503"}
@@ -123,6 +124,7 @@ def main() -> int:
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed")
     image = args.image.read_bytes()
+    waiting = Limits(workers=args.threads).share  # connections that wait for their answer, the others for their turn
     command = [sys.executable, "-m", "squeezenet", "serve", f"m={args.model}", "--port", "0", "--json"]
     command += ["--threads", str(args.threads)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -138,7 +140,7 @@ def main() -> int:
     try:
         for turn in range(args.turns + 1):  # the first one warms up
             alone, cpu = engine_alone(args.model, image, args.threads, args.seconds if turn else 3)
-            delay = round(1000 * args.connections / (args.times * alone))
+            delay = round(1000 * (args.connections - waiting) / (args.times * alone))
             script = SCRIPT.format(image=args.image, delay=delay)
             loop, threads = used(server.pid)
             counts, seconds = overload(address, script, args.connections, args.seconds if turn else 5)

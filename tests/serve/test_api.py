@@ -5,6 +5,7 @@ import io
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from PIL import Image
@@ -217,6 +218,40 @@ def test_a_full_queue_sends_clients_away_and_empties(held, png):
         assert [done.result()[0] for done in asked] == [200, 200]
         until(lambda: served.service.workers.gate.taken == 0)
         assert served.classify(png)[0] == 200
+
+
+def test_clients_behind_a_proxy_have_shares_of_their_own(held, png):
+    proxied = {"workers": 1, "queue": 3, "proxies": ["127.0.0.1"]}
+    with serving("digits", **proxied) as served, ThreadPoolExecutor(8) as pool:
+
+        def asked(client):
+            return served.ask("POST", "/v1/models/digits/classify", png, X_Forwarded_For=client)[0]
+
+        first = [pool.submit(asked, "192.0.2.1") for _ in range(2)]
+        until(lambda: served.service.workers.gate.taken == 2)
+        assert asked("192.0.2.1") == 429
+        other = pool.submit(asked, "192.0.2.2")
+        until(lambda: served.service.workers.gate.taken == 3)
+        held.set()
+        assert [done.result() for done in (*first, other)] == [200] * 3
+
+
+def test_a_client_cannot_fill_the_memory_for_requests(png):
+    head = b"POST /v1/models/digits/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with serving("digits", body_bytes=1000, held_bytes=3000) as served, ExitStack() as stack:
+        for _ in range(2):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+            connection.sendall(head + b"x" * 700)
+        until(lambda: served.service.bodies.held == 1400)
+        assert served.classify(b"x" * 900)[0] == 429
+        assert served.service.bodies.held == 1400
+    assert served.service.bodies.held == 0
+
+
+def test_a_request_has_no_more_images_than_a_client_has_places(png):
+    body, kind = form(*[("a.png", png)] * 3)
+    with serving("digits", workers=1, queue=3) as served:
+        assert served.classify(body, kind=kind) == (413, {"error": "more than 2 images in one request"})
 
 
 def test_a_client_that_leaves_gives_its_place_back(held, png, caplog):

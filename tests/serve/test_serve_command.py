@@ -123,7 +123,10 @@ def test_mistakes_are_one_line(refused, tmp_path):
     assert "two models are called digits" in refused("serve", "digits", "digits")[1]
     assert "no name that fits" in refused("serve", "a b=digits")[1]
     assert "has no index.html" in refused("serve", "digits", "--page", tmp_path)[1]
-    assert refused("serve", "digits", "--host", "192.0.2.1")[0] == 1
+    for where in (["--host", "192.0.2.1"], ["--port", "70000"], ["--host", "no such host"]):
+        code, line = refused("serve", "digits", *where)
+        assert code == 1
+        assert line.endswith("; choose others with --host and --port")
 
 
 @pytest.mark.skipif(not packages("serve"), reason="this installation is older than the extra [serve]")

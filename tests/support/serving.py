@@ -20,15 +20,15 @@ BOUNDARY = "----------------------------b0undary"
 class Served:
     """A server that runs: where, what it said, and what it consists of."""
 
-    def __init__(self, service):
-        self.service, self.said = service, []
+    def __init__(self, service, proxies=()):
+        self.service, self.said, self.proxies = service, [], proxies
         self.socket = listen("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
         self.runner = self.loop = None
 
     async def run(self):
         self.loop = asyncio.get_running_loop()
-        self.runner = Runner(self.service, self.socket, self.said.append)
+        self.runner = Runner(self.service, self.socket, self.said.append, self.proxies)
         await self.runner.run()
 
     def do(self, action):
@@ -69,10 +69,10 @@ def received(connection):
 
 
 @contextlib.contextmanager
-def serving(*models, hosts=(), origins=(), page=HERE, **limits):
+def serving(*models, hosts=(), origins=(), page=HERE, proxies=(), **limits):
     """A server for models, as named on the command line."""
     service = Service(open_models(models), Limits(**limits), read_pages(page), hosts, origins)
-    served = Served(service)
+    served = Served(service, proxies)
     thread = threading.Thread(target=lambda: asyncio.run(served.run()))
     thread.start()
     try:

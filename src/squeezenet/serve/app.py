@@ -62,7 +62,7 @@ class Service:
         cors = Middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["Content-Type"]
         )
-        handlers = {Refused: _refused, HTTPException: _http_error, ModelError: _model_error}
+        handlers = {Refused: _refused, HTTPException: _http_error, ModelError: _model_error, Exception: _fault}
         self.routes = routes
         app: App = Starlette(routes=routes, middleware=[cors] if origins else [], exception_handlers=handlers)
         return app
@@ -76,12 +76,14 @@ class Service:
         if self._stopping:
             raise stopping()
         self.workers.gate.check(client)  # a request without hope of a place is refused before its body is read
-        body = await self.bodies.read(request.headers, request.receive)
+        body = await self.bodies.read(client, request.headers, request.receive)
+        size = len(body)
         try:
-            images = named_images(body, request.headers.get("content-type", ""), self.limits.images)
+            images = named_images(body, request.headers.get("content-type", ""), self.limits.most_images)
+            del body  # the images of a form are copies
             results = await self.workers.classify(loaded.classifier, model.name, images, top, client, request.receive)
         finally:
-            self.bodies.forget(len(body))
+            self.bodies.forget(client, size)
         found = {"model": model.name, "outputs": loaded.classifier.outputs}
         if len(results) > 1:
             failed = sum("error" in result for result in results)
@@ -146,3 +148,8 @@ async def _http_error(request: Request, error: Any) -> Response:
 
 async def _model_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """The answer after a fault of ours, which the server also logs."""
+    return JSONResponse({"error": "a fault of the server"}, HTTPStatus.INTERNAL_SERVER_ERROR)

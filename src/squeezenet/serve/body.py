@@ -6,12 +6,13 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from squeezenet.printable import counted
-from squeezenet.serve.gate import Refused
+from squeezenet.serve.gate import Refused, who
 from squeezenet.serve.settings import Limits
 
 UNNAMED = "image"
@@ -29,6 +30,7 @@ class Bodies:
         self._limits = limits
         self._reading: set[asyncio.Timeout] = set()
         self._stopping = False
+        self._held: Counter[str] = Counter()  # bytes by client
         self.held = 0
 
     def stop(self) -> None:
@@ -38,8 +40,8 @@ class Bodies:
         for timeout in self._reading:
             timeout.reschedule(now)
 
-    async def read(self, headers: Mapping[str, str], receive: Any) -> bytes:
-        """The whole body; `forget` must follow. Raises `Refused`."""
+    async def read(self, client: str, headers: Mapping[str, str], receive: Any) -> bytes:
+        """The whole body; `forget` must follow. Raises `Refused`; also if the client has half of all bytes."""
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._limits.body_bytes:
             raise self._too_large()
@@ -56,14 +58,17 @@ class Bodies:
                     piece = message.get("body", b"")
                     data += piece
                     self.held += len(piece)
+                    self._held[who(client)] += len(piece)
                     if len(data) > self._limits.body_bytes:
                         raise self._too_large()
                     if self.held > self._limits.held_bytes:
                         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests are being read", 1)
+                    if self._held[who(client)] > max(self._limits.held_bytes // 2, self._limits.body_bytes):
+                        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "this client sends too many bytes at a time", 1)
                     if not message.get("more_body", False):
                         return bytes(data)
         except BaseException as error:
-            self.forget(len(data))
+            self.forget(client, len(data))
             if not isinstance(error, TimeoutError):
                 raise
             if self._stopping:
@@ -73,9 +78,11 @@ class Bodies:
         finally:
             self._reading.discard(timeout)
 
-    def forget(self, size: int) -> None:
+    def forget(self, client: str, size: int) -> None:
         """A body of so many bytes is not needed any more."""
         self.held -= size
+        self._held[who(client)] -= size
+        self._held += Counter()  # forgets the clients that hold nothing
 
     def _too_large(self) -> Refused:
         told = f"the request is over the limit of {self._limits.body_bytes:,} bytes; scale the image down first"

@@ -36,7 +36,7 @@ def description(limits: Limits, models: Collection[str]) -> Schema:
     classify = {
         "operationId": "classify",
         "summary": "Label one image or several",
-        "description": f"At most {limits.body_bytes:,} bytes, {limits.images} images, {limits.pixels:,} pixels each.",
+        "description": f"At most {limits.body_bytes:,} bytes, {limits.most_images} images of {limits.pixels:,} pixels.",
         "parameters": [name, {"name": "top", "in": "query", "schema": top, "description": "labels of each image"}],
         "requestBody": {"required": True, "content": _images()},
         "responses": {

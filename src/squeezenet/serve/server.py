@@ -7,6 +7,7 @@ True
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 import uvicorn
 
+from squeezenet.errors import SqueezeNetError
 from squeezenet.printable import printable
 from squeezenet.serve.app import Service
 from squeezenet.serve.models import Model
@@ -24,6 +26,7 @@ from squeezenet.serve.settings import HEAD_BYTES
 
 REFRESH = 1.0
 """Seconds between two looks at the files of the models."""
+MOST_PORT = 65_535
 BACKLOG = 512
 """Connections that the system accepts before the server does."""
 SLACK = 5.0
@@ -33,9 +36,14 @@ Told = Callable[[str], None]
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections; port 0 is any free port. Raises `OSError`."""
+    """A socket that accepts connections; port 0 is any free port. Raises `SqueezeNetError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    try:
+        if port > MOST_PORT:
+            raise OSError(errno.EINVAL, f"the largest port is {MOST_PORT}")
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SqueezeNetError(f"{host}, port {port}: {error.strerror}; choose others with --host and --port") from None
 
 
 def address(sock: socket.socket) -> str:
@@ -127,7 +135,7 @@ class Runner:
             for number, do in known.items():
                 before[number] = signal.signal(number, lambda *_, do=do: loop.call_soon_threadsafe(do))
         except ValueError:  # not the main thread
-            known = {}
+            pass
         try:
             yield
         finally:

@@ -23,7 +23,7 @@ class Limits:
     body_bytes: int = 16 * 2**20  # bytes of one request
     held_bytes: int = 256 * 2**20  # bytes of all requests that are in memory
     pixels: int = 50_000_000  # pixels of an image, before it is decoded
-    images: int = 16  # images of one request
+    images: int = 16  # images of one request; see `most_images`
     seconds: float = 30.0  # from the last byte of a request to its answer
     head_seconds: float = 10.0  # for the head of a request; a connection without a request may be idle as long
     body_seconds: float = 30.0  # for the body of a request
@@ -39,3 +39,8 @@ class Limits:
     def share(self) -> int:
         """Places that one client may hold."""
         return max(1, self.places // 2)
+
+    @property
+    def most_images(self) -> int:
+        """Images of one request that can have places at the same time."""
+        return min(self.images, self.share)
