@@ -5,6 +5,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 from glob import glob
 from pathlib import Path
@@ -40,6 +41,16 @@ class Modules(build_py):
         folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(glob("engine/[iks]*/*.[ch]")):  # include, kernels, src
             shutil.copy(name, folder)
+        self.copy_web()
+
+    def copy_web(self) -> None:
+        """The ES module and the engine in WebAssembly, if it was built or can be: `export --to web` writes them."""
+        if all(map(shutil.which, ("make", "clang", "wasm-ld"))):
+            subprocess.run(["make", "-C", "web"], check=False)
+        folder = Path(self.build_lib, "squeezenet/export/web/module")
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (Path("web/squeezenet.js"), *Path("web").glob("*.wasm")):
+            shutil.copy(path, folder)
 
 
 class Build(build_ext):

@@ -67,7 +67,7 @@ def test_licence_files_exist():
 @pytest.mark.slow
 def test_the_wheel_brings_models_cards_licences_and_what_is_exported(tmp_path):
     source = tmp_path / "source"
-    for name in ("src", "engine", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+    for name in ("src", "engine", "web", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         source.mkdir(exist_ok=True)
         copy(ROOT / name, source / name)
@@ -88,6 +88,11 @@ def test_the_wheel_brings_models_cards_licences_and_what_is_exported(tmp_path):
     assert "squeezenet/py.typed" in names
     for path in (ROOT / "src/squeezenet/export/c").glob("[bt]*/*"):  # what `export --to c` writes
         assert f"squeezenet/export/c/{path.parent.name}/{path.name}" in names
+    for path in (ROOT / "src/squeezenet/export/web/page").iterdir():
+        assert f"squeezenet/export/web/page/{path.name}" in names
+    made = shutil.which("clang") and shutil.which("wasm-ld")
+    for name in ("squeezenet.js", *(("engine.wasm", "engine-scalar.wasm") if made else ())):
+        assert f"squeezenet/export/web/module/{name}" in names
     for path in CORE:
         assert f"squeezenet/export/c/engine/{path.name}" in names
     for line in ("Name: sqznet", "License-Expression: BSD-2-Clause", "Author: The SqueezeNet project's maintainers"):

@@ -16,6 +16,7 @@ TARGETS = {
     "c": "a folder with C for a microcontroller; the same logits, bit for bit, in a fixed amount of memory",
     "hls4ml": "a folder with a project of hls4ml, from a network squeezed with --scales power-of-two; the same logits",
     "rtl": "a folder with Verilog for an FPGA; the same logits, bit for bit, with all weights on the chip",
+    "web": "a folder with a static web page, which classifies images in the browser; the same logits, bit for bit",
 }
 
 FORMS = {
@@ -32,6 +33,7 @@ ONLY_FOR = {
     "image": ("c", "hls4ml", "rtl"),
     "cycles": ("rtl",),
     "part": ("rtl",),
+    "more": ("web",),
 }
 """Options that only some targets have."""
 
@@ -46,6 +48,8 @@ squeezenet export birds.sqz --to c --board netduinoplus2 --out birds-c
 squeezenet export birds.sqz --to hls4ml --out birds-hls
 # Verilog for FPGAs: about 50,000 cycles for an image
 squeezenet export birds.sqz --to rtl --cycles 50000 --out birds-rtl
+# a web page that compares two models
+squeezenet export birds.sqz imagenet-small --to web --out birds-web
 """
 
 OURS = b"\x12\x0asqueezenet"
@@ -57,6 +61,7 @@ def configure(parser: ArgumentParser) -> None:
     from squeezenet.export.rtl.parts import PARTS, PLANNED
 
     add_model(parser)
+    parser.add_argument("more", nargs="*", metavar="MODEL", help="for web: more models on the same page")
     what = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
     parser.add_argument("--to", required=True, choices=list(TARGETS), metavar="TARGET", help=what)
     parser.add_argument("--out", required=True, metavar="OUT", help="the .onnx file, or the folder to write")
@@ -84,9 +89,10 @@ def run(args: Namespace) -> dict[str, Any]:
     """Write the file or folder; the JSON object names what was written, with its bytes."""
     out = Path(args.out)
     for option, targets in ONLY_FOR.items():
-        if args.to not in targets and getattr(args, option) not in (None, False):
-            raise UsageError(f"--{option}: only for --to {', '.join(targets)}")
-    found = {"c": _c, "hls4ml": _hls4ml, "rtl": _rtl}.get(args.to, _onnx)(args, out)
+        if args.to not in targets and getattr(args, option) not in (None, False, []):
+            name = "several models" if option == "more" else f"--{option}"
+            raise UsageError(f"{name}: only for --to {', '.join(targets)}")
+    found = {"c": _c, "hls4ml": _hls4ml, "rtl": _rtl, "web": _web}.get(args.to, _onnx)(args, out)
     return {"model": args.model, "to": args.to, "out": args.out, **found}
 
 
@@ -145,6 +151,25 @@ def _rtl(args: Namespace, out: Path) -> dict[str, Any]:
         raise UnsupportedOperation(f"{args.model} --to rtl: {error}") from None
 
 
+def _web(args: Namespace, out: Path) -> dict[str, Any]:
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        raise MissingDependency("writing a web page needs NumPy; pip install 'sqznet[numpy]'") from None
+    from squeezenet.cli.arguments import model_path
+    from squeezenet.export.folders import may_write
+    from squeezenet.export.web.write import export, name_of
+    from squeezenet.formats import load_model
+
+    may_write(out, "web", args.force)
+    sources: dict[str, Any] = {}
+    for given in [args.model, *args.more]:
+        path = model_path(Namespace(model=given, random_weights=args.random_weights))
+        model = load_model(given, args.random_weights)
+        sources[name_of(path, sources)] = path, model
+    return export(sources, out, args.force)
+
+
 def _onnx(args: Namespace, out: Path) -> dict[str, Any]:
     _check(out, args.force)
     try:
@@ -172,6 +197,12 @@ def render(result: dict[str, Any]) -> str:
         return f"{result['out']}: a project of hls4ml {result['hls4ml']}, {what}; next: make -C {result['out']} test"
     if result["to"] == "rtl":
         return _render_rtl(result)
+    if result["to"] == "web":
+        return (
+            f"{result['out']}: a web page with {counted(len(result['models']), 'model')}; next: python3 -m http.server "
+            f"--directory {result['out']}\n  a visit downloads {result['download']:,} bytes, of which "
+            f"{result['engine']:,} are the engine (gzip)"
+        )
     (file,) = result["files"]
     form = FORMS[result["to"]] if result["integer"] else "floats"
     return f"{file['path']}: {file['bytes']:,} bytes, opset {result['opset']}, {form}"

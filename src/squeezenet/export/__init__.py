@@ -2,5 +2,5 @@
 
 >>> from squeezenet.export.targets import TARGETS
 >>> list(TARGETS)
-['onnx', 'onnx-qdq', 'onnx-exact', 'qonnx', 'c', 'hls4ml', 'rtl']
+['onnx', 'onnx-qdq', 'onnx-exact', 'qonnx', 'c', 'hls4ml', 'rtl', 'web']
 """

@@ -38,6 +38,11 @@ def _onnx(model: Model) -> str | None:
     return None
 
 
+def _web(model: Model) -> str | None:
+    """The engine runs every model."""
+    return None
+
+
 def _onnx_qdq(model: Model) -> str | None:
     """Why an integer network has a layer that 8-bit kernels of runtimes cannot compute, or None if it has none."""
     if not model.scales:
@@ -101,6 +106,6 @@ def _c(model: Model) -> str | None:
 
 TARGETS: dict[str, Callable[[Model], str | None]] = {
     "onnx": _onnx, "onnx-qdq": _onnx_qdq, "onnx-exact": _onnx_exact, "qonnx": _qonnx, "c": _c, "hls4ml": _hls4ml,
-    "rtl": rtl_refusal,
+    "rtl": rtl_refusal, "web": _web,
 }  # fmt: skip
 """Each target, with the function that says why it cannot take a model."""
