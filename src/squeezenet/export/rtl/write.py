@@ -1,4 +1,4 @@
-"""Writes a folder with a network as logic.
+"""Writes a folder with a network in Verilog.
 
 >>> export(model, "digits", Path("digits-rtl"), cycles=8000)["cycles"]  # doctest: +SKIP
 7632
