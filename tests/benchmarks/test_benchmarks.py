@@ -269,3 +269,12 @@ def test_updates_are_compared():
     if "metadata" in row:  # the extra [publish] is installed
         assert 1000 < row["gzip"] < row["metadata"] < 2000
     assert row["squeezenet"] == (golden / "delta_v2.sqzd").stat().st_size < row["whole"] < row["float32"]
+
+
+def test_answers_of_a_load_test_are_counted_by_status():
+    pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
+    with loaded("serve") as module:
+        counts, seconds = module.parsed(
+            "Requests/sec: 3\nstatus 200 31\nstatus timeout 0\nstatus read 2\nseconds 1.5\n"
+        )
+    assert (counts, seconds) == ({"200": 31, "read": 2}, 1.5)
