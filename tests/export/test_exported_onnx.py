@@ -15,7 +15,7 @@ from squeezenet.cli.main import main
 from squeezenet.data import load_evaluation, load_pixels
 from squeezenet.errors import UnsupportedOperation
 from squeezenet.export.targets import targets
-from squeezenet.graph import AvgPool, Conv, Flatten, GlobalAvgPool, Linear
+from squeezenet.graph import AvgPool, Conv, Flatten, GlobalAvgPool, Linear, ReLU
 from squeezenet.model import FloatArray, Model
 from squeezenet.runtime.image import normalise
 from squeezenet.runtime.integers import IntegerRunner
@@ -64,6 +64,21 @@ def test_networks_have_the_same_logits(name: str, target: str, optimised: bool) 
     model = NETWORKS[name]()
     found = in_onnx_runtime(exported(model, target), noise(model), optimised)
     assert np.array_equal(found, IntegerRunner(model)(noise(model)))
+
+
+def test_pairs_of_levels_for_both_halves_of_9_bits_fit_16_bits() -> None:
+    """A channel of 9 bits becomes two channels with the same levels, whose products may be added in 16 bits."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    b = Builder(1, side=8)
+    x = b.put(ReLU((b.layer(Conv((0,), "a", 1, (3, 3)), b.scale(nine_bit=True)),)))
+    model = b.finish(b.layer(Conv((x,), "b", 32, (1, 1)), b.scale(0), rescalings=64))
+    assert np.abs(model.weights["b"].weight.levels).max() > 64
+    graph = onnx.load_from_string(exported(model, "onnx")).graph
+    floats = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    arrays = [onnx.numpy_helper.to_array(held) for held in graph.initializer if held.name in floats]
+    (levels,) = (array.astype(np.int64) for array in arrays if array.ndim == 4)
+    assert 0 < np.abs(levels).sum(1).max() <= 128
+    assert np.array_equal(in_onnx_runtime(exported(model, "onnx"), noise(model)), IntegerRunner(model)(noise(model)))
 
 
 @pytest.mark.parametrize("target", EXACT)

@@ -36,7 +36,10 @@ def _layer(nodes: Nodes, op: Conv | Linear, held: IntegerWeights, source: Quanti
     if target.wide:
         return integer_layer(nodes, op, held, source, target)
     levels, halves = held.weight.levels.astype(np.int64), staircases(held, source.scale, target)
-    kernels = [fused(half, levels, np.float32(source.scale.step), np.float32(target.step)) for half in halves]
+    paired = levels
+    if source.scale.nine_bit and levels.shape[1] == 1:  # a level and itself, for the other half, may be a pair
+        paired = np.concatenate([levels, levels], axis=1)
+    kernels = [fused(half, paired, np.float32(source.scale.step), np.float32(target.step)) for half in halves]
     found = np.logical_and.reduce([kernel.finer > 0 for kernel in kernels])
     if isinstance(op, Linear) or found.mean() < FEW or (op.groups > 1 and not found.all()):
         found[:] = False
