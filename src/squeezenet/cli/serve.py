@@ -37,13 +37,13 @@ def configure(parser: ArgumentParser) -> None:
     limits = parser.add_argument_group("limits")
     threads = "threads that classify, one image each (default: the cores)"
     limits.add_argument("--threads", type=count, metavar="N", help=threads)
-    queue = "images that may wait (default: 64); one client may hold half of all places"
+    queue = "most images that wait (default: 64); one client may have half of all places"
     limits.add_argument("--queue", type=natural, default=64, metavar="N", help=queue)
-    limits.add_argument("--max-bytes", type=size, default=16 * 2**20, metavar="SIZE", help="of a request (16MiB)")
-    limits.add_argument("--max-images", type=count, default=16, metavar="N", help="in a request (default: 16)")
-    limits.add_argument("--max-pixels", type=count, default=50_000_000, metavar="N", help="of an image (50,000,000)")
+    limits.add_argument("--max-bytes", type=size, default=16 * 2**20, metavar="SIZE", help="largest request (16MiB)")
+    limits.add_argument("--max-images", type=count, default=16, metavar="N", help="most images in a request (16)")
+    limits.add_argument("--max-pixels", type=count, default=50_000_000, metavar="N", help="largest image (50,000,000)")
     limits.add_argument(
-        "--max-seconds", type=positive, default=30.0, metavar="S", help="until the answer (default: 30)"
+        "--max-seconds", type=positive, default=30.0, metavar="S", help="longest time until the answer (default: 30)"
     )
 
 
