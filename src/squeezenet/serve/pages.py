@@ -19,7 +19,8 @@ MOST_BYTES = 64 * 2**20
 TYPES = {
     ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css",
     ".json": "application/json", ".webmanifest": "application/manifest+json", ".wasm": "application/wasm",
-    ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon", ".jpg": "image/jpeg", ".txt": "text/plain", ".md": "text/plain",
+    ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon", ".jpg": "image/jpeg",
+    ".txt": "text/plain", ".md": "text/plain",
 }  # fmt: skip
 """Media types by suffix; any other file is `application/octet-stream`."""
 POLICY = (
