@@ -193,6 +193,17 @@ def test_signing_needs_the_keys(folder):
         publish(folder, small_model(6))
 
 
+def test_a_new_folder_is_made_after_a_password_was_typed_wrong(tmp_path, monkeypatch):
+    words = ["apple", "apple", "pear", "peer", "apple", "apple", "pear", "pear"]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("squeezenet.fleet.keys.getpass", lambda _: words.pop(0))
+    folder = tmp_path / "birds"
+    with pytest.raises(UsageError, match="root-2: the password is empty, or was not typed the same way twice"):
+        repository.create(folder, Keys(2, 2), Keys(1, 1), Days(), NOW, password=True)
+    assert not folder.exists()
+    assert len(repository.create(folder, Keys(2, 2), Keys(1, 1), Days(), NOW, password=True).keys) == 4
+
+
 def test_root_keys_with_a_password(tmp_path, monkeypatch):
     """It is asked for twice when a key is made, and once when the key signs; programs take it from a variable."""
     asked, words = [], ["apple", "apple", "pear", "pear", "apple", "pear", "plum", "plum"]

@@ -28,9 +28,9 @@ MOST_KEY = 2**16
 """Bytes of a private key."""
 
 
-def new_key(folder: Path, name: str, password: bool = False) -> CryptoSigner:
-    """Make a private key in a file that only its owner may read, with a password if `password` is true."""
-    encryption = BestAvailableEncryption(_password(name, new=True)) if password else NoEncryption()
+def new_key(folder: Path, name: str, password: bytes = b"") -> CryptoSigner:
+    """Make a private key in a file that only its owner may read, with a password if one is given."""
+    encryption = BestAvailableEncryption(password) if password else NoEncryption()
     private = Ed25519PrivateKey.generate()
     handle = os.open(folder / "keys" / f"{name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -60,13 +60,14 @@ def _signer(path: Path) -> CryptoSigner:
         try:
             private = load_pem_private_key(data, None)
         except TypeError:  # it has a password
-            private = load_pem_private_key(data, _password(path.stem))
+            private = load_pem_private_key(data, password_of(path.stem))
         return CryptoSigner(private)
     except ValueError:
         raise FleetError(f"{path}: is not a private key in PEM form, or the password is wrong") from None
 
 
-def _password(name: str, new: bool = False) -> bytes:
+def password_of(name: str, new: bool = False) -> bytes:
+    """The password of a key, which is asked for twice if it is `new`."""
     if given := os.environ.get(PASSWORD):
         return given.encode()
     if not sys.stdin.isatty():

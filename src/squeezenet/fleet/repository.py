@@ -22,7 +22,7 @@ from tuf.api.metadata import Key, Metadata, MetaFile, Role, Root, Snapshot, Targ
 
 from squeezenet.errors import FleetError, UsageError
 from squeezenet.files import read_regular, write_atomically
-from squeezenet.fleet.keys import keys_here, new_key
+from squeezenet.fleet.keys import keys_here, new_key, password_of
 from squeezenet.limits import FLEET_METADATA, FLEET_ROOT, FLEET_TIMESTAMP
 
 ONLINE = ("timestamp", "snapshot")
@@ -108,12 +108,13 @@ def create(folder: Path, root: Keys, targets: Keys, days: Days, now: datetime, p
             )
     if (folder / "fleet.json").exists():
         raise UsageError(f"{folder}: is a publisher's folder already; name another one")
+    roots = [f"root-{number}" for number in range(1, root.number + 1)]
+    passwords = {name: password_of(name, new=True) for name in roots if password}  # before anything is written
     for part in ("public/metadata", "public/targets", "keys", "staged"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "keys").chmod(0o700)
-    roots = [f"root-{number}" for number in range(1, root.number + 1)]
     names = [*roots, *(f"targets-{number}" for number in range(1, targets.number + 1)), "online-1"]
-    signers = {name: new_key(folder, name, password and name in roots) for name in names}
+    signers = {name: new_key(folder, name, passwords.get(name, b"")) for name in names}
     first = Root(version=1, expires=_after(now, days.root))
     first.roles["root"], first.roles["targets"] = Role([], root.threshold), Role([], targets.threshold)
     for name, signer in signers.items():
@@ -195,8 +196,9 @@ def revoke(repository: Repository, name: str, now: datetime) -> Path | None:
     _check_nothing_staged(repository)
     kind = name.partition("-")[0]
     for old in [name, *(other for other in keys if kind == "targets" and other.startswith("online-"))]:
-        password = repository.ledger.password and old.startswith("root-")
-        key = new_key(repository.folder, _next_name(repository, old), password).public_key
+        new = _next_name(repository, old)
+        secret = password_of(new, new=True) if repository.ledger.password and old.startswith("root-") else b""
+        key = new_key(repository.folder, new, secret).public_key
         for role in _roles_of(old):
             root.revoke_key(keys[old], role)
             root.add_key(key, role)
