@@ -155,3 +155,36 @@ def test_logits_in_chromium_are_those_of_python(capsys, served, browser):
                 text = base64.b64encode(data.getvalue()).decode()
                 found = page.evaluate(script, [f"models/{name}.sqz", text, simd])
                 assert np.array_equal(np.float32(found), wanted), (name, width, simd)
+
+
+@pytest.mark.long
+def test_an_extension_with_manifest_3_classifies_in_its_service_worker(tmp_path):
+    browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    extension = tmp_path / "extension"
+    extension.mkdir()
+    for path in (*(built() / name for name in ("squeezenet.js", "engine.wasm")), ZOO / "digits.sqz"):
+        shutil.copy(path, extension)
+    (extension / "background.js").write_text("""
+        import { load } from "./squeezenet.js";
+        const image = { data: new Uint8Array(300), width: 10, height: 10 };
+        globalThis.found = load(new URL("digits.sqz", import.meta.url)).then((model) => model.classify(image));
+    """)
+    policy = {"extension_pages": "script-src 'self' 'wasm-unsafe-eval'; object-src 'self'"}
+    worker = {"service_worker": "background.js", "type": "module"}
+    manifest = {"manifest_version": 3, "name": "test", "version": "1", "background": worker}
+    (extension / "manifest.json").write_text(json.dumps({**manifest, "content_security_policy": policy}))
+    options = ["--headless=new", "--no-sandbox", f"--disable-extensions-except={extension}"]
+    options.append(f"--load-extension={extension}")
+    with browsers.sync_playwright() as play:
+        context = play.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=chromium, headless=False, args=options
+        )
+        started = context.service_workers or [context.wait_for_event("serviceworker")]
+        found = started[0].evaluate("() => globalThis.found")
+        context.close()
+    best = squeezenet.load("digits").classify(Image.new("RGB", (10, 10)))[0]
+    assert (found[0]["label"], found[0]["index"]) == (best.label, best.index)
+    assert found[0]["probability"] == pytest.approx(best.probability, rel=1e-12)
