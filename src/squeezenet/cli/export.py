@@ -11,7 +11,7 @@ from squeezenet.printable import counted, printable
 TARGETS = {
     "onnx": "ONNX; an integer network gets 8-bit layers, and in ONNX Runtime the same logits, bit for bit",
     "onnx-qdq": "ONNX with 8-bit layers in the usual form (QDQ): faster, but its answers may differ from the model's",
-    "onnx-exact": "ONNX with operations on integers only, for ONNX Runtime: the same logits, also without optimisations",
+    "onnx-exact": "ONNX with operations on integers only, for ONNX Runtime: also without optimisations the same logits",
     "qonnx": "QONNX, for compilers for FPGAs, from a network squeezed with --scales power-of-two; the same logits",
     "c": "a folder with C for a microcontroller; the same logits, bit for bit, in a fixed amount of memory",
     "hls4ml": "a folder with a project of hls4ml, from a network squeezed with --scales power-of-two; the same logits",
