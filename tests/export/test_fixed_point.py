@@ -130,7 +130,9 @@ def test_the_c_simulation_of_hls4ml_gives_the_same_logits(name: str, tmp_path: P
         pytest.skip(f"needs {', '.join(missing)}")
     model = NETWORKS[name]()
     found = export(model, "a network", tmp_path / "hls", images=images(model))
+    (tmp_path / "hls" / "mine").write_text("mine")
     export(model, "a network", tmp_path / "hls", images=images(model))  # over an earlier one
+    assert (tmp_path / "hls" / "mine").read_text() == "mine"
     command = ["make", "-C", str(tmp_path / "hls"), "test"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert f"\n0 of {3 * model.graph.classes} logits differ, in 3 images" in done.stdout, done.stdout + done.stderr

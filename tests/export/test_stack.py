@@ -78,6 +78,8 @@ def test_a_call_through_a_pointer_reaches_what_the_member_is_set_to() -> None:
     assert deepest(functions(ARM), reached, ["table"]) == 8 + 1500
     with pytest.raises(ModelError, match=r"x\.c:2: calls a pointer that is no member"):
         pointers([graph], {"x.c": "\n    (*f)(1);    "})
+    with pytest.raises(ModelError, match=r"x\.c:2: calls finish, which no file sets"):
+        pointers([graph], {"x.c": "\n    op->finish(1);"})
 
 
 @pytest.mark.parametrize(

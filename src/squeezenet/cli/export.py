@@ -119,13 +119,15 @@ def _c(args: Namespace, out: Path) -> dict[str, Any]:
 
 
 def _hls4ml(args: Namespace, out: Path) -> dict[str, Any]:
-    from squeezenet.export.hls4ml.write import export, may_write
+    from squeezenet.export.folders import may_write
+    from squeezenet.export.hls4ml.write import export
     from squeezenet.formats import load_model
 
-    may_write(out)
+    may_write(out, "hls4ml", args.force)
     model = load_model(args.model, args.random_weights)
+    image = Path(args.image) if args.image is not None else None
     try:
-        return export(model, Path(args.model).stem, out, Path(args.image) if args.image is not None else None)
+        return export(model, Path(args.model).stem, out, image, force=args.force)
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"{args.model} --to hls4ml: {error}") from None
 

@@ -1,7 +1,7 @@
 """Folders that `export` writes: which ones it may write into, and their files.
 
 >>> may_write(Path("digits-c"), "c", force=False)                       # doctest: +SKIP
->>> put(Path("digits-c"), {"README.md": b"..."}, "c", ("",))            # doctest: +SKIP
+>>> put(Path("digits-c"), {"README.md": b"..."}, "c", (".",))            # doctest: +SKIP
 """
 
 import contextlib
@@ -44,7 +44,8 @@ def _ours(out: Path, target: str) -> list[str]:
 def put(out: Path, written: dict[str, bytes], target: str, folders: tuple[str, ...]) -> None:
     """Write the files. A new folder appears at once and complete; in an existing one each file is replaced.
 
-    Files of an earlier export that this one does not write are removed, if they lie in `folders`. Other files stay.
+    Files of an earlier export that this one does not write are removed, if they lie in one of `folders`, which are
+    relative to `out` ("." is `out` itself). Other files stay.
     """
     if not out.exists():
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
@@ -57,15 +58,15 @@ def put(out: Path, written: dict[str, bytes], target: str, folders: tuple[str, .
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         return
-    stale = [name for name in _ours(out, target) if name not in written and Path(name).parent.name in folders]
+    stale = [name for name in _ours(out, target) if name not in written and str(Path(name).parent) in folders]
     put_files(out, written)
     for name in stale:
-        (out / Path(name).parent.name / Path(name).name).unlink(missing_ok=True)
+        (out / name).unlink(missing_ok=True)
 
 
 def put_files(folder: Path, written: dict[str, bytes]) -> None:
     """Write the files into a folder that exists."""
     for name, data in written.items():
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)

@@ -98,7 +98,9 @@ def pointers(graphs: Iterable[str], sources: Mapping[str, str]) -> dict[str, set
             member = MEMBER.match(rest)
             if not member:
                 raise ModelError(f"{path}:{line}: calls a pointer that is no member of a struct")
-            reached.setdefault(caller, set()).update(held.get(member[1], ()))
+            if member[1] not in held:
+                raise ModelError(f"{path}:{line}: calls {member[1]}, which no file sets to a function")
+            reached.setdefault(caller, set()).update(held[member[1]])
     return reached
 
 

@@ -29,7 +29,7 @@ from squeezenet.printable import printable
 from squeezenet.runtime.engine import EngineRunner, run_rows
 from squeezenet.version import __version__
 
-FOLDERS = ("", "engine", "board", "test")
+FOLDERS = (".", "engine", "board", "test")
 """The folders in it."""
 
 PREFIX = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)

@@ -5,8 +5,6 @@
 """
 
 import json
-import os
-import shutil
 import tempfile
 from contextlib import redirect_stdout
 from importlib.resources import files
@@ -16,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from squeezenet.errors import MissingDependency, UnsupportedOperation, UsageError
+from squeezenet.errors import MissingDependency, UnsupportedOperation
 from squeezenet.export.fixed import Convolution, Network, fixed
+from squeezenet.export.folders import MARKER, may_write, put
 from squeezenet.export.hls4ml.layers import layers, name_of, types
 from squeezenet.export.targets import TARGETS
 from squeezenet.model import FloatArray, Model
@@ -29,15 +28,15 @@ from squeezenet.version import __version__
 PROJECT = "network"
 """The name of the project: of its top function and of its files."""
 
-MARKER = "squeezenet.json"
-"""The file that tells a later export that squeezenet wrote this folder."""
+FOLDERS = (".", "firmware", "firmware/weights", "tb_data")
+"""The folders in it whose files change with the model."""
 
 DRAWN = 8
 """Random images with which the project is tested if no image is given."""
 
 
 def export(
-    model: Model, name: str, out: Path, image: Path | None = None, images: FloatArray | None = None
+    model: Model, name: str, out: Path, image: Path | None = None, images: FloatArray | None = None, force: bool = False
 ) -> dict[str, Any]:
     """Write the folder `out`; returns the JSON object of the verb.
 
@@ -45,53 +44,26 @@ def export(
     """
     if reason := TARGETS["hls4ml"](model):
         raise UnsupportedOperation(reason)
-    may_write(out)
+    may_write(out, "hls4ml", force)
     network = fixed(model)
     tested = _tested(model, image) if images is None else images
-    out = out.absolute()
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
-        version = _project(network, temporary)
-        result = {
-            "hls4ml": version,
-            "convolutions": sum(isinstance(stage, Convolution) for stage in network.stages),
-            "tested": len(tested),
+    with tempfile.TemporaryDirectory() as folder:
+        version = _project(network, Path(folder))
+        written = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(Path(folder).rglob("*"))
+            if path.is_file()
         }
-        for file, text in _ours(model, name, network, tested, version).items():
-            (temporary / file).parent.mkdir(exist_ok=True)
-            (temporary / file).write_text(text, encoding="utf-8")
-        marker = {"squeezenet": __version__, "to": "hls4ml", "model": printable(name), **result}
-        (temporary / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-        os.umask(mask := os.umask(0))
-        temporary.chmod(0o777 & ~mask)
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.rename(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    written = sorted(path for path in out.rglob("*") if path.is_file())
-    return {**result, "files": [{"path": str(path), "bytes": path.stat().st_size} for path in written]}
-
-
-def may_write(out: Path) -> None:
-    """Raise `UsageError` unless `out` does not exist, is an empty folder, or is a project that squeezenet wrote."""
-    name = printable(str(out))
-    if not out.parent.is_dir():
-        raise UsageError(f"{printable(str(out.parent))}: no such folder; create it, or name another")
-    if not out.exists() and not out.is_symlink():
-        return
-    if not out.is_dir() or out.is_symlink():
-        raise UsageError(f"{name}: is a file or a link, not a folder; give another name")
-    if any(out.iterdir()) and not _is_ours(out):
-        raise UsageError(f"{name}: exists, and squeezenet did not write it; name a folder that does not exist")
-
-
-def _is_ours(out: Path) -> bool:
-    try:
-        return bool(json.loads((out / MARKER).read_text(encoding="utf-8"))["to"] == "hls4ml")
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
+    written |= {file: text.encode() for file, text in _ours(model, name, network, tested, version).items()}
+    result = {
+        "hls4ml": version,
+        "convolutions": sum(isinstance(stage, Convolution) for stage in network.stages),
+        "tested": len(tested),
+    }
+    marker = {"squeezenet": __version__, "to": "hls4ml", "model": printable(name), **result, "files": sorted(written)}
+    written[MARKER] = (json.dumps(marker, indent=1) + "\n").encode()
+    put(out, written, "hls4ml", FOLDERS)
+    return {**result, "files": [{"path": str(out / path), "bytes": len(data)} for path, data in written.items()]}
 
 
 def _project(network: Network, out: Path) -> str:

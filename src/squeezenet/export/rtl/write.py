@@ -24,7 +24,7 @@ from squeezenet.printable import printable
 from squeezenet.runtime.run import runner
 from squeezenet.version import __version__
 
-FOLDERS = ("", "rtl", "mem", "test")
+FOLDERS = (".", "rtl", "mem", "test")
 """The folders in it."""
 
 FASTER = (0.7, 0.9, 0.97)

@@ -21,7 +21,7 @@ from squeezenet.printable import printable
 from squeezenet.version import __version__
 
 ENGINES = ("engine.wasm", "engine-scalar.wasm")
-FOLDERS = ("", "models")
+FOLDERS = (".", "models")
 BESIDE = (".md", ".LICENSE", ".CREDITS")
 """Files beside a model that are about it."""
 TEXT = (".html", ".css", ".js", ".json", ".svg", ".wasm")
