@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,11 @@ BARS = [
 """Model, board, KiB of flash and of RAM for the whole program, its stack included."""
 
 
+def long_if(name: str, longer: bool) -> Any:
+    """A parameter whose test runs in `make long` only."""
+    return pytest.param(name, marks=pytest.mark.long if longer else ())
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_operation_has_the_same_logits(name: str, tmp_path: Path) -> None:
     exported(NETWORKS[name](), tmp_path / "c")
@@ -52,7 +58,7 @@ def test_random_networks_have_the_same_logits(seed: int, tmp_path: Path) -> None
     ran(tmp_path / "c")
 
 
-@pytest.mark.parametrize("name", zoo.SHIPPED)
+@pytest.mark.parametrize("name", [long_if(name, name.startswith("imagenet")) for name in zoo.SHIPPED])
 def test_what_ships_has_the_same_logits_and_labels(name: str, tmp_path: Path) -> None:
     exported(sqz.read(zoo.find(name)), tmp_path / "c")
     first = ran(tmp_path / "c").output.splitlines()[0]
@@ -60,7 +66,7 @@ def test_what_ships_has_the_same_logits_and_labels(name: str, tmp_path: Path) ->
     assert first.startswith(f"{best.label}: class ")
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", [long_if(board, board in ("netduinoplus2", "riscv32")) for board in EMULATED])
 def test_a_board_gives_the_same_logits_within_the_memory_that_the_export_printed(board: str, tmp_path: Path) -> None:
     said = exported(sqz.read(zoo.find("digits")), tmp_path / "c", board)
     found = ran(tmp_path / "c")

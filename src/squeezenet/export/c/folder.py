@@ -84,8 +84,8 @@ NAMED = re.compile(r"\bmodel(?=_|\.[hc]\b)|\bMODEL(?=_)")
 def named(text: str, prefix: str) -> str:
     """C or its documentation, with another prefix than `model`.
 
-    >>> named("#include \"model.h\"  MODEL_CLASSES, model_row of a model", "birds")
-    '#include "birds.h"  BIRDS_CLASSES, birds_row of a model'
+    >>> named("model.h: MODEL_CLASSES, model_row of a model", "birds")
+    'birds.h: BIRDS_CLASSES, birds_row of a model'
     """
     return NAMED.sub(lambda found: prefix.upper() if found[0] == "MODEL" else prefix, text)
 

@@ -84,8 +84,8 @@ def pointers(graphs: Iterable[str], sources: Mapping[str, str]) -> dict[str, set
     `graphs` are the files that GCC writes with -fcallgraph-info, `sources` the C files and headers by their paths.
 
     >>> graph = 'edge: { sourcename: "run" targetname: "__indirect_call" label: "run.c:2:7" }'
-    >>> pointers([graph], {"run.c": "\\n  if (op->work(1)) {}", "model.c": "{.work = add}, {.work = mul}"})
-    {'run': {'add', 'mul'}}
+    >>> pointers([graph], {"run.c": "\\n  if (op->work(1)) {}", "model.c": "{.work = add}, {.load = mul}"})
+    {'run': {'add'}}
     """
     held: dict[str, set[str]] = {}
     for text in sources.values():
