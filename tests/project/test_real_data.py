@@ -153,7 +153,7 @@ def test_the_authors_model_on_the_whole_sample(shared, official, capsys):
     assert score["top5"] == pytest.approx(86.2, abs=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_authors_model_at_six_bits(shared, official, tmp_path, capsys):
     """Deep Compression's second row for SqueezeNet in table 2, from 900 images instead of all of ImageNet.
 
@@ -180,7 +180,7 @@ raise SystemExit(code)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_alexnet_is_squeezed_at_full_size(tmp_path):
     """240 MB to 6.9 MB in Deep Compression; weights drawn at random are a little harder to code. Seen: 7,876,196 bytes,
     2.3 GB, 28 s on two cores."""
