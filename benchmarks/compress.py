@@ -61,7 +61,9 @@ def in_another_process(folder: Path | None) -> dict[str, Any]:
 
 def measured(name: str, source: str | None, max_bytes: int) -> dict[str, Any]:
     """CPU seconds of both parts, and the file's size and SHA-256."""
-    from squeezenet.compression.squeeze import to_size
+    from squeezenet.compression.squeeze.prepared import prepare
+    from squeezenet.compression.squeeze.to_size import round_to_size
+    from squeezenet.compression.squeeze.trimming import trimmed
     from squeezenet.data import load_pixels
     from squeezenet.data.classes import match_classes
     from squeezenet.data.judged import load_for
@@ -74,9 +76,9 @@ def measured(name: str, source: str | None, max_bytes: int) -> dict[str, Any]:
         pixels = load_pixels(match_classes(data.train, given.labels, given.graph.classes), given.preparation)
     model = given.dequantised()
     start = time.process_time()
-    known = to_size.prepare(model, pixels)
+    known = prepare(model, pixels)
     prepared = time.process_time()
-    _, file = to_size.trimmed(model, to_size.round_to_size(model, known, max_bytes)[0], known, max_bytes)
+    _, file = trimmed(model, round_to_size(model, known, max_bytes)[0], known, max_bytes)
     done = time.process_time()
     digest = hashlib.sha256(file).hexdigest()
     return {"prepare": prepared - start, "search": done - prepared, "bytes": len(file), "sha256": digest}

@@ -12,7 +12,10 @@ from squeezenet.compression import CompressionRecipe, Learning, compress
 from squeezenet.compression.finetune import Teaching, prepared, teacher_of
 from squeezenet.compression.outcome import Listener
 from squeezenet.compression.squeeze.as_floats import hold_out
-from squeezenet.compression.squeeze.to_size import learn_to_size, prepare, round_to_size, trimmed
+from squeezenet.compression.squeeze.learning_to_size import learn_to_size
+from squeezenet.compression.squeeze.prepared import prepare
+from squeezenet.compression.squeeze.to_size import round_to_size
+from squeezenet.compression.squeeze.trimming import trimmed
 from squeezenet.data import Pixels
 from squeezenet.model import Model
 from support.integer_networks import NETWORKS, PREPARATION, coloured_noise, little_model

@@ -6,9 +6,9 @@ import torch
 
 from squeezenet.compression import CompressionRecipe, Pruning, compress
 from squeezenet.compression.squeeze.hessian import DAMPING, DAMPING_SYNTHETIC, hessians_of
+from squeezenet.compression.squeeze.prepared import ENOUGH, prepare
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.synthetic import synthetic_images
-from squeezenet.compression.squeeze.to_size import ENOUGH, prepare
 from squeezenet.data import Pixels
 from squeezenet.model import Model
 from squeezenet.runtime.run import runner

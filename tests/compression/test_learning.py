@@ -28,9 +28,10 @@ from squeezenet.compression.squeeze import goals
 from squeezenet.compression.squeeze.features import feature_loss
 from squeezenet.compression.squeeze.learning import learn
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork
+from squeezenet.compression.squeeze.prepared import Prepared, as_model, prepare
 from squeezenet.compression.squeeze.rate import rate_gradient
 from squeezenet.compression.squeeze.rounding import round_network
-from squeezenet.compression.squeeze.to_size import Prepared, as_model, prepare, round_to_size
+from squeezenet.compression.squeeze.to_size import round_to_size
 from squeezenet.data import Pixels
 from squeezenet.data.augment import Augmentation, draw
 from squeezenet.fixed_point import Scale, step

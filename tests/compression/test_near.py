@@ -10,8 +10,8 @@ import torch
 from squeezenet import sqz
 from squeezenet.compression import CompressionRecipe, Learning, Listener, compress
 from squeezenet.compression.squeeze.near import most_images, with_outputs
+from squeezenet.compression.squeeze.prepared import MOST_COMPENSATING
 from squeezenet.compression.squeeze.rate import DeltaRate, change_bits
-from squeezenet.compression.squeeze.to_size import MOST_COMPENSATING
 from squeezenet.data import Pixels
 from squeezenet.errors import UsageError
 from squeezenet.model import Grid, Model, Plain, Weights

@@ -10,8 +10,8 @@ import torch
 from squeezenet import sqz
 from squeezenet.compression.squeeze.hessian import LayerHessian
 from squeezenet.compression.squeeze.nine_bits import with_nine_bits
+from squeezenet.compression.squeeze.prepared import as_model, prepare
 from squeezenet.compression.squeeze.rounding import round_network
-from squeezenet.compression.squeeze.to_size import as_model, prepare
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph
 from squeezenet.fixed_point import Scale

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from squeezenet import sqz
-from squeezenet.compression.squeeze import gptaq, rounding, to_size
+from squeezenet.compression.squeeze import gptaq, rounding, to_size, trimming
 from squeezenet.compression.squeeze.hessian import (
     DAMPING,
     DAMPING_SYNTHETIC,
@@ -20,10 +20,11 @@ from squeezenet.compression.squeeze.hessian import (
     inputs_of,
 )
 from squeezenet.compression.squeeze.network import GridWeight
+from squeezenet.compression.squeeze.prepared import Prepared, as_model, prepare
 from squeezenet.compression.squeeze.ranges import calibrate
 from squeezenet.compression.squeeze.rate import level_bits
 from squeezenet.compression.squeeze.rounding import round_network
-from squeezenet.compression.squeeze.to_size import Prepared, as_model, prepare, trimmed
+from squeezenet.compression.squeeze.trimming import trimmed
 from squeezenet.data import Pixels
 from squeezenet.errors import ModelError
 from squeezenet.formats.state_dict import from_module
@@ -237,7 +238,7 @@ def test_a_file_that_is_too_large_is_rounded_again(known: tuple[Model, Prepared]
 def test_rounding_again_keeps_the_means_of_outputs(known: tuple[Model, Prepared]) -> None:
     _, prepared = known
     network = round_network(prepared.network, prepared.scales, prepared.hessians, 1e-7)
-    again = to_size._again(network, prepared, 1e-3)
+    again = trimming._again(network, prepared, 1e-3)
     first, x = network.graph.layers[0], prepared.images
     changed = (again.weight(first.name).levels() - network.weight(first.name).levels()).abs().max()
     means = [(n.sums(first, n.enter(x)).float() * n.factor(first).view(-1, 1, 1)).mean((0, 2, 3)) + n.bias(first.name)

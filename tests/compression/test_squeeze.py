@@ -16,7 +16,7 @@ from squeezenet import sqz
 from squeezenet.compression import CompressionRecipe, Learning, compress
 from squeezenet.compression.squeeze import refuse_impossible
 from squeezenet.compression.squeeze.network import from_integer_model
-from squeezenet.compression.squeeze.to_size import FileSize, prepare, roughly_least_bytes
+from squeezenet.compression.squeeze.prepared import FileSize, prepare, roughly_least_bytes
 from squeezenet.data import Pixels
 from squeezenet.errors import BadGraph, FormatError, ModelError, UsageError
 from squeezenet.fixed_point import EIGHTHS, ROOTS, Scale, factor, fraction, requantise, step

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from squeezenet.compression.outcome import Compressed, Judge, encoded
 from squeezenet.compression.squeeze.network import IntegerNetwork, from_integer_model
-from squeezenet.compression.squeeze.to_size import Prepared, as_model, prepare, round_to_size
+from squeezenet.compression.squeeze.prepared import Prepared, as_model, prepare
+from squeezenet.compression.squeeze.to_size import round_to_size
 from squeezenet.data import Pixels
 from squeezenet.errors import EmptyModel
 from squeezenet.model import Model, Outputs

@@ -19,18 +19,12 @@ from squeezenet.compression import finetune
 from squeezenet.compression.outcome import NOBODY, Compressed, Judge, Listener, Tried, encoded
 from squeezenet.compression.recipe import GRAINS, KEY, USUAL_RATIO, CompressionRecipe
 from squeezenet.compression.squeeze.course import Course
+from squeezenet.compression.squeeze.learning_to_size import learn_to_size
 from squeezenet.compression.squeeze.near import most_images, refuse_another_network, update
 from squeezenet.compression.squeeze.near_learning import learn_near
-from squeezenet.compression.squeeze.to_size import (
-    MOST_COMPENSATING,
-    Prepared,
-    Rounding,
-    learn_to_size,
-    prepare,
-    roughly_least_bytes,
-    round_to_size,
-    trimmed,
-)
+from squeezenet.compression.squeeze.prepared import MOST_COMPENSATING, Prepared, prepare, roughly_least_bytes
+from squeezenet.compression.squeeze.to_size import Rounding, round_to_size
+from squeezenet.compression.squeeze.trimming import trimmed
 from squeezenet.data import Pixels
 from squeezenet.errors import UsageError
 from squeezenet.files import write_atomically

@@ -23,8 +23,8 @@ from squeezenet.compression.outcome import quiet
 from squeezenet.compression.squeeze.gptaq import compensate
 from squeezenet.compression.squeeze.hessian import LayerHessian
 from squeezenet.compression.squeeze.network import GridWeight, IntegerNetwork, from_integer_model
+from squeezenet.compression.squeeze.prepared import MOST_COMPENSATING, Prepared, Tick, as_model
 from squeezenet.compression.squeeze.rounding import STEP, near_layer, round_layer
-from squeezenet.compression.squeeze.to_size import MOST_COMPENSATING, Prepared, Tick, as_model
 from squeezenet.errors import UsageError
 from squeezenet.fixed_point import EIGHTHS
 from squeezenet.graph import Graph, Layer
