@@ -13,6 +13,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.errors import CompileError
 
 UNIX = sys.platform != "win32"
 LISTS = re.findall(
@@ -21,13 +22,16 @@ LISTS = re.findall(
 SOURCES = {name: [f"engine/{file}" for file in files.replace("\\", "").split()] for name, files in LISTS}
 FOLDERS = [f"engine/{name}" for name in ("include", "src", "kernels", "python")]
 COMMON = ["-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+COMMON += ["-ffunction-sections", "-fdata-sections"]
 COMMON = [*COMMON, "-fno-align-functions", "-fno-align-jumps"] if UNIX else []
 APART = "-ffp-contract=off"  # each product and each sum is rounded: the same bits as NumPy and Pillow
-EXACT = ["-O2", "-ftree-vectorize", APART]
-FLAGS = {"SMALL": ["-Os"], "FAST": ["-O2"], "PYTHON_SMALL": ["-Os"], "EXACT": EXACT, "PYTHON_EXACT": ["-O3", APART]}
-FLAGS = {name: flags if UNIX else [] for name, flags in FLAGS.items()}
-QUICKEST = ["-O2", "-ftree-vectorize"] if UNIX else []
-LINKED = ["-Wl,-z,noseparate-code"] if sys.platform == "linux" else []  # no zeros between the parts
+VECTORS = ["-O2", "-ftree-vectorize"]
+FLAGS = {
+    "SMALL": ["-Os"], "FAST": ["-O2"], "VECTORS": VECTORS, "EXACT": [*VECTORS, APART],
+    "PYTHON_SMALL": ["-Os"], "PYTHON_EXACT": ["-O3", APART],
+}  # fmt: skip
+# Leave out what a module does not use; on Linux, no zeros between the parts.
+LINKED = {"linux": ["-Wl,--gc-sections", "-Wl,-z,noseparate-code"], "darwin": ["-Wl,-dead_strip"]}.get(sys.platform, [])
 
 
 class Modules(build_py):
@@ -54,36 +58,48 @@ class Modules(build_py):
 
 
 class Build(build_ext):
-    """Compiles most files to be small. The flags are those of GCC and Clang; other compilers get none."""
+    """Compiles each file once, for both modules. The flags are those of GCC and Clang; other compilers get none."""
 
-    def build_extension(self, ext: Extension) -> None:
-        ext.extra_objects = []
-        for name, flags in FLAGS.items():
-            ext.extra_objects += self.compiler.compile(
-                SOURCES[name],
-                output_dir=self.build_temp,
-                macros=ext.define_macros,
-                include_dirs=ext.include_dirs,
-                extra_postargs=COMMON + flags,
-                depends=ext.depends,
-            )
-        super().build_extension(ext)
+    def build_extensions(self) -> None:
+        ext = self.extensions[0]
+        try:
+            objects = [name for group, flags in FLAGS.items() for name in self.compiled(ext, SOURCES[group], flags)]
+        except CompileError as error:
+            self.warn(f"the engine is not built: {error}")
+            return
+        for each in self.extensions:
+            each.extra_objects = objects
+        super().build_extensions()
+
+    def compiled(self, ext: Extension, sources: list[str], flags: list[str]) -> list[str]:
+        return self.compiler.compile(
+            sources,
+            output_dir=self.build_temp,
+            macros=ext.define_macros,
+            include_dirs=ext.include_dirs,
+            extra_postargs=COMMON + flags if UNIX else [],
+            depends=ext.depends,
+        )
 
 
-engine = Extension(
-    "squeezenet._engine",
-    sources=SOURCES["VECTORS"],
-    depends=["setup.py", "engine/sources.mk", *sorted(glob("engine/*/*.[ch]"))],
-    include_dirs=FOLDERS,
-    libraries=["m"] if UNIX else [],
-    extra_compile_args=COMMON + QUICKEST,
-    extra_link_args=LINKED,
-    define_macros=[("Py_LIMITED_API", "0x030B0000")],
-    py_limited_api=True,
-    optional=True,
-)
+def module(name: str, group: str) -> Extension:
+    """A Python module whose own files are those of `group`; `Build` adds all others."""
+    return Extension(
+        f"squeezenet.{name}",
+        sources=SOURCES[group],
+        depends=["setup.py", "engine/sources.mk", *sorted(glob("engine/*/*.[ch]"))],
+        include_dirs=FOLDERS,
+        libraries=["m"] if UNIX else [],
+        extra_compile_args=[*COMMON, "-Os"] if UNIX else [],
+        extra_link_args=LINKED,
+        define_macros=[("Py_LIMITED_API", "0x030B0000")],
+        py_limited_api=True,
+        optional=True,
+    )
+
+
 setup(
-    ext_modules=[engine],
+    ext_modules=[module("_engine", "PYTHON_ENGINE"), module("_workshop", "PYTHON_WORKSHOP")],
     cmdclass={"build_ext": Build, "build_py": Modules},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

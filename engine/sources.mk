@@ -57,10 +57,10 @@ VECTORS = \
 EXACT = \
     src/resize.c
 
-# The Python module, which the library does not have.
+# For Python only: functions of both modules.
 PYTHON_SMALL = \
-    python/python.c \
     python/python_coders.c \
+    python/python_damage.c \
     python/python_delta.c \
     python/python_network.c \
     python/python_resize.c \
@@ -69,3 +69,10 @@ PYTHON_SMALL = \
 # As EXACT.
 PYTHON_EXACT = \
     python/python_rounding.c
+
+# The module of a device, and that of the workshop. Each gets of all other files what it refers to.
+PYTHON_ENGINE = \
+    python/python_engine.c
+
+PYTHON_WORKSHOP = \
+    python/python_workshop.c

@@ -1,6 +1,8 @@
-/* What the parts of `squeezenet._engine` have in common. (Not named `python.h`: some file systems would take that for
- * `Python.h`.) Only `squeezenet.sqz`, `squeezenet.runtime` and rounding call this module, and they check what users
- * may get wrong; here only the sizes of buffers are checked. */
+/* What the parts of `squeezenet._engine` and `squeezenet._workshop` have in common. (Not named `python.h`: some file
+ * systems would take that for `Python.h`.) Only the package calls these modules, and it checks what users may get wrong;
+ * here only the sizes of buffers are checked.
+ *
+ * Both modules are linked from all files, and the linker leaves out what a module does not refer to. */
 #ifndef SQZ_BINDING_H
 #define SQZ_BINDING_H
 
@@ -11,7 +13,10 @@
 /* Raise the error of `squeezenet.errors` that names the damage. */
 void python_raise_damage(int status);
 
-/* python_coders.c: functions of the module; the table in python.c describes them. */
+/* The name of a capsule with a `sqz_kernels`. */
+#define PYTHON_KERNELS "sqz_kernels"
+
+/* python_coders.c: functions of a module; the tables in python_engine.c and python_workshop.c describe them. */
 PyObject *python_levels_decode(PyObject *self, PyObject *args);
 PyObject *python_levels_encode(PyObject *self, PyObject *args);
 PyObject *python_levels_size(PyObject *self, PyObject *args);

@@ -1,4 +1,4 @@
-/* `squeezenet._engine.plan_rows` and `run_rows`: networks that run by rows (rows.h). */
+/* `squeezenet._workshop.plan_rows` and `run_rows`: networks that run by rows (rows.h). */
 #include "binding.h"
 
 #include <stdlib.h>
@@ -267,17 +267,12 @@ PyObject *python_run_rows(PyObject *self, PyObject *args)
 {
     Py_buffer file, images, logits;
     Py_ssize_t ram, flash;
-    const char *name;
-    int path = 0;
-    PyObject *result = NULL;
+    PyObject *capsule, *result = NULL;
     planned all;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*sy*w*nn", &file, &name, &images, &logits, &ram, &flash)) return NULL;
-    while (path < SQZ_PATHS && strcmp(name, sqz_path_name((sqz_path)path)) != 0) path++;
-    const sqz_kernels *kernels = path < SQZ_PATHS ? sqz_kernels_of((sqz_path)path, 0) : NULL;
-    if (kernels == NULL)
-        PyErr_Format(PyExc_ValueError, "there is no path '%s' that runs by rows", name);
-    else {
+    if (!PyArg_ParseTuple(args, "y*Oy*w*nn", &file, &capsule, &images, &logits, &ram, &flash)) return NULL;
+    const sqz_kernels *kernels = PyCapsule_GetPointer(capsule, PYTHON_KERNELS);
+    if (kernels != NULL) {
         if (plan_file(&file, kernels, (size_t)ram, (size_t)flash, &all) == 0) {
             const sqz_value *x = all.network->values;
             const size_t pixels = (size_t)x->channels * x->height * x->width, classes = sqz_classes(all.network);

@@ -39,6 +39,7 @@ static int apply_levels(const uint8_t *old, size_t old_bytes, sqz_cursor body, i
     memset(&w, 0, sizeof w);
     w.c = reader(body.at, (size_t)(body.end - body.at));
     w.way = READ;
+    w.code_output = sqz_read_output;
     w.version = version;
     w.a = a;
     w.old_parts = old_parts;
@@ -113,6 +114,7 @@ SMALL int sqz_delta_encode(const uint8_t *old, size_t old_bytes, const uint8_t *
         memset(&w, 0, sizeof w);
         w.c = writer(bytes, *size);
         w.way = WRITE;
+        w.code_output = sqz_write_output;
         w.version = VERSION;
         w.a = &a;
         w.old_parts = old_parts;

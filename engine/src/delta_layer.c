@@ -187,8 +187,7 @@ static int code_levels(walk *w, const layer *l)
         if (w->way == WRITE && status == SQZ_OK) status = sqz_levels_next(now, 1, made.memory);
         if (status != SQZ_OK) return status;
         const int32_t *row = source == NONE ? NULL : before;
-        if (!sqz_code_output(w->m, &w->c, shape, memory, i, row, rescaling, now, w->way) || ended(w))
-            return SQZ_BAD_STREAM;
+        if (!w->code_output(w->m, &w->c, shape, memory, i, row, rescaling, now) || ended(w)) return SQZ_BAD_STREAM;
         if (w->way == READ) status = put_output(w, &made, now, cells);
     }
     return status == SQZ_OK && w->way == READ ? close_levels(w, &made) : status;

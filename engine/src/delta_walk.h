@@ -16,7 +16,8 @@ typedef struct {
 typedef struct {
     coder c;
     direction way;
-    int version; /* of the delta */
+    sqz_output_coder *code_output; /* of the direction */
+    int version;                   /* of the delta */
     arena *a;
     sqz_differences *m;
     const part *old_parts;

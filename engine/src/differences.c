@@ -108,6 +108,13 @@ INLINE uint32_t mix(sqz_differences *m, coder *c, uint32_t **context, size_t cou
     return bit;
 }
 
+/* The same for two predictions, of bits that few levels have: not copied to where it is called. */
+static uint32_t mix_two(sqz_differences *m, coder *c, uint32_t **context, int32_t *weights, unsigned shift,
+                        uint32_t bit, direction way)
+{
+    return mix(m, c, context, 2, weights, NULL, shift, bit, way);
+}
+
 INLINE uint32_t natural(sqz_differences *m, coder *c, unsigned kind, uint32_t value, direction way)
 {
     const uint32_t more = value + 1;
@@ -176,15 +183,15 @@ INLINE uint32_t code_move(sqz_differences *m, coder *c, uint32_t size, uint32_t 
     unsigned length = 0;
     for (;;) {
         uint32_t *context[2] = {m->length_of_move[by_kind] + length, m->length_of_move[by_size] + length};
-        if (!mix(m, c, context, 2, m->move_weight[least(length, 3)], NULL, 14, length < last, way)) break;
+        if (!mix_two(m, c, context, m->move_weight[least(length, 3)], 14, length < last, way)) break;
         if (++length == SQZ_MOVE_BITS) return UINT32_MAX; /* a reader only */
     }
     uint32_t prefix = 1;
     for (unsigned left = length; left-- > 0;) {
         const uint32_t bit = way == READ ? 0 : more >> left & 1;
         uint32_t *context[2] = {m->digit_of_move[by_kind] + length, m->digit_of_move[by_size] + length};
-        prefix = prefix << 1 | (prefix == 1 ? mix(m, c, context, 2, m->move_weight[4], NULL, 14, bit, way)
-                                            : split(c, 32768, bit, way));
+        prefix = prefix << 1 |
+                 (prefix == 1 ? mix_two(m, c, context, m->move_weight[4], 14, bit, way) : split(c, 32768, bit, way));
     }
     if (kind < 3) {
         m->move = towards(m->move, (prefix - 1) << 6, m->rate[m->moves]);
@@ -202,14 +209,14 @@ INLINE int32_t code_other(sqz_differences *m, coder *c, int32_t forecast, int32_
     if (size == 0) {
         context[0] = m->negative + hint;
         context[1] = m->negative + 27 + (lean >> 10);
-        down = mix(m, c, context, 2, m->negative_weight[wide], NULL, 16, level < 0, way);
+        down = mix_two(m, c, context, m->negative_weight[wide], 16, level < 0, way);
         kind = fresh ? 10 : 1;
         if (m->version > 1) kind = fresh ? 3 : 0;
     } else {
         context[0] = m->away + 8 * least(size, 7) + (uint32_t)(part + 4);
         context[1] = m->away + 64 + 3 * few + *last;
         const uint32_t away =
-            mix(m, c, context, 2, m->away_weight[few], NULL, 16, (level > forecast) == (forecast > 0), way);
+            mix_two(m, c, context, m->away_weight[few], 16, (level > forecast) == (forecast > 0), way);
         *last = 1 + away;
         down = (forecast > 0) != (away == 1);
         kind = m->version > 1 ? 1 + away : 2 * least(size, 4) + away;
@@ -302,20 +309,25 @@ INLINE int code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memo
     return 1;
 }
 
-SMALL static int write_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output,
-                              const int32_t *before, int32_t rescaling, int32_t *levels)
-{
-    return code_output(m, c, shape, memory, output, before, rescaling, levels, WRITE);
-}
-
-int sqz_code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output, const int32_t *before,
-                    int32_t rescaling, int32_t *levels, direction way)
+INLINE int code_checked(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output,
+                        const int32_t *before, int32_t rescaling, int32_t *levels, direction way)
 {
     coder local = *c; /* a copy can stay in registers */
     if (before != NULL && (rescaling > SQZ_MOST_RESCALING_OF_LEVELS || rescaling < -SQZ_MOST_RESCALING_OF_LEVELS))
         before = NULL;
-    const int done = way == READ ? code_output(m, &local, shape, memory, output, before, rescaling, levels, READ)
-                                 : write_output(m, &local, shape, memory, output, before, rescaling, levels);
+    const int done = code_output(m, &local, shape, memory, output, before, rescaling, levels, way);
     *c = local;
     return done;
+}
+
+int sqz_read_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output, const int32_t *before,
+                    int32_t rescaling, int32_t *levels)
+{
+    return code_checked(m, c, shape, memory, output, before, rescaling, levels, READ);
+}
+
+SMALL int sqz_write_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output,
+                           const int32_t *before, int32_t rescaling, int32_t *levels)
+{
+    return code_checked(m, c, shape, memory, output, before, rescaling, levels, WRITE);
 }

@@ -66,8 +66,9 @@ size_t sqz_differences_memory(sqz_shape shape);
 void sqz_differences_layer(sqz_differences *m, sqz_shape shape, void *memory);
 
 /* Code the levels of output number `output` of the layer. `before`: the levels of the old output, or NULL for none.
- * Returns 0 for a level over the limit. */
-int sqz_code_output(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output, const int32_t *before,
-                    int32_t rescaling, int32_t *levels, direction way);
+ * Returns 0 for a level over the limit. Two functions, so that a device that only reads needs only one of them. */
+typedef int sqz_output_coder(sqz_differences *m, coder *c, sqz_shape shape, void *memory, uint32_t output,
+                             const int32_t *before, int32_t rescaling, int32_t *levels);
+sqz_output_coder sqz_read_output, sqz_write_output;
 
 #endif

@@ -14,7 +14,7 @@ from squeezenet.runtime.engine import PATHS, EngineRunner
 from support.engine_networks import NETWORKS, Builder, network, normalised
 
 if PATHS:
-    from squeezenet import _engine
+    from squeezenet import _engine, _workshop
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="the C engine was not built here")
 FAST = PATHS[1:]  # the reference does not run by rows
@@ -27,7 +27,7 @@ def by_rows(model: Model, images: FloatArray | np.ndarray, path: str, ram: int =
     """(N, classes) logits."""
     data = sqz.encode(model)
     logits = np.zeros((len(images), EngineRunner(data).classes), np.int32)
-    _engine.run_rows(data, path, np.ascontiguousarray(images), logits, ram, flash)
+    _workshop.run_rows(data, _engine.kernels(path), np.ascontiguousarray(images), logits, ram, flash)
     return logits.astype(np.float32) * np.float32(model.scales[-1].step)
 
 
@@ -84,7 +84,7 @@ def test_only_the_rows_that_are_needed_are_in_memory() -> None:
     """
     for bypass in (False, True):
         data = sqz.encode(fires(bypass))
-        plan = _engine.plan_rows(data, DEVICE, 0, MUCH)
+        plan = _workshop.plan_rows(data, DEVICE, 0, MUCH)
         rings = {(v["channels"], v["height"]): v["ring"] for v in reversed(plan["values"])}  # of the first value
         assert rings[3, 33] == 3  # the 3x3 windows of conv1 have stride 2
         assert rings[16, 7] == (3 if bypass else 2)  # the pool's result
@@ -97,17 +97,17 @@ def test_only_the_rows_that_are_needed_are_in_memory() -> None:
 
 def test_limits_are_kept_or_refused() -> None:
     data = sqz.encode(fires(False))
-    stored, small = (_engine.plan_rows(data, DEVICE, *limits) for limits in ((0, MUCH), (MUCH, 0)))
+    stored, small = (_workshop.plan_rows(data, DEVICE, *limits) for limits in ((0, MUCH), (MUCH, 0)))
     assert not stored["decoded"]
     assert small["decoded"]
     assert len(small["weights"]) < len(stored["weights"])
     assert small["memory"]["all"] > stored["memory"]["all"]
     limit = len(stored["weights"]) - 200
-    plan = _engine.plan_rows(data, DEVICE, MUCH, limit)
+    plan = _workshop.plan_rows(data, DEVICE, MUCH, limit)
     assert len(plan["weights"]) <= limit
     for limits in ((stored["memory"]["all"] // 2, 0), (0, len(small["weights"]) // 2)):
         with pytest.raises(ValueError, match="limits"):
-            _engine.plan_rows(data, DEVICE, *limits)
+            _workshop.plan_rows(data, DEVICE, *limits)
 
 
 @pytest.mark.parametrize("path", FAST)
@@ -119,9 +119,9 @@ def test_small_levels_are_packed_in_four_bits_and_others_are_patched(name: str, 
         levels.flat[:: 31 + i] = held.weight.levels.flat[:: 31 + i]
         model.weights[layer] = replace(held, weight=replace(held.weight, levels=levels))
     data = sqz.encode(model)
-    stored = len(_engine.plan_rows(data, DEVICE, 0, MUCH)["weights"])
+    stored = len(_workshop.plan_rows(data, DEVICE, 0, MUCH)["weights"])
     limits = MUCH, stored * 7 // 8
-    layers = _engine.plan_rows(data, DEVICE, *limits)["layers"]
+    layers = _workshop.plan_rows(data, DEVICE, *limits)["layers"]
     assert "packed" in {layer["place"] for layer in layers}
     images = Builder(9, model.preparation.crop).images(2)
     if path != "avx2":  # its weights have 16 bits
@@ -137,14 +137,16 @@ def test_kernels_that_cannot_be_are_refused(at: int, value: int) -> None:
     geometry = [8, 4, 1, 0, 1, 0, 8, 8, 8, 8]
     geometry[at] = value
     with pytest.raises(ValueError, match="no kernels can have these numbers"):
-        _engine.plan_rows(b"", tuple(geometry), 0, 0)
+        _workshop.plan_rows(b"", tuple(geometry), 0, 0)
 
 
 def test_what_does_not_run_by_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="integer"):
-        _engine.plan_rows(sqz.encode(normalised()), DEVICE, 0, 0)
+        _workshop.plan_rows(sqz.encode(normalised()), DEVICE, 0, 0)
     data = sqz.encode(fires(False))
     with pytest.raises(ValueError, match="path 'reference'"):
-        _engine.run_rows(data, "reference", b"", bytearray(), 0, 0)
+        _engine.kernels("reference")
     with pytest.raises(ValueError, match="buffers"):
-        _engine.run_rows(data, "scalar", b"123", bytearray(4 * 20), 0, 0)
+        _workshop.run_rows(data, _engine.kernels("scalar"), b"123", bytearray(4 * 20), 0, 0)
+    with pytest.raises(ValueError, match="PyCapsule"):
+        _workshop.run_rows(data, "scalar", b"", bytearray(), 0, 0)

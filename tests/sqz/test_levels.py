@@ -219,11 +219,11 @@ def test_working_memory_does_not_grow_with_the_outputs() -> None:
 
 @needs_engine
 def test_the_engine_touches_no_buffer_of_another_size() -> None:
-    from squeezenet import _engine
+    from squeezenet import _engine, _workshop
 
     for shape in ((3, 1, 1, 1), (1, 1, 1, 1), (2**31, 2**31, 2**31, 2**31), (2**16, 2**16, 1, 1)):
         with pytest.raises(ValueError, match="buffer"):
-            _engine.levels_encode(np.zeros(2, np.int32), shape)
+            _workshop.levels_encode(np.zeros(2, np.int32), shape)
         with pytest.raises(ValueError, match="buffer"):
             _engine.levels_decode(b"1234", np.zeros(2, np.int32), shape)
     read_only = np.zeros(2, np.int32)
@@ -231,4 +231,4 @@ def test_the_engine_touches_no_buffer_of_another_size() -> None:
     with pytest.raises((ValueError, BufferError)):
         _engine.levels_decode(b"1234", read_only, (2, 1, 1, 1))
     with pytest.raises(ValueError, match="too large"):
-        _engine.levels_encode(np.full(2, LARGEST + 1, np.int32), (2, 1, 1, 1))
+        _workshop.levels_encode(np.full(2, LARGEST + 1, np.int32), (2, 1, 1, 1))

@@ -36,16 +36,20 @@ FLOAT_BYTES = 4
 
 
 def row_plan(data: bytes, geometry: tuple[int, ...], ram: int, flash: int) -> dict[str, Any]:
-    """How an integer network runs by rows in little memory; `_engine.pyi` describes the arguments and the result.
+    """How an integer network runs by rows in little memory; `_workshop.pyi` describes the arguments and the result.
 
     Raises `ValueError` if there is no plan within the limits.
     """
-    return _engine.plan_rows(data, geometry, ram, flash)
+    from squeezenet import _workshop  # not at the top: nothing that classifies needs it
+
+    return _workshop.plan_rows(data, geometry, ram, flash)
 
 
 def run_rows(data: bytes, pixels: Any, logits: Any) -> None:
     """Run one image by rows: `pixels`, bytes (height, width, channels) in R G B; `logits`, int32, are filled."""
-    _engine.run_rows(data, "scalar", pixels, logits, 0, 0)
+    from squeezenet import _workshop
+
+    _workshop.run_rows(data, _engine.kernels("scalar"), pixels, logits, 0, 0)
 
 
 class Memory(NamedTuple):

@@ -27,7 +27,7 @@ from squeezenet.sqz.differences import MOST_RESCALING
 from squeezenet.sqz.levels import HAS_ENGINE, dimensions
 
 if HAS_ENGINE:
-    from squeezenet import _engine
+    from squeezenet import _workshop
 
 __all__ = ["apply", "make"]
 
@@ -60,7 +60,7 @@ def body_of(old: bytes, new: bytes, plan: Plan) -> bytes | None:
             numbers += [reference.part + 1, reference.rescaling, len(reference.runs), *chain(*reference.runs)]
     out = bytearray()
     delta_reference.put_front(out, old, new[: delta_reference.after_front(new)[0].at])
-    levels = _engine.delta_encode(old, new, np.array(numbers, np.int32))
+    levels = _workshop.delta_encode(old, new, np.array(numbers, np.int32))
     return None if levels is None else bytes(out) + levels
 
 

@@ -24,7 +24,7 @@ from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels_reference import LARGEST, LARGEST_KERNEL, Dimensions
 
 try:
-    from squeezenet import _engine
+    from squeezenet import _engine, _workshop
 except ImportError:  # there was no compiler
     HAS_ENGINE = False
 else:
@@ -43,7 +43,7 @@ def put_levels(out: bytearray, levels: NDArray[np.integer]) -> None:
 def levels_size(levels: NDArray[np.integer]) -> int:
     """Bytes that `put_levels` appends."""
     checked, shape = _checked(levels), dimensions(levels.shape)
-    size = _engine.levels_size(checked, shape) if HAS_ENGINE else len(_encode(checked, shape))
+    size = _workshop.levels_size(checked, shape) if HAS_ENGINE else len(_encode(checked, shape))
     prefix = bytearray()
     put_varint(prefix, size)
     return len(prefix) + size
@@ -73,7 +73,7 @@ def stream_of(levels: Sequence[int], shape: Dimensions) -> bytes:
 
 def _encode(levels: Levels, shape: Dimensions) -> bytes:
     if HAS_ENGINE:
-        return _engine.levels_encode(levels, shape)
+        return _workshop.levels_encode(levels, shape)
     return levels_reference.encode(levels.ravel().tolist(), shape)
 
 

@@ -16,7 +16,7 @@ from squeezenet.sqz.cursor import Cursor, put_varint
 from squeezenet.sqz.levels import HAS_ENGINE
 
 if HAS_ENGINE:
-    from squeezenet import _engine
+    from squeezenet import _engine, _workshop
 
 MIN_MATCH = 4
 MAX_MATCH = 67
@@ -27,7 +27,7 @@ def pack(text: bytes) -> bytes:
     """Compress `text`, for a file of version 2."""
     out = bytearray()
     put_varint(out, len(text))
-    return bytes(out) + (_engine.text_encode(text) if HAS_ENGINE else mixed_text.encode(text))
+    return bytes(out) + (_workshop.text_encode(text) if HAS_ENGINE else mixed_text.encode(text))
 
 
 def unpack(cursor: Cursor, version: int) -> bytes:

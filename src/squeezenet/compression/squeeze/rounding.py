@@ -33,7 +33,7 @@ from squeezenet.models.network import Network
 from squeezenet.training.surroundings import computing_threads
 
 try:
-    from squeezenet._engine import round_inputs
+    from squeezenet._workshop import round_inputs
 except ImportError:  # there was no compiler
     HAS_ENGINE = False
 else:

@@ -51,7 +51,7 @@ class Exported:
     board_name: str
     board: Board
     plan: dict[str, Any]
-    """What `_engine.plan_rows` returned."""
+    """What `_workshop.plan_rows` returned."""
     pixels: NDArray[np.uint8]
     """The test image: (height, width, channels), in the order R G B."""
     logits: NDArray[np.int32]

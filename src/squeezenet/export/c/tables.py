@@ -1,4 +1,4 @@
-"""The planner's tables (`plan_rows` in `_engine.pyi`) as C.
+"""The planner's tables (`plan_rows` in `_workshop.pyi`) as C.
 
 >>> initialiser({"kind": 1, "kernel": (3, 3), "work": "sqz_max_pool"})
 '{.kind = 1, .kernel = {3, 3}, .work = sqz_max_pool}'
