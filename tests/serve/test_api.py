@@ -120,6 +120,12 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(served):
     assert "2000 x 2000 pixels are over the limit of 10,000" in answer["error"]
 
 
+@pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1)])
+def test_an_image_of_one_row_or_column_is_classified(served, size, tmp_path):
+    picture(tmp_path / "a.png", size=size)
+    assert served.classify((tmp_path / "a.png").read_bytes())[0] == 200
+
+
 def test_a_truncated_image_is_refused(served, png):
     assert served.classify(png[:-40])[0] == 422
 
@@ -290,3 +296,19 @@ def test_a_stop_answers_what_runs_and_refuses_what_comes(held, png):
         served.do(served.runner.stop)
         held.set()
         assert [done.result()[0] for done in running] == [200, 200]
+
+
+def test_a_fault_while_a_model_is_reloaded_is_not_the_end_of_reloading(monkeypatch):
+    with serving("digits") as served:
+        model = served.service.models["digits"]
+        tried = []
+
+        def refresh(force):
+            tried.append(force)
+            raise ValueError("a fault of ours")
+
+        monkeypatch.setattr(model, "refresh", refresh)
+        for count in (1, 2):
+            served.do(served.runner.reload)
+            until(lambda count=count: len(served.said) >= count)
+        assert served.said[0] == "digits: the old version stays: ValueError: a fault of ours"
