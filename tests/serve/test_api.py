@@ -4,6 +4,7 @@ import gc
 import io
 import socket
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -273,6 +274,24 @@ def test_a_client_that_leaves_gives_its_place_back(held, png, caplog):
         assert first.result()[0] == 200
     gc.collect()
     assert not caplog.records
+
+
+def test_the_image_of_a_client_that_has_left_is_not_kept(held, png):
+    size = 4_000_000
+    head = f"POST /v1/models/digits/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
+    with serving("digits", workers=1, queue=3) as served, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(served.classify, png)
+        until(lambda: served.service.workers.gate.taken == 1)
+        tracemalloc.start()
+        for _ in range(4):
+            with socket.create_connection(("127.0.0.1", served.port)) as connection:
+                connection.sendall(head + bytes(size))
+                until(lambda: served.service.workers.gate.taken == 2)
+            until(lambda: served.service.workers.gate.taken == 1)
+        until(lambda: tracemalloc.get_traced_memory()[0] < size)
+        tracemalloc.stop()
+        held.set()
+        assert first.result()[0] == 200
 
 
 def test_an_image_that_waits_too_long_is_given_up(held, png):
