@@ -3,18 +3,22 @@
 `engine/sources.mk` lists the C files, and says which are compiled to be small and which to be fast.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from glob import glob
 from pathlib import Path
+from sysconfig import get_config_var
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
+ELSEWHERE = "_PYTHON_HOST_PLATFORM" in os.environ  # release/wheels.py compiles for another system, and says how to link
+LIMITED = not get_config_var("Py_GIL_DISABLED")  # a free-threaded Python has no stable ABI before 3.15
 UNIX = sys.platform != "win32"
 LISTS = re.findall(
     r"^(\w+) =((?: \\\n +[\w/.]+)+)", Path("engine/sources.mk").read_text(encoding="utf-8"), re.MULTILINE
@@ -32,6 +36,7 @@ FLAGS = {
 }  # fmt: skip
 # Leave out what a module does not use; on Linux, no zeros between the parts.
 LINKED = {"linux": ["-Wl,--gc-sections", "-Wl,-z,noseparate-code"], "darwin": ["-Wl,-dead_strip"]}.get(sys.platform, [])
+LINKED = [] if ELSEWHERE else LINKED
 
 
 class Modules(build_py):
@@ -49,7 +54,8 @@ class Modules(build_py):
 
     def copy_web(self) -> None:
         """The ES module and the engine in WebAssembly, if it was built or can be: `export --to web` writes them."""
-        if all(map(shutil.which, ("make", "clang", "wasm-ld"))):
+        brought = Path("web/engine.wasm").exists() and not Path("web/build").exists()  # by the source distribution
+        if not brought and all(map(shutil.which, ("make", "clang", "wasm-ld"))):
             subprocess.run(["make", "-C", "web"], check=False)
         folder = Path(self.build_lib, "squeezenet/export/web/module")
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +98,8 @@ def module(name: str, group: str) -> Extension:
         libraries=["m"] if UNIX else [],
         extra_compile_args=[*COMMON, "-Os"] if UNIX else [],
         extra_link_args=LINKED,
-        define_macros=[("Py_LIMITED_API", "0x030B0000")],
-        py_limited_api=True,
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
+        py_limited_api=LIMITED and not ELSEWHERE,  # only for the name of the file
         optional=True,
     )
 
@@ -101,5 +107,5 @@ def module(name: str, group: str) -> Extension:
 setup(
     ext_modules=[module("_engine", "PYTHON_ENGINE"), module("_workshop", "PYTHON_WORKSHOP")],
     cmdclass={"build_ext": Build, "build_py": Modules},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

@@ -7,8 +7,12 @@
 #define SQZ_BINDING_H
 
 #define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
 #include <Python.h>
+
+#ifndef Py_BEGIN_CRITICAL_SECTION /* the stable ABI of Python 3.11 is for Pythons with one global lock */
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
 
 /* Raise the error of `squeezenet.errors` that names the damage. */
 void python_raise_damage(int status);

@@ -61,6 +61,9 @@ PyMODINIT_FUNC PyInit__engine(void)
         PyModule_AddIntConstant(self, "TRUNCATED", SQZ_TRUNCATED) < 0 ||
         PyModule_AddIntConstant(self, "TRAILING", SQZ_TRAILING) < 0)
         Py_CLEAR(self);
+#ifdef Py_GIL_DISABLED
+    if (self != NULL) PyUnstable_Module_SetGIL(self, Py_MOD_GIL_NOT_USED);
+#endif
     Py_XDECREF(type);
     return self;
 }

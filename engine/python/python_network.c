@@ -129,18 +129,27 @@ static void run_batch(void *context, const sqz_team *team)
 /* Memory for a run: the spare memory, if it is large enough. */
 static uint8_t *borrow(Network *self, size_t *bytes)
 {
-    uint8_t *memory = self->spare;
-    if (memory == NULL || self->spare_bytes < *bytes) return malloc(*bytes);
-    *bytes = self->spare_bytes;
-    self->spare = NULL;
-    return memory;
+    uint8_t *memory = NULL;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (self->spare_bytes >= *bytes) {
+        memory = self->spare;
+        *bytes = self->spare_bytes;
+        self->spare = NULL;
+        self->spare_bytes = 0;
+    }
+    Py_END_CRITICAL_SECTION();
+    return memory != NULL ? memory : malloc(*bytes);
 }
 
 static void give_back(Network *self, uint8_t *memory, size_t bytes)
 {
-    free(self->spare);
+    void *spare;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    spare = self->spare;
     self->spare = memory;
     self->spare_bytes = bytes;
+    Py_END_CRITICAL_SECTION();
+    free(spare);
 }
 
 static PyObject *network_run(PyObject *object, PyObject *args)

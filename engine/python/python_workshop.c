@@ -24,5 +24,9 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__workshop(void)
 {
-    return PyModule_Create(&module);
+    PyObject *self = PyModule_Create(&module);
+#ifdef Py_GIL_DISABLED
+    if (self != NULL) PyUnstable_Module_SetGIL(self, Py_MOD_GIL_NOT_USED);
+#endif
+    return self;
 }

@@ -7,11 +7,20 @@
 #define _POSIX_C_SOURCE 200112L
 #include "sqz.h"
 
-#if defined(__GNUC__) && (defined(__unix__) || defined(__APPLE__))
+#if defined(__GNUC__) && (defined(__unix__) || defined(__APPLE__) || defined(_WIN32))
+#include <stdlib.h>
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+typedef HANDLE thread_of_team;
+#define sched_yield SwitchToThread
+#define getpid() 0 /* no process is forked */
+#else
 #include <pthread.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <unistd.h>
+typedef pthread_t thread_of_team;
+#endif
 
 enum { MOST_PARTS = 64, POLLS = 1000, LINGER = 4000 };
 enum { BUSY, IDLE, OVER }; /* in a call; between two calls; the threads end */
@@ -22,8 +31,8 @@ typedef struct {
     unsigned parts, next, left; /* parts of a round; the next one to take; how many are not done */
     unsigned round, state;      /* number of the round; BUSY, IDLE or OVER */
     unsigned others;            /* threads, besides that of the caller */
-    pid_t process;              /* after a fork, the new process has none of the threads */
-    pthread_t threads[MOST_PARTS];
+    long process;               /* after a fork, the new process has none of the threads */
+    thread_of_team threads[MOST_PARTS];
 } team_state;
 
 static team_state *spare; /* an idle team, or NULL */
@@ -53,19 +62,54 @@ static void help(team_state *team)
     }
 }
 
-/* A thread of the team: one round after the other. */
-static void *serve(void *context)
+/* What a thread of the team does: one round after the other. */
+static void serve(team_state *team)
 {
-    team_state *team = context;
     for (unsigned round = 0;; round++) {
         for (unsigned polls = 0; __atomic_load_n(&team->round, __ATOMIC_ACQUIRE) == round; polls++) {
             if (polls >= LINGER) leave_idle(team, OVER);
-            if (__atomic_load_n(&team->state, __ATOMIC_ACQUIRE) == OVER) return NULL;
+            if (__atomic_load_n(&team->state, __ATOMIC_ACQUIRE) == OVER) return;
             pause_between(polls);
         }
         help(team);
     }
 }
+
+#ifdef _WIN32
+static DWORD WINAPI begin(void *context)
+{
+    serve(context);
+    return 0;
+}
+
+static int start(thread_of_team *thread, team_state *team)
+{
+    *thread = CreateThread(NULL, 0, begin, team, 0, NULL);
+    return *thread != NULL;
+}
+
+static void finish(thread_of_team thread)
+{
+    WaitForSingleObject(thread, INFINITE);
+    CloseHandle(thread);
+}
+#else
+static void *begin(void *context)
+{
+    serve(context);
+    return NULL;
+}
+
+static int start(thread_of_team *thread, team_state *team)
+{
+    return pthread_create(thread, NULL, begin, team) == 0;
+}
+
+static void finish(thread_of_team thread)
+{
+    pthread_join(thread, NULL);
+}
+#endif
 
 static void each(void *context, void (*work)(const void *task, unsigned part), const void *task)
 {
@@ -83,7 +127,7 @@ static void dismiss(team_state *team)
 {
     if (team != NULL && team->process == getpid()) {
         __atomic_store_n(&team->state, OVER, __ATOMIC_RELEASE);
-        for (unsigned i = 0; i < team->others; i++) pthread_join(team->threads[i], NULL);
+        for (unsigned i = 0; i < team->others; i++) finish(team->threads[i]);
     }
     free(team);
 }
@@ -98,8 +142,7 @@ static team_state *hire(unsigned parts)
     if (team == NULL) return NULL;
     team->parts = team->next = parts;
     team->process = getpid();
-    while (team->others + 1 < parts && pthread_create(team->threads + team->others, NULL, serve, team) == 0)
-        team->others++;
+    while (team->others + 1 < parts && start(team->threads + team->others, team)) team->others++;
     return team;
 }
 
@@ -114,11 +157,14 @@ void sqz_with_team(unsigned parts, void (*body)(void *context, const sqz_team *t
     dismiss(__atomic_exchange_n(&spare, hired, __ATOMIC_ACQ_REL));
 }
 
-/* When the process ends, or the module is unloaded. */
+/* When the process ends, or the module is unloaded. Not on Windows: there, a thread cannot end before this function
+ * returns, so to wait for it takes for ever. Python unloads no module, and Windows ends the threads of a process. */
+#ifndef _WIN32
 __attribute__((destructor)) static void dismiss_spare(void)
 {
     dismiss(__atomic_exchange_n(&spare, NULL, __ATOMIC_ACQ_REL));
 }
+#endif
 
 #else
 
