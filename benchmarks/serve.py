@@ -4,7 +4,8 @@
 
 The columns of CPU time are milliseconds of one core per labelled image. On a machine that does other things they say
 more than images per second: `threads` counts the threads that classify, `loop` the event loop, which also reads and
-refuses the requests that get no place.
+refuses the requests that get no place, and `wrk` the clients. The two ratios of CPU time compare the engine alone with
+the threads, and with the whole server.
 
 The two measurements take turns: first, threads of this process decode and classify one image again and again; then
 `squeezenet serve` does the same with as many threads, while `wrk` offers `--times` as many requests as the engine alone
@@ -16,6 +17,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -110,6 +112,12 @@ def used(process: int) -> tuple[float, float]:
     return first, others
 
 
+def of_children() -> float:
+    """CPU seconds of the processes that this one has started and that have ended: here wrk."""
+    found = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return found.ru_utime + found.ru_stime
+
+
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -135,16 +143,18 @@ def main() -> int:
         "| turn | engine alone, images/s | server, images/s | ratio | offered / engine | CPU alone, ms | threads, ms ",
         end="",
     )
-    print("| loop, ms | ratio of CPU | RSS, MB | answers |")
-    print("|-|-|-|-|-|-|-|-|-|-|-|")
+    print("| loop, ms | wrk, ms | alone / threads | alone / server | RSS, MB | answers |")
+    print("|-|-|-|-|-|-|-|-|-|-|-|-|-|")
     try:
         for turn in range(args.turns + 1):  # the first one warms up
             alone, cpu = engine_alone(args.model, image, args.threads, args.seconds if turn else 3)
             delay = round(1000 * (args.connections - waiting) / (args.times * alone))
             script = SCRIPT.format(image=args.image, delay=delay)
             loop, threads = used(server.pid)
+            clients = of_children()
             counts, seconds = overload(address, script, args.connections, args.seconds if turn else 5)
             loop, threads = (now - then for now, then in zip(used(server.pid), (loop, threads), strict=True))
+            clients = of_children() - clients
             memory = resident(server.pid)
             if not turn:
                 before = memory
@@ -155,7 +165,8 @@ def main() -> int:
             total = {kind: total.get(kind, 0) + counts.get(kind, 0) for kind in total | counts}
             figures = [f"{alone:.1f}", f"{images / seconds:.1f}", f"{ratios[-1]:.3f}"]
             figures += [f"{sum(counts.values()) / seconds / alone:.2f}", f"{1000 * cpu:.2f}"]
-            figures += [f"{1000 * part / images:.2f}" for part in (threads, loop)] + [f"{processor[-1]:.3f}"]
+            figures += [f"{1000 * part / images:.2f}" for part in (threads, loop, clients)]
+            figures += [f"{processor[-1]:.3f}", f"{cpu * images / (threads + loop):.3f}"]
             print("|", " | ".join([str(turn), *figures, f"{memory / 1e6:.1f}", str(counts)]), "|", flush=True)
     finally:
         server.terminate()

@@ -4,6 +4,7 @@ import gc
 import io
 import socket
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -118,6 +119,12 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(served):
     status, answer = served.classify(bomb.getvalue())
     assert status == 422
     assert "2000 x 2000 pixels are over the limit of 10,000" in answer["error"]
+
+
+@pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1)])
+def test_an_image_of_one_row_or_column_is_classified(served, size, tmp_path):
+    picture(tmp_path / "a.png", size=size)
+    assert served.classify((tmp_path / "a.png").read_bytes())[0] == 200
 
 
 def test_a_truncated_image_is_refused(served, png):
@@ -269,6 +276,24 @@ def test_a_client_that_leaves_gives_its_place_back(held, png, caplog):
     assert not caplog.records
 
 
+def test_the_image_of_a_client_that_has_left_is_not_kept(held, png):
+    size = 4_000_000
+    head = f"POST /v1/models/digits/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
+    with serving("digits", workers=1, queue=3) as served, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(served.classify, png)
+        until(lambda: served.service.workers.gate.taken == 1)
+        tracemalloc.start()
+        for _ in range(4):
+            with socket.create_connection(("127.0.0.1", served.port)) as connection:
+                connection.sendall(head + bytes(size))
+                until(lambda: served.service.workers.gate.taken == 2)
+            until(lambda: served.service.workers.gate.taken == 1)
+        until(lambda: tracemalloc.get_traced_memory()[0] < size)
+        tracemalloc.stop()
+        held.set()
+        assert first.result()[0] == 200
+
+
 def test_an_image_that_waits_too_long_is_given_up(held, png):
     with serving("digits", workers=1, queue=3, seconds=0.2) as served:
         status, headers, answer = served.ask("POST", "/v1/models/digits/classify", png)
@@ -290,3 +315,19 @@ def test_a_stop_answers_what_runs_and_refuses_what_comes(held, png):
         served.do(served.runner.stop)
         held.set()
         assert [done.result()[0] for done in running] == [200, 200]
+
+
+def test_a_fault_while_a_model_is_reloaded_is_not_the_end_of_reloading(monkeypatch):
+    with serving("digits") as served:
+        model = served.service.models["digits"]
+        tried = []
+
+        def refresh(force):
+            tried.append(force)
+            raise ValueError("a fault of ours")
+
+        monkeypatch.setattr(model, "refresh", refresh)
+        for count in (1, 2):
+            served.do(served.runner.reload)
+            until(lambda count=count: len(served.said) >= count)
+        assert served.said[0] == "digits: the old version stays: ValueError: a fault of ours"

@@ -1,5 +1,6 @@
 """Clients that are slow, malformed or many: none keeps others from being answered."""
 
+import re
 import socket
 from contextlib import ExitStack
 
@@ -9,6 +10,8 @@ pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 pytest.importorskip("prometheus_client", reason="the extra [serve] is not installed")
 
+from squeezenet.serve.body import named_images
+from squeezenet.serve.gate import Refused
 from support.serving import received, serving, until
 
 CLASSIFY = b"POST /v1/models/digits/classify HTTP/1.1\r\nHost: localhost\r\n"
@@ -102,6 +105,46 @@ def test_one_client_cannot_have_all_connections(served):
         answer = received(mine[-1])
         assert answer.split()[1] == b"503"
         assert b"Retry-After: 1" in answer
+
+
+@pytest.mark.parametrize(
+    ("data", "statuses"),
+    [
+        (b"GET /healthz/live HTTP/1.0\r\n\r\n", [b"200"]),
+        (b"GET /healthz/live HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n", [b"200"]),
+        (b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", [b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1,0-1,0-1\r\n\r\n", [b"200"]),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", [b"200"]),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [b"404", b"400"]),
+        (b"CONNECT evil.org:443 HTTP/1.1\r\nHost: evil.org\r\n\r\n", [b"421"]),
+        (b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40, [b"200"] * 40),
+    ],
+)
+def test_an_odd_request_is_answered_and_its_connection_ends(served, data, statuses):
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", served.raw(data)) == statuses
+
+
+def test_a_body_in_chunks_without_end_loses_its_connection(served):
+    refused = CLASSIFY.replace(b"digits", b"none")
+    for head in (CLASSIFY, refused):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=5) as connection:
+            connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+
+            def ended(connection=connection):
+                try:
+                    connection.sendall(b"1\r\na\r\n" * 100)
+                except ConnectionError:
+                    return True
+                return False
+
+            until(ended)
+
+
+def test_a_large_head_of_a_part_is_refused_at_once():
+    """A search in 8 MB of it took seconds, in which nobody else was answered."""
+    body = b'--x\r\nContent-Disposition: form-data; name="a"' + b"; " * 2**14 + b"\r\n\r\nGIF\r\n--x--\r\n"
+    with pytest.raises(Refused, match="a part has no head, or one of more than 16,384 bytes"):
+        named_images(body, "multipart/form-data; boundary=x", 2)
 
 
 def test_a_client_that_does_not_read_its_answers_loses_its_connection():

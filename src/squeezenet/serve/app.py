@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from squeezenet.errors import ModelError
 from squeezenet.serve.body import Bodies, check_type, named_images, stopping
+from squeezenet.serve.early import Early
 from squeezenet.serve.gate import Refused
 from squeezenet.serve.guard import App, error_response, guarded
 from squeezenet.serve.models import Model, about, health
@@ -25,6 +26,7 @@ from squeezenet.serve.pages import HEADERS, Page
 from squeezenet.serve.settings import MOST_TOP, Limits
 from squeezenet.serve.work import Workers
 
+CLASSIFY = "/v1/models/{name}/classify"
 DEFAULT_TOP = 5
 
 
@@ -38,6 +40,7 @@ class Service:
         self.models, self.limits = models, limits
         self.workers, self.bodies = Workers(limits), Bodies(limits)
         self.metrics = self.workers.metrics
+        self._early = Early(models, hosts, limits, self.workers.gate)
         self._pages = pages
         self._stopping = False
         self.app: App = guarded(self._routes(origins), hosts, origins, self._count)
@@ -47,11 +50,18 @@ class Service:
         self._stopping = True
         self.bodies.stop()
 
+    def refuse_early(self, client: str, data: bytes, at: int) -> tuple[Refused, int] | None:
+        """The refusal of the request that begins at `data[at]`, and its bytes; None if the application answers."""
+        found = None if self._stopping else self._early.refusal(client, data, at)
+        if found is not None:
+            self._count(CLASSIFY, found[0].status)
+        return found
+
     def _routes(self, origins: Collection[str]) -> App:
         routes = [
             Route("/v1/models", self._list),
             Route("/v1/models/{name}", self._model),
-            Route("/v1/models/{name}/classify", self._classify, methods=["POST"]),
+            Route(CLASSIFY, self._classify, methods=["POST"]),
             Route("/healthz", self._ready),
             Route("/healthz/live", self._live),
             Route("/healthz/ready", self._ready),

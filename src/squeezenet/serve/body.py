@@ -19,6 +19,8 @@ UNNAMED = "image"
 """The name, in answers, of an image that came without one."""
 MOST_NAME = 255
 """Characters of an image's name."""
+MOST_PART_HEAD = 16 * 2**10
+"""Bytes of the head of an image in a form; a longer one could keep the event loop busy."""
 BOUNDARY = re.compile(r"""boundary=("?)([0-9A-Za-z'()+_,./:=? -]{1,70})\1(?:;|$)""", re.IGNORECASE)
 NAMES = tuple(re.compile(rb'[; ]%s="([^"\r\n]*)"' % name, re.IGNORECASE) for name in (b"filename", b"name"))
 
@@ -128,8 +130,8 @@ def named_images(body: bytes, content_type: str, most: int) -> list[tuple[str, b
 def _part(piece: bytes) -> tuple[str, bytes]:
     padding, _, rest = piece.partition(b"\r\n")
     head, blank, data = rest.partition(b"\r\n\r\n")
-    if padding.strip() or not blank:
-        raise _malformed("a part has no head")
+    if padding.strip() or not blank or len(head) > MOST_PART_HEAD:
+        raise _malformed(f"a part has no head, or one of more than {MOST_PART_HEAD:,} bytes")
     names = (found[1].decode("utf-8", "replace") for name in NAMES if (found := name.search(head)))
     return next(filter(None, names), UNNAMED)[:MOST_NAME], data
 

@@ -8,13 +8,18 @@ squeezenet.serve.gate.Refused: this client has 2 images in the queue, which is i
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
 from math import ceil
+from types import MappingProxyType
 
 IPV6_NETWORK = 64  # bits; a customer of a provider has at least so many addresses
 MEMORY = 0.1
 """Weight of the last image in the average of seconds per image."""
+
+
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class Refused(Exception):
@@ -34,11 +39,12 @@ class Gate:
         self._seconds = 0.0
         self.taken = 0
 
-    def check(self, client: str, images: int = 1) -> None:
-        """Raise `Refused` if the client cannot have so many places now."""
-        if self.taken + images > self._places:
+    def check(self, client: str, images: int = 1, promised: Mapping[str, int] = NONE) -> None:
+        """Raise `Refused` if the client cannot have so many places now, beside those that are `promised` to clients."""
+        if self.taken + images + sum(promised.values()) > self._places:
             raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "the queue is full; try again later", self.retry)
-        held = self._held[who(client)]
+        name = who(client)
+        held = self._held[name] + promised.get(name, 0)
         if held + images > self._share:
             told = f"this client has {held} images in the queue, which is its share; try again later"
             raise Refused(HTTPStatus.TOO_MANY_REQUESTS, told, self.retry)

@@ -6,6 +6,7 @@ check of `Origin` stops the requests of other pages that browsers send without a
 """
 
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
@@ -56,13 +57,22 @@ def allowed_host(host: str, names: Collection[str]) -> bool:
     >>> [allowed_host(host, ["birds.my.org"]) for host in ("localhost:8000", "[::1]", "birds.my.org:80", "evil.org")]
     [True, True, True, False]
     """
+    name = _name_in(host)
+    return name is not None and (name in ("localhost", *names) or ANY in names or _is_address(name))
+
+
+@lru_cache(64)
+def _name_in(host: str) -> str | None:
+    """The name in a `Host` header without the port; None if the header is malformed."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
         urlsplit(f"//{host}").port  # noqa: B018  # raises for what is no port
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
-        return False
-    if name in ("localhost", *names) or ANY in names:
-        return True
+        return None
+
+
+@lru_cache(64)
+def _is_address(name: str) -> bool:
     try:
         ip_address(name)
     except ValueError:

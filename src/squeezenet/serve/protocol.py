@@ -4,13 +4,16 @@ uvicorn's protocol has a deadline only for connections between two requests. Her
 the reading of an answer have one, too; also where the answer was sent before the body had arrived.
 """
 
+import socket
 from asyncio import TimerHandle
+from collections.abc import Callable
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from squeezenet.serve.gate import who
+from squeezenet.serve.early import as_bytes
+from squeezenet.serve.gate import Refused, who
 from squeezenet.serve.settings import Limits
 
 GRACE = 1.0
@@ -21,20 +24,31 @@ FULL = (
     b"Content-Length: %d\r\n\r\n%s" % (len(TOLD), TOLD)
 )
 """The answer to a connection that is one too many."""
+SKIPPED = "skipped"
+"""The part of a request that is awaited: the rest of a request that has been refused."""
+
+Early = Callable[[str, bytes, int], tuple[Refused, int] | None]
 
 
 class TimedProtocol(H11Protocol):  # type: ignore[misc]
-    """One connection. `shared` says that all connections come from a proxy, so an address may have all of them."""
+    """One connection. `shared` says that all connections come from a proxy, so an address may have all of them.
 
-    def __init__(self, *args: Any, limits: Limits, shared: bool = False, **named: Any) -> None:
+    `early` gets the address of the client, data, and where a request begins in them; it may refuse it (early.py).
+    """
+
+    def __init__(self, *args: Any, limits: Limits, early: Early, shared: bool = False, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._limits, self._shared = limits, shared
-        self._part: Any = None  # the part of a request that is awaited: a state of h11
+        self._limits, self._early, self._shared = limits, early, shared
+        self._skip = 0  # bytes of a refused request that have not arrived
+        self._part: Any = None  # the part of a request that is awaited: a state of h11, or SKIPPED
         self._deadline: TimerHandle | None = None
         self._writing: TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # asyncio does this for sockets that were made with the number of the protocol only. Without it, the body of an
+        # answer is sent when the client has acknowledged the head: 40 ms later.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         most = self._limits.connections
         mine = sum(who(other.client[0]) == who(self.client[0]) for other in self.connections if other.client)
         if len(self.connections) > most or (not self._shared and mine > max(1, most // 2)):
@@ -50,7 +64,13 @@ class TimedProtocol(H11Protocol):  # type: ignore[misc]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        at = 0
+        while at < len(data) and (self._skip or self._refused(data, at)):
+            skipped = min(self._skip, len(data) - at)
+            self._skip -= skipped
+            at += skipped
+        if at < len(data):
+            super().data_received(data[at:])
         self._watch()
 
     def on_response_complete(self) -> None:
@@ -66,9 +86,29 @@ class TimedProtocol(H11Protocol):  # type: ignore[misc]
         if self._writing is not None:
             self._writing.cancel()
 
+    def _refused(self, data: bytes, at: int) -> bool:
+        """Refuse the request that begins at `data[at]`, if that is to be done; then its bytes are to be skipped.
+
+        A client that does not read its answers gets none here, for they would fill the memory.
+        """
+        answered = self.cycle is None or self.cycle.response_complete
+        idle = self.conn.our_state is self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if not answered or not idle or self.flow.write_paused or self.transport.is_closing():
+            return False
+        host, port = self.client or ("", 0)
+        # Behind a proxy, the address of the client is not known here.
+        found = self._early(f"port {port}" if self._shared else host, data, at)
+        if found is None:
+            return False
+        refused, self._skip = found
+        self.transport.write(as_bytes(refused, self.server_state.default_headers))
+        self._unset_keepalive_if_required()
+        self._part = None  # the deadline begins again
+        return True
+
     def _watch(self) -> None:
         """Set the deadline of the part of a request that is awaited now, unless it is set."""
-        part = self.conn.their_state
+        part = SKIPPED if self._skip else self.conn.their_state
         if part is self._part:
             return
         if self._deadline is not None:
@@ -76,5 +116,5 @@ class TimedProtocol(H11Protocol):  # type: ignore[misc]
         self._part, self._deadline = part, None
         if part is h11.IDLE:
             self._deadline = self.loop.call_later(self._limits.head_seconds, self.transport.close)
-        elif part is h11.SEND_BODY:
+        elif part in (h11.SEND_BODY, SKIPPED):
             self._deadline = self.loop.call_later(self._limits.body_seconds + GRACE, self.transport.abort)

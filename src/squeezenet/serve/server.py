@@ -67,8 +67,9 @@ class Runner:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a stranger can cause any number of its warnings
         limits = service.limits
         config = uvicorn.Config(
-            service.app, http=partial(TimedProtocol, limits=limits, shared=bool(proxies)), ws="none", lifespan="off",
-            loop="asyncio", log_config=None, access_log=False, server_header=False, backlog=BACKLOG,
+            service.app, http=partial(TimedProtocol, limits=limits, early=service.refuse_early, shared=bool(proxies)),
+            ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False, server_header=False,
+            backlog=BACKLOG,
             h11_max_incomplete_event_size=HEAD_BYTES, timeout_keep_alive=limits.head_seconds,
             timeout_graceful_shutdown=limits.seconds + SLACK,
             proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
@@ -113,7 +114,10 @@ class Runner:
             force = self._again.is_set()
             self._again.clear()
             for model in self._service.models.values():
-                await self._refreshed(model, force)
+                try:
+                    await self._refreshed(model, force)
+                except Exception as error:  # a fault of ours must not be the end of all reloading
+                    self._told(printable(f"{model.name}: the old version stays: {type(error).__name__}: {error}"))
 
     async def _refreshed(self, model: Model, force: bool) -> None:
         fault = model.fault
