@@ -21,6 +21,7 @@ from squeezenet.printable import printable
 from squeezenet.version import __version__
 
 ENGINES = ("engine.wasm", "engine-scalar.wasm")
+PAGE = ("index.html", "offline.js", "style.css", "page.js", "worker.js", "icon.svg")
 FOLDERS = (".", "models")
 BESIDE = (".md", ".LICENSE", ".CREDITS")
 """Files beside a model that are about it."""
@@ -51,14 +52,17 @@ def page(models: Mapping[str, tuple[bytes, Model, Mapping[str, bytes]]]) -> dict
             {"name": name, "file": f"models/{name}.sqz", "bytes": len(data), "about": told,
              "files": [f"models/{file}" for file in others]}
         )  # fmt: skip
-    written |= {"models.json": json.dumps(listed, indent=1).encode(), **module()}
-    for file in ("index.html", "style.css", "page.js", "worker.js", "offline.js", "icon.svg"):
+    written |= module()
+    for file in PAGE:
         written[file] = (files("squeezenet.export.web") / "page" / file).read_bytes()
-    written["index.html"] = written["index.html"].replace(b"@TITLE@", _escaped(title).encode())
+    large = [f"models/{name}.sqz" for name in models]
+    links = "\n".join(f'<link rel="preload" as="fetch" crossorigin href="{file}">' for file in (ENGINES[0], *large))
+    text = json.dumps(listed, separators=(",", ":")).replace("<", "\\u003c")
+    written["index.html"] = _filled(written["index.html"], TITLE=_escaped(title), PRELOADS=links, MODELS=text)
     scope = hashlib.sha256(title.encode()).hexdigest()[:8]  # pages on the same host keep their files apart
     version = hashlib.sha256(b"".join(hashlib.sha256(written[name]).digest() for name in sorted(written))).hexdigest()
-    offline = written["offline.js"].replace(b"@SCOPE@", scope.encode()).replace(b"@VERSION@", version[:16].encode())
-    return {**written, "offline.js": offline}
+    kept = json.dumps(["./", *PAGE[2:], "squeezenet.js", *large])  # and the engine that the visitor's machine runs
+    return {**written, "offline.js": _filled(written["offline.js"], SCOPE=scope, VERSION=version[:16], FILES=kept)}
 
 
 def name_of(path: Path, taken: Container[str]) -> str:
@@ -109,6 +113,12 @@ def export(sources: Mapping[str, tuple[Path, Model]], out: Path, force: bool = F
     written[MARKER] = (json.dumps(marker, indent=2) + "\n").encode()
     put(out, written, "web", FOLDERS)
     return {**result, "files": [{"path": str(out / name), "bytes": len(data)} for name, data in written.items()]}
+
+
+def _filled(template: bytes, **values: str) -> bytes:
+    for key, value in values.items():
+        template = template.replace(f"@{key}@".encode(), value.encode())
+    return template
 
 
 def _escaped(text: str) -> str:

@@ -1,10 +1,13 @@
 /* A service worker: the page works without a network after the first visit. */
-const CACHE = "squeezenet-@SCOPE@-@VERSION@", PAGE = ["./", "style.css", "page.js", "worker.js", "squeezenet.js", "models.json", "icon.svg"];
+const CACHE = "squeezenet-@SCOPE@-@VERSION@", ENGINE = location.search.slice(1), PAGE = @FILES@;
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE)));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll([...PAGE, ENGINE].map(checked))));
 });
+
+/* The browser asks the server whether the file in its own cache is still the newest one. */
+const checked = (file) => new Request(file, { cache: "no-cache" });
 
 self.addEventListener("activate", (event) => {
   const older = async () => (await caches.keys()).filter((key) => key.startsWith("squeezenet-@SCOPE@-") && key !== CACHE);

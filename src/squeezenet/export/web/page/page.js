@@ -1,32 +1,29 @@
 /* The page: takes images, shows answers. worker.js classifies. */
+import { hasSimd } from "./squeezenet.js";
+
 const at = (id) => document.getElementById(id);
-const status = at("status"), worker = new Promise((done) => start(done));
+const status = at("status"), models = JSON.parse(at("list").textContent), number = new Intl.NumberFormat("en");
+const worker = new Worker("worker.js", { type: "module" }), engine = hasSimd() ? "engine.wasm" : "engine-scalar.wasm";
 const shown = []; // per model: its elements
-let images = 0, open = 0, best = [];
+let images = 0, open = models.length, best = [];
 
-async function start(done) {
-  await offline();
-  const found = new Worker("worker.js", { type: "module" });
-  found.onmessage = ({ data }) => answer(data);
-  found.onerror = () => (status.textContent = "This browser cannot run the models: it needs WebAssembly and module workers.");
-  done(found);
+worker.onmessage = ({ data }) => answer(data);
+worker.onerror = () => (status.textContent = "This browser cannot run the models: it needs WebAssembly and module workers.");
+
+/* The page asks for the files, not the worker: it does so before the worker has started, and index.html still earlier. */
+async function bytesOf(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address}: HTTP ${response.status}`);
+  return response.arrayBuffer();
 }
 
-/* Large files then come through the service worker, which keeps them: they are downloaded once. */
-async function offline() {
-  if (!("serviceWorker" in navigator)) return;
-  try {
-    await navigator.serviceWorker.register("offline.js");
-    if (navigator.serviceWorker.controller) return;
-    const taken = new Promise((done) => navigator.serviceWorker.addEventListener("controllerchange", done, { once: true }));
-    await Promise.race([taken, new Promise((done) => setTimeout(done, 1500))]);
-  } catch {
-    // without it the page works, but not offline
-  }
-}
+const compiled = bytesOf(engine).then((bytes) => WebAssembly.compile(bytes));
+for (const [index, { file }] of models.entries())
+  Promise.all([bytesOf(file), compiled]).then(
+    ([bytes, engine]) => worker.postMessage({ index, bytes, engine }, [bytes]),
+    (error) => worker.postMessage({ index, error: error.message }),
+  );
 
-const models = await (await fetch("models.json")).json();
-const number = new Intl.NumberFormat("en");
 for (const [index, { name, bytes, about, files }] of models.entries()) {
   const part = at("model").content.cloneNode(true), [title, figures, list] = ["h2", ".figures", "ol"].map((one) => part.querySelector(one));
   title.textContent = name;
@@ -43,10 +40,8 @@ for (const [index, { name, bytes, about, files }] of models.entries()) {
   shown[index] = { figures, list, bytes };
   at("models").append(part);
 }
-open = models.length;
-worker.then((it) => models.forEach(({ file }, index) => it.postMessage({ index, address: new URL(file, location.href).href })));
 
-async function see(image) {
+function see(image) {
   if (!image) return;
   images += 1;
   best = [];
@@ -57,24 +52,28 @@ async function see(image) {
   at("image").alt = image.name ? `Your image, ${image.name}` : "Your image";
   at("image").hidden = false;
   for (const { list } of shown) list.replaceChildren();
-  (await worker).postMessage({ image, number: images });
+  worker.postMessage({ image, number: images });
 }
 
 function answer({ index, number: of, loaded, error, milliseconds, found }) {
-  if (of !== undefined && of !== images) return; // another image was given meanwhile
+  if (of === undefined ? images > 0 : of !== images) return; // about loading, or about an earlier image
   const { figures, list, bytes } = shown[index];
   if (error) {
     figures.textContent = error;
     best.push(error);
-  } else if (loaded) {
-    if (images) return;
-  } else {
+  } else if (!loaded) {
     figures.textContent = `${number.format(bytes)} bytes, ${milliseconds.toFixed(0)} ms`;
     list.replaceChildren(...found.map(row));
     best.push(`${found[0].label}, ${percent(found[0].probability)}`);
   }
   if (--open > 0) return;
   status.textContent = best.length ? best.join(" · ") : "Ready.";
+  offline();
+}
+
+/* Last, so that nothing waits for it. The service worker then keeps all files, which the browser has in its cache. */
+function offline() {
+  navigator.serviceWorker?.register(`offline.js?${engine}`).catch(() => {}); // without it the page works, but not offline
 }
 
 const percent = (probability) => `${(100 * probability).toFixed(1)}%`;

@@ -2,23 +2,30 @@
 import { load } from "./squeezenet.js";
 
 const models = []; // promises
-let newest = 0;
+let image, newest = 0;
 
-onmessage = async ({ data: { index, address, image, number } }) => {
-  if (address) {
-    models[index] = load(address);
-    models[index].then(() => postMessage({ index, loaded: true }), (error) => postMessage({ index, error: error.message }));
+onmessage = ({ data }) => {
+  if (data.index === undefined) {
+    ({ image, number: newest } = data);
+    see(newest, models.keys());
     return;
   }
-  newest = number;
-  for (const [at, promise] of models.entries()) {
+  const { index, bytes, engine, error } = data;
+  models[index] = error ? Promise.reject(new Error(error)) : load(bytes, { engine });
+  models[index].then(() => postMessage({ index, loaded: true }), (error) => postMessage({ index, error: error.message }));
+  if (image) see(newest, [index]); // the image was here before the model
+};
+
+async function see(number, indices) {
+  for (const index of indices) {
     if (number !== newest) return; // a later image has come
+    if (!models[index]) continue; // it comes later
     try {
-      const model = await promise, start = performance.now();
+      const model = await models[index], start = performance.now();
       const found = await model.classify(image);
-      postMessage({ index: at, number, found, milliseconds: performance.now() - start });
+      postMessage({ index, number, found, milliseconds: performance.now() - start });
     } catch (error) {
-      postMessage({ index: at, number, error: error.message });
+      postMessage({ index, number, error: error.message });
     }
   }
-};
+}
