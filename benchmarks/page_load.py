@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import web_peers
-
 from squeezenet import sqz, zoo
 from squeezenet.export.web import write
 

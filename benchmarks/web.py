@@ -19,8 +19,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import web_peers
 
+import web_peers
 from squeezenet import sqz, zoo
 from squeezenet.export.onnx import encode
 

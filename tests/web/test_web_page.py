@@ -6,12 +6,7 @@ import io
 import json
 import os
 import shutil
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,42 +23,8 @@ AIM = 314_645
 """Bytes of TensorFlow.js 4.22 alone: wasm SIMD, core, backend, converter; gzip."""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address where it is served."""
-    handler = partial(Quiet, directory=tmp_path)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium is installed")
-    with browsers.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-def exported(capsys: pytest.CaptureFixture[str], out: Path, *models: str) -> dict[str, Any]:
-    built()
-    assert main(["export", *models, "--to", "web", "--out", str(out), "--json"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
-
-
-def test_a_page_for_a_thousand_classes_is_smaller_than_the_runtime_of_tensorflow_js(capsys, tmp_path):
-    found = exported(capsys, tmp_path / "page", "imagenet-small")
+def test_a_page_for_a_thousand_classes_is_smaller_than_the_runtime_of_tensorflow_js(exported, tmp_path):
+    found = exported(tmp_path / "page", "imagenet-small")
     assert found["download"] <= AIM
     page = [path.name for path in (ROOT / "src/squeezenet/export/web/page").iterdir() if path.suffix != ".md"]
     text = [*page, "squeezenet.js"]
@@ -72,11 +33,11 @@ def test_a_page_for_a_thousand_classes_is_smaller_than_the_runtime_of_tensorflow
     assert f"{found['download']:,} bytes" in (tmp_path / "page" / "README.md").read_text()
 
 
-def test_a_later_export_replaces_the_page_and_no_other_file(capsys, tmp_path):
-    exported(capsys, tmp_path / "page", "digits", "digits")
+def test_a_later_export_replaces_the_page_and_no_other_file(exported, tmp_path):
+    exported(tmp_path / "page", "digits", "digits")
     assert {path.name for path in (tmp_path / "page/models").iterdir()} >= {"digits.sqz", "digits-2.sqz"}
     (tmp_path / "page" / "mine.txt").write_text("mine")
-    exported(capsys, tmp_path / "page", "cifar10-small")
+    exported(tmp_path / "page", "cifar10-small")
     assert [path.name for path in (tmp_path / "page/models").glob("*.sqz")] == ["cifar10-small.sqz"]
     assert (tmp_path / "page" / "mine.txt").exists()
 
@@ -92,9 +53,9 @@ def test_an_engine_that_was_not_built_is_one_line(capsys, tmp_path, monkeypatch)
 
 
 @pytest.mark.long
-def test_the_page_in_a_browser(capsys, served, browser):
+def test_the_page_in_a_browser(exported, served, browser):
     folder, address = served
-    exported(capsys, folder / "below", "cifar10-small", "digits")
+    exported(folder / "below", "cifar10-small", "digits")
     picture = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
     Image.fromarray(picture).save(folder / "picture.png")
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")  # a phone
@@ -123,6 +84,7 @@ def test_the_page_in_a_browser(capsys, served, browser):
     # a file that is no image, and then an image again
     page.set_input_files("#file", ROOT / "LICENSE")
     page.locator("#status", has_text="not an image").wait_for()
+    page.evaluate("navigator.serviceWorker.ready.then(() => {})")
     context.set_offline(True)
     page.reload()
     page.locator("#status", has_text="Ready.").wait_for()
@@ -135,9 +97,9 @@ def test_the_page_in_a_browser(capsys, served, browser):
 
 
 @pytest.mark.long
-def test_logits_in_chromium_are_those_of_python(capsys, served, browser):
+def test_logits_in_chromium_are_those_of_python(exported, served, browser):
     folder, address = served
-    exported(capsys, folder / "page", "imagenet-small", "digits")
+    exported(folder / "page", "imagenet-small", "digits")
     page = browser.new_page()
     page.goto(f"{address}/page/")
     random = np.random.default_rng(1)

@@ -27,6 +27,7 @@ for (const [index, { file }] of models.entries())
 for (const [index, { name, bytes, about, files }] of models.entries()) {
   const part = at("model").content.cloneNode(true), [title, figures, list] = ["h2", ".figures", "ol"].map((one) => part.querySelector(one));
   title.textContent = name;
+  list.ariaLabel = `Best classes of ${name}`;
   figures.textContent = `${number.format(bytes)} bytes`;
   for (const [key, value] of Object.entries(about)) {
     const [term, text] = ["dt", "dd"].map((one) => document.createElement(one));
