@@ -15,6 +15,7 @@ import argparse
 import base64
 import gzip
 import os
+import re
 import shutil
 import statistics
 import tempfile
@@ -161,7 +162,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="the folder with node_modules")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--again", type=int, default=20, help="images after the first; the later half is warm")
-    parser.add_argument("--only", default="", help="pages whose names have this text")
+    parser.add_argument("--only", default="", help="peers whose names match this regular expression")
     args = parser.parse_args()
     path = zoo.find(args.model)
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +171,7 @@ def main() -> None:
     pages: dict[str, Mapping[str, bytes]] = {OURS: files}
     if args.peers:
         pages |= web_peers.pages(sqz.read(path), args.peers)
-    pages = {name: page for name, page in pages.items() if args.only in name or name == OURS}
+    pages = {name: page for name, page in pages.items() if name == OURS or re.search(args.only, name)}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for link in (Link("no limit"), Link("10 Mbit/s, 40 ms", 0.04, 10e6 / 8)):

@@ -31,15 +31,22 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
+    """Playwright's Chromium with the path of the installed program, or the test is skipped."""
     browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
         pytest.skip("no Chromium is installed")
     with browsers.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
+        yield play.chromium, program
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: tuple[Any, str]) -> Iterator[Any]:
+    kind, program = chromium
+    started = kind.launch(executable_path=program, args=["--no-sandbox"])
+    yield started
+    started.close()
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_the_page_in_a_browser(exported, served, browser):
     page.locator("li").nth(9).wait_for()
     best = squeezenet.load("cifar10-small").classify(Image.fromarray(picture))[0]
     assert page.locator("li").first.inner_text().split("\n") == [best.label, f"{100 * best.probability:.1f}%"]
-    assert page.locator("[role=status]").inner_text().startswith(f"{best.label}, ")
+    assert page.locator("[role=status]").inner_text().startswith(f"cifar10-small: {best.label}, ")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     if os.environ.get("SCREENSHOTS"):
         page.screenshot(path=Path(os.environ["SCREENSHOTS"], "phone.png"), full_page=True)
@@ -120,11 +120,8 @@ def test_logits_in_chromium_are_those_of_python(exported, served, browser):
 
 
 @pytest.mark.long
-def test_an_extension_with_manifest_3_classifies_in_its_service_worker(tmp_path):
-    browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no Chromium is installed")
+def test_an_extension_with_manifest_3_classifies_in_its_service_worker(chromium, tmp_path):
+    kind, program = chromium
     extension = tmp_path / "extension"
     extension.mkdir()
     for path in (*(built() / name for name in ("squeezenet.js", "engine.wasm")), ZOO / "digits.sqz"):
@@ -140,13 +137,12 @@ def test_an_extension_with_manifest_3_classifies_in_its_service_worker(tmp_path)
     (extension / "manifest.json").write_text(json.dumps({**manifest, "content_security_policy": policy}))
     options = ["--headless=new", "--no-sandbox", f"--disable-extensions-except={extension}"]
     options.append(f"--load-extension={extension}")
-    with browsers.sync_playwright() as play:
-        context = play.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=chromium, headless=False, args=options
-        )
-        started = context.service_workers or [context.wait_for_event("serviceworker")]
-        found = started[0].evaluate("() => globalThis.found")
-        context.close()
+    context = kind.launch_persistent_context(
+        tmp_path / "profile", executable_path=program, headless=False, args=options
+    )
+    started = context.service_workers or [context.wait_for_event("serviceworker")]
+    found = started[0].evaluate("() => globalThis.found")
+    context.close()
     best = squeezenet.load("digits").classify(Image.new("RGB", (10, 10)))[0]
     assert (found[0]["label"], found[0]["index"]) == (best.label, best.index)
     assert found[0]["probability"] == pytest.approx(best.probability, rel=1e-12)

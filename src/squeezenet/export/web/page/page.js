@@ -38,7 +38,7 @@ for (const [index, { name, bytes, about, files }] of models.entries()) {
     const link = Object.assign(document.createElement("a"), { href: file, textContent: file.split("/").pop() });
     part.querySelector(".files").append(link, " ");
   }
-  shown[index] = { figures, list, bytes };
+  shown[index] = { figures, list, bytes, name };
   at("models").append(part);
 }
 
@@ -58,14 +58,14 @@ function see(image) {
 
 function answer({ index, number: of, loaded, error, milliseconds, found }) {
   if (of === undefined ? images > 0 : of !== images) return; // about loading, or about an earlier image
-  const { figures, list, bytes } = shown[index];
+  const { figures, list, bytes, name } = shown[index], title = models.length > 1 ? `${name}: ` : "";
   if (error) {
     figures.textContent = error;
-    best.push(error);
+    best.push(title + error);
   } else if (!loaded) {
     figures.textContent = `${number.format(bytes)} bytes, ${milliseconds.toFixed(0)} ms`;
     list.replaceChildren(...found.map(row));
-    best.push(`${found[0].label}, ${percent(found[0].probability)}`);
+    best.push(`${title}${found[0].label}, ${percent(found[0].probability)}`);
   }
   if (--open > 0) return;
   status.textContent = best.length ? best.join(" · ") : "Ready.";
