@@ -291,6 +291,8 @@ class IntegerNetwork(Network):
         """The sums of products of a layer, plus `offset` (out,), before they are rescaled to the output."""
         if self._scale(self._index[id(op)] + 1).nine_bit:
             x = x.float()  # bfloat16 has too few bits for the output
+        if isinstance(op, Conv) and op.groups == x.shape[1] and op.stride != (1, 1):
+            x = x.float()  # gradients of strided depthwise convolutions take 7 times as long in bfloat16 on a CPU
         weight = self.weight(op.name)().to(x.dtype)
         offset = None if offset is None else offset.to(x.dtype)
         if isinstance(op, Linear):
