@@ -10,11 +10,13 @@ Importing the package imports neither PyTorch nor NumPy nor Pillow; the parts ar
 """
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from squeezenet.version import __version__
 
+TYPE_CHECKING = False  # `typing` is slow to import, and the command `squeezenet` imports this first
 if TYPE_CHECKING:
+    from typing import Any
+
     from squeezenet.runtime import Classifier, Prediction
 
 __all__ = ["Classifier", "Prediction", "__version__", "load"]
@@ -49,7 +51,7 @@ def load(model: str | os.PathLike[str], threads: int = 1) -> "Classifier":
         ) from None
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in ("Classifier", "Prediction"):
         from squeezenet import runtime
 

@@ -1,6 +1,6 @@
 """`python -m squeezenet`."""
 
-from squeezenet.cli.main import main
+from squeezenet.cli.start import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from squeezenet import load, zoo
 from squeezenet.cli.arguments import count
-from squeezenet.cli.cores import available_cores
+from squeezenet.cli.cores import USUAL_THREADS, available_cores
 from squeezenet.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ squeezenet classify photos/ --model birds.sqz --top 1 --csv > labels.csv
 squeezenet classify photo.jpg --json
 """
 
-USUAL_THREADS = 4
-"""Without --threads, at most so many: more make the reading of a file and a single image hardly faster."""
 COLUMNS = ("image", "rank", "label", "index", "probability", "error")
 """The columns of `--csv`."""
 
@@ -109,7 +107,7 @@ def _opened_meanwhile(model: "str | os.PathLike[str]", threads: int, image: str)
     """
     from squeezenet.sqz import ahead
 
-    ahead.begin(zoo.find(model), max(1, threads - 1))
+    ahead.begin(str(zoo.find(model)), max(1, threads - 1))
     from squeezenet.runtime.image import open_image
 
     start = time.perf_counter()

@@ -96,9 +96,7 @@ def _parser(name: str, verb: ModuleType) -> Parser:
 
 def _load(name: str) -> ModuleType:
     _share_cores(name)
-    if name == "classify":  # which is over before collecting what its imports make would pay, and logs nothing
-        gc.set_threshold(100_000)
-    else:
+    if name != "classify":  # which logs nothing
         import logging
 
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where no home folder is, of no use here

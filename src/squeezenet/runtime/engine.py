@@ -8,13 +8,11 @@ bits in every run and for any number of threads; they differ from those of `refe
 hundred-thousandth of the largest logit.
 """
 
-from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL.Image import Image
 
-from squeezenet.errors import FormatError
 from squeezenet.runtime.image import Framing, cut_bytes
 from squeezenet.sqz import ahead
 from squeezenet.sqz.light import strings
@@ -72,11 +70,7 @@ class EngineRunner:
 
     def __init__(self, data: bytes, threads: int = 1, path: str = "") -> None:
         self._threads = threads
-        text = None
-        if ahead.is_begun():  # another thread decodes the weights meanwhile
-            with suppress(FormatError):  # damage is told in the order below
-                text = _engine.text(data)
-        network = ahead.taken(data) if path == "" else None
+        network, text = (ahead.taken(data) if path == "" else None) or (None, b"")
         self._network = network or _engine.Network(data, path, threads)
         self.framing = Framing(*self._network.framing)
         self.shape = self._network.shape

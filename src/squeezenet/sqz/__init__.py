@@ -4,15 +4,15 @@
 >>> read("model.sqz").label(0)                              # doctest: +SKIP
 'tench, Tinca tinca'
 
-Functions that hold weights need NumPy and are loaded when they are used. Labelling an image takes only `sqz.light`.
+All is loaded when it is used. Functions that hold weights need NumPy; labelling an image takes only `sqz.light`.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from squeezenet.sqz.light import named, read_bytes
-
+TYPE_CHECKING = False  # as in `squeezenet`
 if TYPE_CHECKING:
+    from typing import Any
+
     from squeezenet.sqz.file import MAGIC, VERSION, Section, decode, encode, examine, front_size, read, sections, write
+    from squeezenet.sqz.light import named, read_bytes
 
 __all__ = [
     "MAGIC",
@@ -30,7 +30,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    if name in ("named", "read_bytes"):
+        from squeezenet.sqz import light
+
+        return getattr(light, name)
     if name in __all__:
         from squeezenet.sqz import file
 
