@@ -6,7 +6,7 @@
 #include "sqz.h"
 
 /* Most bytes that are asked for at once, but for one row. */
-#define MOST ((size_t)1 << 20)
+#define MOST ((size_t)1 << 18)
 
 /* Call read((left, top, right, bottom)) and resize the rows that it returns. Returns 0, or -1 with an exception. */
 static int resize_some(PyObject *read, sqz_box part, size_t row, void *memory)

@@ -32,19 +32,19 @@ def load(model: str | os.PathLike[str], threads: int = 1) -> "Classifier":
     from squeezenet import runtime, zoo
     from squeezenet.errors import MissingDependency, NotSqz
 
-    path = zoo.find(model)
-    if path.is_file() and path.suffix not in (".safetensors", ".pth", ".pt", ".net", ".onnx"):
+    path = zoo.located(model)
+    if zoo.is_file(path) and not path.endswith((".safetensors", ".pth", ".pt", ".net", ".onnx")):
         try:
             return runtime.load(model, threads)
         except NotSqz:
-            if path.suffix == ".sqz":
+            if path.endswith(".sqz"):
                 raise
     try:
         from squeezenet.formats import load_model
 
         return runtime.Classifier(load_model(os.fspath(model)), threads, os.fspath(model))
     except ImportError as error:
-        if not path.exists():
+        if not zoo.exists(path):
             return runtime.load(model, threads)  # which says so
         raise MissingDependency(
             f"{path}: without {error.name} only .sqz files can be read; pip install 'sqznet[train]'"

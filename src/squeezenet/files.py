@@ -9,11 +9,13 @@ import os
 import stat
 from collections.abc import Iterator
 from io import BufferedReader, BufferedWriter
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:  # slow to import, and reading does not need it
+    from pathlib import Path
 
 
-def open_regular(path: str | Path) -> BufferedReader:
+def open_regular(path: "str | Path") -> BufferedReader:
     """Open the regular file `path` for reading, buffered.
 
     Raises `OSError`, which names the path; also for a pipe, a socket or a device, since reading could never end.
@@ -23,7 +25,7 @@ def open_regular(path: str | Path) -> BufferedReader:
     return os.fdopen(_regular(handle, path), "rb")
 
 
-def append_regular(path: str | Path) -> BufferedWriter:
+def append_regular(path: "str | Path") -> BufferedWriter:
     """Open the regular file `path` for appending; a missing file is created.
 
     Raises `OSError`, which names the path; also for a pipe or a device, since writing could block.
@@ -32,7 +34,7 @@ def append_regular(path: str | Path) -> BufferedWriter:
     return os.fdopen(_regular(os.open(path, flags, 0o666), path), "ab")
 
 
-def read_regular(path: str | Path, limit: int) -> bytes:
+def read_regular(path: "str | Path", limit: int) -> bytes:
     """The contents of the regular file `path`, of at most `limit` bytes. Raises `OSError`, which names the path."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -41,17 +43,19 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         return file.read(limit + 1)[:limit]
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+def write_atomically(path: "str | Path", data: bytes) -> None:
     """Write `data` as the file `path`.
 
     Raises `OSError`. After an error `path` is unchanged, and the temporary file is removed.
     """
+    from pathlib import Path
+
     with atomic_file(Path(path)) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: "Path") -> Iterator[IO[bytes]]:
     """A temporary file in the folder of `path`. At the end it is synced to the disk and renamed to `path`.
 
     Raises `OSError` that names `path`. After any error `path` is unchanged, and the temporary file is removed.
@@ -78,7 +82,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:
+def remove_leftovers(folder: "Path", names: tuple[str, ...]) -> None:
     """Remove the temporary files that killed processes left in `folder` for `names` (or patterns like `step-*`).
 
     Call it only if no other process is writing. Files of other programs stay.
@@ -88,7 +92,7 @@ def remove_leftovers(folder: Path, names: tuple[str, ...]) -> None:
             path.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: "Path") -> None:
     """Sync a folder to the disk, which makes a rename in it durable, if the file system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -98,7 +102,7 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _regular(handle: int, path: str | Path) -> int:
+def _regular(handle: int, path: "str | Path") -> int:
     if not stat.S_ISREG(kind := os.fstat(handle).st_mode):
         os.close(handle)
         if stat.S_ISDIR(kind):

@@ -40,7 +40,7 @@ def test_nothing_is_decoded_for_help_or_for_one_thread(arguments):
 
 def test_the_default_is_that_of_the_zoo():
     assert start.DEFAULT == zoo.DEFAULT
-    assert start.probable_model(["a.jpg", "--model"]) == str(zoo.default_model())
+    assert start.probable_model(["a.jpg", "--model"]) == zoo.default_model()
 
 
 @pytest.mark.skipif(not PATHS, reason="the C engine was not built here")

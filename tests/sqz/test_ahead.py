@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from squeezenet import zoo
-from squeezenet.errors import NotSqz
+from squeezenet.errors import FormatError, NotSqz
 from squeezenet.runtime.engine import PATHS, EngineRunner
 from squeezenet.sqz import ahead
+from support.damage import repaired
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="the C engine was not built here")
 
@@ -20,12 +21,26 @@ def test_the_same_bytes_are_decoded_once() -> None:
     ahead.begin(str(path), 2)
     assert ahead._begun == [begun]
     runner = EngineRunner(path.read_bytes(), 2)
-    assert begun.found is not None
-    assert runner._network is begun.found[0]
+    assert runner._network is begun.network
     assert not ahead._begun
     other = EngineRunner(path.read_bytes(), 2)
-    assert other._network is not begun.found[0]
+    assert other._network is not begun.network
     assert other.labels == runner.labels
+
+
+def test_a_damaged_text_is_told_when_labels_are_needed(tmp_path: Path) -> None:
+    whole = bytearray(zoo.find("digits").read_bytes())
+    graph, text = (int.from_bytes(whole[at : at + 4], "little") for at in (16, 20))
+    whole[24 + graph + text - 3] ^= 255
+    damaged = tmp_path / "damaged.sqz"
+    damaged.write_bytes(repaired(whole))
+    with pytest.raises(FormatError) as expected:
+        EngineRunner(damaged.read_bytes())
+    ahead.begin(str(damaged), 1)
+    runner = EngineRunner(damaged.read_bytes())
+    for _ in range(2):
+        with pytest.raises(FormatError, match=str(expected.value)):
+            runner.labels  # noqa: B018
 
 
 def test_other_bytes_and_damage_do_not_matter(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@
 
 import re
 from argparse import ArgumentTypeError, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeezenet import zoo
@@ -14,6 +13,7 @@ from squeezenet.errors import NoSuchData
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _ArgumentGroup
+    from pathlib import Path
 
     from squeezenet.preparation import Size
 
@@ -63,8 +63,10 @@ def add_training(images: "_ArgumentGroup", how: "_ArgumentGroup", square: bool =
     how.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help=setting)
 
 
-def model_path(args: Namespace) -> Path:
+def model_path(args: Namespace) -> "Path":
     """The path of the file of MODEL; with --random-weights there is no such file. Raises `ModelError`."""
+    from pathlib import Path
+
     return Path(args.model) if args.random_weights is not None else zoo.find(args.model)
 
 

@@ -55,6 +55,8 @@ def run(args: Namespace) -> dict[str, Any]:
     classifier = load(path, threads)
     about = {"model": model, "outputs": classifier.outputs}
     if single:
+        if first is None:
+            classifier.labels  # noqa: B018  # errors of the model come first
         answer = _classify(classifier, args.images[0], args.top, first)
         return {"model": model, "results": [answer], "as": "csv"} if args.csv else {**about, **answer}
     results = [_tried(classifier, image, args.top) for image in _images(args.images)]
@@ -107,7 +109,7 @@ def _opened_meanwhile(model: "str | os.PathLike[str]", threads: int, image: str)
     """
     from squeezenet.sqz import ahead
 
-    ahead.begin(str(zoo.find(model)), max(1, threads - 1))
+    ahead.begin(zoo.located(model), max(1, threads - 1))
     from squeezenet.runtime.image import open_image
 
     start = time.perf_counter()

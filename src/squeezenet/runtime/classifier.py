@@ -161,8 +161,8 @@ def load(path: str | os.PathLike[str], threads: int = 1) -> Classifier:
     Raises `ModelError`, or a subclass of `FormatError` naming the file and the damage.
     """
     name = os.fsdecode(path)
-    found = zoo.find(name)
-    if not found.exists():
+    found = zoo.located(name)
+    if not zoo.exists(found):
         raise zoo.not_found(name)
     data = sqz.read_bytes(found)
     with sqz.named(found):

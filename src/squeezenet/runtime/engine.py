@@ -8,6 +8,7 @@ bits in every run and for any number of threads; they differ from those of `refe
 hundred-thousandth of the largest logit.
 """
 
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,7 @@ from PIL.Image import Image
 
 from squeezenet.runtime.image import Framing, cut_bytes
 from squeezenet.sqz import ahead
-from squeezenet.sqz.light import strings
+from squeezenet.sqz.light import named, strings
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -70,12 +71,23 @@ class EngineRunner:
 
     def __init__(self, data: bytes, threads: int = 1, path: str = "") -> None:
         self._threads = threads
-        network, text = (ahead.taken(data) if path == "" else None) or (None, b"")
-        self._network = network or _engine.Network(data, path, threads)
+        self._ahead = ahead.taken(data) if path == "" else None
+        self._data = data
+        self._network = (self._ahead and self._ahead.network) or _engine.Network(data, path, threads)
         self.framing = Framing(*self._network.framing)
         self.shape = self._network.shape
         self.classes, self.outputs = self._network.classes, self._network.outputs
-        _, self.labels, _ = strings(text or _engine.text(data), self._network.layers, self.classes)
+        if self._ahead is None:
+            self.labels  # noqa: B018  # damage is told at once
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, if the file has them. Raises a `FormatError` if they were decoded ahead with damage."""
+        begun, self._ahead = self._ahead, None
+        if begun is None:
+            return strings(_engine.text(self._data), self._network.layers, self.classes)[1]
+        with named(begun.path):
+            return strings(begun.text() or _engine.text(self._data), self._network.layers, self.classes)[1]
 
     @property
     def path(self) -> str:

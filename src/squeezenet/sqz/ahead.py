@@ -21,27 +21,40 @@ _begun: "list[Ahead]" = []
 
 
 class Ahead(threading.Thread):
-    """A file that is being decoded."""
+    """A file that is being decoded: first its weights, which are needed first, then its text."""
 
     def __init__(self, path: str, threads: int) -> None:
         super().__init__(daemon=True)
         self.path, self.threads = path, threads
         self.data = b""
-        self.found: tuple[Network, bytes] | None = None
-        """The network, and its text."""
+        self.network: Network | None = None
+        self._text = b""
+        self._weights_done = threading.Event()
 
     def run(self) -> None:
         try:
             from squeezenet import _engine
 
-            if not os.path.isfile(self.path) or os.path.getsize(self.path) > MAX_MODEL_FILE:
-                return
-            with open(self.path, "rb") as file:
-                self.data = file.read(MAX_MODEL_FILE)
-            network = _engine.Network(self.data, "", self.threads)
-            self.found = network, _engine.text(self.data)
+            if os.path.isfile(self.path) and os.path.getsize(self.path) <= MAX_MODEL_FILE:
+                with open(self.path, "rb") as file:
+                    self.data = file.read(MAX_MODEL_FILE)
+                self.network = _engine.Network(self.data, "", self.threads)
+                self._weights_done.set()
+                self._text = _engine.text(self.data)
         except Exception:  # who needs the file will meet the same error, and tell it
-            self.found = None
+            pass
+        finally:
+            self._weights_done.set()
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether the network of these bytes was decoded; waits for it."""
+        self._weights_done.wait()
+        return self.network is not None and self.data == data
+
+    def text(self) -> bytes:
+        """The text of the file; waits for it. b"" if it is damaged."""
+        self.join()
+        return self._text
 
 
 def begin(path: str, threads: int) -> None:
@@ -51,10 +64,8 @@ def begin(path: str, threads: int) -> None:
         _begun[0].start()
 
 
-def taken(data: bytes) -> "tuple[Network, bytes] | None":
-    """The network in `data` and its text, if they were decoded ahead."""
-    if not _begun:
-        return None
-    ahead = _begun.pop()
-    ahead.join()
-    return ahead.found if ahead.data == data else None
+def taken(data: bytes) -> Ahead | None:
+    """The file with the bytes `data`, if its network was decoded ahead."""
+    if _begun and (ahead := _begun.pop()).is_of(data):
+        return ahead
+    return None

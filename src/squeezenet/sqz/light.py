@@ -6,15 +6,18 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squeezenet.errors import BadGraph, BadStream, ModelError, NoSuchModel
 from squeezenet.files import read_regular
 from squeezenet.limits import MAX_LABELS, MAX_MODEL_FILE, MAX_PAIRS
 from squeezenet.sqz.cursor import Cursor
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def read_bytes(path: str | Path) -> bytes:
+
+def read_bytes(path: "str | Path") -> bytes:
     """The bytes of a file. Raises `ModelError` if it cannot be read or is too large."""
     try:
         return read_regular(path, MAX_MODEL_FILE)
@@ -24,7 +27,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 @contextlib.contextmanager
-def named(path: str | Path) -> Iterator[None]:
+def named(path: "str | Path") -> Iterator[None]:
     """Add the path to the message of a `ModelError` that is raised inside, unless the message has it."""
     try:
         yield

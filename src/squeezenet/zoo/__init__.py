@@ -3,18 +3,24 @@
     >>> find("digits").name
     'digits.sqz'
 
-It imports few modules of the standard library, since labelling an image imports it. Only `zoo.pull` uses the internet,
-and only the verb `pull` calls it.
+It imports few modules of the standard library (not `pathlib`), since labelling an image imports it. Only `zoo.pull`
+uses the internet, and only the verb `pull` calls it.
 """
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from squeezenet.errors import ModelError, NoSuchModel, UsageError
 
-HERE = Path(__file__).parent  # a .sqz and a card of the same name lie side by side
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    HERE: Path
+
+FOLDER = os.path.dirname(__file__)
+"""Where a .sqz and a card of the same name lie side by side; `HERE` is the same as a `Path`."""
 MOST_RECORDED = 4096  # bytes of the JSON beside a pulled file
 RUN = ("config.json", "model.safetensors")  # the first is there as soon as training starts
 
@@ -88,23 +94,48 @@ PUBLISHED: Mapping[str, Published] = {
 DEFAULT = "imagenet"  # what `squeezenet classify` takes without --model
 
 
-def find(where: str | os.PathLike[str]) -> Path:
+def find(where: str | os.PathLike[str]) -> "Path":
     """The file or folder of MODEL: an existing path, a model that ships, or one that was pulled; else `where` itself.
 
     Raises `ModelError` if a pulled file is not the one that was published.
     """
-    path, name = Path(where), str(where)
-    if path.is_file() or any((path / file).exists() for file in RUN):  # any other folder, such as `digits`, is data
-        return path
+    from pathlib import Path
+
+    return Path(located(where))
+
+
+def located(where: str | os.PathLike[str]) -> str:
+    """The path of `find`, as a string."""
+    name = os.fspath(where) or os.curdir
+    if is_file(name) or any(exists(os.path.join(name, file)) for file in RUN):  # any other folder is data
+        return name
     if name in SHIPPED:
-        return HERE / f"{name}.sqz"
+        return os.path.join(FOLDER, f"{name}.sqz")
     if name in PUBLISHED and is_cached(PUBLISHED[name]):
         verify(PUBLISHED[name])
-        return cached(PUBLISHED[name])
-    return path
+        return str(cached(PUBLISHED[name]))
+    return name
 
 
-def not_found(where: str | Path) -> ModelError:
+def is_file(path: str) -> bool:
+    """Whether there is a regular file. Raises `OSError` if that cannot be told, as does a `Path`."""
+    return stat.S_ISREG(_mode(path))
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or a folder. Raises `OSError` as `is_file` does."""
+    return _mode(path) != 0
+
+
+def _mode(path: str) -> int:
+    """Type and permissions; 0 if there is nothing."""
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a path with a zero byte
+        return 0
+
+
+def not_found(where: "str | Path") -> ModelError:
     """The error if `find` returns a path that does not exist."""
     if str(where) in PUBLISHED:
         return ModelError(f"{where} is without weights here; fetch them with: squeezenet pull {where}")
@@ -119,23 +150,26 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else "`squeezenet models` lists names"
 
 
-def default_model() -> Path:
+def default_model() -> str:
     """The file that `classify` uses if no model is named, even if the current folder has something of that name."""
-    return HERE / f"{DEFAULT}.sqz"
+    return os.path.join(FOLDER, f"{DEFAULT}.sqz")
 
 
 def card(name: str) -> str:
     """What is known about a model, in Markdown. Raises `UsageError` for an unknown name."""
     if name not in SHIPPED and name not in PUBLISHED:
         raise UsageError(f"no model is called {name}; {nearest(name, [*SHIPPED, *PUBLISHED])}")
-    return (HERE / f"{name}.md").read_text(encoding="utf-8")
+    with open(os.path.join(FOLDER, f"{name}.md"), encoding="utf-8") as file:
+        return file.read()
 
 
-def cache_folder() -> Path:
+def cache_folder() -> "Path":
     """The folder of pulled files: $SQUEEZENET_CACHE, else the user's cache folder.
 
     Raises `ModelError` if the user has no home folder, as in some containers.
     """
+    from pathlib import Path
+
     if chosen := os.environ.get("SQUEEZENET_CACHE"):
         return Path(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
@@ -146,7 +180,7 @@ def cache_folder() -> Path:
     return Path(home) / ".cache" / "squeezenet"
 
 
-def cached(entry: Published) -> Path:
+def cached(entry: Published) -> "Path":
     """The path of a published file in the cache."""
     return cache_folder() / entry.file
 
@@ -191,12 +225,12 @@ def expected(entry: Published) -> str:
     return whole
 
 
-def recorded(entry: Published) -> Path:
+def recorded(entry: Published) -> "Path":
     """The path of the JSON file that records the hash of a pulled file."""
     return cached(entry).with_name(entry.file + ".json")
 
 
-def sha256(path: Path) -> str:
+def sha256(path: "Path") -> str:
     """Hexadecimal SHA-256 of a file."""
     import hashlib
 
@@ -204,3 +238,11 @@ def sha256(path: Path) -> str:
 
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "HERE":
+        from pathlib import Path
+
+        return Path(FOLDER)
+    raise AttributeError(f"module 'squeezenet.zoo' has no attribute {name!r}")
