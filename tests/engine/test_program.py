@@ -1,7 +1,7 @@
 """`sqz`, one static file: the labels and probabilities of `squeezenet classify`, from the same bytes of an image.
 
 Needs musl, and the sources of the libraries: `sh engine/program/fetch.sh engine/program/build/sources`, or another
-folder that the environment variable SQZ_SOURCES names.
+folder that the environment variable SQZ_SOURCES names. For 64-bit ARM, it needs ziglang and an emulator.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -40,29 +41,41 @@ MODEL = "cifar10"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the default model inside."""
-    build = tmp_path_factory.mktemp("program")
+    return make(tmp_path_factory.mktemp("program"))
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program for 64-bit ARM."""
+    if find_spec("ziglang") is None or shutil.which("qemu-aarch64") is None:
+        pytest.skip("needs qemu-aarch64, and a compiler: pip install ziglang")
+    zig = f"{sys.executable} -m ziglang"
+    return make(tmp_path_factory.mktemp("arm"), f"CC={zig} cc -target aarch64-linux-musl", f"AR={zig} ar")
+
+
+def make(build: Path, *more: str) -> Path:
     given = [f"BUILD={build}", f"SOURCES={SOURCES.resolve()}", f"MODEL={zoo.find(zoo.DEFAULT)}"]
     flags = ["CFLAGS=-Wall -Wextra -Wconversion -Werror", "-s", f"-j{os.cpu_count()}"]
-    done = subprocess.run(["make", "-C", FOLDER, *flags, *given], capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "-C", FOLDER, *flags, *given, *more], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return build / "sqz"
 
 
 def run(*command: str | Path, code: int = 0, **options: object) -> str:
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60, **options)  # type: ignore[call-overload]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=600, **options)  # type: ignore[call-overload]
     assert done.returncode == code, done.stderr
     assert done.stderr.count(b"\n") == (1 if code and not done.stdout else 0)
     said: bytes = done.stdout or done.stderr
     return said.decode()
 
 
-def compare(program: Path, folder: Path, images: dict[str, bytes], model: str = MODEL) -> None:
+def compare(program: Path, folder: Path, images: dict[str, bytes], model: str = MODEL, emulator: str = "") -> None:
     """All probabilities are those of Python, and images that Python refuses are refused."""
     for name, data in images.items():
         (folder / name).write_bytes(data)
     classifier = load(model)
     names = [*images, "no image"]
-    command = [program, "classify", "--json", "--top", "1000", zoo.find(model), *names]
+    command = [*emulator.split(), program, "classify", "--json", "--top", "1000", zoo.find(model), *names]
     answers = json.loads(run(*command, code=1, cwd=folder))["results"]
     for name, answer in zip(images, answers, strict=False):
         try:
@@ -226,22 +239,57 @@ def test_one_file_answers_as_the_command(program: Path, tmp_path: Path) -> None:
     assert (len(several["results"]), several["failed"]) == (2, 0)
 
 
-def test_the_container_image_is_whole(tmp_path: Path) -> None:
-    (tmp_path / "sqz").write_bytes(b"program")
+@pytest.mark.long
+def test_arm(arm: Path, tmp_path: Path) -> None:
+    """libjpeg-turbo's loops for NEON give the pixels of those for x86."""
+    assert arm.stat().st_size <= MOST_BYTES
+    emulator = "qemu-aarch64 -cpu cortex-a53"
+    compare(arm, tmp_path, {**dict(jpegs()), **dict(pngs())}, emulator=emulator)
+    small = saved(Image.open(PHOTO).resize((9000, 8000)), "JPEG", quality=50)
+    compare(arm, tmp_path, {"photo.jpg": PHOTO.read_bytes(), "fraction.jpg": small}, emulator=emulator)
+    assert run(*emulator.split(), arm, "classify", PHOTO).splitlines()[1].endswith("Egyptian cat")
+
+
+def containers(folder: Path, *machines: int) -> tuple[Path, list[bytes]]:
+    """The archive of programs for some processors, made twice, and the programs."""
+    programs = [b"\x7fELF" + bytes(14) + bytes([machine, 0]) for machine in machines]
+    names = [folder / f"sqz {machine}" for machine in machines]
+    for name, program in zip(names, programs, strict=True):
+        name.write_bytes(program)
     for out in ("a.tar", "b.tar"):
-        run(sys.executable, FOLDER / "container.py", tmp_path / "sqz", tmp_path / out)
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    with tarfile.open(tmp_path / "a.tar") as tar:
+        run(sys.executable, FOLDER / "container.py", *names, folder / out)
+    assert (folder / "a.tar").read_bytes() == (folder / "b.tar").read_bytes()
+    return folder / "a.tar", programs
+
+
+@pytest.mark.parametrize("machines", [[62], [62, 183]])
+def test_the_container_image_is_whole(machines: list[int], tmp_path: Path) -> None:
+    archive, programs = containers(tmp_path, *machines)
+    with tarfile.open(archive) as tar:
         files = {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
     for name, data in files.items():
         if name.startswith("blobs/"):
             assert name == f"blobs/sha256/{hashlib.sha256(data).hexdigest()}"
     blob = lambda of: files["blobs/" + of["digest"].replace(":", "/")]  # noqa: E731
-    manifest = json.loads(blob(json.loads(files["index.json"])["manifests"][0]))
-    assert json.loads(blob(manifest["config"]))["config"]["Entrypoint"] == ["/sqz"]
-    with tarfile.open(fileobj=io.BytesIO(blob(manifest["layers"][0]))) as layer:
-        assert layer.getmember("sqz").mode == 0o755
-        assert layer.extractfile("sqz").read() == b"program"  # type: ignore[union-attr]
+    images = json.loads(files["index.json"])["manifests"]
+    if len(machines) > 1:
+        images = json.loads(blob(*images))["manifests"]
+    for program, machine, entry in zip(programs, ["amd64", "arm64"], images, strict=False):
+        manifest = json.loads(blob(entry))
+        config = json.loads(blob(manifest["config"]))
+        assert config["config"]["Entrypoint"] == ["/sqz"]
+        assert config["architecture"] == entry["platform"]["architecture"] == machine
+        with tarfile.open(fileobj=io.BytesIO(blob(manifest["layers"][0]))) as layer:
+            assert layer.getmember("sqz").mode == 0o755
+            assert layer.extractfile("sqz").read() == program  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo")
+def test_a_container_engine_finds_the_image_of_its_processor(tmp_path: Path) -> None:
+    archive, _ = containers(tmp_path, 62, 183)
+    for machine in ("amd64", "arm64"):
+        said = run("skopeo", "--override-arch", machine, "inspect", f"oci-archive:{archive}")
+        assert json.loads(said)["Architecture"] == machine
 
 
 def _path() -> str:

@@ -1,4 +1,4 @@
-/* libjpeg-turbo without SIMD, as a part of `sqz`: what its own build would write. */
+/* libjpeg-turbo as a part of `sqz`: what its own build would write. */
 #define JPEG_LIB_VERSION 62
 #define LIBJPEG_TURBO_VERSION 2.1.5
 #define LIBJPEG_TURBO_VERSION_NUMBER 2001005
