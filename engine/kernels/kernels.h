@@ -46,10 +46,14 @@ struct sqz_tile {
  * SQZ_CHAIN_LEVELS, and so do the magnitudes of its negative ones (255 x 128 is below 2^15). A pack that is too large
  * for a chain is split: it is multiplied by half of each weight, and in the next chain by the rest.
  *
+ * Where activations are signed (`centre`), a pack has two activations, and each weight has a sum of its own. The
+ * magnitudes of its weights in a chain add up to at most SQZ_SIGNED_CHAIN_LEVELS (128 x 255 is below 2^15).
+ *
  * The weights of such a block of outputs have segments: parts of a chain in one line. A segment is a number of packs,
  * times SQZ_SEGMENT_PACKS, and flags that say what happens after them. */
 enum {
     SQZ_CHAIN_LEVELS = 128,
+    SQZ_SIGNED_CHAIN_LEVELS = 255,
     SQZ_CHAIN_VECTORS = 2, /* most vectors of a block in chains */
     SQZ_CHAIN_ENDS = 1,
     SQZ_PACK_AGAIN = 2, /* the next pack has the same activations as the last one */

@@ -9,7 +9,16 @@
 #define OWN_LOOK_UP
 #include "loops.h"
 
-enum { LANES = 8, DEPTH = 4, CENTRE = 128, PACKS = 4 /* in a register of 16 bytes */ };
+enum {
+    LANES = 8,
+    DEPTH = 4,
+    CENTRE = 128,
+    PACKS = 4, /* in a register of 16 bytes */
+    CHAIN_DEPTH = 2,
+    CHAIN_PACKS = 8,
+    TOGETHER = 4, /* most positions whose sums in chains stay in registers */
+    MOST_POSITIONS = SQZ_MOST_SUMS / (SQZ_CHAIN_VECTORS * LANES)
+};
 
 /* The next PACKS packs of a position. Packs after the end of its window are not used. */
 SQZ_INLINE int8x16_t load_packs(const uint8_t *x)
@@ -82,6 +91,82 @@ SQZ_INLINE void tile(const sqz_tile *t, int32_t *sums, uint32_t first, const uin
 #define FITS(vectors, positions) (vectors * positions <= (vectors == 4 ? 8 : 6))
 #include "tile.h"
 
+/* The sums of some neighbouring positions, chain by chain. Each weight of a pack has a sum of its own in 16 bits. The
+ * first chain of an output is added to its initial sum. */
+SQZ_INLINE void by_chains(const sqz_tile *t, size_t begin, int32_t *sums, const uint32_t vectors,
+                          const uint32_t positions)
+{
+    const int16x8_t zero = vdupq_n_s16(0);
+    const uint8_t *const *line = t->lines, *x = *line + begin;
+    const uint16_t *segment = t->segments;
+    const int8_t *w = t->weights;
+    const int32_t *from = t->initial;
+    size_t from_step = 0;
+    uint32_t now;
+    int16x8_t low[2 * TOGETHER], high[2 * TOGETHER]; /* (positions, vectors): two sums for each output */
+    SQZ_EACH(i, vectors * positions) low[i] = high[i] = zero;
+    do {
+        now = *segment++;
+        for (uint32_t left = now / SQZ_SEGMENT_PACKS, some; left > 0; left -= some, x += CHAIN_DEPTH * some) {
+            int8x16_t packs[TOGETHER];
+            some = left < CHAIN_PACKS ? left : CHAIN_PACKS;
+            SQZ_EACH(p, positions) packs[p] = load_packs(x + p * t->stride);
+            SQZ_EACH(g, CHAIN_PACKS) {
+                if (g >= some) break;
+                SQZ_EACH(v, vectors) {
+                    const int8x16_t weights = vld1q_s8(w);
+                    w += LANES * CHAIN_DEPTH;
+                    SQZ_EACH(p, positions) {
+                        const int8x16_t pack = half_pack(packs[p], g);
+                        int16x8_t *const to_low = low + p * vectors + v, *const to_high = high + p * vectors + v;
+                        *to_low = vmlal_s8(*to_low, vget_low_s8(weights), vget_low_s8(pack));
+                        *to_high = vmlal_high_s8(*to_high, weights, pack);
+                    }
+                }
+            }
+        }
+        if ((now & SQZ_CHAIN_ENDS) != 0) {
+            SQZ_EACH(p, positions)
+                SQZ_EACH(v, vectors) {
+                    const int32_t *const start = from + p * from_step + LANES * v;
+                    int32_t *const to = sums + LANES * (p * vectors + v);
+                    const int32x4_t first = vpadalq_s16(vld1q_s32(start), low[p * vectors + v]);
+                    const int32x4_t second = vpadalq_s16(vld1q_s32(start + LANES / 2), high[p * vectors + v]);
+                    vst1q_s32(to, first);
+                    vst1q_s32(to + LANES / 2, second);
+                    low[p * vectors + v] = high[p * vectors + v] = zero;
+                }
+            from = sums;
+            from_step = LANES * vectors;
+        }
+        if ((now & SQZ_LINE_ENDS) != 0) x = *++line + begin;
+    } while ((now & SQZ_TILE_ENDS) == 0);
+}
+
+#define CHAINS_OF(vectors) \
+    switch (positions) { \
+    case 1: by_chains(t, begin, sums, vectors, 1); break; \
+    case 2: by_chains(t, begin, sums, vectors, 2); break; \
+    case 3: by_chains(t, begin, sums, vectors, 3); break; \
+    default: by_chains(t, begin, sums, vectors, TOGETHER); \
+    }
+
+static void multiply_chains(const sqz_tile *t, void *out)
+{
+    const uint32_t groups = (t->positions + TOGETHER - 1) / TOGETHER;
+    for (uint32_t group = 0, first = 0, next; group < groups; group++, first = next) {
+        next = t->positions * (group + 1) / groups;
+        const uint32_t positions = next - first;
+        const size_t begin = t->begin + first * t->stride;
+        int32_t *const sums = (int32_t *)out + first * t->vectors * LANES;
+        if (t->vectors == 1) {
+            CHAINS_OF(1)
+        } else {
+            CHAINS_OF(2)
+        }
+    }
+}
+
 static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t positions, uint8_t *out, size_t step)
 {
     const uint8x8_t least = vdup_n_u8((uint8_t)r->low), most = vdup_n_u8((uint8_t)r->high);
@@ -107,7 +192,14 @@ static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t position
             const int32x4_t second = vaddhn_high_s64(vaddhn_s64(c, offsets[2]), d, offsets[3]);
             const uint16x8_t level = vqmovun_high_s32(vqmovun_s32(first), second);
             const uint8x8_t bytes = vmin_u8(vmax_u8(vqmovn_u16(level), least), most);
-            memcpy(out + position * step + v * LANES, &bytes, left < LANES ? left : LANES);
+            uint8_t *const to = out + position * step + v * LANES;
+            if (left >= LANES)
+                vst1_u8(to, bytes);
+            else {
+                uint8_t some[LANES];
+                vst1_u8(some, bytes);
+                for (uint32_t i = 0; i < left; i++) to[i] = some[i];
+            }
         }
     }
 }
@@ -165,19 +257,29 @@ static void look_up(uint8_t *x, size_t n, size_t step, size_t count, const uint8
     }
 }
 
-const sqz_kernels sqz_neon = {
+static const sqz_kernels with_chains = {
     .lanes = LANES,
-    .depth = DEPTH,
+    .depth = CHAIN_DEPTH,
     .bytes = 1,
     .centre = CENTRE,
+    .positions = {0, MOST_POSITIONS, MOST_POSITIONS},
+    .multiply = multiply_chains,
+    .rescale = rescale,
+    .widen = widen_to_bytes,
+};
+
+/* What the paths share. */
+#define SHARED \
+    .lanes = LANES, .bytes = 1, .rescale = rescale, .taps = 1, .depthwise = depthwise, .widen = widen_to_bytes, \
+    .look_up = look_up, SQZ_PLAIN_LOOPS
+
+const sqz_kernels sqz_neon = {
+    .depth = DEPTH,
+    .centre = CENTRE,
+    .chains = &with_chains,
     .positions = {0, 6, 3, 2, 2},
     .multiply = multiply,
-    .rescale = rescale,
-    .taps = 1,
-    .depthwise = depthwise,
-    .widen = widen_to_bytes,
-    .look_up = look_up,
-    SQZ_PLAIN_LOOPS,
+    SHARED,
 };
 
 #undef REGISTERS
@@ -241,18 +343,11 @@ DOT_TARGET SQZ_INLINE void dot_tile(const sqz_tile *t, int32_t *sums, uint32_t f
 #define SQZ_TARGET
 
 const sqz_kernels sqz_neondot = {
-    .lanes = LANES,
     .depth = DEPTH,
-    .bytes = 1,
     .centre = CENTRE,
     .positions = {0, 8, 6, 4, 3},
     .multiply = multiply_dot,
-    .rescale = rescale,
-    .taps = 1,
-    .depthwise = depthwise,
-    .widen = widen_to_bytes,
-    .look_up = look_up,
-    SQZ_PLAIN_LOOPS,
+    SHARED,
 };
 #endif
 
@@ -329,17 +424,10 @@ MATRIX_TARGET static void multiply_matrices(const sqz_tile *t, void *sums)
 }
 
 const sqz_kernels sqz_neoni8mm = {
-    .lanes = LANES,
     .depth = MATRIX_DEPTH,
-    .bytes = 1,
     .positions = {0, 4 * PAIRS, 4 * PAIRS, 4 * PAIRS, 4 * PAIRS},
     .multiply = multiply_matrices,
-    .rescale = rescale,
-    .taps = 1,
-    .depthwise = depthwise,
-    .widen = widen_to_bytes,
-    .look_up = look_up,
-    SQZ_PLAIN_LOOPS,
+    SHARED,
 };
 #endif
 

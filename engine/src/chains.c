@@ -3,17 +3,23 @@
 #include <string.h>
 
 enum {
-    DEPTH = 4,          /* weights of an output in a pack, */
-    PAIRS = 16,         /* and pairs of weights of 8 outputs */
-    LONGEST = 4095,     /* most packs of a segment */
-    COST_OF_A_PACK = 2, /* instructions for each vector, */
-    COST_OF_A_CHAIN = 3,
-    COST_WIDENED = 5 /* and of a pack whose products are computed in 32 bits */
+    SUMS = 16,     /* of 8 outputs, in 16 bits */
+    LONGEST = 4095 /* most packs of a segment */
 };
 
-/* For each pair: the sum of its positive weights, and that of the magnitudes of its negative weights. */
+/* What fits into a chain, and whether chains save time: instructions for each vector and position, for a pack, for the
+ * end of a chain, and for as many products that are computed in 32 bits. */
 typedef struct {
-    int16_t up[SQZ_CHAIN_VECTORS * PAIRS], down[SQZ_CHAIN_VECTORS * PAIRS];
+    int16_t most; /* levels */
+    size_t pack, chain, widened;
+} rule;
+
+static const rule of_pairs = {SQZ_CHAIN_LEVELS, 2, 3, 5}, of_signed = {SQZ_SIGNED_CHAIN_LEVELS, 5, 12, 8};
+
+/* For each sum: its positive weights together, and the magnitudes of its negative weights. Signed activations: all
+ * magnitudes together, and nothing. */
+typedef struct {
+    int16_t up[SQZ_CHAIN_VECTORS * SUMS], down[SQZ_CHAIN_VECTORS * SUMS];
 } load;
 
 /* The segments as they are written. */
@@ -29,28 +35,28 @@ static void close_segment(writer *to, uint32_t flags)
     to->open = 0;
 }
 
-/* What one pack alone adds. */
-static void load_pack(load *l, const int8_t *w, uint32_t pairs)
+/* What one pack alone adds: to a sum, a pair of weights, or a weight that multiplies signed activations. */
+static void load_pack(load *l, const int8_t *w, uint32_t sums, int centred)
 {
-    for (uint32_t from = 0; from < pairs; from += PAIRS)
-        for (uint32_t i = from; i < from + PAIRS; i++) {
-            const int16_t a = w[2 * i], b = w[2 * i + 1];
-            const int16_t up = (int16_t)((a > 0 ? a : 0) + (b > 0 ? b : 0));
-            l->up[i] = up;
-            l->down[i] = (int16_t)(up - a - b);
+    for (uint32_t from = 0; from < sums; from += SUMS)
+        for (uint32_t i = from; i < from + SUMS; i++) {
+            const int16_t a = w[centred ? i : 2 * i], b = centred ? 0 : w[2 * i + 1];
+            const int16_t up = (int16_t)((a > 0 ? a : 0) + (b > 0 ? b : 0)), down = (int16_t)(up - a - b);
+            l->up[i] = centred ? (int16_t)(up + down) : up;
+            l->down[i] = centred ? 0 : down;
         }
 }
 
 /* Add a pack to a chain. Returns whether the chain keeps within its limits. */
-static int add_pack(load *chain, const load *pack, uint32_t pairs)
+static int add_pack(load *chain, const load *pack, uint32_t sums, int16_t most)
 {
     int16_t left = 0; /* negative if a limit is passed */
-    for (uint32_t from = 0; from < pairs; from += PAIRS)
-        for (uint32_t i = from; i < from + PAIRS; i++) {
+    for (uint32_t from = 0; from < sums; from += SUMS)
+        for (uint32_t i = from; i < from + SUMS; i++) {
             chain->up[i] = (int16_t)(chain->up[i] + pack->up[i]);
             chain->down[i] = (int16_t)(chain->down[i] + pack->down[i]);
-            left |= (int16_t)(SQZ_CHAIN_LEVELS - chain->up[i]);
-            left |= (int16_t)(SQZ_CHAIN_LEVELS - chain->down[i]);
+            left |= (int16_t)(most - chain->up[i]);
+            left |= (int16_t)(most - chain->down[i]);
         }
     return left >= 0;
 }
@@ -76,7 +82,7 @@ static void spread(int8_t *weights, const writer *written, size_t packs, size_t 
         to -= whole * bytes;
         memmove(to, from, whole * bytes);
         if (again) { /* the first half is moved with its own segment */
-            int8_t half[SQZ_CHAIN_VECTORS * PAIRS * 2];
+            int8_t half[SQZ_CHAIN_VECTORS * SUMS * 2];
             to -= bytes;
             split(from - bytes, half, to, bytes);
             memcpy(from - bytes, half, bytes);
@@ -84,9 +90,12 @@ static void spread(int8_t *weights, const writer *written, size_t packs, size_t 
     }
 }
 
-int sqz_lay_out_chains(int8_t *weights, const sqz_layout *layout, uint32_t outputs, uint16_t *segments)
+int sqz_lay_out_chains(int8_t *weights, const sqz_kernels *k, const sqz_layout *layout, uint32_t outputs,
+                       uint16_t *segments)
 {
-    const uint32_t bytes = outputs * DEPTH, pairs = outputs * DEPTH / 2;
+    const int centred = k->centre > 0;
+    const rule *r = centred ? &of_signed : &of_pairs;
+    const uint32_t bytes = outputs * k->depth, sums = 2 * outputs;
     const size_t packs = layout->lines * layout->packs;
     const int8_t *w = weights;
     writer to = {segments, 0, 0};
@@ -94,17 +103,17 @@ int sqz_lay_out_chains(int8_t *weights, const sqz_layout *layout, uint32_t outpu
     load chain, pack, sum;
     memset(&chain, 0, sizeof chain);
     for (size_t i = 0; i < packs; i++, w += bytes) {
-        load_pack(&pack, w, pairs);
+        load_pack(&pack, w, sums, centred);
         sum = chain;
-        if (!add_pack(&sum, &pack, pairs)) {
+        if (!add_pack(&sum, &pack, sums, r->most)) {
             if (i > 0) close_segment(&to, SQZ_CHAIN_ENDS);
             memset(&sum, 0, sizeof sum);
             chains++;
-            if (!add_pack(&sum, &pack, pairs)) {
-                int8_t half[SQZ_CHAIN_VECTORS * PAIRS * 2], rest[SQZ_CHAIN_VECTORS * PAIRS * 2];
+            if (!add_pack(&sum, &pack, sums, r->most)) {
+                int8_t half[SQZ_CHAIN_VECTORS * SUMS * 2], rest[SQZ_CHAIN_VECTORS * SUMS * 2];
                 if (2 * ++split_packs > packs) return 0; /* there is no room for another segment (chains.h) */
                 split(w, half, rest, bytes);
-                load_pack(&sum, rest, pairs);
+                load_pack(&sum, rest, sums, centred);
                 to.open = 1;
                 close_segment(&to, SQZ_CHAIN_ENDS | SQZ_PACK_AGAIN);
                 chains++;
@@ -117,7 +126,7 @@ int sqz_lay_out_chains(int8_t *weights, const sqz_layout *layout, uint32_t outpu
         else if ((i + 1) % layout->packs == 0)
             close_segment(&to, SQZ_LINE_ENDS);
     }
-    if (COST_OF_A_PACK * (packs + split_packs) + COST_OF_A_CHAIN * chains >= COST_WIDENED * packs) return 0;
+    if (r->pack * (packs + split_packs) + r->chain * chains >= r->widened * packs) return 0;
     spread(weights, &to, packs, split_packs, bytes);
     return 1;
 }

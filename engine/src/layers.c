@@ -115,13 +115,13 @@ static int pack(const sqz_network *network, const sqz_op *op, const uint32_t *we
             const uint32_t first = sqz_first_vector(&layout, block) * k->lanes;
             const uint32_t width = sqz_first_vector(&layout, block + 1) * k->lanes - first;
             const size_t vector = (size_t)group * layout.vectors + first / k->lanes, step = width * pack_bytes;
-            uint8_t *to = network->weights + op->weights + vector * sqz_vector_room(op, &layout);
+            uint8_t *to = network->weights + op->weights + vector * sqz_vector_room(network, op, &layout);
             memset(to, 0, width / k->lanes * layout.vector_bytes);
             for (uint32_t o = first; o < first + width && o < layout.outputs; o++)
                 sqz_pack_output(to, weights + ((size_t)group * layout.outputs + o) * each, k, &layout, area, o - first,
                                 step);
             if (op->chains &&
-                !sqz_lay_out_chains((int8_t *)to, &layout, width, sqz_segments_of(network, op, &layout, vector)))
+                !sqz_lay_out_chains((int8_t *)to, k, &layout, width, sqz_segments_of(network, op, &layout, vector)))
                 return 0;
         }
     return 1;
@@ -246,7 +246,7 @@ void sqz_block_loaded(const sqz_task *task, const sqz_layout *layout, uint32_t g
     const sqz_op *op = task->op;
     const uint8_t *memory = task->network->weights;
     const size_t lanes = task->network->kernels->lanes, vector = (size_t)group * layout->vectors + first;
-    const sqz_block found = {memory + op->weights + vector * sqz_vector_room(op, layout),
+    const sqz_block found = {memory + op->weights + vector * sqz_vector_room(task->network, op, layout),
                              op->chains ? sqz_segments_of(task->network, op, layout, vector) : NULL,
                              memory + op->initial + vector * lanes * sizeof(int32_t),
                              (const int32_t *)(const void *)(memory + op->multipliers) + vector * lanes,

@@ -240,8 +240,9 @@ static void plan_weights(sqz_network *network, sqz_op *op)
         if (op->method == SQZ_PACKED && network->kernels->chains != NULL && !network->by_rows) {
             sqz_use_chains(op, 1);
             const sqz_layout chains = sqz_layout_of(network, op);
-            if (vectors * sqz_vector_room(op, &chains) > bytes) bytes = vectors * sqz_vector_room(op, &chains);
-            op->segments = reserve(used, vectors * sqz_most_packs(&chains) * sizeof(uint16_t));
+            const size_t room = vectors * sqz_vector_room(network, op, &chains);
+            if (room > bytes) bytes = room;
+            op->segments = reserve(used, vectors * sqz_most_packs(network->kernels, &chains) * sizeof(uint16_t));
             sqz_use_chains(op, 0); /* takes more scratch memory */
         }
     }
