@@ -41,7 +41,10 @@ enum {
     SQZ_CHECKSUM = -7,   /* not the bytes that were written */
     SQZ_BAD_GRAPH = -8,  /* unknown operation, impossible shape, scales that contradict each other */
     SQZ_BAD_STREAM = -9, /* a number or a stream that contradicts the graph, or itself */
-    SQZ_LIMIT = -10      /* more memory or time than a file of its size may ask for */
+    SQZ_LIMIT = -10,     /* more memory or time than a file of its size may ask for */
+    SQZ_NOT_DELTA = -11, /* does not begin with the magic bytes of a delta */
+    SQZ_WRONG_OLD = -12, /* the delta is for another old file */
+    SQZ_STOPPED = -13    /* a function of the caller asked to stop */
 };
 
 /* Path: the instruction set that computes a network. An integer network gives the same logits on every path, to the
@@ -158,6 +161,20 @@ SQZ_API int sqz_text_read(const uint8_t *file, size_t bytes, uint8_t *text, void
 /* The label of each class in such a text, as UTF-8 that ends with a byte 0. `labels` has room for one pointer a class,
  * into `text`; all are NULL if the file has no labels. */
 SQZ_API int sqz_text_labels(const sqz_network *network, const uint8_t *text, size_t length, const char **labels);
+
+/* Takes the next bytes of a new file, which begin at `offset`. Returns 0, or something else to stop. */
+typedef int (*sqz_write)(void *context, size_t offset, const uint8_t *bytes, size_t count);
+
+/* Write the new file that a delta makes of an old one (docs/FORMAT.md, "Deltas"). Both are only read, from the start to
+ * the end, and may lie in flash or in a mapped file. The new file is written in pieces, in order. The same call always
+ * writes the same bytes: after a power cut, call it again and skip the bytes that are already written. The new file
+ * must not be used unless the status is SQZ_OK.
+ *
+ * `*room`: before the call the bytes of `memory`, after the call the bytes that were needed. If the memory is too small,
+ * the status is SQZ_NO_ROOM, and nothing was written. If not even the graphs of both files fitted, `*room` may still be
+ * too small after the call: then call again. */
+SQZ_API int sqz_delta_apply(const uint8_t *old, size_t old_bytes, const uint8_t *delta, size_t delta_bytes,
+                            void *memory, size_t *room, sqz_write write, void *context);
 
 /* Call body(context, team) with a team of at most `parts` POSIX threads, or of one where there are none. The threads
  * stay for about a millisecond, for a call that follows. No other function of this library starts threads. */

@@ -73,3 +73,22 @@ def test_the_example_answers_as_python(installed: Path, tmp_path: Path, static: 
     logits = load(model).see(image)
     assert float.fromhex(logit) == max(logits)
     assert label == load(model).labels[logits.index(max(logits))]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_example_of_updates_makes_the_new_file(installed: Path, tmp_path: Path, version: int) -> None:
+    """Also where a part of it is there, since the power was cut; and nothing from a damaged delta."""
+    library, new = installed / "opt/sqz", tmp_path / "new.sqz"
+    delta, expected = GOLDEN / f"delta_v{version}.sqzd", (GOLDEN / "delta_v1.sqz").read_bytes()
+    program, source = tmp_path / "update", ENGINE / "examples" / "update.c"
+    run("cc", "-Wall", "-Werror", source, f"-I{library}/include", f"-L{library}/lib", "-lsqz", "-o", program)
+    for there in (0, 1, 1000, len(expected)):
+        new.write_bytes(expected[:there])
+        said = run(program, GOLDEN / "operations_integers_v2.sqz", delta, new, LD_LIBRARY_PATH=f"{library}/lib")
+        assert new.read_bytes() == expected
+        assert int(said.split()[0]) < 100_000
+    (tmp_path / "damaged.sqzd").write_bytes(delta.read_bytes()[:-1])
+    command = [program, GOLDEN / "operations_integers_v2.sqz", tmp_path / "damaged.sqzd", tmp_path / "other.sqz"]
+    done = subprocess.run(command, env={**os.environ, "LD_LIBRARY_PATH": f"{library}/lib"}, check=False)
+    assert done.returncode == 1
+    assert (tmp_path / "other.sqz").read_bytes() == b""
