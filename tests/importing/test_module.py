@@ -15,7 +15,8 @@ from torch.nn.utils import parametrizations, prune
 
 from squeezenet.errors import UnsupportedOperation
 from squeezenet.graph import Graph
-from squeezenet.importing import checking, module, pytorch, trace
+from squeezenet.importing import checking, module, trace
+from squeezenet.importing.pytorch import operations
 
 SIDE = 12
 
@@ -192,7 +193,7 @@ def test_changes_of_a_part_are_refused(body: Callable[[nn.Module, Tensor], Tenso
 
 
 def test_a_wrong_translation_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pytorch.OPERATIONS, "silu", pytorch.OPERATIONS["hardswish"])
+    monkeypatch.setitem(operations.OPERATIONS, "silu", operations.OPERATIONS["hardswish"])
     net = network()
     net[4] = nn.SiLU()
     with pytest.raises(UnsupportedOperation, match=r"other logits.*first after silu in 4, which is a SiLU"):

@@ -20,7 +20,7 @@ from squeezenet.graph import Graph
 from squeezenet.importing import checking
 from squeezenet.importing.builder import Builder
 from squeezenet.importing.draft import Arrays, Ending
-from squeezenet.importing.pytorch import translate
+from squeezenet.importing.pytorch.operations import translate
 from squeezenet.importing.recording import Recording, only_tensor
 from squeezenet.importing.rewrites import rewrite
 

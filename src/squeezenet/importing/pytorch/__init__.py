@@ -1,0 +1,1 @@
+"""The translation of PyTorch's operations into those of a draft."""
