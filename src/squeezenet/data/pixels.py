@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from squeezenet.data.decoder import training_pixels
 from squeezenet.data.examples import Examples, ImageSource, Indices, Picked, concurrent
 from squeezenet.errors import DataError, ImageError
 from squeezenet.limits import BATCH_BYTES, DECODED_BYTES
@@ -181,6 +180,10 @@ def decode(
                     future.cancel()
 
 
+def _exact(source: ImageSource, preparation: Preparation) -> NDArray[np.uint8]:
+    return image.pixels(image.open_image(source), preparation)
+
+
 def _decode(
     name: str,
     indices: Indices,
@@ -190,12 +193,15 @@ def _decode(
     images: NDArray[np.uint8],
 ) -> list[str | None]:
     """Decode into `images`; for each image, None or why it cannot be read."""
+    decode = _exact
+    if training:
+        from squeezenet.data.decoder import training_pixels  # imports PyTorch, which takes a second
+
+        decode = training_pixels
     said: list[str | None] = []
     for k, index in enumerate(indices):
         try:
-            source = sources[k]
-            exact = None if training else image.pixels(image.open_image(source), preparation)
-            images[k] = training_pixels(source, preparation) if exact is None else exact
+            images[k] = decode(sources[k], preparation)
             said.append(None)
         except ImageError as error:
             said.append(str(error).replace("image:", f"{name}, image {index}:", 1))
