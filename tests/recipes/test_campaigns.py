@@ -1,6 +1,8 @@
 """The campaigns in recipes/ run in miniature, go on where they were, and print their table last."""
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from squeezenet.architectures import ARCHITECTURES
 from squeezenet.cli import compress, compress_recipe, explore, train, train_run
 from squeezenet.cli.main import _parser, main
 from squeezenet.errors import UsageError
+from squeezenet.training.surroundings import computing_threads
 from support import ROOT
 
 RECIPES = ROOT / "recipes"
@@ -49,7 +52,28 @@ def campaign(name, *arguments):
     return done.stdout
 
 
-@pytest.mark.slow
+def here(name, *arguments):
+    """What the campaign prints, in this process, which has imported PyTorch."""
+    recipe, said = imported(name.removesuffix(".py")), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), computing_threads(1):
+        patch.setattr(sys, "argv", [str(RECIPES / name), *map(str, arguments)])
+        recipe.main()
+    return said.getvalue()
+
+
+def test_one_network_of_a_comparison_is_trained_once(pictures, tmp_path, monkeypatch):
+    recipe = imported("squeezenet_vs_alexnet")
+    monkeypatch.setattr(recipe, "NETWORKS", {"squeezenet, simple bypass": {"bypass": "simple"}})
+    arguments = ["--cifar10", pictures, "--out", tmp_path, "--epochs", 1, "--images", 20, "--val-images", 10]
+    first = here("squeezenet_vs_alexnet.py", *arguments)
+    assert first.strip().splitlines()[-1].startswith("| CIFAR-10 | squeezenet, simple bypass |")
+    (model,) = tmp_path.glob("*/model.safetensors")
+    before = model.stat().st_mtime_ns
+    assert here("squeezenet_vs_alexnet.py", *arguments) == first
+    assert model.stat().st_mtime_ns == before
+
+
+@pytest.mark.long
 def test_squeezenet_against_alexnet(pictures, tmp_path):
     arguments = ["--cifar10", pictures, "--out", tmp_path, "--epochs", 1, "--images", 40, "--val-images", 20]
     first = campaign("squeezenet_vs_alexnet.py", *arguments)
@@ -60,7 +84,7 @@ def test_squeezenet_against_alexnet(pictures, tmp_path):
     assert all(row["bytes"] > 3 * row["parameters"] and row["gradient_bytes"] == 4 * row["parameters"] for row in rows)
     assert first.strip().splitlines()[-1].startswith("| CIFAR-10 | squeezenet, complex bypass |")
     times = {p: p.stat().st_mtime for p in tmp_path.glob("*/model.safetensors")}
-    assert campaign("squeezenet_vs_alexnet.py", *arguments) == first
+    assert here("squeezenet_vs_alexnet.py", *arguments) == first
     assert {p: p.stat().st_mtime for p in tmp_path.glob("*/model.safetensors")} == times  # nothing was trained again
 
 
@@ -72,7 +96,7 @@ def imported(name):
         sys.path.remove(str(RECIPES))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_zoo(pictures, tmp_path):
     plan = imported("zoo").PLANS["shipped"]
     for name in plan.students:
@@ -143,21 +167,32 @@ def test_learning_options_that_do_not_go_together_are_refused(told, why):
         compress_recipe.asked(arguments)
 
 
-@pytest.mark.slow
-def test_the_design_space(pictures, tmp_path):
+def design_space(run, pictures, tmp_path, trials):
+    """Run this campaign twice, the first time by `run`."""
     small = ["--miniature", "--epochs", 1, "--images", 40, "--val-images", 20, "--base-e", 16, "--seeds", 1]
     small += ["--method", "none"]  # to squeeze takes four fifths of the time; tests/explore does
     arguments = ["--cifar10", pictures, "--out", tmp_path, *small, "--publish", tmp_path / "docs"]
-    first = campaign("design_space.py", *arguments)
+    first = run("design_space.py", *arguments)
     assert "the paper's figures are of ImageNet" in first
     out = tmp_path / "cifar10"
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert len(rows) == 5 + 6 + 3 - 2
+    assert len(rows) == trials
     for name in ("results.jsonl", "report.html", "tables.txt"):
         assert (tmp_path / "docs" / "cifar10" / name).read_bytes() == (out / name).read_bytes()
     times = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")}
-    assert campaign("design_space.py", *arguments) == first
+    assert here("design_space.py", *arguments) == first
     assert {p: p.stat().st_mtime_ns for p in out.glob("runs/*/squeezed.sqz")} == times
+
+
+@pytest.mark.long
+def test_the_design_space(pictures, tmp_path):
+    design_space(campaign, pictures, tmp_path, 5 + 6 + 3 - 2)
+
+
+@pytest.mark.slow
+def test_one_sweep_of_the_design_space(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(imported("design_space"), "SWEEPS", ("bypass",))
+    design_space(here, pictures, tmp_path, 3)
 
 
 def test_a_search_is_held_against_both_versions_and_repeated(tmp_path, monkeypatch):
