@@ -57,7 +57,7 @@ def learn(
     result = train(
         create_seeded("squeezenet_32", 0, **SMALL), Data(bars(50, 0), bars(31, 1)), PREPARATION, recipe, out, setup
     )
-    sys.stdout.write(json.dumps({"top1": result.top1, "skipped": result.skipped_images}) + "\n")
+    sys.stdout.write(json.dumps({"run": out.name, "top1": result.top1, "skipped": result.skipped_images}) + "\n")
 
 
 def processes(count: int, *arguments: str, options: tuple[str, ...] = ()):
@@ -66,30 +66,39 @@ def processes(count: int, *arguments: str, options: tuple[str, ...] = ()):
     return subprocess.Popen([*launcher, *options, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize(
-    ("cache_bytes", "gradients", "exact"),
-    [(2**30, "float32", 1e-5), (0, "float32", 1e-5), (0, "bf16", 1e-2)],
-    ids=["in memory", "streamed", "bf16"],
-)
-def test_two_processes_learn_what_one_learns_and_judge_exactly(tmp_path, cache_bytes, gradients, exact, capsys):
-    learn(tmp_path / "one", cache_bytes=cache_bytes)
-    alone = json.loads(capsys.readouterr().out)
-    started = processes(2, __file__, str(tmp_path / "two"), str(cache_bytes), gradients)
+VARIANTS: dict[str, tuple[int, Gradients, float]] = {
+    "in memory": (2**30, "float32", 1e-5), "streamed": (0, "float32", 1e-5), "bf16": (0, "bf16", 1e-2),
+}  # fmt: skip
+"""Name -> bytes of the cache, type of the gradients, largest difference between weights."""
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The run folders of all variants, from one start of two processes, and what both said."""
+    folder = tmp_path_factory.mktemp("two")
+    started = processes(2, __file__, str(folder))
     out, errors = started.communicate(timeout=200)
     assert started.returncode == 0, errors.decode()
-    told = [json.loads(line) for line in out.decode().splitlines()]
+    return folder, [json.loads(line) for line in out.decode().splitlines()]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_processes_learn_what_one_learns_and_judge_exactly(tmp_path, together, variant, capsys):
+    cache_bytes, gradients, exact = VARIANTS[variant]
+    learn(tmp_path, cache_bytes=cache_bytes)
+    alone = json.loads(capsys.readouterr().out)
+    told = [line for line in together[1] if line["run"] == variant]
+    assert len(told) == 2
     assert told[0] == told[1]
     assert told[0]["skipped"] == alone["skipped"] == 2
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    folders = tmp_path, together[0] / variant
+    one, two = (load_file(folder / "model.safetensors") for folder in folders)
     fresh = create_seeded("squeezenet_32", 0, **SMALL).state_dict()
     for name, weight in one.items():
         assert torch.allclose(weight, two[name], atol=exact), name
     assert gradients == "float32" or any(not torch.allclose(one[name], two[name], atol=1e-6) for name in one)
     assert any(not torch.allclose(one[name], fresh[name], atol=1e-3) for name in one)
-    rows = [
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
-    ]
+    rows = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders]
     for a, b in zip(*rows, strict=True):
         if gradients == "bf16":
             continue
@@ -165,6 +174,7 @@ def test_a_batch_must_have_an_image_for_everyone(tmp_path):
 
 if __name__ == "__main__":
     with join() as me:
-        learn(Path(sys.argv[1]), cache_bytes=int(sys.argv[2]), group=me, gradients=sys.argv[3])
+        for variant, (cache_bytes, gradients, _) in VARIANTS.items():
+            learn(Path(sys.argv[1]) / variant, cache_bytes=cache_bytes, group=me, gradients=gradients)
     threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     assert not [name for name in threads if "gloo" in name], threads  # one that is left can abort the process
