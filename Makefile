@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BY_FILE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test smoke long coverage lint audit clean
+.PHONY: setup demo test smoke long coverage lint types style audit clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt setup.py engine/sources.mk $(wildcard engine/*/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m compileall -qq -j 0 -x 'site-packages/.*/tests?/' $(VENV)/lib || true  # on all cores; pip would use one
 	touch $@
 
 demo: $(READY)
@@ -37,10 +38,15 @@ coverage: $(READY)
 	$(BIN)/coverage report
 
 lint: $(READY)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types style
+
+types: $(READY)
+	$(BIN)/mypy
+
+style: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror engine/*/*.[ch]
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 # Known faults of the packages in use; passes where no advisory service can be asked.
