@@ -21,10 +21,13 @@ from squeezenet.runtime.run import runner
 from support.onnx_files import SMALL, X, answers_are_the_same, head, logits_of_onnx, saved
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("light_*.onnx"))
+LARGE = ("light_inception_v2", "light_vgg19")  # their operators are those of resnet50, inception_v1 and alexnet
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=[pytest.mark.long] * (path.stem in LARGE), id=path.stem) for path in LIGHT]
+)
 def test_the_networks_of_onnx_are_read(path):
     model = from_onnx(path, About(Preparation.imagenet_torchvision()))
     expected = numpy_helper.to_array(onnx.load_tensor(str(path).replace(".onnx", "_output_0.pb"))).reshape(1, -1)

@@ -314,23 +314,24 @@ def scanned(side: int, times: int, mode: str = "L") -> bytes:
 
 
 HEADS = {
-    "PPM": (b"P6\n99999 99999\n255\n", "150,000,000"),
-    "RGBA": (png(20_000, 5_000, 8, 6, b"\0"), "280 MB"),
-    "a column": (png(1, 149_000_000, 8, 0, b"\0\1"), "280 MB"),
-    "WebP": (encoded(Image.new("RGB", (4500, 4500)), "WEBP", lossless=True, method=0), "280 MB"),
-    "scans": (scanned(1000, 1500), "scans"),
-    "RLE": (bmp_rle(150_000, 900, b"\0\0" * 900), "5,000,000"),
-    "a tile": (tiff(10, 10, (322, 1 << 16), (323, 1 << 15)), "280 MB"),
-    "junk": (b"\xff\xd8" + b"\xff" * 300_000, "damaged"),
-    "pieces": (b"\xff\xd8" + b"\xff\xe5\0\2" * 200_001, "pieces"),
-    "tiles": (tiff(10_000, 10_000, (322, 1), (323, 1)), "strips or tiles"),
-    "strips": (tiff(1, 1_000_000, (278, 1)), "strips or tiles"),
+    "PPM": (lambda: b"P6\n99999 99999\n255\n", "150,000,000"),
+    "RGBA": (lambda: png(20_000, 5_000, 8, 6, b"\0"), "280 MB"),
+    "a column": (lambda: png(1, 149_000_000, 8, 0, b"\0\1"), "280 MB"),
+    "WebP": (lambda: encoded(Image.new("RGB", (4500, 4500)), "WEBP", lossless=True, method=0), "280 MB"),
+    "scans": (lambda: scanned(1000, 1500), "scans"),
+    "RLE": (lambda: bmp_rle(150_000, 900, b"\0\0" * 900), "5,000,000"),
+    "a tile": (lambda: tiff(10, 10, (322, 1 << 16), (323, 1 << 15)), "280 MB"),
+    "junk": (lambda: b"\xff\xd8" + b"\xff" * 300_000, "damaged"),
+    "pieces": (lambda: b"\xff\xd8" + b"\xff\xe5\0\2" * 200_001, "pieces"),
+    "tiles": (lambda: tiff(10_000, 10_000, (322, 1), (323, 1)), "strips or tiles"),
+    "strips": (lambda: tiff(1, 1_000_000, (278, 1)), "strips or tiles"),
 }
 
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_too_much_is_refused_in_one_line(kind):
-    file, said = HEADS[kind]
+    make, said = HEADS[kind]
+    file = make()
     with pytest.raises(ImageError, match=said) as caught:
         open_image(file)
     assert "\n" not in str(caught.value)
@@ -338,7 +339,8 @@ def test_too_much_is_refused_in_one_line(kind):
 
 @pytest.mark.parametrize("kind", ["WebP", "a tile", "scans"])
 def test_pillow_images_that_are_not_decoded_yet_are_refused_likewise(kind):
-    file, said = HEADS[kind]
+    make, said = HEADS[kind]
+    file = make()
     with pytest.raises(ImageError, match=said):
         open_image(Image.open(io.BytesIO(file)))
 
