@@ -26,6 +26,7 @@ from squeezenet.files import write_atomically
 from squeezenet.preparation import Preparation
 from squeezenet.runtime.image import normalise, open_image
 from squeezenet.training.distributed import Group
+from support.commands import picture, python
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -527,3 +528,15 @@ def test_arrays_and_tensors_are_pixels_and_dark_ones_are_told(caplog):
     assert "no value of 4 images is above 50 of 255" in caplog.text
     with pytest.raises(DataError, match="not as many labels"):
         checked(Pixels(images, np.zeros(3, np.int64), np.arange(4)), Preparation(8, 8))
+
+
+def test_an_evaluation_reads_its_images_without_pytorch(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        picture(tmp_path / name / "0.png")
+    code = (
+        "import sys; from squeezenet.data import *; from squeezenet.preparation import Preparation; "
+        "found = load_pixels(load_evaluation(sys.argv[1]), Preparation(8, 8), progress=False); "
+        "print(len(found), 'torch' in sys.modules)"
+    )
+    assert python(code, str(tmp_path)).split() == ["2", "False"]
