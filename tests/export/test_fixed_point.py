@@ -142,6 +142,18 @@ def test_the_c_simulation_of_hls4ml_gives_the_same_logits(name: str, tmp_path: P
     assert "@" not in readme
 
 
+def test_a_project_of_hls4ml_is_written_twice_with_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("hls4ml", reason="hls4ml is not installed: pip install 'sqznet[hls]'")
+    model = next(iter(NETWORKS.values()))()
+    for folder in ("a", "b"):
+        export(model, "a network", tmp_path / folder, images=images(model))
+    first, second = (
+        {path.relative_to(tmp_path / folder): path.read_bytes() for path in (tmp_path / folder).rglob("*.*")}
+        for folder in ("a", "b")
+    )
+    assert first == second
+
+
 def test_refusals_name_what_does_not_fit() -> None:
     model = binary(mixed())
     assert targets(model)["qonnx"] is targets(model)["hls4ml"] is None
