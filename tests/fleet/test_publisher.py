@@ -1,7 +1,9 @@
 """The publisher: keys and their replacement, channels, staged roll-out, rules."""
 
 import json
+import shutil
 import stat
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -202,6 +204,20 @@ def test_a_new_folder_is_made_after_a_password_was_typed_wrong(tmp_path, monkeyp
         repository.create(folder, Keys(2, 2), Keys(1, 1), Days(), NOW, password=True)
     assert not folder.exists()
     assert len(repository.create(folder, Keys(2, 2), Keys(1, 1), Days(), NOW, password=True).keys) == 4
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_root_key_whose_password_openssl_has_hardened_still_signs(tmp_path, monkeypatch):
+    """The command of docs/updating.md."""
+    monkeypatch.setenv("SQUEEZENET_KEY_PASSWORD", "quince")
+    folder = repository.create(tmp_path / "birds", Keys(1, 1), Keys(1, 1), Days(), NOW, password=True).folder
+    key = folder / "keys/root-1.pem"
+    command = ["openssl", "pkcs8", "-topk8", "-scrypt", "-in", key, "-out", tmp_path / "root-1.pem"]
+    words = ["-passin", "env:SQUEEZENET_KEY_PASSWORD", "-passout", "env:SQUEEZENET_KEY_PASSWORD"]
+    subprocess.run([*command, *words], check=True, capture_output=True)
+    (tmp_path / "root-1.pem").replace(key)
+    repository.renew(repository.load(folder), NOW, root=True)
+    assert (folder / "public/metadata/2.root.json").exists()
 
 
 def test_root_keys_with_a_password(tmp_path, monkeypatch):
