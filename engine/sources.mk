@@ -24,6 +24,7 @@ SMALL = \
     src/row_weights.c \
     src/rows.c \
     src/run.c \
+    src/scales.c \
     src/sha256.c \
     src/tensors.c \
     src/text.c \

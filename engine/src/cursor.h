@@ -71,4 +71,10 @@ static inline float sqz_take_float(sqz_cursor *c)
     return value;
 }
 
+/* A number with a sign, from the number without one that is in the file. */
+static inline int32_t sqz_unfold(uint32_t folded)
+{
+    return folded % 2 > 0 ? -(int32_t)(folded / 2) - 1 : (int32_t)(folded / 2);
+}
+
 #endif

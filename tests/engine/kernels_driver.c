@@ -49,6 +49,13 @@ static int32_t level(const void *w, size_t i, uint32_t bytes)
     return bytes == 2 ? ((const int16_t *)w)[i] : ((const int8_t *)w)[i];
 }
 
+/* Where a line begins that has so many elements: every other time, the last byte that may be read is the last one of the
+ * array. */
+static size_t start_of(size_t elements)
+{
+    return number(2) ? MOST - SQZ_SLACK - elements : number(999);
+}
+
 static void check_multiply(const sqz_kernels *k)
 {
     static int16_t wide_line[MOST], wide_weights[MOST];
@@ -59,10 +66,13 @@ static void check_multiply(const sqz_kernels *k)
                 const uint32_t most = MOST / (rows * width * k->depth);
                 const size_t packs = 1 + number(most < 50 ? most : 50), stride = 1 + number(200), begin = number(99);
                 const uint8_t *lines[4];
+                const size_t used = begin + (positions - 1) * stride + packs * k->depth;
+                const size_t count = rows * packs * width * k->depth;
+                const int32_t *first = initial + SQZ_MOST_SUMS - width;
                 size_t starts[4];
                 fill(round);
                 for (uint32_t row = 0; row < rows; row++) {
-                    starts[row] = number(999);
+                    starts[row] = start_of(used);
                     lines[row] = inputs + starts[row];
                     if (k->bytes == 2) lines[row] = (const uint8_t *)(wide_line + starts[row]);
                 }
@@ -70,13 +80,13 @@ static void check_multiply(const sqz_kernels *k)
                     k->widen(wide_line, inputs, MOST - SQZ_SLACK);
                     for (size_t i = 0; i < MOST; i++) wide_weights[i] = weights[i];
                 }
-                const void *w = k->bytes == 2 ? (const void *)wide_weights : (const void *)weights;
-                const sqz_tile t = {lines, rows,    begin * k->bytes, stride * k->bytes, packs,
-                                    w,     initial, vectors,          positions,         inputs,
+                const void *w = k->bytes == 2 ? (const void *)(wide_weights + MOST - count) : weights + MOST - count;
+                const sqz_tile t = {lines, rows,  begin * k->bytes, stride * k->bytes, packs,
+                                    w,     first, vectors,          positions,         inputs,
                                     0,     NULL};
                 for (uint32_t p = 0; p < positions; p++)
                     for (uint32_t o = 0; o < width; o++) {
-                        int32_t sum = initial[o];
+                        int32_t sum = first[o];
                         for (uint32_t row = 0; row < rows; row++)
                             for (size_t i = 0; i < packs * k->depth; i++) {
                                 const size_t at = ((row * packs + i / k->depth) * width + o) * k->depth + i % k->depth;
@@ -125,7 +135,8 @@ static void check_chains(const sqz_kernels *k)
                 layout.packs = packs;
                 fill(round);
                 if (round % 4 == 0) memset(inputs, 255, sizeof inputs);
-                for (uint32_t row = 0; row < rows; row++) lines[row] = inputs + number(999);
+                for (uint32_t row = 0; row < rows; row++)
+                    lines[row] = inputs + start_of(begin + (positions - 1) * stride + packs * k->depth);
                 for (size_t i = 0; i < bytes; i++) packed[i] = weights[i] = chained(round);
                 if (!sqz_lay_out_chains(packed, k, &layout, width, segments)) continue;
                 done++;

@@ -224,9 +224,8 @@ def test_each_kind_of_damage_has_its_error(name: str) -> None:
     assert raised.type is error
 
 
-@needs_engine
-def test_no_damaged_delta_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both implementations refuse it by the same name."""
+def damaged() -> Iterator[bytes]:
+    """Deltas with wrong or missing bytes and right checksums."""
     chance = random.Random(0)
     for _ in range(300):
         data = bytearray(MADE)
@@ -234,9 +233,21 @@ def test_no_damaged_delta_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
             data[chance.randrange(HEADER, len(data))] = chance.randrange(256)
         if chance.random() < 0.2:
             del data[chance.randrange(HEADER, len(data)) :]
-        hostile, found = repaired(bytes(data)), []
-        if hostile == MADE:
-            continue
+        if (hostile := repaired(bytes(data))) != MADE:
+            yield hostile
+
+
+@needs_engine
+def test_the_engine_applies_no_damaged_delta() -> None:
+    for hostile in damaged():
+        with pytest.raises(FormatError):
+            delta.apply(OLD, hostile)
+
+
+@needs_engine
+def test_both_implementations_refuse_a_damaged_delta_by_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for hostile in damaged():
+        found = []
         for engine in (True, False):
             monkeypatch.setattr(delta_file, "HAS_ENGINE", engine)
             with pytest.raises(FormatError) as raised:
