@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,17 @@ def test_microcontrollers(board: Board, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     found = {name: tuple(map(int, numbers)) for name, *numbers in map(str.split, done.stdout.splitlines())}
     assert found == {name: GEOMETRY[name] for name in ["scalar", *board.paths]}
+
+
+@pytest.mark.long
+def test_webassembly(tmp_path: Path) -> None:
+    """An access outside the memory of the program ends it."""
+    if find_spec("ziglang") is None or (node := shutil.which("node")) is None:
+        pytest.skip("needs node, and a compiler: pip install ziglang")
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-msimd128"]
+    program = tmp_path / "kernels_driver.wasm"
+    subprocess.run([*compiler, *OPTIONS, *SOURCES, "-o", program], check=True)
+    command = [node, "--no-warnings", ROOT / "tests" / "engine" / "wasi.mjs", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["scalar", "simd128"]
