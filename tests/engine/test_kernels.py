@@ -44,12 +44,13 @@ def test_microcontrollers(board: Board, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_webassembly(tmp_path: Path) -> None:
-    """An access outside the memory of the program ends it."""
+    """An access outside the memory of the program ends it, and so does undefined behaviour."""
     if find_spec("ziglang") is None or (node := shutil.which("node")) is None:
         pytest.skip("needs node, and a compiler: pip install ziglang")
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-msimd128"]
+    checks = ["-fsanitize=undefined", "-fsanitize-trap=undefined"]
     program = tmp_path / "kernels_driver.wasm"
-    subprocess.run([*compiler, *OPTIONS, *SOURCES, "-o", program], check=True)
+    subprocess.run([*compiler, *OPTIONS, *checks, *SOURCES, "-o", program], check=True)
     command = [node, "--no-warnings", ROOT / "tests" / "engine" / "wasi.mjs", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
