@@ -17,6 +17,7 @@
 #define MS_WIN32
 #define MS_WIN64
 #define MS_WINDOWS
+#define NT_THREADS 1
 #define Py_ENABLE_SHARED 1
 #define HAVE_DECLSPEC_DLL 1
 #define SIZEOF_LONG 4
@@ -26,6 +27,7 @@
 #define SIZEOF_LONG 8
 #define SIZEOF_WCHAR_T 4
 #define SIZEOF_TIME_T 8
+#define HAVE_PTHREAD_H 1
 #define HAVE_UNISTD_H 1
 #define HAVE_SYS_STAT_H 1
 #define HAVE_SYS_TIME_H 1
