@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,11 @@ OURS = "squeezenet"
 PIECE = 1 << 13  # bytes that take the link for themselves
 GIVE = """([data, times]) => {
   document.addEventListener("DOMContentLoaded", () => {
-    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)), given = new DataTransfer();
-    given.items.add(new File([bytes], "photo.jpg", { type: "image/jpeg" }));
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     const input = document.getElementById("file"), status = document.getElementById("status");
     const give = () => {
+      const given = new DataTransfer();
+      given.items.add(new File([bytes], "photo.jpg", { type: "image/jpeg" }));
       input.files = given.files;
       input.dispatchEvent(new Event("change", { bubbles: true }));
     };
@@ -121,20 +122,21 @@ class Shown:
     cpu: float
 
 
-def processors() -> float:
-    """Milliseconds that the processes of Chromium have run: those that this process has started."""
+def processors() -> dict[int, float]:
+    """Milliseconds that each process of Chromium has run, of those that this process has started."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             name, _, rest = path.read_text().partition("(")[2].rpartition(")")
             numbers = rest.split()
             found[int(path.parent.name)] = int(numbers[1]), name, int(numbers[11]) + int(numbers[12])
-    total, tick = 0, os.sysconf("SC_CLK_TCK")
-    for parent, name, ticks in found.values():
+    times, tick = {}, 1000 / os.sysconf("SC_CLK_TCK")
+    for process, (parent, name, ticks) in found.items():
         while parent in found and parent != os.getpid():
             parent = found[parent][0]
-        total += ticks * (parent == os.getpid() and name.startswith("chrom"))
-    return 1000 * total / tick
+        if parent == os.getpid() and name.startswith("chrom"):
+            times[process] = ticks * tick
+    return times
 
 
 def labels(browser: Any, address: str, image: Path, times: int) -> list[Shown]:
@@ -143,13 +145,18 @@ def labels(browser: Any, address: str, image: Path, times: int) -> list[Shown]:
     page = context.new_page()
     found: list[Shown] = []
     before = processors()
-    page.expose_function("shown", lambda label, wall: found.append(Shown(label.split(",")[0], wall, processors())))
+
+    def shown(label: str, wall: float) -> None:
+        cpu = sum(ran - before.get(process, 0) for process, ran in processors().items())
+        found.append(Shown(label.split(",")[0], wall, cpu))
+
+    page.expose_function("shown", shown)
     page.add_init_script(f"({GIVE})({[base64.b64encode(image.read_bytes()).decode(), times]})")
     page.goto(address, wait_until="commit")
     while len(found) < times:
         page.wait_for_timeout(20)
     context.close()
-    return [replace(shown, cpu=shown.cpu - before) for shown in found]
+    return found
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 import { best, onImage, prepared } from "./pixels.js";
 import { run, start, weightsOf } from "./tensorflow.js";
 
-const fetched = fetch("model.bin"), labels = fetch("network.json").then((response) => response.json());
+const model = fetch("model.bin"), about = fetch("network.json").then((response) => response.json());
 const ready = (async () => {
   await start("./");
-  const network = await labels;
-  return { ...network, weights: weightsOf(network.layers, await (await fetched).arrayBuffer()) };
+  const network = await about;
+  return { ...network, weights: weightsOf(network.layers, await (await model).arrayBuffer()) };
 })();
 onImage(async (file) => {
   const size = 227, image = await prepared(file, size, false), { layers, labels, weights } = await ready;
