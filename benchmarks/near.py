@@ -12,6 +12,7 @@ cross-entropy after the logits were multiplied by the best factor, so that the c
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, nargs="+", default=[3700], help="largest deltas")
     parser.add_argument("--epochs", type=float, default=3, help="of learning near the old file")
     parser.add_argument("--batch", type=int, default=64, help="images in a step of learning")
+    parser.add_argument("--rate", type=float, default=0.2, help="of learning near the old file")
     parser.add_argument("--control", action="store_true", help="the network without --near learns, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
@@ -94,18 +96,16 @@ def main() -> None:
     old = path.read_bytes()
     print("| file | delta | of the file | with metadata | top-1 | loss | sharpest | CPU |\n|-|-|-|-|-|-|-|-|")
     told("old", old, old, test)
-    how = {
-        "learning": Learning(epochs=options.epochs, batch_size=options.batch),
-        "augmentation": Augmentation(pad=4),
-        "objective": "both",
-    }
+    learning = Learning(epochs=options.epochs, batch_size=options.batch)
+    how = {"augmentation": Augmentation(pad=4), "objective": "both"}
+    near = {"near": str(path), "learning": replace(learning, lr=options.rate), **how}
     for seed in options.seeds:
         model = trained_further(family, pixels, work, seed)
         squeezed = CompressionRecipe(max_bytes=len(old), calibration=256, seed=seed, threads=1)
         told(f"{seed}, without", old, compress(model, some(pixels, seed), squeezed).data, test)
-        runs = [(f"{seed}, near", {"near": str(path), "update_bytes": size, **how}) for size in options.bytes]
+        runs = [(f"{seed}, near", {"update_bytes": size, **near}) for size in options.bytes]
         if options.control:
-            runs.insert(0, (f"{seed}, without, learned", {"max_bytes": len(old), **how}))
+            runs.insert(0, (f"{seed}, without, learned", {"max_bytes": len(old), "learning": learning, **how}))
         for name, settings in runs:
             start = time.process_time()
             made = compress(model, pixels, CompressionRecipe(calibration=512, seed=seed, threads=1, **settings)).data

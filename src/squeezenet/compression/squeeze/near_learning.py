@@ -33,7 +33,7 @@ from squeezenet.fixed_point import BIAS_BITS
 from squeezenet.model import IntegerWeights, Model
 from squeezenet.sqz import delta
 
-LR = 0.2  # of Adam, in steps of the grids, for levels and biases (docs/experiments.md, "Deltas")
+LR = 0.1  # of Adam, in steps of the grids, for levels and biases (docs/experiments.md, "Deltas")
 TRIES = 10  # of the search for the changes that are undone
 
 
