@@ -13,6 +13,7 @@ SMALL = \
     src/huffman.c \
     src/image.c \
     src/labels.c \
+    src/lists.c \
     src/plan.c \
     src/pooling.c \
     src/reference.c \

@@ -62,6 +62,28 @@ enum {
     SQZ_SEGMENT_PACKS = 16
 };
 
+/* Lists of the weights that are not 0 (lists.c): a layer with many zeros takes less time so. An output has some chains,
+ * as above, but of single products. A chain is an entry that says how many weights it has, then an entry for each
+ * weight. `place` says which activation is multiplied: its index from that of the first position on. */
+typedef struct {
+    uint16_t place; /* of the first entry of a chain: how many follow */
+    int16_t weight; /* of the first entry of a chain: whether it is the last one of the output */
+} sqz_entry;
+
+/* A tile of such a layer: positions in rows of `columns`, and outputs. Activations have 16 bits; those of neighbouring
+ * positions lie side by side, and those of the next row `pitch` further. Sums have the order (positions, width). */
+typedef struct {
+    const int16_t *x;
+    const sqz_entry *entries; /* of the first output */
+    const int32_t *initial;   /* (outputs): the values that sums begin with */
+    uint32_t rows, columns, pitch, outputs, width;
+} sqz_list_tile;
+
+enum {
+    SQZ_LIST_OUTPUTS = 8,   /* most outputs of such a tile, */
+    SQZ_LIST_POSITIONS = 56 /* and most positions, those between two rows included */
+};
+
 /* Sums -> stored elements: (sum * multiplier + offset) >> 32 in 64 bits, limited to low..high. The offsets of a vector
  * lie in the order: those of the even lanes, then those of the odd lanes. */
 typedef struct {
@@ -157,7 +179,12 @@ extern const sqz_kernels sqz_neoni8mm;
 #endif
 #endif
 #ifdef __wasm_simd128__
+#define SQZ_LISTS 1
 extern const sqz_kernels sqz_simd128, sqz_simd128_floats;
+/* The sums of a tile of a layer in lists. Returns the entries of the outputs after it. */
+const sqz_entry *sqz_multiply_lists(const sqz_list_tile *tile, int32_t *sums);
+/* to[i * step] = x[i], for n numbers */
+void sqz_spread(int16_t *to, size_t step, const uint8_t *x, size_t n);
 #endif
 
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'

@@ -38,6 +38,71 @@ static void multiply_groups(const sqz_tile *t, void *out)
     }
 }
 
+/* The sums of one output of a tile in lists, at 8 x `vectors` positions. Returns the entries of the next output. */
+SQZ_INLINE const sqz_entry *one_list(const sqz_entry *e, const int16_t *x, int32_t *sums, const uint32_t vectors)
+{
+    for (int last = 0; !last;) {
+        const sqz_entry *end = e + 1 + e->place;
+        v128_t chain[8];
+        last = e->weight;
+        SQZ_EACH(v, vectors) chain[v] = wasm_i64x2_const(0, 0);
+        for (e++; e < end; e++) {
+            const v128_t weight = wasm_v128_load16_splat(&e->weight);
+            const int16_t *from = x + e->place;
+            SQZ_EACH(v, vectors)
+                chain[v] = wasm_i16x8_add(chain[v], wasm_i16x8_mul(wasm_v128_load(from + 8 * v), weight));
+        }
+        SQZ_EACH(v, vectors) {
+            int32_t *to = sums + 8 * v;
+            wasm_v128_store(to, wasm_i32x4_add(wasm_v128_load(to), wasm_i32x4_extend_low_i16x8(chain[v])));
+            wasm_v128_store(to + 4, wasm_i32x4_add(wasm_v128_load(to + 4), wasm_i32x4_extend_high_i16x8(chain[v])));
+        }
+    }
+    return e;
+}
+
+#define VECTORS(n) \
+    case n: entries = one_list(entries, t->x, of, n); break;
+
+const sqz_entry *sqz_multiply_lists(const sqz_list_tile *t, int32_t *sums)
+{
+    const sqz_entry *entries = t->entries;
+    const uint32_t end = (t->rows - 1) * t->pitch + t->columns;
+    for (uint32_t o = 0; o < t->outputs; o++) {
+        int32_t of[SQZ_LIST_POSITIONS + LANES], *to = sums + o;
+        const v128_t initial = wasm_v128_load32_splat(t->initial + o);
+        for (uint32_t p = 0; p < end; p += LANES) wasm_v128_store(of + p, initial);
+        switch ((end + 7) / 8) {
+            VECTORS(1)
+            VECTORS(2)
+            VECTORS(3)
+            VECTORS(4)
+            VECTORS(5)
+            VECTORS(6)
+            VECTORS(7)
+        }
+        for (uint32_t row = 0; row < end; row += t->pitch, to += t->columns * t->width)
+            for (uint32_t p = 0; p < t->columns; p += LANES) { /* what is too much at the end is written over */
+                const v128_t some = wasm_v128_load(of + row + p);
+                wasm_v128_store32_lane(to + p * t->width, some, 0);
+                wasm_v128_store32_lane(to + (p + 1) * t->width, some, 1);
+                wasm_v128_store32_lane(to + (p + 2) * t->width, some, 2);
+                wasm_v128_store32_lane(to + (p + 3) * t->width, some, 3);
+            }
+    }
+    return entries;
+}
+
+void sqz_spread(int16_t *to, size_t step, const uint8_t *x, size_t n)
+{
+    for (; n >= 8; n -= 8, x += 8, to += 8 * step) {
+        const v128_t some = wasm_u16x8_load8x8(x);
+#define PUT(i) wasm_v128_store16_lane(to + (i) * step, some, i);
+        PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
+    }
+    for (; n > 0; n--, to += step) *to = *x++;
+}
+
 /* (sum * factor + offset) >> 32 of 4 sums. */
 SQZ_INLINE v128_t level_of(const int32_t *sums, v128_t factors, v128_t first_offsets, v128_t second_offsets)
 {

@@ -106,7 +106,7 @@ void sqz_finish(const sqz_task *task, const void *sums, const sqz_tile *tile, co
 }
 
 /* Apply the table of the activation that a layer computes, if any, to `outputs` channels of some positions. */
-static void finish_positions(const sqz_task *task, size_t channel, size_t outputs, size_t from, size_t count)
+void sqz_finish_positions(const sqz_task *task, size_t channel, size_t outputs, size_t from, size_t count)
 {
     if (task->op->table > 0)
         sqz_look_up_positions(task, sqz_result(task), channel, outputs, from, count,
@@ -234,7 +234,7 @@ void sqz_packed_layer(const sqz_task *task, unsigned part)
             op->finish(task, &sums, &tile, &weights, &to);
             if (layout.blocks_first) tile.ahead += ahead;
         }
-        if (op->mean == 0 && op->pool == 0) finish_positions(task, to.channel, to.outputs, begin, columns);
+        if (op->mean == 0 && op->pool == 0) sqz_finish_positions(task, to.channel, to.outputs, begin, columns);
     }
 }
 
@@ -288,6 +288,6 @@ void sqz_depthwise(const sqz_task *task, unsigned part)
             to.outputs = (uint32_t)(rest - c < SQZ_CHUNK ? rest - c : SQZ_CHUNK);
             depthwise_chunk(task, &tile, &weights, &to, begin, whole, 1);
         }
-        finish_positions(task, 0, y->channels, begin, y->width);
+        sqz_finish_positions(task, 0, y->channels, begin, y->width);
     }
 }

@@ -3,6 +3,7 @@
 #include "cursor.h"
 #include "fixed_point.h"
 #include "layers.h"
+#include "lists.h"
 #include "packing.h"
 #include "run.h"
 #include "tensors.h"
@@ -204,7 +205,12 @@ int sqz_integer_layer(sqz_network *network, sqz_op *op, sqz_cursor *c, uint8_t *
     if (c->status == SQZ_OK) c->status = take_factors(&l, op, from, to, factors);
     if (c->status != SQZ_OK) return c->status;
     if (op->method == SQZ_PACKED) {
-        lay_out_packed(network, op, (const uint32_t *)(const void *)l.levels);
+#ifdef SQZ_LISTS
+        if (sqz_lay_out_lists(network, op, l.levels))
+            op->work = sqz_list_layer;
+        else
+#endif
+            lay_out_packed(network, op, (const uint32_t *)(const void *)l.levels);
         lay_out_initial_sums(network, op, &l, from->zero);
         lay_out_factors(network, op, factors);
     } else if (op->method == SQZ_DEPTHWISE) {

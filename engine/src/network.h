@@ -159,6 +159,7 @@ typedef struct {
     size_t multipliers, offsets; /* of a layer: bytes from the start of the memory of weights */
     int chains;                  /* of a layer: its weights are in chains (kernels.h), */
     size_t segments;             /* whose segments lie there */
+    size_t weights_bytes;        /* of a layer: memory for its weights */
     const uint8_t *coded;        /* where the layer begins in the file */
     uint64_t cost;               /* of decoding it: roughly proportional to time */
     unsigned part;               /* the part of the team that decodes it */

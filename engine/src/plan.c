@@ -5,6 +5,7 @@
 
 #include "chains.h"
 #include "fixed_point.h"
+#include "lists.h"
 #include "run.h"
 #include "tensors.h"
 
@@ -199,7 +200,11 @@ static size_t scratch(const sqz_network *network, const sqz_op *op)
     if (!network->floats && op->maximum) return sqz_aligned(x->width * x->pitch + SQZ_SLACK);
     if (!sqz_is_layer(op) || op->method == SQZ_PLAIN) return 0;
     const sqz_layout layout = sqz_layout_of(network, op);
-    return sqz_lines_bytes(&layout);
+    size_t most = sqz_lines_bytes(&layout);
+#ifdef SQZ_LISTS
+    if (sqz_strip_bytes(network, op) > most) most = sqz_strip_bytes(network, op);
+#endif
+    return most;
 }
 
 /* Reserve `bytes` at the end of the memory; returns their offset. */
@@ -246,6 +251,7 @@ static void plan_weights(sqz_network *network, sqz_op *op)
             sqz_use_chains(op, 0); /* takes more scratch memory */
         }
     }
+    op->weights_bytes = bytes;
     op->weights = reserve(used, bytes);
     op->factors = reserve(used, op->out * sizeof(sqz_factor));
     op->initial = reserve(used, padded * sizeof(int32_t));

@@ -81,6 +81,9 @@ void sqz_finish_pool(const sqz_task *task, const void *sums, const sqz_tile *til
 void sqz_finish_floats(const sqz_task *task, const void *sums, const sqz_tile *tile, const sqz_block *block,
                        const sqz_place *to);
 
+/* Apply the table of the activation that a layer computes, if any, to `outputs` channels of some positions. */
+void sqz_finish_positions(const sqz_task *task, size_t channel, size_t outputs, size_t from, size_t count);
+
 /* The first channel of a value at a position. */
 static inline uint8_t *sqz_at(const sqz_task *task, const sqz_value *v, size_t position)
 {

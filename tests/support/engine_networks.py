@@ -47,6 +47,8 @@ class Builder:
         self.random = np.random.default_rng(seed)
         self.largest = 127
         """Largest magnitude of a level."""
+        self.zeros = 0.3
+        """Probability that a level is 0."""
         self.preparation = Preparation(
             side, side, "stretch", channels, (100.0,) * len(channels), (9.0,) * len(channels)
         )
@@ -72,7 +74,7 @@ class Builder:
         value = op.inputs[0]
         shape = op.weight_shape(*self.shapes[value])
         levels = self.random.integers(-self.largest, self.largest + 1, shape)
-        levels[self.random.random(shape) < 0.3] = 0
+        levels[self.random.random(shape) < self.zeros] = 0
         spread = 8 * np.log2(1 + 40 * self.largest / 127 * np.sqrt(np.prod(shape[1:]))) + self.random.normal(
             0, 4, op.out
         )
@@ -218,6 +220,22 @@ def chained() -> Model:
     return b.finish(b.layer(Conv((x,), "d", 12, (3, 3)), b.scale(wide=True)))
 
 
+def sparse() -> Model:
+    """Most levels are 0: rows of every length, strides, gaps, groups, 9-bit values, a table, chains of any length."""
+    b = Builder(9, side=62)
+    b.zeros = 0.9
+    x = b.put(ReLU((b.layer(Conv((0,), "a", 24, (3, 3), padding=(1, 1)), b.scale(0)),)))
+    x = b.layer(Conv((x,), "b", 20, (5, 3), (2, 3), (3, 1), groups=4), b.scale())
+    x = b.activate(b.layer(Conv((x,), "c", 26, (3, 2), (1, 1), (2, 1, 1, 2), 2, (2, 3)), b.scale()), "silu")
+    x = b.layer(Conv((x,), "d", 37, (1, 1)), b.scale(nine_bit=True))
+    b.largest = 3
+    x = b.layer(Conv((b.put(ReLU((x,))),), "e", 9, (3, 3), padding=(1, 1)), b.scale(0))
+    b.largest, b.zeros = 127, 0.999
+    x = b.layer(Conv((x,), "f", 64, (1, 1), (1, 2)), b.scale(5))
+    b.zeros = 0.9
+    return b.finish(b.layer(Conv((x,), "g", 5, (2, 4)), b.scale(wide=True)))
+
+
 def excited() -> Model:
     """The forms of MobileNetV3 and EfficientNet: tables behind layers of every kind, channels that are weighed."""
     b = Builder(7, side=12)
@@ -258,14 +276,15 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "excited": excited,
     "shuffled": shuffled,
 }
-EVERY_SUM = {**NETWORKS, "chained": chained}
+EVERY_SUM = {**NETWORKS, "chained": chained, "sparse": sparse}
 """With what only the ways of adding up tell apart."""
 
 
-def network(seed: int) -> Model:
+def network(seed: int, zeros: float = 0.3) -> Model:
     """Operations that read whatever there is."""
     chance = random.Random(seed)
     b = Builder(seed, chance.randint(3, 9))
+    b.zeros = zeros
     for i in range(chance.randint(3, 12)):
         shapes = b.shapes
         kind = chance.randrange(15)
