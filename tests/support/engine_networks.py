@@ -224,15 +224,17 @@ def sparse() -> Model:
     """Most levels are 0: rows of every length, strides, gaps, groups, 9-bit values, a table, chains of any length."""
     b = Builder(9, side=62)
     b.zeros = 0.9
+    b.scales = [Scale(-80, 0)]  # activations of 0 and 255, and levels of one sign: large sums
     x = b.put(ReLU((b.layer(Conv((0,), "a", 24, (3, 3), padding=(1, 1)), b.scale(0)),)))
+    levels = b.weights["a"].weight.levels
+    levels[::3], levels[1::3] = np.abs(levels[::3]), -np.abs(levels[1::3])
     x = b.layer(Conv((x,), "b", 20, (5, 3), (2, 3), (3, 1), groups=4), b.scale())
     x = b.activate(b.layer(Conv((x,), "c", 26, (3, 2), (1, 1), (2, 1, 1, 2), 2, (2, 3)), b.scale()), "silu")
     x = b.layer(Conv((x,), "d", 37, (1, 1)), b.scale(nine_bit=True))
     b.largest = 3
     x = b.layer(Conv((b.put(ReLU((x,))),), "e", 9, (3, 3), padding=(1, 1)), b.scale(0))
-    b.largest, b.zeros = 127, 0.999
+    b.largest = 127
     x = b.layer(Conv((x,), "f", 64, (1, 1), (1, 2)), b.scale(5))
-    b.zeros = 0.9
     return b.finish(b.layer(Conv((x,), "g", 5, (2, 4)), b.scale(wide=True)))
 
 
