@@ -152,6 +152,10 @@ static inline uint32_t sqz_slot(const sqz_kernels *k, uint32_t c)
     return k->taps == 1 ? c : c - in + in % part / 4 * k->lanes + in / part * 4 + in % 4;
 }
 
+#ifndef __wasm__ /* which has no path with chains, and is to be small */
+#define SQZ_CHAINS 1
+#endif
+
 extern const sqz_kernels sqz_scalar, sqz_scalar_floats;
 #if UINTPTR_MAX == UINT32_MAX && !defined(__wasm__) && !defined(__ARM_NEON) && !defined(__SSE2__)
 #define SQZ_WITHOUT_VECTORS 1

@@ -8,12 +8,13 @@ enum { LANES = 4, DEPTH = 2, TOGETHER = 4 /* most positions whose sums stay in r
 
 #define SQZ_TARGET
 #define LINE int16_t
+#define OWN_INTERLEAVE
 #define LINE_WEIGHT int16_t
 #include "loops.h"
 
 #define REGISTERS 1
 #define AT_ONCE 2
-#define FITS(vectors, positions) (vectors <= 2 && positions <= TOGETHER)
+#define FITS(vectors, positions) (vectors <= 2 && (positions == 1 || positions == TOGETHER))
 
 #define MULTIPLY multiply
 #define WEIGHT int16_t
@@ -24,18 +25,23 @@ enum { LANES = 4, DEPTH = 2, TOGETHER = 4 /* most positions whose sums stay in r
 #define ADD_PRODUCTS(sum, x, w) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
 #include "tile.h"
 
-/* Positions are computed in groups whose sums stay in registers. */
-static void multiply_groups(const sqz_tile *t, void *out)
+/* Positions are computed in groups whose sums stay in registers. If the last group is not whole, it begins earlier: some
+ * sums are computed twice. Fewer positions than a group has are computed one by one. */
+static void multiply_groups(const sqz_tile *t, void *out, void (*multiply)(const sqz_tile *, void *))
 {
-    const uint32_t groups = (t->positions + TOGETHER - 1) / TOGETHER;
-    int32_t *sums = out;
+    const uint32_t width = t->vectors * LANES, all = t->positions;
     sqz_tile part = *t;
-    for (uint32_t group = 0; group < groups; group++) {
-        part.positions = t->positions * (group + 1) / groups - t->positions * group / groups;
-        multiply(&part, sums);
-        part.begin += part.positions * t->stride;
-        sums += part.positions * t->vectors * LANES;
+    part.positions = all < TOGETHER ? 1 : TOGETHER;
+    for (uint32_t done = 0; done < all; done += part.positions) {
+        if (done + part.positions > all) done = all - part.positions;
+        part.begin = t->begin + done * t->stride;
+        multiply(&part, (uint8_t *)out + done * width * sizeof(int32_t));
     }
+}
+
+static void multiply_integers(const sqz_tile *t, void *sums)
+{
+    multiply_groups(t, sums, multiply);
 }
 
 /* The sums of one output of a tile in lists, at 8 x `vectors` positions. Returns the entries of the next output. */
@@ -61,9 +67,6 @@ SQZ_INLINE const sqz_entry *one_list(const sqz_entry *e, const int16_t *x, int32
     return e;
 }
 
-#define VECTORS(n) \
-    case n: entries = one_list(entries, t->x, of, n); break;
-
 const sqz_entry *sqz_multiply_lists(const sqz_list_tile *t, int32_t *sums)
 {
     const sqz_entry *entries = t->entries;
@@ -72,15 +75,12 @@ const sqz_entry *sqz_multiply_lists(const sqz_list_tile *t, int32_t *sums)
         int32_t of[SQZ_LIST_POSITIONS + LANES], *to = sums + o;
         const v128_t initial = wasm_v128_load32_splat(t->initial + o);
         for (uint32_t p = 0; p < end; p += LANES) wasm_v128_store(of + p, initial);
-        switch ((end + 7) / 8) {
-            VECTORS(1)
-            VECTORS(2)
-            VECTORS(3)
-            VECTORS(4)
-            VECTORS(5)
-            VECTORS(6)
-            VECTORS(7)
-        }
+        if (end <= 16)
+            entries = one_list(entries, t->x, of, 2);
+        else if (end <= 32)
+            entries = one_list(entries, t->x, of, 4);
+        else
+            entries = one_list(entries, t->x, of, 7);
         for (uint32_t row = 0; row < end; row += t->pitch, to += t->columns * t->width)
             for (uint32_t p = 0; p < t->columns; p += LANES) { /* what is too much at the end is written over */
                 const v128_t some = wasm_v128_load(of + row + p);
@@ -145,6 +145,13 @@ static void rescale(const sqz_rescale *r, const int32_t *sums, uint32_t position
     }
 }
 
+/* Once for each image: small. */
+static void interleave(uint8_t *out, const uint8_t *x, int64_t step, uint32_t count, size_t n)
+{
+    for (uint32_t j = 0; j < count; j++)
+        for (size_t i = 0; i < n; i++) out[count * i + j] = x[(size_t)step * j + i];
+}
+
 static void widen(void *line, const uint8_t *x, size_t n)
 {
     int16_t *to = line;
@@ -157,7 +164,7 @@ const sqz_kernels sqz_simd128 = {
     .depth = DEPTH,
     .bytes = 2,
     .positions = {0, 32, 32, 32, 32},
-    .multiply = multiply_groups,
+    .multiply = multiply_integers,
     .rescale = rescale,
     .taps = 1,
     .depthwise = depthwise,
@@ -174,6 +181,11 @@ const sqz_kernels sqz_simd128 = {
 #define ADD_PRODUCTS(sum, x, w) wasm_f32x4_add(sum, wasm_f32x4_mul(x, w))
 #include "tile.h"
 
+static void multiply_all_floats(const sqz_tile *t, void *sums)
+{
+    multiply_groups(t, sums, multiply_floats);
+}
+
 const sqz_kernels sqz_simd128_floats = {
-    .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 4, 4, 4, 4}, .multiply = multiply_floats};
+    .lanes = LANES, .depth = 1, .bytes = 4, .positions = {0, 32, 32, 32, 32}, .multiply = multiply_all_floats};
 #endif

@@ -141,6 +141,7 @@ SQZ_TARGET static void multiply_values(uint8_t *out, const uint8_t *a, const uin
     }
 }
 
+#ifndef OWN_INTERLEAVE
 SQZ_TARGET SQZ_INLINE void interleave_some(uint8_t *restrict out, const uint8_t *restrict x, int64_t step,
                                            const uint32_t count, size_t n)
 {
@@ -166,6 +167,7 @@ SQZ_TARGET static void interleave(uint8_t *out, const uint8_t *x, int64_t step, 
     else
         interleave_some(out, x, step, 3, n);
 }
+#endif
 
 #ifndef OWN_LOOK_UP
 SQZ_TARGET static void look_up(uint8_t *x, size_t n, size_t step, size_t count, const uint8_t *table)

@@ -121,7 +121,7 @@ static int pack(const sqz_network *network, const sqz_op *op, const uint32_t *we
             for (uint32_t o = first; o < first + width && o < layout.outputs; o++)
                 sqz_pack_output(to, weights + ((size_t)group * layout.outputs + o) * each, k, &layout, area, o - first,
                                 step);
-            if (op->chains &&
+            if (sqz_has_chains(network) && op->chains &&
                 !sqz_lay_out_chains((int8_t *)to, k, &layout, width, sqz_segments_of(network, op, &layout, vector)))
                 return 0;
         }
@@ -131,7 +131,7 @@ static int pack(const sqz_network *network, const sqz_op *op, const uint32_t *we
 /* In chains, if there are any and if they save time. */
 static void lay_out_packed(const sqz_network *network, sqz_op *op, const uint32_t *weights)
 {
-    if (network->kernels->chains != NULL && !network->by_rows) {
+    if (sqz_has_chains(network)) {
         sqz_use_chains(op, 1);
         if (pack(network, op, weights)) return;
         sqz_use_chains(op, 0);

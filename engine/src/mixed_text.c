@@ -8,7 +8,7 @@
 #include "mixing.h"
 #include "range_coder.h"
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(__wasm__) /* the engine of browsers is to be small */
 #define UNROLL _Pragma("GCC unroll 6")
 #else
 #define UNROLL
@@ -174,16 +174,13 @@ INLINE int walk(coder *c, model *m, const uint8_t *given, uint8_t *found, size_t
 {
     place p = {way == READ ? found : given, 0, 0, 0, 0, 0};
     start(m);
-    while (p.at < BEFORE) {
-        const uint32_t byte = (uint8_t)primer[p.at];
-        code_byte(NULL, m, &p, byte, WRITE);
-        advance(m, &p, byte);
-    }
-    for (size_t i = 0; i < length; i++) {
-        const uint32_t byte = code_byte(c, m, &p, way == WRITE ? given[i] : 0, way);
-        if (way == READ) {
+    while (p.at < BEFORE + length) {
+        const int learned = p.at < BEFORE; /* only */
+        uint32_t byte = learned ? (uint8_t)primer[p.at] : way == WRITE ? given[p.at - BEFORE] : 0;
+        byte = code_byte(learned ? NULL : c, m, &p, byte, way);
+        if (way == READ && !learned) {
             if (c->at > c->end + 3) return SQZ_TRUNCATED;
-            found[i] = (uint8_t)byte;
+            found[p.at - BEFORE] = (uint8_t)byte;
         }
         advance(m, &p, byte);
     }

@@ -242,7 +242,7 @@ static void plan_weights(sqz_network *network, sqz_op *op)
         const uint32_t vectors = (op->method == SQZ_DEPTHWISE ? 1 : op->groups) * layout.vectors;
         padded = (size_t)vectors * network->kernels->lanes;
         bytes = vectors * layout.vector_bytes;
-        if (op->method == SQZ_PACKED && network->kernels->chains != NULL && !network->by_rows) {
+        if (op->method == SQZ_PACKED && sqz_has_chains(network)) {
             sqz_use_chains(op, 1);
             const sqz_layout chains = sqz_layout_of(network, op);
             const size_t room = vectors * sqz_vector_room(network, op, &chains);

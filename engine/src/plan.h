@@ -23,13 +23,26 @@ struct sqz_layout {
 /* The kernels that compute a layer. */
 static inline const sqz_kernels *sqz_kernels_for(const sqz_network *network, const sqz_op *op)
 {
-#ifdef SQZ_ROWS_ONLY
+#if defined(SQZ_ROWS_ONLY) || !defined(SQZ_CHAINS)
     (void)op;
     return network->kernels;
 #else
     return op->chains ? network->kernels->chains : network->kernels;
 #endif
 }
+
+#ifndef SQZ_ROWS_ONLY
+/* Whether layers may be in chains (kernels.h). */
+static inline int sqz_has_chains(const sqz_network *network)
+{
+#ifdef SQZ_CHAINS
+    return network->kernels->chains != NULL && !network->by_rows;
+#else
+    (void)network;
+    return 0;
+#endif
+}
+#endif
 
 /* Fill what depends on the graph and the path alone: offsets of values and weights, methods, bytes of memory. */
 void sqz_plan(sqz_network *network);
