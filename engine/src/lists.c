@@ -40,7 +40,7 @@ static strips strips_of(const sqz_network *network, const sqz_op *op)
 
 size_t sqz_strip_bytes(const sqz_network *network, const sqz_op *op)
 {
-    if (network->floats || op->method != SQZ_PACKED) return 0;
+    if (network->kernels != &sqz_simd128 || op->method != SQZ_PACKED) return 0;
     const strips s = strips_of(network, op);
     return (uint64_t)s.inputs * s.input < PLACES ? s.inputs * s.input * sizeof(int16_t) + SQZ_SLACK : 0;
 }
