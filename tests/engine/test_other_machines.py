@@ -2,6 +2,7 @@
 
 So are those of 1, 2 and 3 threads, which `engine_driver.c` compares (in WebAssembly a team is one)."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -109,3 +110,19 @@ def webassembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_webassembly(webassembly: Path, tmp_path: Path) -> None:
     node = ["node", "--no-warnings", str(ROOT / "tests" / "engine" / "wasi.mjs")]
     check(lambda files: [*node, str(webassembly), *files], tmp_path, ["reference", "scalar", "simd128"])
+
+
+@pytest.mark.long  # minutes for the compiler's own library, the first time
+def test_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of Windows, under Wine (Debian: apt-get install wine64)."""
+    wine = shutil.which("wine64", path=f"{os.environ['PATH']}:/usr/lib/wine")
+    if find_spec("ziglang") is None or wine is None:
+        pytest.skip("needs wine64, and a compiler: pip install ziglang")
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
+    for source in SOURCES:  # linked apart, without -O2: then Windows' library is the one that wheels are linked with
+        command = [*compiler, *STRICT, "-O2", *INCLUDES, "-c", source, "-o", tmp_path / f"{source.stem}.o"]
+        subprocess.run(command, check=True)
+    subprocess.run([*compiler, "-s", *tmp_path.glob("*.o"), "-o", tmp_path / "driver.exe"], check=True)
+    monkeypatch.setenv("WINEPREFIX", str(tmp_path / "prefix"))
+    monkeypatch.setenv("WINEDEBUG", "-all")
+    check(lambda files: [wine, str(tmp_path / "driver.exe"), *files], tmp_path, list(PATHS))
