@@ -23,7 +23,7 @@ from squeezenet.serve.guard import allowed_host, error_response
 from squeezenet.serve.settings import HEAD_BYTES, MOST_HEADERS, Limits
 
 HEAD = re.compile(rb"POST (/[!-~]*+) HTTP/1\.1\r\n((?:[0-9A-Za-z-]++:[ -~]*+\r\n)++)\r\n")
-FIELD = re.compile(rb"([0-9A-Za-z-]+): *([ -~]*?) *\r\n")
+FIELD = re.compile(rb"([0-9A-Za-z-]+): *+([ -~]*+)\r\n")
 UNUSUAL = {"transfer-encoding", "expect", "upgrade", "origin"}
 """Headers that change where a request ends, or what its answer is."""
 MOST_DIGITS = 12
@@ -46,7 +46,7 @@ def usual_head(data: bytes, at: int = 0) -> Head | None:
     if match is None:
         return None
     fields = FIELD.findall(match[2])
-    headers = {name.decode().lower(): value.decode() for name, value in fields}
+    headers = {name.decode().lower(): value.decode().rstrip(" ") for name, value in fields}
     length = headers.get("content-length", "")
     if (
         len(headers) < len(fields)  # a header is given twice
