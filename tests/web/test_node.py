@@ -113,3 +113,27 @@ def test_the_package_says_what_it_is(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=built(), capture_output=True, text=True, check=True)
     (packed,) = json.loads(done.stdout)
     assert {file["path"] for file in packed["files"]} == {*package["files"], "package.json"}
+
+
+EARLY_IMAGE = """
+const said = [], soon = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+Object.assign(globalThis, { onmessage: null, postMessage: (message) => said.push(message) });
+await import("./worker.js");
+for (const data of [{ index: 0 }, { index: 2 }, { image: "image", number: 1 }, { index: 1 }]) {
+  onmessage({ data });
+  await soon(5);
+}
+while (said.filter(({ loaded }) => loaded).length < 3) await soon(5);
+await soon(200);
+console.log(said.filter(({ found }) => found).map(({ index }) => index).sort().join(" "));
+"""
+SLOW = "const after = (done) => setTimeout(() => done([]), 20), classify = () => new Promise(after);"
+
+
+def test_each_model_of_a_page_answers_once_for_an_image_that_comes_before_some_of_them(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "src/squeezenet/export/web/page/worker.js", tmp_path)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "squeezenet.js").write_text(f"{SLOW} export const load = async () => ({{ classify }});")
+    (tmp_path / "run.js").write_text(EARLY_IMAGE)
+    done = subprocess.run([node(), "run.js"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "0 1 2\n", done.stderr

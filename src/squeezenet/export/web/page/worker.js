@@ -7,7 +7,7 @@ let image, newest = 0;
 onmessage = ({ data }) => {
   if (data.index === undefined) {
     ({ image, number: newest } = data);
-    see(newest, models.keys());
+    see(newest, Object.keys(models).map(Number)); // those that are here now; each later one asks for itself
     return;
   }
   const { index, bytes, engine, error } = data;
@@ -19,7 +19,6 @@ onmessage = ({ data }) => {
 async function see(number, indices) {
   for (const index of indices) {
     if (number !== newest) return; // a later image has come
-    if (!models[index]) continue; // it comes later
     try {
       const model = await models[index], start = performance.now();
       const found = await model.classify(image);
