@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from squeezenet import zoo
 from squeezenet.cli import classify
 from squeezenet.cli.cores import available_cores
 from squeezenet.cli.main import main
 from squeezenet.runtime import load
+from squeezenet.sqz import ahead
 from support.commands import picture, python
+from support.damage import repaired
 
 IMAGES = {
     "JPEG": {"kind": "JPEG"},
@@ -171,6 +174,21 @@ def test_a_damaged_model_is_told_with_its_path(refused, tiny, tmp_path):
     for model in (tmp_path / "damaged.sqz",):
         code, line = refused("classify", "--model", model, picture(tmp_path / "a.png"))
         assert (code, str(model) in line) == (1, True)
+
+
+@pytest.mark.parametrize("images", [["gone.png"], ["gone.png", "gone.jpg"], ["."]])
+def test_a_damaged_text_is_told_before_images_that_cannot_be_read(refused, tmp_path, monkeypatch, images):
+    """Also if the file is decoded ahead, as the process does."""
+    data = bytearray(zoo.find("digits").read_bytes())
+    graph, text = (int.from_bytes(data[at : at + 4], "little") for at in (16, 20))
+    data[24 + graph + text - 3] ^= 255
+    model = tmp_path / "damaged.sqz"
+    model.write_bytes(repaired(data))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    ahead.begin(str(model), 1)
+    code, line = refused("classify", "--model", model, *images)
+    assert (code, str(model) in line) == (1, True)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

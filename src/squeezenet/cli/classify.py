@@ -54,9 +54,9 @@ def run(args: Namespace) -> dict[str, Any]:
     first = _opened_meanwhile(path, threads, args.images[0]) if single and threads > 1 else None
     classifier = load(path, threads)
     about = {"model": model, "outputs": classifier.outputs}
+    if first is None:
+        classifier.labels  # noqa: B018  # damage of the model comes first
     if single:
-        if first is None:
-            classifier.labels  # noqa: B018  # errors of the model come first
         answer = _classify(classifier, args.images[0], args.top, first)
         return {"model": model, "results": [answer], "as": "csv"} if args.csv else {**about, **answer}
     results = [_tried(classifier, image, args.top) for image in _images(args.images)]
