@@ -15,7 +15,7 @@ from sysconfig import get_config_var
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
-from setuptools.errors import CompileError
+from setuptools.errors import CompileError, PlatformError
 
 ELSEWHERE = "_PYTHON_HOST_PLATFORM" in os.environ  # release/wheels.py compiles for another system, and says how to link
 LIMITED = not get_config_var("Py_GIL_DISABLED")  # a free-threaded Python has no stable ABI before 3.15
@@ -70,7 +70,7 @@ class Build(build_ext):
         ext = self.extensions[0]
         try:
             objects = [name for group, flags in FLAGS.items() for name in self.compiled(ext, SOURCES[group], flags)]
-        except CompileError as error:
+        except (CompileError, PlatformError) as error:  # the latter from Windows without a compiler
             self.warn(f"the engine is not built: {error}")
             return
         for each in self.extensions:

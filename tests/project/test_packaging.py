@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain
 from zipfile import ZipFile
@@ -13,6 +14,7 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from setuptools.errors import CompileError, PlatformError
 
 from squeezenet.zoo import SHIPPED
 from support import ROOT
@@ -58,6 +60,21 @@ def test_the_name_is_ours_and_the_command_stays():
         text = path.read_text(encoding="utf-8")
         assert "pip install squeezenet" not in text, path
         assert "squeezenet[" not in text.replace("squeezenet[_", ""), path
+
+
+@pytest.mark.parametrize("error", [CompileError, PlatformError])
+def test_a_machine_without_a_compiler_gets_the_package_without_the_engine(monkeypatch, error):
+    """Where there is none, Unix fails when it compiles, and Windows when it looks for the compiler."""
+    monkeypatch.chdir(ROOT)
+    run_setup = import_module("distutils.core").run_setup  # which setuptools brings
+    command = run_setup("setup.py", stop_after="init").get_command_obj("build_ext")
+    command.ensure_finalized()
+
+    def compiled(*_):
+        raise error("no compiler")
+
+    monkeypatch.setattr(command, "compiled", compiled)
+    command.build_extensions()
 
 
 def test_licence_files_exist():
