@@ -278,7 +278,7 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "excited": excited,
     "shuffled": shuffled,
 }
-EVERY_SUM = {**NETWORKS, "chained": chained, "sparse": sparse}
+EVERY_SUM = {**NETWORKS, "chained": chained}
 """With what only the ways of adding up tell apart."""
 
 

@@ -18,7 +18,7 @@ from squeezenet.model import Model
 from squeezenet.runtime.integers import IntegerRunner
 from squeezenet.runtime.reference import Runner
 from support import ROOT
-from support.engine_networks import EVERY_SUM, Builder, network, normalised
+from support.engine_networks import EVERY_SUM, Builder, network, normalised, sparse
 from support.webassembly import built, node
 
 MOST_BYTES = 50_000
@@ -36,7 +36,7 @@ def logits_in_node(cases: list[dict[str, Any]], folder: Path) -> list[np.ndarray
 
 
 def test_each_operation(tmp_path: Path) -> None:
-    models: list[Model] = [*(make() for make in EVERY_SUM.values()), normalised()]
+    models: list[Model] = [*(make() for make in EVERY_SUM.values()), sparse(), normalised()]
     models += [form for seed in range(4) for form in (network(seed), network(seed).dequantised())]
     models += [network(seed, zeros=0.9) for seed in range(4, 12)]  # layers in lists
     cases, expected = [], []
