@@ -116,7 +116,8 @@ static int8_t chained(uint32_t round)
     return (int8_t)(number(30) ? 0 : sign * 127);
 }
 
-/* Products in chains. Inputs are 255 in some rounds, so that sums reach the limits of 16 bits. */
+/* Products in chains. Inputs are 255 in some rounds, and 0 in others (signed: -128), so that sums reach
+ * the limits of 16 bits. */
 static void check_chains(const sqz_kernels *k)
 {
     static uint16_t segments[MOST];
@@ -134,7 +135,7 @@ static void check_chains(const sqz_kernels *k)
                 layout.lines = rows;
                 layout.packs = packs;
                 fill(round);
-                if (round % 4 == 0) memset(inputs, 255, sizeof inputs);
+                if (round % 4 < 2) memset(inputs, round % 4 == 0 ? 255 : 0, sizeof inputs);
                 for (uint32_t row = 0; row < rows; row++)
                     lines[row] = inputs + start_of(begin + (positions - 1) * stride + packs * k->depth);
                 for (size_t i = 0; i < bytes; i++) packed[i] = weights[i] = chained(round);

@@ -21,7 +21,7 @@ esac
 """
 """A compiler that overrules setup.py: optimising the unrolled loops, with all checks, takes half a minute."""
 OF_THE_ENGINE = "not " + " and not ".join(
-    ["[Python", "without", "both_implementations", "little_memory", "labels_are_those", "and_numpy", "[L-framing"]
+    ["[Python", "without_", "both_implementations", "little_memory", "labels_are_those", "and_numpy", "[L-framing"]
 )
 """Of the tests that run under sanitisers: none that spends its time in Python, no grey twins of coloured ones."""
 

@@ -146,6 +146,15 @@ def body_of(made: bytes) -> memoryview:
 
 @needs_engine
 @pytest.mark.parametrize(("name", "old", "new"), list(pairs()), ids=[each[0] for each in pairs()])
+def test_the_engine_reads_what_it_wrote(name: str, old: Model, new: Model) -> None:
+    """Also under the sanitisers (tests/engine), which take too long for the next test."""
+    before, after = sqz.encode(old), sqz.encode(new)
+    body = delta.body_of(before, after, delta.plan_of(old, new))
+    assert delta.apply(before, delta_file.packed(delta_file.LEVELS, before, after, body)) == after
+
+
+@needs_engine
+@pytest.mark.parametrize(("name", "old", "new"), list(pairs()), ids=[each[0] for each in pairs()])
 def test_both_implementations_write_and_read_the_same(
     name: str, old: Model, new: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
