@@ -1,21 +1,27 @@
 /* Makes a new model from an old one and a delta (`squeezenet delta`): update old.sqz delta.sqzd new.sqz
  *
- * As after a power cut, bytes that new.sqz has already are not written again. */
+ * As after a power cut, bytes that new.sqz has already are compared, and not written again. If they are others, remove
+ * new.sqz. */
 #include <sqz.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 typedef struct {
     FILE *file;
-    size_t there; /* bytes that the file had at first */
+    size_t there; /* bytes that the file had at first, */
+    size_t end;   /* and that it must have */
 } output;
 
 /* The pieces of the new file come in order. Returns 0, or 1 to stop. */
 static int write_piece(void *context, size_t offset, const uint8_t *bytes, size_t count)
 {
-    const output *o = context;
-    const size_t skipped = offset >= o->there ? 0 : o->there - offset < count ? o->there - offset : count;
-    return fwrite(bytes + skipped, 1, count - skipped, o->file) != count - skipped;
+    output *o = context;
+    size_t known = 0;
+    for (; known < count && offset + known < o->there; known++)
+        if (fgetc(o->file) != bytes[known]) return 1;
+    o->end = offset + count;
+    if (offset + known == o->there && fseek(o->file, 0, SEEK_END) != 0) return 1; /* between reading and writing */
+    return fwrite(bytes + known, 1, count - known, o->file) != count - known;
 }
 
 /* All bytes of a file, in memory that is never freed. A device has both files in flash, and needs no copies. */
@@ -36,11 +42,12 @@ int main(int argc, char **argv)
     if (argc != 4) return 2;
     size_t old_bytes, delta_bytes, room = 0, given;
     const uint8_t *old = contents(argv[1], &old_bytes), *delta = contents(argv[2], &delta_bytes);
-    output o = {fopen(argv[3], "ab"), 0};
+    output o = {fopen(argv[3], "a+b"), 0, 0};
     void *memory = NULL;
     int status;
     if (o.file == NULL || fseek(o.file, 0, SEEK_END) != 0) return 1;
     o.there = (size_t)ftell(o.file);
+    rewind(o.file);
     do { /* at most three times: nothing is written before the memory is large enough */
         given = room;
         free(memory);
@@ -48,7 +55,7 @@ int main(int argc, char **argv)
         if (memory == NULL) return 1;
         status = sqz_delta_apply(old, old_bytes, delta, delta_bytes, memory, &room, write_piece, &o);
     } while (status == SQZ_NO_ROOM && room > given);
-    if (fclose(o.file) != 0 || status != SQZ_OK) return 1;
+    if (fclose(o.file) != 0 || status != SQZ_OK || o.end < o.there) return 1;
     printf("%zu bytes of memory\n", room);
     return 0;
 }

@@ -77,7 +77,7 @@ def test_the_example_answers_as_python(installed: Path, tmp_path: Path, static: 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_example_of_updates_makes_the_new_file(installed: Path, tmp_path: Path, version: int) -> None:
-    """Also where a part of it is there, since the power was cut; and nothing from a damaged delta."""
+    """Also where a part of it is there, since the power was cut; not from a damaged delta, nor over another file."""
     library, new = installed / "opt/sqz", tmp_path / "new.sqz"
     delta, expected = GOLDEN / f"delta_v{version}.sqzd", (GOLDEN / "delta_v1.sqz").read_bytes()
     program, source = tmp_path / "update", ENGINE / "examples" / "update.c"
@@ -89,6 +89,10 @@ def test_the_example_of_updates_makes_the_new_file(installed: Path, tmp_path: Pa
         assert int(said.split()[0]) < 100_000
     (tmp_path / "damaged.sqzd").write_bytes(delta.read_bytes()[:-1])
     command = [program, GOLDEN / "operations_integers_v2.sqz", tmp_path / "damaged.sqzd", tmp_path / "other.sqz"]
-    done = subprocess.run(command, env={**os.environ, "LD_LIBRARY_PATH": f"{library}/lib"}, check=False)
-    assert done.returncode == 1
+    linked = {**os.environ, "LD_LIBRARY_PATH": f"{library}/lib"}
+    assert subprocess.run(command, env=linked, check=False).returncode == 1
     assert (tmp_path / "other.sqz").read_bytes() == b""
+    for there in (expected + b"!", expected[:500] + bytes(10)):
+        new.write_bytes(there)
+        done = subprocess.run([program, *command[1:2], delta, new], env=linked, check=False, capture_output=True)
+        assert (done.returncode, done.stdout, new.read_bytes()) == (1, b"", there)
