@@ -2,13 +2,15 @@
 
     make -C web
     npm install --prefix peers onnxruntime-web @tensorflow/tfjs-core @tensorflow/tfjs-backend-wasm esbuild
-    python benchmarks/page_load.py imagenet-small --peers peers --image photo.jpg
+    python benchmarks/page_load.py imagenet-small --peers peers --image photo.jpg [--unsqueezed weights.net]
 
-All pages have the same network (`web_peers.py`), come from the same server, and are given the same image as soon as
-they can take one. Every load has an empty cache. The server compresses all files with gzip. A link is imitated in the
-server, because Chromium's own imitation leaves out workers: each answer waits for the latency, and all answers
-share the bandwidth. `wall` is the time from the start of the navigation to the label in the page; `cpu` is the time of
-all processors for it, which other programs on the machine change less. Pages take turns; figures are medians over them.
+All pages have the same network (`web_peers.py`), so the peers profit from our squeezing. With `--unsqueezed` they have
+the network as it was before, in the form that their own tools make. All pages come from the same server, and are given
+the same image as soon as they can take one. Every load has an empty cache. The server compresses all files with gzip.
+A link is imitated in the server, because Chromium's own imitation leaves out workers: each answer waits for the
+latency, and all answers share the bandwidth. `wall` is the time from the start of the navigation to the label in the
+page; `cpu` is the time of all processors for it, which other programs on the machine change less. Pages take turns;
+figures are medians over them.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from typing import Any
 import web_peers
 from squeezenet import sqz, zoo
 from squeezenet.export.web import write
+from squeezenet.formats.load import load_model
 
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json",
          ".svg": "image/svg+xml", ".wasm": "application/wasm"}  # fmt: skip
@@ -76,6 +79,13 @@ class Link:
             time.sleep(left)
 
 
+LINKS = (
+    Link("no limit"),
+    Link("10 Mbit/s, 40 ms", 0.04, 10e6 / 8),
+    Link("1.6 Mbit/s, 150 ms (Lighthouse's slow 4G)", 0.15, 1.6e6 / 8),
+)
+
+
 @contextmanager
 def served(folders: Mapping[str, Mapping[str, bytes]], link: Link) -> Iterator[str]:
     """The address of a server of folders."""
@@ -99,10 +109,11 @@ def served(folders: Mapping[str, Mapping[str, bytes]], link: Link) -> Iterator[s
                 self.send_header("Cache-Control", "max-age=600")
             self.send_header("Content-Length", str(len(data or b"")))
             self.end_headers()
-            for at in range(0, len(data or b""), PIECE):
-                piece = (data or b"")[at : at + PIECE]
-                link.wait(len(piece))
-                self.wfile.write(piece)
+            with suppress(ConnectionError):  # the visitor has left
+                for at in range(0, len(data or b""), PIECE):
+                    piece = (data or b"")[at : at + PIECE]
+                    link.wait(len(piece))
+                    self.wfile.write(piece)
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -167,6 +178,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--peers", type=Path, help="the folder with node_modules")
+    parser.add_argument("--unsqueezed", type=Path, help="the network of the peers: a file that convert reads")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--again", type=int, default=20, help="images after the first; the later half is warm")
     parser.add_argument("--only", default="", help="peers whose names match this regular expression")
@@ -177,11 +189,12 @@ def main() -> None:
         files = {str(at.relative_to(Path(folder, "page"))): at.read_bytes() for at in Path(folder, "page").rglob("*.*")}
     pages: dict[str, Mapping[str, bytes]] = {OURS: files}
     if args.peers:
-        pages |= web_peers.pages(sqz.read(path), args.peers)
+        theirs = load_model(args.unsqueezed) if args.unsqueezed else sqz.read(path)
+        pages |= web_peers.pages(theirs, args.peers)
     pages = {name: page for name, page in pages.items() if name == OURS or re.search(args.only, name)}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for link in (Link("no limit"), Link("10 Mbit/s, 40 ms", 0.04, 10e6 / 8)):
+        for link in LINKS:
             again = args.again if link.rate == float("inf") else 0
             first: dict[str, list[Shown]] = {name: [] for name in pages}
             warm: dict[str, list[Shown]] = {name: [] for name in pages}

@@ -7,6 +7,8 @@ two forms:
 - `levels`: the levels and steps of the integer network, which gzip makes smallest;
 - `uint8`: as its own converter quantises: for each tensor a smallest value and a step.
 
+A network of floats has only `uint8` there, and its floats in ONNX Runtime Web.
+
 >>> tensorflow(model, "levels")                                          # doctest: +SKIP
 ([{'kind': 'conv', 'inputs': [0], 'shape': [7, 7, 3, 96], ...}, ...], b'...')
 """
@@ -29,7 +31,7 @@ TENSORFLOW, ONNX = "TensorFlow.js", "ONNX Runtime Web"
 
 def tensorflow(model: Model, form: str) -> tuple[list[dict[str, Any]], bytes]:
     """The layers of a network of convolutions with ReLU, pools and concatenations, and the bytes of its weights."""
-    floats, layers, data = model.dequantised(), [], bytearray()
+    floats, layers, data = model.dequantised() if model.scales else model, [], bytearray()
     number = {0: 0}  # of our values -> of theirs; a convolution and its ReLU are one value there
     shapes = model.graph.shapes()
 
@@ -91,7 +93,8 @@ def pages(model: Model, peers: Path) -> dict[str, dict[str, bytes]]:
     """The files of each page by its name."""
     modules, labels = peers / "node_modules", list(model.labels)
     found = {}
-    for form in ("levels", "uint8"):
+    integers = bool(model.scales)
+    for form in ("levels", "uint8") if integers else ("uint8",):
         layers, data = tensorflow(model, form)
         network = json.dumps({"layers": layers, "labels": labels}, separators=(",", ":")).encode()
         simd = "tfjs-backend-wasm-simd.wasm"
@@ -99,7 +102,8 @@ def pages(model: Model, peers: Path) -> dict[str, dict[str, bytes]]:
         found[f"{TENSORFLOW}, {form}"] = {"model.bin": data, simd: engine, "network.json": network}
     threaded = "ort-wasm-simd-threaded.wasm"
     engine = (modules / "onnxruntime-web/dist" / threaded).read_bytes()
-    for form, held in {"onnx": model, "onnx-qdq": model, "float": model.dequantised()}.items():
+    forms = {"onnx": model, "onnx-qdq": model, "float": model.dequantised()} if integers else {"float": model}
+    for form, held in forms.items():
         data = encode(held, "onnx" if form == "float" else form)
         found[f"{ONNX}, {form}"] = {threaded: engine, "model.onnx": data, "labels.json": json.dumps(labels).encode()}
     scripts = {name: bundle(script, peers) for name, script in
