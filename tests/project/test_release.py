@@ -83,3 +83,10 @@ def test_actions_of_the_workflow_are_pinned_and_only_publishing_may_write():
     assert "\npermissions: {}\n" in text
     assert text.count(": write") == 1
     assert "secrets." not in text
+
+
+def test_the_workflow_publishes_what_all_its_checks_have_passed():
+    text = (ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8")
+    jobs = pytest.importorskip("yaml").safe_load(text)["jobs"]
+    assert set(jobs["publish"]["needs"]) == set(jobs) - {"build", "publish"}
+    assert all(jobs[name]["needs"] == "build" for name in jobs["publish"]["needs"])
