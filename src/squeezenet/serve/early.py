@@ -5,7 +5,7 @@ Only heads of the usual form are read here. Any other head is left to h11, so th
 case of where a request ends.
 
 >>> usual_head(b"POST /a HTTP/1.1\\r\\nHost: b\\r\\nContent-Length: 3\\r\\n\\r\\nGIF")
-Head(path='/a', headers={'host': 'b', 'content-length': '3'}, size=46, body=3)
+Head(path='/a', headers={'host': 'b', 'content-length': '3'}, size=48, body=3)
 >>> usual_head(b"POST /a HTTP/1.1\\r\\nHost: b\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n") is None
 True
 """
