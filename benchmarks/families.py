@@ -135,15 +135,20 @@ def train(module: nn.Module, pixels: Pixels, minutes: float, batch: int = 128, r
         for chosen in torch.randperm(len(images)).split(batch):
             share = (time.process_time() - start) / (60 * minutes)
             optimiser.param_groups[0]["lr"] = rate * min(1.0, 20 * share, max(0.0, 1 - share))
-            x, (dy, dx) = F.pad(images[chosen], (4, 4, 4, 4)), torch.randint(9, (2,)).tolist()
-            x = x[:, :, dy : dy + 32, dx : dx + 32]
-            x = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
-            loss = F.cross_entropy(module(x), labels[chosen], label_smoothing=0.1)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            step(module, optimiser, images[chosen], labels[chosen])
             if share >= 1:
                 break
+
+
+def step(module: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
+    """One step of training, with a crop for the whole batch and mirrored images."""
+    x, (dy, dx) = F.pad(images, (4, 4, 4, 4)), torch.randint(9, (2,)).tolist()
+    x = x[:, :, dy : dy + 32, dx : dx + 32]
+    x = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
+    loss = F.cross_entropy(module(x), labels, label_smoothing=0.1)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
 
 
 def normalised(pixels: Pixels) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from divergence import logits
-from families import BLOCKS, PREPARATION, SHARE, network, normalised
+from families import BLOCKS, PREPARATION, SHARE, network, normalised, step
 from squeezenet import sqz
 from squeezenet.compression import CompressionRecipe, Learning, compress
 from squeezenet.data import Pixels, load_evaluation, load_pixels
@@ -45,15 +45,9 @@ def trained_further(family: str, pixels: Pixels, work: Path, seed: int) -> Model
     torch.manual_seed(seed)
     optimiser = torch.optim.SGD(module.train().parameters(), RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
     batches = torch.randperm(len(images)).split(BATCH)
-    for step, chosen in enumerate(batches):
-        optimiser.param_groups[0]["lr"] = RATE * min(1.0, 20 * (step + 1) / len(batches), 1 - step / len(batches))
-        x, (dy, dx) = F.pad(images[chosen], (4, 4, 4, 4)), torch.randint(9, (2,)).tolist()
-        x = x[:, :, dy : dy + 32, dx : dx + 32]
-        x = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
-        loss = F.cross_entropy(module(x), labels[chosen], label_smoothing=0.1)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    for done, chosen in enumerate(batches):
+        optimiser.param_groups[0]["lr"] = RATE * min(1.0, 20 * (done + 1) / len(batches), 1 - done / len(batches))
+        step(module, optimiser, images[chosen], labels[chosen])
     torch.save(module.state_dict(), path)
     return from_module(module.eval(), PREPARATION)
 
